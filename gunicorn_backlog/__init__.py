@@ -1,0 +1,7 @@
+"""See how full a gunicorn server is: backlog and worker saturation, pushed to Datadog."""
+
+from gunicorn_backlog.settings import ConfigError, configure
+
+__all__ = ["ConfigError", "__version__", "configure"]
+
+__version__ = "0.1.0"

@@ -1,0 +1,105 @@
+"""Where the Agent listens: the URLs, environment variables and gunicorn setting that say it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+DEFAULT_PORT = 8125
+SCHEMES = ("udp", "unix", "unixgram", "unixstream")
+URL_FORMS = "udp://host:port, unix:///path, unixgram:///path or unixstream:///path"
+
+_SUN_PATH_MAX = 107  # bytes: sizeof(sockaddr_un.sun_path) less the closing NUL
+
+
+@dataclass(frozen=True)
+class Address:
+    """One DogStatsD address: ``host`` and ``port`` of udp, else ``path``.
+
+    ``unix`` is a datagram socket, or a stream socket if that is what listens at the path.
+    """
+
+    scheme: str
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    def __str__(self) -> str:
+        if self.scheme != "udp":
+            return f"{self.scheme}://{self.path}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+
+DEFAULT = Address("udp", host="localhost", port=DEFAULT_PORT)
+
+
+def parse(url: str) -> Address:
+    """Parse one of URL_FORMS; the port of udp may be left out (8125). Raises ValueError."""
+    if any(character.isspace() or not character.isprintable() for character in url):
+        raise ValueError("there is a blank or a control character in it")
+    parts = urlsplit(url)
+    if parts.scheme not in SCHEMES:
+        raise ValueError(f"the scheme is {parts.scheme!r}")
+    if parts.scheme == "udp":
+        user, at, _ = parts.netloc.rpartition("@")
+        rest = user + at + parts.path.strip("/") + parts.query + parts.fragment
+        return _udp(parts.hostname, parts.port, rest)
+    if parts.netloc:
+        raise ValueError("the path is not absolute (three slashes)")
+    return unix(url.partition("://")[2], scheme=parts.scheme)
+
+
+def _udp(host: str | None, port: int | None, rest: str) -> Address:
+    if not host:
+        raise ValueError("there is no host")
+    if rest:
+        raise ValueError(f"there is more than host and port: {rest!r}")
+    if port == 0:
+        raise ValueError("Port out of range 1-65535")
+    return Address("udp", host=host, port=DEFAULT_PORT if port is None else port)
+
+
+def unix(path: str, *, scheme: str = "unix") -> Address:
+    """Return the address of a Unix socket. Raises ValueError."""
+    if not path.startswith("/") or path == "/":
+        raise ValueError("the path is not absolute (three slashes)")
+    if len(path.encode()) > _SUN_PATH_MAX:
+        raise ValueError(f"the path is longer than {_SUN_PATH_MAX} bytes")
+    return Address(scheme, path=path)
+
+
+def from_datadog(environ: Mapping[str, str]) -> Address | None:
+    """Return the address in Datadog's own variables, as the ``datadog`` client reads them.
+
+    ``DD_DOGSTATSD_URL`` comes before ``DD_AGENT_HOST`` and ``DD_DOGSTATSD_PORT``. Raises ValueError
+    with the variable's name.
+    """
+    if url := environ.get("DD_DOGSTATSD_URL"):
+        try:
+            return parse(url)
+        except ValueError as error:
+            raise ValueError(f"DD_DOGSTATSD_URL={url!r}: {error}") from None
+    host, port = environ.get("DD_AGENT_HOST"), environ.get("DD_DOGSTATSD_PORT")
+    if not host and not port:
+        return None
+    return Address("udp", host=host or "localhost", port=_port(port) if port else DEFAULT_PORT)
+
+
+def _port(text: str) -> int:
+    port = int(text) if text.isascii() and text.isdigit() else 0
+    if not 1 <= port <= 65535:
+        raise ValueError(f"DD_DOGSTATSD_PORT={text!r}: no port from 1 to 65535")
+    return port
+
+
+def from_gunicorn(statsd_host: object) -> Address | None:
+    """Return gunicorn's ``statsd_host``, which it parsed into (host, port) or a socket's path."""
+    match statsd_host:
+        case (str(host), int(port)):
+            return Address("udp", host=host, port=port)
+        case str(path) if path:
+            return unix(path)
+        case _:
+            return None

@@ -1,0 +1,139 @@
+"""The catalogue of what is sent, and an interval's totals as points of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from gunicorn_backlog.options import BacklogType
+from gunicorn_backlog.roster import Crew
+from gunicorn_backlog.tags import clean
+from gunicorn_backlog.window import Interval, Queue
+
+MetricType = Literal["gauge", "count", "histogram", "distribution", "service_check"]
+
+OK, CRITICAL = 0, 2  # Datadog's service check states
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One line of the catalogue: README, metadata and dashboards are checked against it.
+
+    ``tags`` are those it has beside ``app``; ``type`` and ``unit`` are Datadog's words.
+    """
+
+    name: str
+    type: MetricType
+    unit: str
+    tags: tuple[str, ...]
+    description: str
+
+
+BACKLOG = Metric(
+    "gunicorn.backlog",
+    "histogram",
+    "connection",
+    ("listener",),
+    "Connections waiting in the accept queue, one value per sample",
+)
+LIMIT = Metric(
+    "gunicorn.backlog.limit",
+    "gauge",
+    "connection",
+    ("listener",),
+    "The limit that the kernel enforces: the configured backlog, clamped by somaxconn",
+)
+WORKERS = Metric(
+    "gunicorn.workers",
+    "gauge",
+    "worker",
+    ("state:idle", "state:working", "state:starting"),
+    "Workers by state",
+)
+SPAWNED = Metric(
+    "gunicorn.workers.spawned",
+    "count",
+    "worker",
+    (),
+    "Workers forked since the last push; a crash loop shows here",
+)
+IN_FLIGHT = Metric(
+    "gunicorn.requests.in_flight",
+    "gauge",
+    "request",
+    (),
+    "Requests being served now",
+)
+IS_RUNNING = Metric(
+    "gunicorn.is_running",
+    "service_check",
+    "",
+    (),
+    "OK while the arbiter lives and has a worker, CRITICAL on the last push of a shutdown",
+)
+
+CATALOGUE = (BACKLOG, LIMIT, WORKERS, SPAWNED, IN_FLIGHT, IS_RUNNING)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One line to the Agent: ``values`` has more than one for a histogram or distribution only."""
+
+    name: str
+    type: MetricType
+    values: tuple[int, ...]
+    tags: tuple[str, ...]
+
+
+def points(
+    interval: Interval, *, app: str, backlog_type: BacklogType, stopping: bool = False
+) -> list[Point]:
+    """Return all that is to be sent of one interval; what could not be measured is left out.
+
+    :param app: the server's ``proc_name``, the value of the tag ``app``.
+    :param stopping: whether this is the last push of a shutdown.
+    """
+    app_tag = clean(f"app:{app}")
+    check = _is_running(interval.crew, stopping, app_tag)
+    return [
+        *_of_queues(interval.queues, backlog_type, app_tag),
+        *_of_crew(interval.crew, app_tag),
+        _point(SPAWNED, interval.spawned, app_tag),
+        *([check] if check else []),
+    ]
+
+
+def _point(metric: Metric, value: int, *tags: str) -> Point:
+    return Point(metric.name, metric.type, (value,), tags)
+
+
+def _of_queues(
+    queues: tuple[Queue, ...], backlog_type: BacklogType, app_tag: str
+) -> Iterator[Point]:
+    for queue in queues:
+        tags = (app_tag, clean(f"listener:{queue.listener}"))
+        # An Agent keeps the last gauge of its ten seconds: send the worst, not a random one.
+        values = (max(queue.waiting),) if backlog_type == "gauge" else queue.waiting
+        yield Point(BACKLOG.name, backlog_type, values, tags)
+        yield _point(LIMIT, queue.limit, *tags)
+
+
+def _of_crew(crew: Crew | None, app_tag: str) -> Iterator[Point]:
+    if crew is None:
+        return
+    if crew.unknown:
+        yield _point(WORKERS, crew.total, app_tag)
+        return
+    yield _point(WORKERS, crew.idle, app_tag, "state:idle")
+    yield _point(WORKERS, crew.working, app_tag, "state:working")
+    yield _point(WORKERS, crew.starting, app_tag, "state:starting")
+    if crew.in_flight is not None:
+        yield _point(IN_FLIGHT, crew.in_flight, app_tag)
+
+
+def _is_running(crew: Crew | None, stopping: bool, app_tag: str) -> Point | None:
+    if crew is None and not stopping:
+        return None
+    alive = crew is not None and crew.total > 0 and not stopping
+    return _point(IS_RUNNING, OK if alive else CRITICAL, app_tag)

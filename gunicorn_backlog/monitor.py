@@ -1,0 +1,199 @@
+"""The arbiter's monitor: a thread that samples, and every interval pushes."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gunicorn_backlog import workers
+from gunicorn_backlog.arbiter import Arbiter, Config, Worker
+from gunicorn_backlog.gate import ForkGate
+from gunicorn_backlog.notices import Notices
+from gunicorn_backlog.sampler import Sampler
+from gunicorn_backlog.schedule import Schedule
+from gunicorn_backlog.scoreboard import Scoreboard, ScoreboardError
+from gunicorn_backlog.settings import ConfigError, Settings, load, take_configured
+from gunicorn_backlog.unpatched import Event, original
+from gunicorn_backlog.window import Window
+
+if TYPE_CHECKING:
+    from gunicorn_backlog.delivery import Delivery
+
+LAST_PUSH_S = 0.1  # how long a shutdown may wait for the last push
+
+
+class Monitor:
+    """Watches one arbiter, from ``when_ready`` to ``on_exit``.
+
+    All that the thread does, but for resolving the Agent's name, it does inside the fork gate;
+    the arbiter's main thread comes here only to start it, to stop it, and around each fork.
+    """
+
+    def __init__(self, arbiter: Arbiter, notices: Notices | None = None) -> None:
+        self.settings = Settings(enabled=False)
+        self._arbiter = arbiter
+        self._notices = notices or Notices()
+        self._pid = os.getpid()
+        self._cfg: Config | None = None
+        self._gate = ForkGate()
+        self._scoreboard: Scoreboard | None = None
+        self._sampler: Sampler | None = None
+        self._delivery: Delivery | None = None
+        self._window = Window()
+        self._runs = False
+        self._stop = Event()
+        self._stopped = Event()
+
+    def start(self) -> None:
+        """Load the settings and begin, if they say so. Raises ConfigError."""
+        self._cfg = self._arbiter.cfg
+        self._adopt(load(self._cfg, take_configured()))
+        os.register_at_fork(
+            before=self._before_fork,
+            after_in_parent=self._after_fork_in_parent,
+            after_in_child=self._after_fork_in_child,
+        )
+
+    def stop(self) -> None:
+        """End the thread; wait for its last push no longer than LAST_PUSH_S."""
+        self._stop.set()
+        if self._runs and os.getpid() == self._pid:
+            self._stopped.wait(LAST_PUSH_S)
+
+    def enter(self, worker: Worker) -> None:
+        """In a new worker's process: claim a slot, and watch the worker."""
+        if not self.settings.enabled or self._scoreboard is None:
+            return
+        try:
+            workers.enter(worker, self._scoreboard)
+        except ScoreboardError as error:
+            self._notices.warn("no slot", f"worker {worker.pid} is not watched: {error}")
+
+    # Around forks, in the thread that forks: as a rule the arbiter's main thread.
+
+    def _before_fork(self) -> None:
+        """Stop the thread between two steps, and take up a config that was loaded since.
+
+        HUP forks the new workers after it loaded a config and before it can load another: here
+        what ``configure()`` was told belongs to the config in force, without a doubt.
+        """
+        if os.getpid() == self._pid and not self._stop.is_set() and self._gate.before_fork():
+            self._attempt("taking up the new config", self._reload)
+
+    def _after_fork_in_parent(self) -> None:
+        if os.getpid() == self._pid:
+            self._gate.after_fork_in_parent()
+
+    def _after_fork_in_child(self) -> None:
+        """Leave nothing of the thread in the worker: its lock, its socket."""
+        self._gate.after_fork_in_child()
+        self._runs = False
+        if self._delivery is not None:
+            self._attempt("closing the socket in a worker", self._delivery.close)
+
+    # Inside the gate.
+
+    def _reload(self) -> None:
+        """Take up the arbiter's config, if it is another one than last time."""
+        if self._arbiter.cfg is self._cfg:
+            return
+        self._cfg = self._arbiter.cfg
+        self._notices.forget()
+        try:
+            settings = load(self._cfg, take_configured())
+        except ConfigError as error:
+            wrong = str(error).removeprefix("gunicorn_backlog: ")
+            self._notices.warn("config", f"{wrong}; the former settings stay in force")
+        else:
+            self._adopt(settings)
+
+    def _adopt(self, settings: Settings) -> None:
+        self.settings = settings
+        for number, text in enumerate(settings.unusable):
+            self._notices.warn(f"unusable {number}", f"{text}; passed over")
+        if not settings.enabled:
+            return
+        # Imports requests, 0.1 s: not while gunicorn reads its config, and not if we are disabled.
+        from gunicorn_backlog.delivery import Delivery
+
+        if self._delivery is not None:
+            self._delivery.close()
+        self._delivery = Delivery(settings, self._notices)
+        if self._sampler is None:
+            self._sampler = Sampler(self._arbiter, self._create_scoreboard(), self._notices)
+        if not self._runs:
+            self._start_thread()
+
+    def _create_scoreboard(self) -> Scoreboard | None:
+        try:
+            self._scoreboard = Scoreboard()
+        except (OSError, ValueError) as error:
+            self._notices.warn(
+                "scoreboard",
+                f"no shared memory ({error}): workers are counted, their states and requests "
+                "in flight are not sent",
+            )
+        return self._scoreboard
+
+    def _start_thread(self) -> None:
+        """Start a thread of the operating system that no signal is ever delivered to.
+
+        A signal that the kernel gave to it would not wake the arbiter from its sleep.
+        """
+        former = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            original("_thread", "start_new_thread")(self._run, ())
+            self._runs = True
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, former)
+
+    def _sample(self) -> None:
+        assert self._sampler is not None
+        self._window.add(self._sampler.sample())
+
+    def _push(self, *, stopping: bool = False) -> None:
+        assert self._delivery is not None
+        interval = self._window.close()
+        if interval is not None:
+            self._delivery.deliver(interval, self._arbiter.proc_name, stopping=stopping)
+
+    def _attempt(self, what: str, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Exception as error:
+            self._notices.failed(what, error)
+
+    # The thread.
+
+    def _run(self) -> None:
+        settings = self.settings
+        schedule = Schedule(settings.interval_s, settings.samples)
+        while not self._stop.wait(schedule.wait_s()):
+            with self._gate:
+                self._attempt("taking up the new config", self._reload)
+                if not self.settings.enabled:
+                    self._runs = False
+                    return
+                self._attempt("sampling", self._sample)
+            if settings is not self.settings:
+                settings = self.settings
+                schedule = Schedule(settings.interval_s, settings.samples)
+            elif schedule.sampled():
+                self._prepare()
+                with self._gate:
+                    self._attempt("pushing", self._push)
+        with self._gate:
+            self._attempt("sampling", self._sample)
+            self._attempt("the last push", lambda: self._push(stopping=True))
+        self._stopped.set()
+
+    def _prepare(self) -> None:
+        """Outside the gate: a resolver that hangs holds up neither forks nor the log."""
+        assert self._delivery is not None
+        try:
+            self._delivery.prepare()
+        except Exception as error:
+            with self._gate:
+                self._notices.failed("resolving the Agent's name", error)

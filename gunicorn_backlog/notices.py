@@ -1,0 +1,45 @@
+"""Our lines in gunicorn's error log: each kind once, however often its cause comes back."""
+
+from __future__ import annotations
+
+import logging
+
+
+class Notices:
+    """Says each kind of thing once.
+
+    It writes to gunicorn's logger itself, not through ``server.log``: gunicorn's statsd logger
+    sends a metric for each warning, and may wait for the Agent to take it.
+    """
+
+    def __init__(self, logger: logging.Logger | None = None) -> None:
+        self._logger = logger or logging.getLogger("gunicorn.error")
+        self._said: set[str] = set()
+
+    def warn(self, kind: str, text: str) -> None:
+        """Log a warning, unless one of this kind was logged."""
+        self._say(logging.WARNING, kind, text)
+
+    def inform(self, kind: str, text: str) -> None:
+        """Log a piece of information, unless one of this kind was logged."""
+        self._say(logging.INFO, kind, text)
+
+    def failed(self, what: str, error: BaseException) -> None:
+        """Log a defect of ours with its traceback, once for each place and type of error."""
+        kind = f"{what}: {type(error).__name__}"
+        text = f"{what} failed, {error!r}; gunicorn is not affected"
+        self._say(logging.ERROR, kind, text, exc_info=error)
+
+    def was_said(self, kind: str) -> bool:
+        """Tell whether this kind was logged, and not forgotten since."""
+        return kind in self._said
+
+    def forget(self, *kinds: str) -> None:
+        """Let these kinds be said again; all kinds, if none is named."""
+        self._said -= set(kinds or self._said)
+
+    def _say(self, level: int, kind: str, text: str, exc_info: BaseException | None = None) -> None:
+        if kind in self._said:
+            return
+        self._said.add(kind)
+        self._logger.log(level, "gunicorn_backlog: %s", text, exc_info=exc_info)

@@ -1,0 +1,33 @@
+"""When to sample, and when an interval is over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+
+class Schedule:
+    """Evenly spaced samples on a fixed grid, so that neither late ones nor long ones add up.
+
+    Samples whose time passed while the process was stopped or starved are left out.
+    """
+
+    def __init__(
+        self, interval_s: float, samples: int, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._samples = samples
+        self._period_s = interval_s / samples
+        self._clock = clock
+        self._began_s = clock()
+        self._next = 1
+
+    def wait_s(self) -> float:
+        """Return the seconds to wait for the next sample; 0 if it is due."""
+        return max(0.0, self._began_s + self._next * self._period_s - self._clock())
+
+    def sampled(self) -> bool:
+        """Note that the sample was made; tell whether it was the last one of its interval."""
+        made = self._next
+        missed = int((self._clock() - self._began_s) / self._period_s)
+        self._next = max(made, missed) + 1
+        return (self._next - 1) // self._samples > (made - 1) // self._samples

@@ -1,0 +1,200 @@
+"""What the monitor is told to do: by ``configure()``, the environment, and gunicorn's own config.
+
+``GUNICORN_BACKLOG_*`` comes before ``configure()``, that before Datadog's ``DD_*``, and those
+before gunicorn's own statsd settings: the deployment overrides the file, as gunicorn does it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gunicorn_backlog import address, tags
+from gunicorn_backlog.address import Address
+from gunicorn_backlog.arbiter import Config
+from gunicorn_backlog.options import ENVIRONMENT_PREFIX, OPTIONS, BacklogType, Option
+
+# Kubernetes and Docker give these to every container beside a service named "gunicorn-backlog".
+_SERVICE_LINK = re.compile(ENVIRONMENT_PREFIX + r"(SERVICE|PORT)(_|$)")
+_ILLEGAL_IN_NAME = re.compile(r"[^A-Za-z0-9_.]")
+
+
+class ConfigError(SystemExit):
+    """A setting is wrong: one line that names it, its value and what is allowed.
+
+    It is a SystemExit because gunicorn prints the traceback of any Exception that a config file
+    raises: this one ends the start with just its line on stderr, and exit code 1.
+    """
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the monitor is told to do, checked, with every default filled in.
+
+    ``tags`` are the user's own; ``inherited_tags`` those of ``DD_TAGS`` and of gunicorn's
+    ``dogstatsd_tags``, in this order; what the ``datadog`` client reads comes between the two.
+    ``unusable`` says what is wrong with settings that are not ours, and so were passed over.
+    """
+
+    enabled: bool = True
+    interval_s: float = 1.0
+    samples: int = 10
+    address: Address = address.DEFAULT
+    tags: tuple[str, ...] = ()
+    inherited_tags: tuple[str, ...] = ()
+    prefix: str = ""
+    backlog_type: BacklogType = "histogram"
+    unusable: tuple[str, ...] = ()
+
+
+class _Configured:
+    """What ``configure()`` was called with since the settings were last loaded."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, object] = {}
+        self.serving = False
+
+
+_configured = _Configured()
+
+
+def configure(
+    *,
+    enabled: bool | None = None,
+    interval: float | None = None,
+    samples: int | None = None,
+    url: str | None = None,
+    tags: Iterable[str] | None = None,
+    backlog_type: BacklogType | None = None,
+    **unknown: object,
+) -> None:
+    """Make settings, in ``gunicorn.conf.py``; what is left out, or None, keeps its default.
+
+    :param enabled: False: the hooks do nothing. Default True.
+    :param interval: seconds between two pushes, 0.1 to 60. Default 1.
+    :param samples: samples of the backlog per interval, 1 to 100. Default 10.
+    :param url: the Agent's address: ``udp://host:port``, ``unix:///path``, ``unixgram:///path`` or
+        ``unixstream:///path``. Default: what Datadog's variables or gunicorn's ``statsd_host``
+        say, else ``udp://localhost:8125``.
+    :param tags: ``key:value`` tags for every metric.
+    :param backlog_type: ``histogram`` (default), ``distribution`` or ``gauge``: the type of
+        ``gunicorn.backlog``.
+
+    Raises ConfigError, which stops gunicorn, while the server starts. On a HUP it raises nothing:
+    a server that serves keeps its former settings, and logs what is wrong with the new ones.
+    """
+    given = {
+        "enabled": enabled,
+        "interval": interval,
+        "samples": samples,
+        "url": url,
+        "tags": list(tags) if isinstance(tags, Iterable) and not isinstance(tags, str) else tags,
+        "backlog_type": backlog_type,
+        **unknown,
+    }
+    _configured.values |= {name: value for name, value in given.items() if value is not None}
+    if not _configured.serving:
+        _chosen(_configured.values, os.environ)
+
+
+def check_environment() -> None:
+    """Raise ConfigError for a bad ``GUNICORN_BACKLOG_*`` variable, as early as can be."""
+    if not _configured.serving:
+        _from_environment(os.environ)
+
+
+def take_configured() -> dict[str, object]:
+    """Return what ``configure()`` was given since the last call, and begin anew.
+
+    Called once per config that gunicorn loaded, so that a setting which a config no longer
+    makes is back at its default.
+    """
+    taken, _configured.values = _configured.values, {}
+    _configured.serving = True
+    return taken
+
+
+def load(
+    cfg: Config, configured: Mapping[str, object], environ: Mapping[str, str] = os.environ
+) -> Settings:
+    """Put all sources together. Raises ConfigError."""
+    chosen = _chosen(configured, environ)
+    unusable: list[str] = []
+    return Settings(
+        enabled=chosen["enabled"],
+        interval_s=chosen["interval"],
+        samples=chosen["samples"],
+        address=chosen["url"] or _inherited_address(cfg, environ, unusable),
+        tags=chosen["tags"],
+        inherited_tags=(*tags.split(environ.get("DD_TAGS", "")), *tags.split(cfg.dogstatsd_tags)),
+        prefix=_prefix(cfg.statsd_prefix),
+        backlog_type=chosen["backlog_type"],
+        unusable=tuple(unusable),
+    )
+
+
+def _chosen(configured: Mapping[str, object], environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return every option's value from the environment, ``configure()`` or its default."""
+    defaults = {option.name: option.default for option in OPTIONS.values()}
+    return defaults | _from_configure(configured) | _from_environment(environ)
+
+
+def _from_configure(configured: Mapping[str, object]) -> dict[str, object]:
+    known = ", ".join(OPTIONS)
+    for name in configured:
+        if name not in OPTIONS:
+            raise _error(f"configure() has no setting {name!r}", known)
+    return {name: _checked(OPTIONS[name], value, name) for name, value in configured.items()}
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
+    options = {option.variable: option for option in OPTIONS.values()}
+    values = {}
+    for variable, text in environ.items():
+        if not variable.startswith(ENVIRONMENT_PREFIX) or _SERVICE_LINK.match(variable):
+            continue
+        if variable not in options:
+            raise _error(f"there is no setting {variable}", ", ".join(options))
+        if text.strip():
+            option = options[variable]
+            values[option.name] = _checked(option, text, variable, option.read)
+    return values
+
+
+def _checked(option: Option, value: Any, label: str, read: Any = lambda value: value) -> object:
+    try:
+        return option.check(read(value))
+    except (ValueError, TypeError) as error:
+        reason = str(error) if type(error) is ValueError and option.name in {"url", "tags"} else ""
+        raise _error(f"{label}={_shown(value)}{reason and ': '}{reason}", option.allowed) from None
+
+
+def _shown(value: object) -> str:
+    """Return the value for one line: repr has no line breaks, and a long one is cut."""
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def _error(wrong: str, allowed: str) -> ConfigError:
+    return ConfigError(f"gunicorn_backlog: {wrong}; allowed: {allowed}")
+
+
+def _inherited_address(cfg: Config, environ: Mapping[str, str], unusable: list[str]) -> Address:
+    try:
+        if found := address.from_datadog(environ):
+            return found
+    except ValueError as error:
+        unusable.append(str(error))
+    try:
+        if found := address.from_gunicorn(cfg.statsd_host):
+            return found
+    except ValueError as error:
+        unusable.append(f"statsd_host={_shown(cfg.statsd_host)}: {error}")
+    return address.DEFAULT
+
+
+def _prefix(statsd_prefix: str) -> str:
+    return _ILLEGAL_IN_NAME.sub("_", statsd_prefix.rstrip("."))

@@ -1,0 +1,56 @@
+"""What gevent and eventlet replaced, as it was before.
+
+``monkey.patch_all()`` in a gunicorn config file turns threads into greenlets and locks into
+switches between them, in the arbiter too. A greenlet does not run while the arbiter sleeps, and
+is copied into every worker by ``fork``. Our thread has to be one of the operating system's.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+
+def original(module_name: str, name: str) -> Any:
+    """Return ``module_name.name`` as the standard library made it, patched or not."""
+    gevent_monkey = sys.modules.get("gevent.monkey")
+    if gevent_monkey is not None:
+        return gevent_monkey.get_original(module_name, name)
+    eventlet_patcher = sys.modules.get("eventlet.patcher")
+    if eventlet_patcher is not None:
+        return getattr(eventlet_patcher.original(module_name), name)
+    return getattr(importlib.import_module(module_name), name)
+
+
+class Event:
+    """``threading.Event`` for one waiting thread, made of one real lock."""
+
+    def __init__(self) -> None:
+        self._unset = original("_thread", "allocate_lock")()
+        self._unset.acquire()
+
+    def set(self) -> None:
+        """Wake the waiting thread, now or when it comes to wait; a second call does nothing."""
+        with suppress(RuntimeError):  # raised when it is set already
+            self._unset.release()
+
+    def is_set(self) -> bool:
+        """Tell whether the event is set."""
+        return not self._unset.locked()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until the event is set, at most ``timeout_s`` seconds; tell whether it is."""
+        if not self._unset.acquire(timeout=max(0.0, timeout_s)):
+            return False
+        self.set()
+        return True
+
+
+if TYPE_CHECKING:
+    from socket import socket
+
+    Socket = socket
+else:
+    Socket = original("socket", "socket")
