@@ -1,0 +1,61 @@
+"""Fixtures: the gunicorns to test with, servers, and a stand-in Agent for them to push to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from agent import StandInAgent
+
+from tests.lab.gunicorns import VERSIONS, Gunicorn, install
+from tests.lab.server import Server
+
+ServerFactory = Callable[..., Server]
+
+
+@pytest.fixture(scope="session")
+def installed(request: pytest.FixtureRequest) -> Callable[[str], Gunicorn]:
+    """Install a version of gunicorn once, into pytest's cache."""
+    folder = Path(request.config.cache.mkdir("gunicorns"))
+    return lambda version: install(version, folder)
+
+
+@pytest.fixture(params=VERSIONS)
+def gunicorn(request: pytest.FixtureRequest, installed: Callable[[str], Gunicorn]) -> Gunicorn:
+    """Each gunicorn that we support: the oldest and the newest."""
+    return installed(request.param)
+
+
+@pytest.fixture
+def newest(installed: Callable[[str], Gunicorn]) -> Gunicorn:
+    """The newest gunicorn, for what does not depend on its version."""
+    return installed(VERSIONS[-1])
+
+
+@pytest.fixture
+def agent() -> Iterator[StandInAgent]:
+    """An Agent's stand-in, at a free UDP port."""
+    with StandInAgent() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[ServerFactory]:
+    """Start servers, each with all its processes gone at the end."""
+    with ExitStack() as stack:
+
+        def start(gunicorn: Gunicorn, **options: object) -> Server:
+            server = Server(gunicorn, tmp_path, **options)  # type: ignore[arg-type]  # passed on
+            return stack.enter_context(server)
+
+        yield start
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In CI nothing of ours may be skipped: what a test needs is installed there."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") and reporter is not None and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -1,0 +1,1 @@
+"""What the tests of real servers are made with."""

@@ -1,0 +1,52 @@
+"""The gunicorns that we support, each installed beside the tests' own environment."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+VERSIONS = ("20.1.0", "27.0.1")
+
+# With the oldest gunicorn goes the oldest datadog client, and pkg_resources, which it imports.
+_WITH = {"20.1.0": ("datadog==0.52.0", "setuptools<81")}
+
+
+@dataclass(frozen=True)
+class Gunicorn:
+    """One gunicorn, and the folder that it was installed into."""
+
+    version: str
+    folder: Path
+
+    @property
+    def has_control_socket(self) -> bool:
+        """Whether it opens a control socket in the home directory."""
+        return int(self.version.partition(".")[0]) >= 25
+
+    def command(self, *arguments: str) -> list[str]:
+        """Return the command line that runs it, as ``gunicorn`` would be."""
+        return [sys.executable, "-m", "gunicorn", *arguments]
+
+    def environ(self, **variables: str) -> dict[str, str]:
+        """Return an environment in which this gunicorn comes first, without settings of ours."""
+        ours = ("GUNICORN_", "DD_", "DATADOG_", "COV_")
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
+        root = Path(__file__).parents[2]
+        return inherited | {"PYTHONPATH": f"{self.folder}:{root}"} | variables
+
+
+def install(version: str, folder: Path) -> Gunicorn:
+    """Install that version, unless it was; skip the test if it can't be had."""
+    target = folder / version
+    if not (target / "gunicorn").exists():
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target"]
+        command += [str(target), f"gunicorn=={version}", *_WITH.get(version, ("datadog",))]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            pytest.skip(f"gunicorn {version} can't be installed: {done.stderr.strip()[-200:]}")
+    return Gunicorn(version, target)

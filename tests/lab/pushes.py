@@ -1,0 +1,44 @@
+"""What was pushed: a stand-in Agent's datagrams, read as the story of one server."""
+
+from __future__ import annotations
+
+from agent import Datagram, Line, StandInAgent
+
+from tests.lab.waiting import wait_for
+
+
+class Push:
+    """One push: all lines of one datagram."""
+
+    def __init__(self, datagram: Datagram) -> None:
+        self.at_s = datagram.at_s
+        self.lines = datagram.lines
+
+    def all(self, name: str, *tags: str) -> list[Line]:
+        """Return the lines of that name that have these tags."""
+        return [line for line in self.lines if line.name == name and line.tags >= set(tags)]
+
+    def values(self, name: str, *tags: str) -> tuple[float, ...]:
+        """Return the values of the only line of that name with these tags."""
+        (line,) = self.all(name, *tags)
+        return line.values
+
+    @property
+    def workers(self) -> dict[str, float]:
+        """The workers by state."""
+        return {line.tag("state") or "": line.values[0] for line in self.all("gunicorn.workers")}
+
+
+def pushes(agent: StandInAgent) -> list[Push]:
+    """Return all pushes so far."""
+    return [Push(datagram) for datagram in agent.datagrams]
+
+
+def next_pushes(agent: StandInAgent, count: int) -> list[Push]:
+    """Wait for that many further pushes, and return them.
+
+    The first is left out: its interval began before the call.
+    """
+    seen = len(agent.datagrams)
+    wait_for(f"{count} pushes", lambda: len(agent.datagrams) > seen + count)
+    return [Push(datagram) for datagram in agent.datagrams[seen + 1 : seen + 1 + count]]

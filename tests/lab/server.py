@@ -1,0 +1,140 @@
+"""A real gunicorn under test, and real clients of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from tests.lab.gunicorns import Gunicorn
+from tests.lab.waiting import wait_for
+
+CONFIG = "from gunicorn_backlog.hooks import *\n"
+HOLD = b"GET /hold HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+
+
+class Server:
+    """One gunicorn with its workers, on a free port, in a session of its own.
+
+    :param config: the text of its config file; None: no config file.
+    :param environ: variables on top of a clean environment.
+    """
+
+    def __init__(
+        self,
+        gunicorn: Gunicorn,
+        folder: Path,
+        *,
+        workers: int = 2,
+        config: str | None = CONFIG,
+        arguments: tuple[str, ...] = (),
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self.gunicorn = gunicorn
+        self.port = _free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        self.release = folder / f"release-{self.port}"
+        self.config = folder / f"gunicorn-{self.port}.conf.py"
+        self._log = folder / f"log-{self.port}"
+        if config is not None:
+            self.config.write_text(config)
+            arguments = ("--config", str(self.config), *arguments)
+        if gunicorn.has_control_socket:
+            arguments = ("--no-control-socket", *arguments)
+        self._command = gunicorn.command(
+            *("--workers", str(workers), "--bind", self.address, "--name", "lab"),
+            *(*arguments, "tests.lab.app:app"),
+        )
+        own = {"RELEASE": str(self.release), "HOME": str(folder)}
+        self._environ = gunicorn.environ(**own, **(environ or {}))
+        self._clients: list[socket.socket] = []
+        self.process: subprocess.Popen[bytes]
+
+    def __enter__(self) -> Server:
+        with self._log.open("wb") as log:
+            self.process = self._popen(log)
+        return self
+
+    def _popen(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            self._command, env=self._environ, stdout=log, stderr=log, start_new_session=True
+        )
+
+    def __exit__(self, *exception: object) -> None:
+        for client in self._clients:
+            client.close()
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    @property
+    def pid(self) -> int:
+        """The arbiter's pid."""
+        return self.process.pid
+
+    @property
+    def log(self) -> str:
+        """What it wrote to stdout and stderr so far."""
+        return self._log.read_text()
+
+    def worker_pids(self) -> set[int]:
+        """Return the arbiter's children, as the kernel lists them."""
+        path = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        return {int(pid) for pid in path.read_text().split()}
+
+    def wait_until_it_serves(self) -> Server:
+        """Return when a request was answered."""
+        wait_for(f"gunicorn to serve; its log: {self.log}", self._answers)
+        return self
+
+    def _answers(self) -> bool:
+        with suppress(OSError):
+            return bool(self.get())
+        if self.process.poll() is not None:
+            raise AssertionError(f"gunicorn ended: {self.log}")
+        return False
+
+    def get(self, path: str = "/") -> bytes:
+        """Return the body of one answer. Raises OSError."""
+        with self.connect() as client:
+            client.sendall(
+                f"GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n".encode()
+            )
+            answer = b"".join(iter(lambda: client.recv(65536), b""))
+        return answer.partition(b"\r\n\r\n")[2]
+
+    def connect(self) -> socket.socket:
+        """Return a connection to the server. Raises OSError."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+
+    def hold(self, requests: int) -> None:
+        """Send so many requests, each on a connection of its own, that are answered on let_go()."""
+        for _ in range(requests):
+            client = self.connect()
+            client.sendall(HOLD)
+            self._clients.append(client)
+
+    def let_go(self) -> None:
+        """Have the held requests answered, and wait until they are."""
+        self.release.touch()
+        for client in self._clients:
+            while client.recv(65536):
+                pass
+            client.close()
+        self._clients.clear()
+        self.release.unlink()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send the arbiter a signal."""
+        self.process.send_signal(number)
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])

@@ -1,0 +1,38 @@
+"""Worker classes of a user's own: one made of gunicorn's sync worker, one of nothing known."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from gunicorn.workers.base import Worker
+from gunicorn.workers.sync import SyncWorker
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
+
+
+class OwnSyncWorker(SyncWorker):  # type: ignore[misc]  # gunicorn has no types
+    """As many users write it: a detail changed, the rest gunicorn's."""
+
+    def handle(self, *args: Any) -> Any:
+        """Handle the connection as gunicorn does."""
+        return super().handle(*args)
+
+
+class StrangeWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
+    """Answers all alike, with no method that we know."""
+
+    def run(self) -> None:
+        """Accept and answer, until told to stop."""
+        for sock in self.sockets:
+            sock.setblocking(False)
+        while self.alive:
+            self.notify()
+            for sock in self.sockets:
+                try:
+                    client, _ = sock.accept()
+                except BlockingIOError:
+                    continue
+                with client:
+                    client.sendall(ANSWER)
+            time.sleep(0.01)

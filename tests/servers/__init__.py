@@ -1,0 +1,1 @@
+"""Tests of real gunicorn, real sockets, real signals."""
