@@ -29,8 +29,8 @@ class Gunicorn:
         return int(self.version.partition(".")[0]) >= 25
 
     def command(self, *arguments: str) -> list[str]:
-        """Return the command line that runs it, as ``gunicorn`` would be."""
-        return [sys.executable, "-m", "gunicorn", *arguments]
+        """Return the command line that runs its ``gunicorn`` command."""
+        return [sys.executable, str(self.folder / "bin" / "gunicorn"), *arguments]
 
     def environ(self, **variables: str) -> dict[str, str]:
         """Return an environment in which this gunicorn comes first, without settings of ours."""

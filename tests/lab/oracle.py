@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -24,3 +25,8 @@ def ss(address: str) -> Listening:
     rows = [line.split() for line in done.stdout.splitlines()]
     (row,) = [row for row in rows if row[3] == address]
     return Listening(int(row[1]), int(row[2]))
+
+
+def enforced(backlog: int) -> int:
+    """Return the limit that the kernel makes of a ``listen(backlog)``."""
+    return min(backlog, int(Path("/proc/sys/net/core/somaxconn").read_text()))

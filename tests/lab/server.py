@@ -23,6 +23,7 @@ class Server:
 
     :param config: the text of its config file; None: no config file.
     :param environ: variables on top of a clean environment.
+    :param run_by: a command that executes gunicorn, such as nsenter.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Server:
         config: str | None = CONFIG,
         arguments: tuple[str, ...] = (),
         environ: Mapping[str, str] | None = None,
+        run_by: tuple[str, ...] = (),
     ) -> None:
         self.gunicorn = gunicorn
         self.port = _free_port()
@@ -46,7 +48,7 @@ class Server:
             arguments = ("--config", str(self.config), *arguments)
         if gunicorn.has_control_socket:
             arguments = ("--no-control-socket", *arguments)
-        self._command = gunicorn.command(
+        self._command = list(run_by) + gunicorn.command(
             *("--workers", str(workers), "--bind", self.address, "--name", "lab"),
             *(*arguments, "tests.lab.app:app"),
         )
@@ -86,6 +88,11 @@ class Server:
         """Return the arbiter's children, as the kernel lists them."""
         path = Path(f"/proc/{self.pid}/task/{self.pid}/children")
         return {int(pid) for pid in path.read_text().split()}
+
+    def both_worker_pids(self) -> set[int] | None:
+        """Return the pids of two workers, if there are two."""
+        pids = self.worker_pids()
+        return pids if len(pids) == 2 else None
 
     def wait_until_it_serves(self) -> Server:
         """Return when a request was answered."""

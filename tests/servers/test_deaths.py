@@ -1,0 +1,129 @@
+"""Workers and arbiters that die: nothing of theirs stays in the numbers or on the machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from agent import StandInAgent
+
+from tests.conftest import ServerFactory
+from tests.lab.gunicorns import Gunicorn
+from tests.lab.pushes import Push, next_pushes, pushes
+from tests.lab.server import Server
+from tests.lab.waiting import wait_for
+
+KILLS = 50
+INTERVAL_S = 0.2
+FOLDERS = (Path("/dev/shm"), Path("/tmp"))
+
+
+def kill_one_at_work(server: Server) -> int:
+    """Have a worker begin a request, and kill it in the middle."""
+    before = server.worker_pids()
+    server.hold(1)
+    victim = wait_for("one at work", lambda: at_work(server, before))
+    os.kill(victim, signal.SIGKILL)
+    wait_for("the arbiter to reap it", lambda: victim not in server.worker_pids())
+    return victim
+
+
+def at_work(server: Server, pids: set[int]) -> int | None:
+    """Return a worker that has a client's connection open, as the kernel lists its files."""
+    for pid in pids:
+        sockets = [link for link in links(pid) if link.startswith("socket:")]
+        idle = [link for link in links(server.pid) if link.startswith("socket:")]
+        if set(sockets) - set(idle):
+            return pid
+    return None
+
+
+def links(pid: int) -> list[str]:
+    """Return what the process's descriptors stand for."""
+    found = []
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            found.append(os.readlink(entry))
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def claimed_slots(server: Server) -> int:
+    """Read how many slots were ever claimed from the arbiter's memfd, as another process may."""
+    for entry in Path(f"/proc/{server.pid}/fd").iterdir():
+        if os.readlink(entry).startswith("/memfd:gunicorn_backlog"):
+            return int.from_bytes(entry.read_bytes()[24:28], "little")
+    raise AssertionError("there is no memfd")
+
+
+def test_killed_workers_leave_nothing(
+    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """A worker killed in mid-request is gone from the numbers; 50 of them take no slot each."""
+    files = {path for folder in FOLDERS for path in folder.iterdir()}
+    environ = {
+        "GUNICORN_BACKLOG_URL": agent.url,
+        "GUNICORN_BACKLOG_INTERVAL": str(INTERVAL_S),
+    }
+    server = serve(gunicorn, environ=environ).wait_until_it_serves()
+    next_pushes(agent, 1)
+
+    kill_one_at_work(server)
+    seen = len(agent.datagrams)
+    wait_for("the next push", lambda: len(agent.datagrams) > seen + 1)
+    within_an_interval = Push(agent.datagrams[seen + 1])
+    assert within_an_interval.workers["working"] == 0
+    assert within_an_interval.values("gunicorn.requests.in_flight") == (0,)
+
+    for _ in range(KILLS - 1):
+        wait_for("two workers", server.both_worker_pids)
+        kill_one_at_work(server)
+    wait_for("both to be idle", lambda: next_pushes(agent, 1)[0].workers["idle"] == 2)
+
+    (push,) = next_pushes(agent, 1)
+    assert push.workers == {"idle": 2, "working": 0, "starting": 0}
+    assert sum(push.values("gunicorn.workers.spawned")[0] for push in pushes(agent)) == KILLS + 2
+    assert claimed_slots(server) <= 4
+    assert {path for folder in FOLDERS for path in folder.iterdir()} - files == set()
+
+
+def test_a_killed_arbiter_leaves_nothing(
+    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """After kill -9 of the arbiter its workers end, and no push comes any more."""
+    files = {path for folder in FOLDERS for path in folder.iterdir()}
+    server = serve(gunicorn, environ={"GUNICORN_BACKLOG_URL": agent.url})
+    server.wait_until_it_serves()
+    workers = server.worker_pids()
+    next_pushes(agent, 1)
+
+    server.signal(signal.SIGKILL)
+    server.process.wait()
+    wait_for(
+        "its workers to end", lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers)
+    )
+
+    assert pushes(agent)[-1].values("gunicorn.is_running") == (0,)
+    assert {path for folder in FOLDERS for path in folder.iterdir()} - files == set()
+
+
+def test_a_crash_loop_is_seen(newest: Gunicorn, serve: ServerFactory, agent: StandInAgent) -> None:
+    """Workers that die between two samples are counted all the same: each fork is."""
+    config = """
+from gunicorn_backlog.hooks import *
+import os
+def post_fork(server, worker):
+    if worker.age > 2:
+        os._exit(1)
+"""
+    environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.5"}
+    server = serve(newest, config=config, environ=environ).wait_until_it_serves()
+
+    os.kill(min(server.worker_pids()), signal.SIGKILL)
+
+    wait_for(
+        "a loop of forks",
+        lambda: next_pushes(agent, 1)[0].values("gunicorn.workers.spawned")[0] >= 2,
+    )

@@ -1,0 +1,144 @@
+"""HUP, TTIN and USR2: settings are read again, one thread per arbiter, none doubled."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from agent import StandInAgent
+
+from tests.conftest import ServerFactory
+from tests.lab.gunicorns import Gunicorn
+from tests.lab.pushes import Push, next_pushes
+from tests.lab.server import CONFIG, Server
+from tests.lab.waiting import wait_for
+
+
+def configured(text: str) -> str:
+    """Return a config that makes these settings."""
+    return f"{CONFIG}from gunicorn_backlog import configure\nconfigure({text})\n"
+
+
+def reload(server: Server, config: str) -> None:
+    """Have the arbiter read another config."""
+    server.config.write_text(config)
+    server.signal(signal.SIGHUP)
+
+
+def last_tags(agent: StandInAgent) -> set[str]:
+    """Return the tags of the latest push's workers."""
+    return set(Push(agent.datagrams[-1]).all("gunicorn.workers")[0].tags)
+
+
+def test_hup_reads_all_settings_again(
+    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """New settings are in force, and one that is no longer made is at its default."""
+    first = f"url={agent.url!r}, interval=0.1, samples=4, tags=['color:red']"
+    server = serve(gunicorn, config=configured(first)).wait_until_it_serves()
+    (push,) = next_pushes(agent, 1)
+    assert push.values("gunicorn.backlog", "color:red") == (0,) * 4
+
+    second = f"url={agent.url!r}, interval=0.2, tags=['color:blue']"
+    reload(server, configured(second))
+    wait_for("the new tags", lambda: "color:blue" in last_tags(agent))
+    (push,) = next_pushes(agent, 1)
+    assert push.values("gunicorn.backlog", "color:blue") == (0,) * 10
+
+    server.config.write_text(CONFIG + f"raw_env = ['GUNICORN_BACKLOG_URL={agent.url}']\n")
+    server.signal(signal.SIGHUP)
+    wait_for("no tags", lambda: not any("color" in tag for tag in last_tags(agent)))
+    (push,) = next_pushes(agent, 1)
+    assert push.workers == {"idle": 2, "working": 0, "starting": 0}
+    assert "Traceback" not in server.log
+
+
+def test_a_bad_setting_on_hup_leaves_the_former_in_force(
+    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """A bad setting does not stop a server that serves: one line says it is passed over."""
+    good = f"url={agent.url!r}, interval=0.2, samples=3"
+    server = serve(gunicorn, config=configured(good)).wait_until_it_serves()
+    before = server.worker_pids()
+
+    reload(server, configured("interval=1000"))
+    wait_for("the line", lambda: "the former settings stay in force" in server.log)
+    wait_for("new workers", lambda: server.worker_pids().isdisjoint(before))
+
+    assert next_pushes(agent, 1)[0].values("gunicorn.backlog") == (0,) * 3
+    assert server.get()
+    assert server.log.count("gunicorn_backlog: interval=1000") == 1
+
+
+def test_hup_turns_it_off_and_on(
+    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """A server that was started disabled is watched after a HUP that enables, and off again."""
+    on = configured(f"url={agent.url!r}, interval=0.2")
+    server = serve(gunicorn, config=configured("enabled=False")).wait_until_it_serves()
+    assert agent.datagrams == []
+
+    for _ in range(2):
+        reload(server, on)
+        wait_for("both idle", lambda: next_pushes(agent, 1)[0].workers["idle"] == 2)
+
+        reload(server, configured("enabled=False"))
+        wait_for("its thread to end", lambda: not has_our_thread(server))
+        seen = len(agent.datagrams)
+        server.get()
+        assert len(agent.datagrams) == seen
+
+
+def has_our_thread(server: Server) -> bool:
+    """Tell whether the arbiter has the one thread that blocks every signal."""
+    for task in Path(f"/proc/{server.pid}/task").iterdir():
+        status = (task / "status").read_text()
+        (blocked,) = [line.split()[1] for line in status.splitlines() if line[:7] == "SigBlk:"]
+        if task.name != str(server.pid) and int(blocked, 16) & (1 << (signal.SIGTERM - 1)):
+            return True
+    return False
+
+
+def test_more_and_fewer_workers(
+    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """TTIN adds a worker to the numbers, TTOU takes one away."""
+    environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
+    server = serve(gunicorn, environ=environ).wait_until_it_serves()
+
+    for number, workers in ((signal.SIGTTIN, 3), (signal.SIGTTOU, 2)):
+        server.signal(number)
+        wait_for(
+            f"{workers} workers",
+            lambda workers=workers: next_pushes(agent, 1)[0].workers["idle"] == workers,  # type: ignore[misc]
+        )
+
+
+def test_usr2_makes_two_masters_with_tags_of_their_own(
+    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """During an upgrade both masters push, each under its own app; afterwards only the new."""
+    environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
+    server = serve(gunicorn, environ=environ).wait_until_it_serves()
+    former = wait_for("both workers", server.both_worker_pids)
+
+    server.signal(signal.SIGUSR2)
+    wait_for("the new master", lambda: "app:lab.2" in apps(agent))
+    (new_master,) = server.worker_pids() - former
+    server.signal(signal.SIGTERM)
+    server.process.wait(timeout=20)
+    wait_for("the promotion", lambda: set(apps(agent, last=5)) == {"app:lab"})
+
+    try:
+        (push,) = next_pushes(agent, 1)
+        assert push.workers == {"idle": 2, "working": 0, "starting": 0}
+        assert server.get()
+    finally:
+        os.kill(new_master, signal.SIGKILL)
+
+
+def apps(agent: StandInAgent, last: int = 1000) -> list[str]:
+    """Return the app tags of the last pushes."""
+    lines = [Push(datagram).all("gunicorn.is_running")[0] for datagram in agent.datagrams[-last:]]
+    return [f"app:{line.tag('app')}" for line in lines]
