@@ -30,7 +30,7 @@ offset  size  field           meaning; all of a slot is written by the worker th
 32      8     changed_ns      when in_use changed last, on the clock below
 40      8     begun           requests begun since the claim
 48      8     queued          connections accepted that no thread has begun
-56      8     check           the sum of the five before it, modulo 2**64
+56      8     check           the sum of the five before it
 ======  ====  ==============  ===================================================================
 
 The last six are one record, written by one assignment. A reader may still see half of it (the
@@ -61,7 +61,6 @@ _CLAIMED_AT = 24
 _OWNER = struct.Struct("=IIII")  # pid, age, kind, capacity
 _RECORD = struct.Struct("=QQQQQQ")  # in_use, worked_ns, changed_ns, begun, queued, check
 _SLOT = struct.Struct(_OWNER.format + _RECORD.format[1:])
-_U64 = (1 << 64) - 1
 
 _READ_TRIES = 10
 _LOCK_TRIES = 100
@@ -163,7 +162,7 @@ class Scoreboard:
         for _ in range(_READ_TRIES):
             slot = self._memory[offset : offset + _SLOT.size]
             owner_pid, owner_age, kind, capacity, *record, check = _SLOT.unpack(slot)
-            if sum(record) & _U64 == check and (owner_pid, owner_age) == (pid, age):
+            if sum(record) == check and (owner_pid, owner_age) == (pid, age):
                 return State(kind, capacity, *record)
         return None
 

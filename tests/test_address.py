@@ -1,0 +1,109 @@
+"""address: URLs, Datadog's variables, gunicorn's statsd_host."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gunicorn_backlog.address import Address, from_datadog, from_gunicorn, parse
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("udp://localhost:8125", Address("udp", host="localhost", port=8125)),
+        ("udp://agent.example", Address("udp", host="agent.example", port=8125)),
+        ("udp://[::1]:9125", Address("udp", host="::1", port=9125)),
+        ("udp://localhost:8125/", Address("udp", host="localhost", port=8125)),
+        ("unix:///var/run/dsd.socket", Address("unix", path="/var/run/dsd.socket")),
+        ("unixgram:///a", Address("unixgram", path="/a")),
+        ("unixstream:///a", Address("unixstream", path="/a")),
+    ],
+)
+def test_good_urls(url: str, address: Address) -> None:
+    """Each form is understood, and printed so that it is understood again."""
+    assert parse(url) == address
+    assert parse(str(address)) == address
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("", "the scheme is ''"),
+        ("localhost:8125", "the scheme is 'localhost'"),
+        ("http://localhost:8125", "the scheme is 'http'"),
+        ("udp://", "no host"),
+        ("udp://:8125", "no host"),
+        ("udp://localhost:0", "out of range"),
+        ("udp://localhost:65536", "out of range"),
+        ("udp://localhost:port", "could not be cast"),
+        ("udp://localhost:8125/metrics", "more than host and port"),
+        ("udp://me@localhost:8125", "more than host and port"),
+        ("udp://local host:8125", "blank"),
+        ("udp://localhost:8125\n", "blank"),
+        ("unix://run/dsd.socket", "not absolute"),
+        ("unix:run/dsd.socket", "not absolute"),
+        ("unix:///", "not absolute"),
+        ("unix:///" + "x" * 107, "longer than 107 bytes"),
+    ],
+)
+def test_bad_urls(url: str, reason: str) -> None:
+    """Each is refused with its reason."""
+    with pytest.raises(ValueError, match=reason):
+        parse(url)
+
+
+@given(st.text())
+def test_any_text_is_an_address_or_a_value_error(text: str) -> None:
+    """No other error comes out, whatever the text is."""
+    for url in (text, f"udp://{text}", f"unix:///{text}"):
+        try:
+            address = parse(url)
+        except ValueError:
+            continue
+        assert parse(str(address)) == address
+
+
+@pytest.mark.parametrize(
+    ("environ", "address"),
+    [
+        ({}, None),
+        ({"DD_AGENT_HOST": "", "DD_DOGSTATSD_URL": ""}, None),
+        ({"DD_AGENT_HOST": "10.0.0.1"}, Address("udp", host="10.0.0.1", port=8125)),
+        ({"DD_DOGSTATSD_PORT": "9125"}, Address("udp", host="localhost", port=9125)),
+        (
+            {"DD_AGENT_HOST": "agent", "DD_DOGSTATSD_PORT": "9125"},
+            Address("udp", host="agent", port=9125),
+        ),
+        (
+            {"DD_DOGSTATSD_URL": "unix:///a", "DD_AGENT_HOST": "agent"},
+            Address("unix", path="/a"),
+        ),
+    ],
+)
+def test_datadogs_variables(environ: dict[str, str], address: Address | None) -> None:
+    """The URL comes before host and port."""
+    assert from_datadog(environ) == address
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("DD_DOGSTATSD_URL", "tcp://a:1"), ("DD_DOGSTATSD_PORT", "0x1")]
+)
+def test_bad_variables_are_named(variable: str, value: str) -> None:
+    """The error says which variable is wrong."""
+    with pytest.raises(ValueError, match=f"{variable}='{value}'"):
+        from_datadog({variable: value})
+
+
+@pytest.mark.parametrize(
+    ("statsd_host", "address"),
+    [
+        (None, None),
+        (("localhost", 8125), Address("udp", host="localhost", port=8125)),
+        ("/run/statsd.sock", Address("unix", path="/run/statsd.sock")),
+    ],
+)
+def test_gunicorns_statsd_host(statsd_host: object, address: Address | None) -> None:
+    """gunicorn has parsed it already."""
+    assert from_gunicorn(statsd_host) == address

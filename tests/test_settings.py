@@ -1,0 +1,135 @@
+"""settings: precedence of the sources, and what comes from gunicorn's and Datadog's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from gunicorn_backlog import ConfigError, configure, settings
+from gunicorn_backlog.address import Address
+from gunicorn_backlog.settings import Settings, load, take_configured
+
+
+@dataclass
+class Cfg:
+    """gunicorn's config, as far as it is read; the servers' tests use the real one."""
+
+    statsd_host: object = None
+    statsd_prefix: str = ""
+    dogstatsd_tags: str = ""
+    timeout: int = 30
+    worker_class_str: str = "sync"
+
+
+@pytest.fixture(autouse=True)
+def _at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each test be a gunicorn that starts, in an empty environment of ours."""
+    monkeypatch.setattr(settings, "_configured", settings._Configured())
+
+
+def test_defaults() -> None:
+    """Nothing said anywhere: the defaults of the documentation."""
+    loaded = load(Cfg(), {}, {})
+    assert loaded == Settings()
+    assert (loaded.enabled, loaded.interval_s, loaded.samples) == (True, 1.0, 10)
+    assert str(loaded.address) == "udp://localhost:8125"
+    assert loaded.backlog_type == "histogram"
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "field", "value"),
+    [
+        ("ENABLED", "no", "enabled", False),
+        ("ENABLED", "On", "enabled", True),
+        ("INTERVAL", "10", "interval_s", 10.0),
+        ("SAMPLES", "1", "samples", 1),
+        ("URL", "unix:///a", "address", Address("unix", path="/a")),
+        ("TAGS", "a:b, c:d", "tags", ("a:b", "c:d")),
+        ("TYPE", "gauge", "backlog_type", "gauge"),
+    ],
+)
+def test_environment_comes_before_configure(
+    variable: str, text: str, field: str, value: object
+) -> None:
+    """Each variable is read, and overrides what the file says."""
+    configured = {
+        "enabled": not value,
+        "interval": 5,
+        "samples": 5,
+        "url": "udp://other:1",
+        "tags": ["e:f"],
+        "backlog_type": "distribution",
+    }
+    loaded = load(Cfg(), configured, {f"GUNICORN_BACKLOG_{variable}": text})
+    assert getattr(loaded, field) == value
+    assert getattr(load(Cfg(), configured, {}), field) != value
+
+
+def test_an_empty_variable_is_none() -> None:
+    """As compose files and charts set variables that are to have no effect."""
+    assert load(Cfg(), {"interval": 5}, {"GUNICORN_BACKLOG_INTERVAL": ""}).interval_s == 5
+
+
+def test_address_precedence() -> None:
+    """Ours, then configure(), then Datadog's, then gunicorn's, then the default."""
+    environ = {"GUNICORN_BACKLOG_URL": "udp://one:1", "DD_AGENT_HOST": "three"}
+    configured: dict[str, object] = {"url": "udp://two:2"}
+    cfg = Cfg(statsd_host=("four", 4))
+    found = [load(cfg, configured, environ)]
+    del environ["GUNICORN_BACKLOG_URL"]
+    found.append(load(cfg, configured, environ))
+    found.append(load(cfg, {}, environ))
+    found.append(load(cfg, {}, {}))
+    found.append(load(Cfg(), {}, {}))
+    hosts = [loaded.address.host for loaded in found]
+    assert hosts == ["one", "two", "three", "four", "localhost"]
+
+
+def test_what_is_wrong_with_others_settings_is_passed_over() -> None:
+    """A bad DD_ variable is not ours to stop gunicorn for: the next source counts."""
+    loaded = load(Cfg(statsd_host=("four", 4)), {}, {"DD_DOGSTATSD_URL": "tcp://x:1"})
+    assert loaded.address.host == "four"
+    assert loaded.unusable == ("DD_DOGSTATSD_URL='tcp://x:1': the scheme is 'tcp'",)
+
+
+def test_gunicorns_prefix_and_tags() -> None:
+    """Whoever told gunicorn's statsd tells us nothing twice."""
+    cfg = Cfg(statsd_prefix="my.app.", dogstatsd_tags="a:1,b:2")
+    loaded = load(cfg, {}, {"DD_TAGS": "c:3 d:4"})
+    assert loaded.prefix == "my.app"
+    assert loaded.inherited_tags == ("c:3", "d:4", "a:1", "b:2")
+
+
+def test_calls_of_configure_add_up() -> None:
+    """Two calls in one config make two settings; the later one of the same wins."""
+    configure(interval=2, samples=3)
+    configure(interval=4, tags=iter(["a:b"]))
+    assert take_configured() == {"interval": 4, "samples": 3, "tags": ["a:b"]}
+
+
+def test_the_next_config_begins_anew() -> None:
+    """What was taken is not there for the config of a HUP."""
+    configure(interval=2)
+    assert take_configured() == {"interval": 2}
+    assert take_configured() == {}
+
+
+def test_configure_raises_at_the_start_only() -> None:
+    """A server that serves is not stopped by the config of a HUP: load() tells."""
+    with pytest.raises(ConfigError, match=r"^gunicorn_backlog: samples=0; allowed: a whole"):
+        configure(samples=0)
+    take_configured()
+    configure(samples=0)
+    with pytest.raises(ConfigError, match="samples=0"):
+        load(Cfg(), take_configured(), {})
+
+
+@pytest.mark.parametrize("value", ["x" * 1000, "a\nb", "\x1b[31m"])
+def test_an_error_is_one_short_line(value: str) -> None:
+    """Whatever the value is, the line stays one line, without control characters."""
+    with pytest.raises(ConfigError) as raised:
+        configure(backlog_type=value)  # type: ignore[arg-type]  # that is what is tested
+    message = str(raised.value)
+    assert message.isprintable()
+    assert len(message) < 250

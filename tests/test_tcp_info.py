@@ -1,0 +1,70 @@
+"""tcp_info: a real listener, step by step, and bytes that are no tcp_info."""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gunicorn_backlog.tcp_info import AcceptQueue, TcpInfoError, decode, read
+from tests.lab.waiting import wait_for
+
+LISTEN_LIMIT = 5
+
+
+def test_the_queue_grows_and_shrinks() -> None:
+    """Listen: 0; connect: 1; connect: 2; accept: 1; the limit is that of listen()."""
+    with socket.create_server(("127.0.0.1", 0), backlog=LISTEN_LIMIT) as listener:
+        assert read(listener) == AcceptQueue(0, LISTEN_LIMIT)
+        with socket.create_connection(listener.getsockname()):
+            wait_for("1 waiting", lambda: read(listener).length == 1)
+            with socket.create_connection(listener.getsockname()):
+                wait_for("2 waiting", lambda: read(listener).length == 2)
+                listener.accept()[0].close()
+                assert read(listener) == AcceptQueue(1, LISTEN_LIMIT)
+
+
+def test_the_limit_follows_a_later_listen() -> None:
+    """A socket that listens again has another limit at once."""
+    with socket.create_server(("127.0.0.1", 0), backlog=LISTEN_LIMIT) as listener:
+        listener.listen(LISTEN_LIMIT + 1)
+        assert read(listener).limit == LISTEN_LIMIT + 1
+
+
+def test_ipv6() -> None:
+    """The same struct on an IPv6 socket."""
+    with (
+        socket.create_server(("::1", 0), family=socket.AF_INET6, backlog=LISTEN_LIMIT) as listener,
+        socket.create_connection(listener.getsockname()[:2]),
+    ):
+        wait_for("1 waiting", lambda: read(listener) == AcceptQueue(1, LISTEN_LIMIT))
+
+
+def test_a_connected_socket_has_no_accept_queue() -> None:
+    """The fields mean something else on a socket that does not listen."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()) as client,
+        pytest.raises(TcpInfoError, match="TCP state is 1, not 10"),
+    ):
+        read(client)
+
+
+def test_a_unix_socket_has_no_tcp_info() -> None:
+    """The kernel's own error comes through."""
+    with socket.socket(socket.AF_UNIX) as sock, pytest.raises(OSError, match="Errno 95"):
+        read(sock)
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_decoded_or_refused(octets: bytes) -> None:
+    """Whatever the bytes are, a queue or the one domain error comes of them."""
+    try:
+        queue = decode(octets)
+    except TcpInfoError:
+        assert len(octets) < 32 or octets[0] != 10
+    else:
+        assert queue == struct.unpack_from("=II", octets, 24)
