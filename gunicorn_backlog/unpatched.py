@@ -19,7 +19,7 @@ def original(module_name: str, name: str) -> Any:
     if gevent_monkey is not None:
         return gevent_monkey.get_original(module_name, name)
     eventlet_patcher = sys.modules.get("eventlet.patcher")
-    if eventlet_patcher is not None:
+    if eventlet_patcher is not None and eventlet_patcher.already_patched:
         return getattr(eventlet_patcher.original(module_name), name)
     return getattr(importlib.import_module(module_name), name)
 

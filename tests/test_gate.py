@@ -1,0 +1,73 @@
+"""gate: a real fork beside a real thread."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from gunicorn_backlog import gate as module
+from gunicorn_backlog.gate import ForkGate
+
+
+def test_a_fork_passes_while_the_thread_rests() -> None:
+    """Nobody in the gate: the fork passes at once, and the thread can enter afterwards."""
+    gate = ForkGate()
+    assert gate.before_fork()
+    gate.after_fork_in_parent()
+    with gate:
+        pass
+
+
+def test_a_fork_waits_for_the_thread() -> None:
+    """The thread is at work: the fork passes when it is done, not before."""
+    gate, events = ForkGate(), []
+    inside = threading.Event()
+
+    def work() -> None:
+        with gate:
+            inside.set()
+            time.sleep(module.WAIT_S / 5)
+            events.append("worked")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    inside.wait()
+    assert gate.before_fork()
+    events.append("forked")
+    gate.after_fork_in_parent()
+    thread.join()
+    assert events == ["worked", "forked"]
+
+
+def test_a_fork_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread hangs: the fork goes on, leaves its lock alone, and the child can work."""
+    monkeypatch.setattr(module, "WAIT_S", 0.01)
+    gate = ForkGate()
+    with gate:
+        assert not gate.before_fork()
+        gate.after_fork_in_parent()
+        assert not gate.before_fork()
+    assert gate.before_fork()
+    gate.after_fork_in_child()
+    with gate:
+        pass
+
+
+def test_two_threads_may_fork() -> None:
+    """The one that passed releases the gate, not the one that gave up waiting."""
+    gate = ForkGate()
+    assert gate.before_fork()
+    passed: list[bool] = []
+
+    def fork() -> None:
+        passed.append(gate.before_fork())
+        gate.after_fork_in_parent()
+
+    thread = threading.Thread(target=fork)
+    thread.start()
+    thread.join()
+    assert passed == [False]
+    gate.after_fork_in_parent()
+    assert gate.before_fork()

@@ -1,0 +1,100 @@
+"""metrics: the catalogue, and an interval as points."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from gunicorn_backlog.metrics import CATALOGUE, Point, points
+from gunicorn_backlog.options import BacklogType
+from gunicorn_backlog.roster import Crew
+from gunicorn_backlog.window import Interval, Queue
+
+README = Path(__file__).parents[1] / "README.md"
+CREW = Crew(idle=1, working=2, starting=0, unknown=0, in_flight=2)
+INTERVAL = Interval((Queue("127.0.0.1:8000", (0, 5, 3), 128),), CREW, 4)
+
+
+def by_name(found: list[Point], name: str) -> list[Point]:
+    """Return the points of that name."""
+    return [point for point in found if point.name == name]
+
+
+def test_all_of_the_catalogue_is_sent() -> None:
+    """Every metric of the catalogue, with its type and its tags, and no other."""
+    found = points(INTERVAL, app="web", backlog_type="histogram")
+    assert {(point.name, point.type) for point in found} == {(m.name, m.type) for m in CATALOGUE}
+    for metric in CATALOGUE:
+        keys = {tag.partition(":")[0] for tag in metric.tags} | {"app"}
+        for point in by_name(found, metric.name):
+            assert {tag.partition(":")[0] for tag in point.tags} == keys
+
+
+@pytest.mark.parametrize(
+    ("backlog_type", "values"),
+    [("histogram", (0, 5, 3)), ("distribution", (0, 5, 3)), ("gauge", (5,))],
+)
+def test_types_of_the_backlog(backlog_type: BacklogType, values: tuple[int, ...]) -> None:
+    """Every sample, or the interval's maximum."""
+    (point,) = by_name(points(INTERVAL, app="web", backlog_type=backlog_type), "gunicorn.backlog")
+    assert (point.type, point.values) == (backlog_type, values)
+
+
+def test_without_states_the_total_is_sent() -> None:
+    """Workers that can't be watched are counted; what they do is not made up."""
+    crew = Crew(idle=1, working=0, starting=0, unknown=2, in_flight=None)
+    found = points(Interval((), crew, 0), app="web", backlog_type="histogram")
+    assert by_name(found, "gunicorn.workers") == [
+        Point("gunicorn.workers", "gauge", (3,), ("app:web",))
+    ]
+    assert by_name(found, "gunicorn.requests.in_flight") == []
+
+
+@pytest.mark.parametrize(
+    ("crew", "stopping", "status"),
+    [
+        (CREW, False, [0]),
+        (CREW, True, [2]),
+        (Crew(0, 0, 0, 0, 0), False, [2]),
+        (Crew(0, 0, 0, 2, None), False, [0]),
+        (None, False, []),
+        (None, True, [2]),
+    ],
+)
+def test_is_running(crew: Crew | None, stopping: bool, status: list[int]) -> None:
+    """OK with a worker, CRITICAL without or at the end; nothing if nothing is known."""
+    found = points(Interval((), crew, 0), app="web", backlog_type="gauge", stopping=stopping)
+    assert [point.values[0] for point in by_name(found, "gunicorn.is_running")] == status
+
+
+def test_names_become_legal_tags() -> None:
+    """proc_name and a socket's path may have any character."""
+    interval = Interval((Queue("/run/my app,#1.sock", (0,), 1),), None, 0)
+    found = points(interval, app="web|x\ny", backlog_type="gauge")
+    assert found[0].tags == ("app:web_x_y", "listener:/run/my_app__1.sock")
+
+
+def test_names_and_types_are_datadogs() -> None:
+    """Letters, digits, underscores and dots; a letter first; at most 200."""
+    for metric in CATALOGUE:
+        assert re.fullmatch(r"[a-z][a-z0-9_.]{0,199}", metric.name)
+        assert metric.description
+        assert metric.unit or metric.type == "service_check"
+
+
+def test_the_readme_has_the_catalogue() -> None:
+    """The README's table of metrics is the catalogue, line by line."""
+    rows = re.findall(r"^\| `(gunicorn\.[\w.]+)` \| (.*) \|$", README.read_text(), re.MULTILINE)
+    written = {name: [cell.strip() for cell in rest.split(" | ")] for name, rest in rows}
+    expected = {
+        metric.name: [
+            metric.type.replace("_", " "),
+            metric.unit,
+            ", ".join(f"`{tag}`" for tag in metric.tags),
+            metric.description,
+        ]
+        for metric in CATALOGUE
+    }
+    assert written == expected

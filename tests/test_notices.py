@@ -1,0 +1,52 @@
+"""notices: each kind once."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from gunicorn_backlog.notices import Notices
+
+
+@pytest.fixture
+def notices() -> Notices:
+    """Return notices that pytest can read."""
+    return Notices(logging.getLogger("lab"))
+
+
+def test_each_kind_once(notices: Notices, caplog: pytest.LogCaptureFixture) -> None:
+    """The first text of a kind is logged, and the next after it was forgotten."""
+    for text in ("one", "two"):
+        notices.warn("kind", text)
+    notices.warn("other", "three")
+    notices.forget("kind")
+    notices.warn("kind", "four")
+    assert [r.getMessage() for r in caplog.records] == [
+        "gunicorn_backlog: one",
+        "gunicorn_backlog: three",
+        "gunicorn_backlog: four",
+    ]
+
+
+def test_forget_all(notices: Notices, caplog: pytest.LogCaptureFixture) -> None:
+    """After a reload everything may be said again."""
+    notices.warn("a", "one")
+    notices.forget()
+    notices.warn("a", "two")
+    assert len(caplog.records) == 2
+
+
+def test_a_defect_once_for_each_place_and_type(
+    notices: Notices, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The traceback is there, and the texts of the same error may differ."""
+    for error in (ValueError("1"), ValueError("2"), KeyError("3")):
+        notices.failed("sampling", error)
+    notices.failed("pushing", ValueError("4"))
+    assert [r.exc_info[1].args for r in caplog.records if r.exc_info and r.exc_info[1]] == [
+        ("1",),
+        ("3",),
+        ("4",),
+    ]
+    assert "sampling failed, ValueError('1'); gunicorn is not affected" in caplog.text
