@@ -192,7 +192,8 @@ def test_full_speed_writes_are_never_read_torn() -> None:
         )
         for _ in range(50_000):
             state = scoreboard.read({pid: AGE})[pid]
-            assert state is not None
+            if state is None:  # the writer was stopped in the middle of a write: seen, not read
+                continue
             number = state.in_use
             assert state[2:] == (number, 2 * number, 3 * number, 5 * number, 7 * number)
             seen.add(number)
