@@ -70,7 +70,8 @@ def parse_line(text: str) -> Line:
 class StandInAgent:
     """Listens at a DogStatsD address, in a thread; port 0 takes a free one (see ``url``).
 
-    Use it as a context manager. ``datagrams`` grows as they arrive.
+    Use it as a context manager. ``url`` is what to give to whoever sends, ``datagrams`` grows as
+    they arrive.
     """
 
     def __init__(
@@ -78,18 +79,13 @@ class StandInAgent:
     ) -> None:
         self.datagrams: list[Datagram] = []
         self._heard = heard
-        self._address = address
+        self._path = address.path
         self._stop = threading.Event()
-        self._socket = _listen(self._address)
+        self._socket = _listen(address)
+        if address.scheme == "udp":
+            address = Address("udp", *self._socket.getsockname()[:2])
+        self.url = str(address)
         self._thread = threading.Thread(target=self._serve, daemon=True)
-
-    @property
-    def url(self) -> str:
-        """The URL to give to whoever sends."""
-        if self._address.scheme != "udp":
-            return str(self._address)
-        host, port = self._socket.getsockname()[:2]
-        return str(Address("udp", host, port))
 
     def __enter__(self) -> StandInAgent:
         self._thread.start()
@@ -99,8 +95,8 @@ class StandInAgent:
         self._stop.set()
         self._thread.join()
         self._socket.close()
-        if self._address.path:
-            os.unlink(self._address.path)
+        if self._path:
+            os.unlink(self._path)
 
     def _serve(self) -> None:
         while not self._stop.is_set():

@@ -83,7 +83,10 @@ def resolve(address: Address) -> Target:
     if address.scheme != "udp":
         return Target(socket.AF_UNIX, address.path)
     getaddrinfo = original("socket", "getaddrinfo")
-    found = getaddrinfo(address.host, address.port, 0, socket.SOCK_DGRAM)
+    try:
+        found = getaddrinfo(address.host, address.port, 0, socket.SOCK_DGRAM)
+    except UnicodeError:  # an empty or too long label
+        raise OSError(errno.EINVAL, f"{address.host!r} is no host name") from None
     family, _, _, _, where = min(found, key=lambda entry: entry[0] != socket.AF_INET)
     return Target(family, where)
 

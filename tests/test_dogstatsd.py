@@ -1,0 +1,244 @@
+"""dogstatsd: points to a real receiver, and Agents that are away."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from agent import StandInAgent
+
+from gunicorn_backlog import agent_socket
+from gunicorn_backlog.address import Address, parse
+from gunicorn_backlog.dogstatsd import RESOLVE_EVERY_S, Agent
+from gunicorn_backlog.metrics import Point
+from gunicorn_backlog.settings import Settings
+from tests.lab.waiting import wait_for
+
+POINT = Point("gunicorn.workers", "gauge", (2,), ("app:web", "state:idle"))
+LINE = "gunicorn.workers:2|g|#app:web,state:idle"
+Sending = Callable[..., Agent]
+QUEUE_FULL = "its queue is full"
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("DD_ENV", "DD_SERVICE", "DD_VERSION", "DATADOG_TAGS", "DD_ENTITY_ID"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("DD_ORIGIN_DETECTION_ENABLED", "false")
+
+
+@pytest.fixture
+def receiver() -> Iterator[StandInAgent]:
+    """Return an Agent's stand-in."""
+    with StandInAgent() as agent:
+        yield agent
+
+
+@pytest.fixture
+def sending_to() -> Iterator[Callable[..., Agent]]:
+    """Return a function that makes Agents of ours for a URL, resolved; closed at the end."""
+    agents: list[Agent] = []
+
+    def make(url: str, **settings: object) -> Agent:
+        agent = Agent(replace(Settings(), address=parse(url), **settings))  # type: ignore[arg-type]
+        agent.resolve(0.0)
+        agents.append(agent)
+        return agent
+
+    yield make
+    for agent in agents:
+        agent.close()
+
+
+def error_of_push(agent: Agent, points: Sequence[Point] = (POINT,)) -> str | None:
+    """Push, and return what is said of it."""
+    agent.push(list(points))
+    return agent.error
+
+
+def received(receiver: StandInAgent) -> str:
+    """Wait for a datagram and return the latest as text."""
+    wait_for("a datagram", lambda: receiver.datagrams)
+    return receiver.datagrams[-1].octets.decode()
+
+
+def test_one_line_a_point(receiver: StandInAgent, sending_to: Sending) -> None:
+    """Several values are packed; a service check has its own form; all in one datagram."""
+    packed = Point("gunicorn.backlog", "histogram", (0, 0, 3), ("app:web",))
+    check = Point("gunicorn.is_running", "service_check", (0,), ("app:web",))
+    sending_to(receiver.url).push([POINT, packed, check])
+    assert received(receiver).splitlines() == [
+        LINE,
+        "gunicorn.backlog:0:0:3|h|#app:web",
+        "_sc|gunicorn.is_running|0|#app:web",
+    ]
+
+
+def test_a_prefix_is_put_before_metrics(receiver: StandInAgent, sending_to: Sending) -> None:
+    """As gunicorn's own statsd does it."""
+    sending_to(receiver.url, prefix="my.app").push([POINT])
+    assert received(receiver).strip() == f"my.app.{LINE}"
+
+
+def test_every_source_of_tags_once(
+    receiver: StandInAgent, sending_to: Sending, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the client reads itself is not doubled by what is ours."""
+    monkeypatch.setenv("DATADOG_TAGS", "team:web,tier:1")
+    monkeypatch.setenv("DD_ENV", "prod")
+    monkeypatch.setenv("DD_ENTITY_ID", "pod-1")
+    agent = sending_to(
+        receiver.url, tags=("team:web",), inherited_tags=("env:staging", "team:web", "zone:a")
+    )
+    agent.push([POINT, Point("gunicorn.is_running", "service_check", (0,), ())])
+    ours = "team:web,tier:1,dd.internal.entity_id:pod-1,env:prod,zone:a"
+    assert received(receiver).splitlines() == [
+        f"{LINE},{ours}",
+        f"_sc|gunicorn.is_running|0|#{ours}",
+    ]
+
+
+def test_more_than_a_payload_becomes_several_datagrams(
+    receiver: StandInAgent, sending_to: Sending
+) -> None:
+    """No datagram is larger than what goes through a network unsplit; no line is cut."""
+    agent = sending_to(receiver.url)
+    agent.push([POINT] * 100)
+    wait_for("all", lambda: sum(len(d.lines) for d in receiver.datagrams) == 100)
+    assert len(receiver.datagrams) > 1
+    assert all(len(datagram.octets) <= 1432 for datagram in receiver.datagrams)
+
+
+def test_the_client_is_quiet_and_alone(
+    receiver: StandInAgent, sending_to: Sending, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No thread, no telemetry, no line in the log, whether the Agent is there or not."""
+    threads = threading.active_count()
+    with caplog.at_level(logging.WARNING):
+        agent = sending_to(receiver.url)
+        for _ in range(3):
+            agent.push([POINT])
+        wait_for("3 datagrams", lambda: len(receiver.datagrams) == 3)
+        away = sending_to("unix:///nowhere")
+        away.push([POINT])
+    assert threading.active_count() == threads
+    assert {datagram.octets for datagram in receiver.datagrams} == {f"{LINE}\n".encode()}
+    assert caplog.records == []
+
+
+def test_a_udp_agent_that_goes_and_comes_back(sending_to: Sending) -> None:
+    """Refused: there is an error; back at the same port: no error, and every push arrives."""
+    with StandInAgent() as receiver:
+        agent = sending_to(receiver.url)
+        assert error_of_push(agent) is None
+    wait_for("an error", lambda: error_of_push(agent))
+    assert agent.error == "ECONNREFUSED (Connection refused)"
+
+    port = int(receiver.url.rpartition(":")[2])
+    with StandInAgent(Address("udp", "127.0.0.1", port)) as again:
+        agent.push([POINT])
+        wait_for("the very next push", lambda: again.datagrams)
+        assert error_of_push(agent) is None
+        wait_for("the one after it", lambda: len(again.datagrams) == 2)
+
+
+@pytest.mark.parametrize("scheme", ["unixgram", "unixstream", "unix"])
+def test_a_unix_agent_that_goes_and_comes_back(
+    scheme: str, tmp_path: Path, sending_to: Sending
+) -> None:
+    """Not there yet, there, gone, there again: each push to one that is there arrives."""
+    kind = "unixstream" if scheme == "unixstream" else "unixgram"
+    address = Address(kind, path=str(tmp_path / "agent"))
+    agent = sending_to(f"{scheme}://{address.path}")
+    assert error_of_push(agent) == "ENOENT (No such file or directory)"
+    for _ in range(2):
+        with StandInAgent(address) as receiver:
+            assert error_of_push(agent) is None
+            received(receiver)
+        wait_for("an error", lambda: error_of_push(agent))
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
+def test_an_agent_that_does_not_read(
+    kind: socket.SocketKind, tmp_path: Path, sending_to: Sending
+) -> None:
+    """A full queue: the push is dropped at once, and there is an error until there is room."""
+    path = str(tmp_path / "agent")
+    with socket.socket(socket.AF_UNIX, kind) as deaf:
+        deaf.bind(path)
+        if kind == socket.SOCK_STREAM:
+            deaf.listen()
+        agent = sending_to(f"unix://{path}")
+        wait_for("the queue to be full", lambda: error_of_push(agent, [POINT] * 1000))
+        assert agent.error == QUEUE_FULL
+        agent.push([POINT])
+
+
+def test_a_stream_is_framed_anew_after_a_cut_message(tmp_path: Path, sending_to: Sending) -> None:
+    """What could be sent in part only is never continued: a new connection begins with a length."""
+    address = Address("unixstream", path=str(tmp_path / "agent"))
+    with StandInAgent(address) as receiver:
+        agent = sending_to(str(address))
+        many = [POINT] * 200_000
+        wait_for("a message that is cut", lambda: error_of_push(agent, many))
+        before = len(receiver.datagrams)
+        wait_for("room", lambda: error_of_push(agent) is None)
+        wait_for("a whole one", lambda: len(receiver.datagrams) > before)
+        assert all(line.name == POINT.name for d in receiver.datagrams for line in d.lines)
+
+
+def test_a_name_is_looked_up_again(
+    receiver: StandInAgent, sending_to: Sending, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each minute, and at once while the Agent is away; the address it has now is used.
+
+    The resolver is mocked: there is no name here that we could move.
+    """
+    port = int(receiver.url.rpartition(":")[2])
+    answers = [("127.0.0.2", port)]
+    monkeypatch.setattr(
+        agent_socket, "resolve", lambda _: agent_socket.Target(socket.AF_INET, answers[-1])
+    )
+    agent = sending_to(f"udp://agent.example:{port}")
+    answers.append(("127.0.0.1", port))
+
+    agent.resolve(RESOLVE_EVERY_S - 1)
+    wait_for("a refusal", lambda: error_of_push(agent))
+    assert receiver.datagrams == []
+    agent.resolve(RESOLVE_EVERY_S - 1)
+    agent.push([POINT])
+    assert received(receiver).strip() == LINE
+
+    agent.push([POINT])
+    assert agent.error is None
+    answers.append(("127.0.0.2", port))
+    agent.resolve(2 * RESOLVE_EVERY_S - 2)
+    agent.push([POINT])
+    assert agent.error is None
+    agent.resolve(2 * RESOLVE_EVERY_S)
+    wait_for("a refusal", lambda: error_of_push(agent))
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", "x" * 70])
+def test_a_name_that_does_not_resolve(host: str, sending_to: Sending) -> None:
+    """There is an error that says so, and a push is dropped."""
+    agent = sending_to(f"udp://{host}:8125")
+    assert agent.error
+    agent.push([POINT])
+    assert agent.error
+
+
+def test_dd_dogstatsd_disable_sends_nothing(receiver: StandInAgent, sending_to: Sending) -> None:
+    """Datadog's own switch; the client by itself would still send service checks."""
+    settings = replace(Settings(), address=parse(receiver.url))
+    agent = Agent(settings, {"DD_DOGSTATSD_DISABLE": "true"})
+    agent.resolve(0.0)
+    agent.push([Point("gunicorn.is_running", "service_check", (0,), ())])
+    sending_to(receiver.url).push([POINT])
+    assert received(receiver).strip() == LINE
+    assert len(receiver.datagrams) == 1
