@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from gunicorn_backlog.address import Address, parse
@@ -92,11 +93,16 @@ class StandInAgent:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop listening; a second time it does nothing."""
         self._stop.set()
         self._thread.join()
         self._socket.close()
         if self._path:
-            os.unlink(self._path)
+            with suppress(FileNotFoundError):
+                os.unlink(self._path)
 
     def _serve(self) -> None:
         while not self._stop.is_set():

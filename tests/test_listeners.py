@@ -3,34 +3,15 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gunicorn_backlog import arbiter
 from gunicorn_backlog.listeners import Backlog, Unreadable, read
+from tests.lab.arbiter import Arbiter, Listener
 from tests.lab.waiting import wait_for
-
-
-@dataclass
-class Listener:
-    """gunicorn's listener: a socket, or None when it was closed."""
-
-    sock: Any
-
-
-@dataclass
-class Arbiter:
-    """An arbiter with these listeners; the servers' tests use real ones."""
-
-    LISTENERS: Sequence[arbiter.Listener]
-    WORKERS: Mapping[int, arbiter.Worker] = field(default_factory=dict)
-    cfg: Any = None
-    proc_name: str = "lab"
-    worker_age: int = 0
 
 
 @pytest.fixture

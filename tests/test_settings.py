@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 
 from gunicorn_backlog import ConfigError, configure, settings
 from gunicorn_backlog.address import Address
 from gunicorn_backlog.settings import Settings, load, take_configured
-
-
-@dataclass
-class Cfg:
-    """gunicorn's config, as far as it is read; the servers' tests use the real one."""
-
-    statsd_host: object = None
-    statsd_prefix: str = ""
-    dogstatsd_tags: str = ""
-    timeout: int = 30
-    worker_class_str: str = "sync"
+from tests.lab.arbiter import Cfg
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
 from agent import StandInAgent
 
 from tests.conftest import ServerFactory
@@ -16,7 +17,15 @@ from tests.lab.waiting import wait_for
 
 KILLS = 50
 INTERVAL_S = 0.2
-FOLDERS = (Path("/dev/shm"), Path("/tmp"))
+SHM = Path("/dev/shm")
+
+
+@pytest.fixture
+def temporary(tmp_path: Path) -> Path:
+    """Return an empty folder for the server's temporary files."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    return folder
 
 
 def kill_one_at_work(server: Server) -> int:
@@ -59,12 +68,13 @@ def claimed_slots(server: Server) -> int:
 
 
 def test_killed_workers_leave_nothing(
-    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
+    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, temporary: Path
 ) -> None:
     """A worker killed in mid-request is gone from the numbers; 50 of them take no slot each."""
-    files = {path for folder in FOLDERS for path in folder.iterdir()}
+    files = set(SHM.iterdir())
     environ = {
         "GUNICORN_BACKLOG_URL": agent.url,
+        "TMPDIR": str(temporary),
         "GUNICORN_BACKLOG_INTERVAL": str(INTERVAL_S),
     }
     server = serve(gunicorn, environ=environ).wait_until_it_serves()
@@ -86,15 +96,17 @@ def test_killed_workers_leave_nothing(
     assert push.workers == {"idle": 2, "working": 0, "starting": 0}
     assert sum(push.values("gunicorn.workers.spawned")[0] for push in pushes(agent)) == KILLS + 2
     assert claimed_slots(server) <= 4
-    assert {path for folder in FOLDERS for path in folder.iterdir()} - files == set()
+    assert set(SHM.iterdir()) - files == set()
+    assert set(temporary.iterdir()) == set()
 
 
 def test_a_killed_arbiter_leaves_nothing(
-    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
+    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, temporary: Path
 ) -> None:
     """After kill -9 of the arbiter its workers end, and no push comes any more."""
-    files = {path for folder in FOLDERS for path in folder.iterdir()}
-    server = serve(gunicorn, environ={"GUNICORN_BACKLOG_URL": agent.url})
+    files = set(SHM.iterdir())
+    environ = {"GUNICORN_BACKLOG_URL": agent.url, "TMPDIR": str(temporary)}
+    server = serve(gunicorn, environ=environ)
     server.wait_until_it_serves()
     workers = server.worker_pids()
     next_pushes(agent, 1)
@@ -106,7 +118,8 @@ def test_a_killed_arbiter_leaves_nothing(
     )
 
     assert pushes(agent)[-1].values("gunicorn.is_running") == (0,)
-    assert {path for folder in FOLDERS for path in folder.iterdir()} - files == set()
+    assert set(SHM.iterdir()) - files == set()
+    assert set(temporary.iterdir()) == set()
 
 
 def test_a_crash_loop_is_seen(newest: Gunicorn, serve: ServerFactory, agent: StandInAgent) -> None:

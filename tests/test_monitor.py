@@ -1,0 +1,233 @@
+"""monitor: the thread in this process, with an arbiter that the test makes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+
+import pytest
+from agent import StandInAgent
+
+from gunicorn_backlog import agent_socket, monitor, settings
+from gunicorn_backlog.address import parse
+from gunicorn_backlog.delivery import Delivery
+from gunicorn_backlog.dogstatsd import Agent
+from gunicorn_backlog.metrics import Point
+from gunicorn_backlog.monitor import Monitor
+from gunicorn_backlog.notices import Notices
+from gunicorn_backlog.sampler import Sampler
+from tests.lab.arbiter import Arbiter, Cfg, Listener, Worker
+from tests.lab.pushes import next_pushes, pushes
+from tests.lab.waiting import wait_for
+
+Starting = Callable[[], Monitor]
+
+
+@pytest.fixture(autouse=True)
+def _settings(monkeypatch: pytest.MonkeyPatch, agent: StandInAgent) -> None:
+    monkeypatch.setattr(settings, "_configured", settings._Configured())
+    monkeypatch.setenv("GUNICORN_BACKLOG_URL", agent.url)
+    monkeypatch.setenv("GUNICORN_BACKLOG_INTERVAL", "0.1")
+
+
+@pytest.fixture
+def arbiter() -> Iterator[Arbiter]:
+    """Return an arbiter with one listener, and one worker that never reports."""
+    with socket.create_server(("127.0.0.1", 0), backlog=5) as sock:
+        yield Arbiter([Listener(sock)], {1: Worker(pid=1, age=1, handle=print)}, worker_age=1)
+
+
+@pytest.fixture
+def started(arbiter: Arbiter) -> Iterator[Starting]:
+    """Return a function that starts a monitor; stopped at the end."""
+    monitors: list[Monitor] = []
+
+    def start() -> Monitor:
+        monitors.append(Monitor(arbiter, Notices(logging.getLogger("lab"))))
+        monitors[-1].start()
+        return monitors[-1]
+
+    yield start
+    for it in monitors:
+        it.stop()
+        wait_for("its thread to end", lambda it=it: not it._runs or it._stopped.is_set())  # type: ignore[misc]
+        if it._delivery is not None:
+            it._delivery.close()
+
+
+def test_pushes_until_it_is_stopped(started: Starting, agent: StandInAgent) -> None:
+    """Pushes come at their interval; the last one says that the server goes; then none."""
+    it = started()
+    times = [push.at_s for push in next_pushes(agent, 10)]
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    assert sorted(gaps)[len(gaps) // 2] == pytest.approx(0.1, abs=0.03)
+
+    it.stop()
+    wait_for("the thread to end", it._stopped.is_set)
+    wait_for("the last push", lambda: statuses(agent)[-1] == 2)
+    assert statuses(agent).count(2) == 1
+
+
+def statuses(agent: StandInAgent) -> list[float]:
+    """Return the service check's status in all pushes so far."""
+    return [push.values("gunicorn.is_running")[0] for push in pushes(agent)]
+
+
+@pytest.mark.parametrize(
+    ("where", "method", "what"),
+    [
+        (Sampler, "sample", "sampling failed"),
+        (Delivery, "prepare", "resolving the Agent's name failed"),
+        (Delivery, "deliver", "pushing failed"),
+        (monitor, "load", "taking up the new config failed"),
+    ],
+)
+def test_an_error_in_any_stage_is_logged_once_and_the_next_interval_works(
+    where: object,
+    method: str,
+    what: str,
+    started: Starting,
+    arbiter: Arbiter,
+    agent: StandInAgent,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Injected by patching, for none is known: the thread survives any exception of ours."""
+    started()
+    next_pushes(agent, 1)
+    raised = 0
+
+    def fail(*_: object, **__: object) -> None:
+        nonlocal raised
+        raised += 1
+        raise RuntimeError("injected")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(where, method, fail)
+        if where is monitor:
+            arbiter.cfg = Cfg()  # it is looked at once: then it is the arbiter's, good or bad
+        wait_for("errors", lambda: raised >= (1 if where is monitor else 2))
+
+    assert next_pushes(agent, 2)[-1].values("gunicorn.backlog") == (0,) * 10
+    assert [record.getMessage().count(what) for record in caplog.records] == [1]
+
+
+def test_no_signal_is_delivered_to_the_thread(started: Starting, agent: StandInAgent) -> None:
+    """A signal that the thread took would not wake the arbiter: it blocks them all."""
+    before = set(os.listdir("/proc/self/task"))
+    started()
+    next_pushes(agent, 1)
+    (ours,) = set(os.listdir("/proc/self/task")) - before
+    with open(f"/proc/self/task/{ours}/status") as status:
+        (mask,) = [int(line.split()[1], 16) for line in status if line.startswith("SigBlk:")]
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR2, signal.SIGALRM):
+        assert mask & (1 << (number - 1))
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
+
+
+def test_a_resolver_that_hangs_holds_up_neither_forks_nor_the_end(
+    started: Starting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mocked, for we have no name server that hangs: fork and stop take no longer than they may."""
+    hangs, go_on = threading.Event(), threading.Event()
+
+    def resolve(_: object) -> agent_socket.Target:
+        hangs.set()
+        go_on.wait(30)
+        raise OSError("gave up")
+
+    monkeypatch.setattr(agent_socket, "resolve", resolve)
+    it = started()
+    assert hangs.wait(20)
+
+    began_s = time.monotonic()
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    forked_s = time.monotonic()
+    it.stop()
+    stopped_s = time.monotonic()
+    go_on.set()
+
+    # Far below the 30 s of the resolver, far above the 0.05 s and 0.1 s that we may take.
+    assert forked_s - began_s < 5
+    assert stopped_s - forked_s < 5
+
+
+def test_a_child_has_nothing_of_the_thread(started: Starting, agent: StandInAgent) -> None:
+    """After a fork the child has one thread and no socket to the Agent, and may fork itself."""
+    it = started()
+    next_pushes(agent, 1)
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        sockets = [fd for fd in os.listdir("/proc/self/fd") if _is_udp_client(int(fd), agent)]
+        grandchild = os.fork()
+        if grandchild == 0:
+            os._exit(0)
+        os.waitpid(grandchild, 0)
+        it.stop()
+        os.write(write, f"{len(os.listdir('/proc/self/task'))} {len(sockets)}".encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert os.read(read, 100) == b"1 0"
+    os.close(read)
+    os.close(write)
+    assert next_pushes(agent, 1)
+
+
+def _is_udp_client(fd: int, agent: StandInAgent) -> bool:
+    try:
+        with socket.socket(fileno=os.dup(fd)) as sock:
+            return str(sock.getpeername()[1]) == agent.url.rpartition(":")[2]
+    except (OSError, IndexError):
+        return False
+
+
+def test_without_shared_memory_workers_are_counted(
+    started: Starting, agent: StandInAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Backlogs and the number of workers are sent; mocked, for memory can't be taken away."""
+
+    def refuse() -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(monitor, "Scoreboard", refuse)
+    started()
+    (push,) = next_pushes(agent, 1)
+    assert push.workers == {"": 1}
+    assert push.values("gunicorn.backlog") == (0,) * 10
+
+
+def test_one_line_when_the_agent_goes_and_one_when_it_is_back(
+    started: Starting,
+    agent: StandInAgent,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However long it is away, and however often a push fails."""
+    failed: list[str] = []
+    push = Agent.push
+
+    def counted(it: Agent, points: list[Point]) -> None:
+        push(it, points)
+        failed.extend([it.error] if it.error else [])
+
+    monkeypatch.setattr(Agent, "push", counted)
+    caplog.set_level(logging.INFO, logger="lab")
+    started()
+    next_pushes(agent, 1)
+    agent.stop()
+    wait_for("the first line", lambda: "does not take metrics: ECONNREFUSED" in caplog.text)
+    wait_for("more failures", lambda: len(failed) >= 5)
+    with StandInAgent(parse(agent.url)) as again:
+        next_pushes(again, 2)
+        wait_for("the second line", lambda: "takes metrics again" in caplog.text)
+    assert len(caplog.records) == 2
