@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from gunicorn_backlog import address, tags
 
@@ -19,8 +18,7 @@ _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 
 
-@dataclass(frozen=True)
-class Option:
+class Option(NamedTuple):
     """One setting: ``check`` returns a good value and raises ValueError or TypeError else.
 
     ``read`` makes a value of the environment variable's text, for ``check`` to look at.

@@ -10,12 +10,14 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gunicorn_backlog import address, tags
 from gunicorn_backlog.address import Address
-from gunicorn_backlog.arbiter import Config
 from gunicorn_backlog.options import ENVIRONMENT_PREFIX, OPTIONS, BacklogType, Option
+
+if TYPE_CHECKING:
+    from gunicorn_backlog.arbiter import Config
 
 # Kubernetes and Docker give these to every container beside a service named "gunicorn-backlog".
 _SERVICE_LINK = re.compile(ENVIRONMENT_PREFIX + r"(SERVICE|PORT)(_|$)")
