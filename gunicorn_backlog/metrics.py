@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -44,6 +44,20 @@ LIMIT = Metric(
     ("listener",),
     "The limit that the kernel enforces: the configured backlog, clamped by somaxconn",
 )
+DROPPED = Metric(
+    "gunicorn.backlog.dropped",
+    "count",
+    "connection",
+    ("listener",),
+    "Connections that this listener dropped since the last push, each attempt of a client counted",
+)
+DEEPEST = Metric(
+    "gunicorn.backlog.deepest",
+    "gauge",
+    "connection",
+    ("listener",),
+    "With reuse_port only: the longest queue of a single worker in the interval",
+)
 WORKERS = Metric(
     "gunicorn.workers",
     "gauge",
@@ -73,7 +87,7 @@ IS_RUNNING = Metric(
     "OK while the arbiter lives and has a worker, CRITICAL on the last push of a shutdown",
 )
 
-CATALOGUE = (BACKLOG, LIMIT, WORKERS, SPAWNED, IN_FLIGHT, IS_RUNNING)
+CATALOGUE = (BACKLOG, LIMIT, DROPPED, DEEPEST, WORKERS, SPAWNED, IN_FLIGHT, IS_RUNNING)
 
 
 @dataclass(frozen=True)
@@ -98,6 +112,7 @@ def points(
     check = _is_running(interval.crew, stopping, app_tag)
     return [
         *_of_queues(interval.queues, backlog_type, app_tag),
+        *_of_drops(interval.dropped, app_tag),
         *_of_crew(interval.crew, app_tag),
         _point(SPAWNED, interval.spawned, app_tag),
         *([check] if check else []),
@@ -112,11 +127,22 @@ def _of_queues(
     queues: tuple[Queue, ...], backlog_type: BacklogType, app_tag: str
 ) -> Iterator[Point]:
     for queue in queues:
-        tags = (app_tag, clean(f"listener:{queue.listener}"))
+        tags = (app_tag, _listener_tag(queue.listener))
         # An Agent keeps the last gauge of its ten seconds: send the worst, not a random one.
         values = (max(queue.waiting),) if backlog_type == "gauge" else queue.waiting
         yield Point(BACKLOG.name, backlog_type, values, tags)
         yield _point(LIMIT, queue.limit, *tags)
+        if queue.deepest is not None:
+            yield _point(DEEPEST, queue.deepest, *tags)
+
+
+def _of_drops(dropped: Mapping[str, int], app_tag: str) -> Iterator[Point]:
+    for listener, count in dropped.items():
+        yield _point(DROPPED, count, app_tag, _listener_tag(listener))
+
+
+def _listener_tag(listener: str) -> str:
+    return clean(f"listener:{listener}")
 
 
 def _of_crew(crew: Crew | None, app_tag: str) -> Iterator[Point]:

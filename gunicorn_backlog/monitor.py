@@ -155,7 +155,8 @@ class Monitor:
 
     def _push(self, *, stopping: bool = False) -> None:
         assert self._delivery is not None
-        interval = self._window.close()
+        assert self._sampler is not None
+        interval = self._window.close(self._sampler.dropped())
         if interval is not None:
             self._delivery.deliver(interval, self._arbiter.proc_name, stopping=stopping)
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from gunicorn_backlog import listeners, workers
-from gunicorn_backlog.arbiter import Arbiter
-from gunicorn_backlog.listeners import Backlog, Unreadable
+from gunicorn_backlog import workers
+from gunicorn_backlog.arbiter import Arbiter, Config
+from gunicorn_backlog.listeners import Listeners, somaxconn
 from gunicorn_backlog.notices import Notices
 from gunicorn_backlog.roster import Crew, Roster
 from gunicorn_backlog.scoreboard import Kind, Scoreboard, State
@@ -24,22 +22,50 @@ class Sampler:
         self._arbiter = arbiter
         self._scoreboard = scoreboard
         self._notices = notices
+        self._listeners = Listeners(arbiter, notices)
         self._roster = Roster()
+        self._cfg: Config | None = None
+        self._asked = 0
 
     def sample(self) -> Sample:
         """Look at everything once."""
-        return Sample(tuple(self._backlogs()), self._crew(), workers.forked(self._arbiter))
+        if self._arbiter.cfg is not self._cfg:
+            self._cfg = self._arbiter.cfg
+            self._asked = self._cfg.backlog  # gunicorn looks a setting up in many steps
+        queues = self._listeners.read()
+        for listener, queue in list(queues.items()):
+            if queue.limit == 0 < self._asked:
+                del queues[listener]
+                self._say_it_is_not_filled_in(listener)
+            elif queue.limit < self._asked * queue.queues:
+                self._say_it_is_clamped(listener, queue.limit // queue.queues)
+        return Sample(queues, self._crew(), workers.forked(self._arbiter))
 
-    def _backlogs(self) -> Iterator[Backlog]:
-        for reading in listeners.read(self._arbiter):
-            if isinstance(reading, Unreadable):
-                self._notices.warn(
-                    f"listener {reading.listener}",
-                    f"the backlog of {reading.listener} can't be read: {reading.reason}; "
-                    "it is not reported, all else is",
-                )
-            else:
-                yield reading
+    def dropped(self) -> dict[str, int]:
+        """Return the connections that each listener dropped since the last call."""
+        return self._listeners.dropped()
+
+    def _say_it_is_not_filled_in(self, listener: str) -> None:
+        self._notices.warn(
+            f"no limit of {listener}",
+            f"the backlog of {listener} can't be read (this kernel says that its limit is 0): "
+            "not sent, all else is",
+        )
+
+    def _say_it_is_clamped(self, listener: str, limit: int) -> None:
+        greatest = somaxconn()
+        if greatest is not None and limit < greatest:
+            why = (
+                "something in the workers listened again with that, as gunicorn's asgi worker does "
+                "(asyncio's default); gunicorn's backlog setting has no effect then"
+            )
+        else:
+            why = "net.core.somaxconn clamps it: raise that (in a container, that of its namespace)"
+        self._notices.warn(
+            f"limit of {listener} is {limit}",
+            f"the backlog of {listener} was to be {self._asked}, "
+            f"the kernel enforces {limit}: {why}",
+        )
 
     def _crew(self) -> Crew | None:
         running = workers.running(self._arbiter)

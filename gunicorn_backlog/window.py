@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gunicorn_backlog.listeners import Backlog
+from gunicorn_backlog.accept_queue import AcceptQueue
 from gunicorn_backlog.roster import Crew
 
 
@@ -13,25 +13,34 @@ from gunicorn_backlog.roster import Crew
 class Sample:
     """One look at everything; ``forked`` is the number of workers forked since the start."""
 
-    backlogs: Sequence[Backlog]
+    queues: Mapping[str, AcceptQueue]  # by listener
     crew: Crew | None
     forked: int
 
 
 @dataclass(frozen=True)
 class Queue:
-    """One listener's interval: each sample's ``waiting``, and the ``limit`` seen last."""
+    """One listener's interval: each sample's ``waiting``, and the ``limit`` seen last.
+
+    ``deepest`` is the greatest length of a single queue among those of an address with
+    ``reuse_port``, else None.
+    """
 
     listener: str
     waiting: tuple[int, ...]
     limit: int
+    deepest: int | None = None
 
 
 @dataclass(frozen=True)
 class Interval:
-    """What the samples of one interval come to; ``crew`` is the last one that could be read."""
+    """What the samples of one interval come to; ``crew`` is the last one that could be read.
+
+    ``dropped`` are connections, by listener: only of those that count them.
+    """
 
     queues: tuple[Queue, ...]
+    dropped: Mapping[str, int]
     crew: Crew | None
     spawned: int
 
@@ -47,8 +56,11 @@ class Window:
         """Take in one sample."""
         self._samples.append(sample)
 
-    def close(self) -> Interval | None:
-        """Return the interval's totals and begin the next; None if nothing was sampled."""
+    def close(self, dropped: Mapping[str, int]) -> Interval | None:
+        """Return the interval's totals and begin the next; None if nothing was sampled.
+
+        ``dropped`` are the connections that each listener dropped in the interval.
+        """
         samples, self._samples = self._samples, []
         if not samples:
             return None
@@ -56,16 +68,25 @@ class Window:
         crews = [sample.crew for sample in samples if sample.crew is not None]
         return Interval(
             queues=_queues(samples),
+            dropped=dropped,
             crew=crews[-1] if crews else None,
             spawned=self._forked - forked,
         )
 
 
 def _queues(samples: Sequence[Sample]) -> tuple[Queue, ...]:
-    waiting: dict[str, list[int]] = {}
-    limits: dict[str, int] = {}
+    seen: dict[str, list[AcceptQueue]] = {}
     for sample in samples:
-        for backlog in sample.backlogs:
-            waiting.setdefault(backlog.listener, []).append(backlog.waiting)
-            limits[backlog.listener] = backlog.limit
-    return tuple(Queue(name, tuple(waiting[name]), limit) for name, limit in limits.items())
+        for listener, queue in sample.queues.items():
+            seen.setdefault(listener, []).append(queue)
+    return tuple(_queue(listener, queues) for listener, queues in seen.items())
+
+
+def _queue(listener: str, queues: Sequence[AcceptQueue]) -> Queue:
+    longest = [queue.longest for queue in queues if queue.longest is not None]
+    return Queue(
+        listener=listener,
+        waiting=tuple(queue.length for queue in queues),
+        limit=queues[-1].limit,
+        deepest=max(longest, default=None),
+    )

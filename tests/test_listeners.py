@@ -1,68 +1,209 @@
-"""listeners: what is read of gunicorn's own listener objects."""
+"""listeners: what is read of gunicorn's listeners, by every way, and what is said if none works."""
 
 from __future__ import annotations
 
+import logging
+import os
 import socket
+import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gunicorn_backlog.listeners import Backlog, Unreadable, read
-from tests.lab.arbiter import Arbiter, Listener
+from gunicorn_backlog import sock_diag, tcp_info
+from gunicorn_backlog.accept_queue import AcceptQueue, QueueError
+from gunicorn_backlog.listeners import Listeners, tag_value
+from gunicorn_backlog.notices import Notices
+from tests.lab.arbiter import Arbiter, Cfg, Listener
 from tests.lab.waiting import wait_for
+
+LIMIT = 5
+Opened = socket.socket
 
 
 @pytest.fixture
-def listening() -> Iterator[socket.socket]:
-    """Return a listening socket."""
-    with socket.create_server(("127.0.0.1", 0), backlog=5) as sock:
+def listening() -> Iterator[Opened]:
+    """Return a listening TCP socket."""
+    with socket.create_server(("127.0.0.1", 0), backlog=LIMIT) as sock:
         yield sock
 
 
-def test_each_listener_by_its_address(listening: socket.socket) -> None:
+def read(*sockets: Any, cfg: Cfg | None = None) -> dict[str, AcceptQueue]:
+    """Read these listeners once."""
+    return of(*sockets, cfg=cfg).read()
+
+
+def of(*sockets: Any, cfg: Cfg | None = None) -> Listeners:
+    """Return the listeners of an arbiter that holds these sockets."""
+    arbiter = Arbiter([Listener(sock) for sock in sockets], cfg=cfg or Cfg())
+    return Listeners(arbiter, Notices(logging.getLogger("lab")))
+
+
+def name(sock: Opened) -> str:
+    """Return the socket's tag."""
+    return tag_value(sock.getsockname())
+
+
+def test_each_listener_by_its_address(listening: Opened) -> None:
     """Two listeners, two queues; a connection counts at the one it was made to."""
-    with socket.create_server(("::1", 0), family=socket.AF_INET6, backlog=6) as other:
-        server = Arbiter([Listener(listening), Listener(other)])
-        port, other_port = listening.getsockname()[1], other.getsockname()[1]
-        with socket.create_connection(("::1", other_port)):
-            expected = [Backlog(f"127.0.0.1:{port}", 0, 5), Backlog(f"::1:{other_port}", 1, 6)]
-            wait_for("1 waiting", lambda: read(server) == expected)
+    with (
+        socket.create_server(("::1", 0), family=socket.AF_INET6, backlog=6) as other,
+        socket.create_connection(other.getsockname()[:2]),
+    ):
+        expected = {name(listening): AcceptQueue(0, LIMIT), name(other): AcceptQueue(1, 6)}
+        wait_for("1 waiting", lambda: read(listening, other) == expected)
 
 
-def test_a_closed_listener_is_not_there(listening: socket.socket) -> None:
-    """gunicorn closes its listeners in a reload and a shutdown: that is no failure to read."""
-    server = Arbiter([Listener(None), Listener(listening)])
-    listening.close()
-    assert read(server) == []
-
-
-def test_what_is_no_tcp_socket_says_so(tmp_path: Path) -> None:
-    """A Unix socket's queue is not in TCP_INFO."""
-    path = str(tmp_path / "app.sock")
-    with socket.socket(socket.AF_UNIX) as sock:
+@pytest.mark.parametrize("abstract", [False, True])
+def test_unix_sockets_step_by_step(abstract: bool, tmp_path: Path) -> None:
+    """Listen: 0; connect: 1; connect: 2; accept: 1."""
+    path = f"\0lab-{os.getpid()}" if abstract else str(tmp_path / "app.sock")
+    with socket.socket(socket.AF_UNIX) as sock, ExitStack() as clients:
         sock.bind(path)
-        sock.listen()
-        assert read(Arbiter([Listener(sock)])) == [Unreadable(path, "it is not a TCP socket")]
+        sock.listen(LIMIT)
+        listeners = of(sock)
+        tag = f"abstract:lab-{os.getpid()}" if abstract else path
+        assert listeners.read() == {tag: AcceptQueue(0, LIMIT)}
+        for waiting in (1, 2):
+            clients.enter_context(socket.socket(socket.AF_UNIX)).connect(path)
+            assert listeners.read() == {tag: AcceptQueue(waiting, LIMIT)}
+        sock.accept()[0].close()
+        assert listeners.read() == {tag: AcceptQueue(1, LIMIT)}
+        assert listeners.dropped() == {}
 
 
-def test_a_refusal_is_told_with_its_errno(listening: socket.socket) -> None:
-    """As where a seccomp filter refuses the option; mocked, for a filter can't be taken off."""
-
-    class Refused(socket.socket):
-        def getsockopt(self, *_: Any) -> Any:
-            raise PermissionError(1, "Operation not permitted")
-
-    with Refused(fileno=listening.detach()) as sock:
-        (reading,) = read(Arbiter([Listener(sock)]))
-    assert isinstance(reading, Unreadable)
-    assert reading.reason == "EPERM (Operation not permitted)"
+def test_a_closed_listener_is_not_there(listening: Opened) -> None:
+    """gunicorn closes its listeners in a reload and a shutdown: that is no failure to read."""
+    listeners = of(None, listening)
+    assert len(listeners.read()) == 1
+    listening.close()
+    assert listeners.read() == {}
+    assert listeners.dropped() == {}
 
 
-def test_a_socket_that_does_not_listen_is_told() -> None:
-    """The decoder's reason comes through."""
-    with socket.socket() as sock:
-        (reading,) = read(Arbiter([Listener(sock)]))
-    assert isinstance(reading, Unreadable)
-    assert "TCP state is 7" in reading.reason
+def test_a_new_socket_at_the_same_address_starts_anew() -> None:
+    """A listener that was made anew is another one, with counters of its own."""
+    server = Arbiter([])
+    listeners = Listeners(server, Notices(logging.getLogger("lab")))
+    for _ in range(3):
+        with socket.create_server(("127.0.0.1", 0), backlog=LIMIT) as sock:
+            server.LISTENERS = [Listener(sock)]
+            assert listeners.read() == {name(sock): AcceptQueue(0, LIMIT)}
+            assert listeners.dropped() == {name(sock): 0}
+
+
+def test_queues_of_an_address_that_workers_share() -> None:
+    """With reuse_port: sums of lengths and limits, and the longest, by the configured address."""
+    with ExitStack() as stack:
+        first = stack.enter_context(socket.create_server(("127.0.0.1", 0), reuse_port=True))
+        address = first.getsockname()
+        shared = [first]
+        for _ in range(2):
+            sock = stack.enter_context(socket.socket())
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            sock.bind(address)
+            shared.append(sock)
+        for sock in shared:
+            sock.listen(LIMIT)
+        other = stack.enter_context(socket.socket())
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("127.0.0.2", address[1]))
+        other.listen(LIMIT)
+        for _ in range(7):
+            stack.enter_context(socket.create_connection(address))
+
+        listeners = of(cfg=Cfg(reuse_port=True, address=[address]))
+        own = [tcp_info.read(sock).length for sock in shared]
+        assert sum(own) == 7
+        expected = AcceptQueue(7, 3 * LIMIT, queues=3, longest=max(own))
+        assert listeners.read() == {tag_value(address): expected}
+        assert listeners.dropped() == {tag_value(address): 0}
+
+
+def test_an_address_where_no_worker_listens_yet_is_not_there() -> None:
+    """Before the first worker is up there is nothing to read, and nothing is said."""
+    cfg = Cfg(reuse_port=True, address=[("127.0.0.1", 1), "/run/app.sock"])
+    assert read(cfg=cfg) == {}
+
+
+class Refused(socket.socket):
+    """A socket as where a seccomp filter refuses options; the servers' tests use a real filter."""
+
+    def getsockopt(self, *_: Any) -> Any:
+        """Refuse."""
+        raise PermissionError(1, "Operation not permitted")
+
+
+def test_inet_diag_takes_over_where_tcp_info_is_refused(
+    listening: Opened, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The same numbers, drops included, by another way: nothing is missing, nothing is said."""
+    with Refused(fileno=os.dup(listening.fileno())) as sock:
+        listeners = of(sock)
+        with socket.create_connection(sock.getsockname()):
+            expected = {name(sock): AcceptQueue(1, LIMIT)}
+            wait_for("1 waiting", lambda: listeners.read() == expected)
+        assert listeners.dropped() == {name(sock): 0}
+    assert caplog.records == []
+
+
+def test_if_no_way_works_one_line_says_so(
+    listening: Opened, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which listener, each way with its errno, and no number; mocked, see Refused."""
+
+    def refuse(_: int) -> None:
+        raise OSError(93, "Protocol not supported")
+
+    monkeypatch.setattr(sock_diag, "open_socket", refuse)
+    with Refused(fileno=os.dup(listening.fileno())) as sock:
+        listeners = of(sock, listening)
+        for _ in range(3):
+            assert listeners.read() == {name(listening): AcceptQueue(0, LIMIT)}
+    assert [record.getMessage() for record in caplog.records] == [
+        f"gunicorn_backlog: the backlog of {name(listening)} can't be read (TCP_INFO: EPERM "
+        "(Operation not permitted); inet_diag: EPROTONOSUPPORT (Protocol not supported)): "
+        "not sent, all else is"
+    ]
+
+
+def test_not_linux(
+    listening: Opened, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The option's number means something else there: it is not asked for."""
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert read(listening) == {}
+    assert "this is not Linux" in caplog.text
+
+
+def test_an_answer_that_makes_no_sense_is_told(
+    listening: Opened, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A short struct, and a netlink answer of another kind."""
+
+    def nonsense(*_: object) -> None:
+        raise QueueError("3 bytes")
+
+    monkeypatch.setattr(sock_diag, "inet_listeners", nonsense)
+    monkeypatch.setattr(tcp_info, "read", lambda _: tcp_info.decode(b"abc"))
+    assert read(listening) == {}
+    assert "TCP_INFO: TCP_INFO is 3 bytes long, 32 needed; inet_diag: 3 bytes" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("address", "tag"),
+    [
+        (("0.0.0.0", 8000), "0.0.0.0:8000"),
+        (("::", 8000, 0, 0), ":::8000"),
+        (("::1", 80, 0, 0), "::1:80"),
+        ("/run/app.sock", "/run/app.sock"),
+        (b"\0app", "abstract:app"),
+        ("\0app", "abstract:app"),
+    ],
+)
+def test_tags(address: object, tag: str) -> None:
+    """Readable, and made of what Datadog allows."""
+    assert tag_value(address) == tag

@@ -14,7 +14,7 @@ from gunicorn_backlog.window import Interval, Queue
 
 README = Path(__file__).parents[1] / "README.md"
 CREW = Crew(idle=1, working=2, starting=0, unknown=0, in_flight=2)
-INTERVAL = Interval((Queue("127.0.0.1:8000", (0, 5, 3), 128),), CREW, 4)
+INTERVAL = Interval((Queue("127.0.0.1:8000", (0, 5, 3), 128, 4),), {"127.0.0.1:8000": 7}, CREW, 4)
 
 
 def by_name(found: list[Point], name: str) -> list[Point]:
@@ -45,7 +45,7 @@ def test_types_of_the_backlog(backlog_type: BacklogType, values: tuple[int, ...]
 def test_without_states_the_total_is_sent() -> None:
     """Workers that can't be watched are counted; what they do is not made up."""
     crew = Crew(idle=1, working=0, starting=0, unknown=2, in_flight=None)
-    found = points(Interval((), crew, 0), app="web", backlog_type="histogram")
+    found = points(Interval((), {}, crew, 0), app="web", backlog_type="histogram")
     assert by_name(found, "gunicorn.workers") == [
         Point("gunicorn.workers", "gauge", (3,), ("app:web",))
     ]
@@ -65,14 +65,18 @@ def test_without_states_the_total_is_sent() -> None:
 )
 def test_is_running(crew: Crew | None, stopping: bool, status: list[int]) -> None:
     """OK with a worker, CRITICAL without or at the end; nothing if nothing is known."""
-    found = points(Interval((), crew, 0), app="web", backlog_type="gauge", stopping=stopping)
+    found = points(Interval((), {}, crew, 0), app="web", backlog_type="gauge", stopping=stopping)
     assert [point.values[0] for point in by_name(found, "gunicorn.is_running")] == status
 
 
 def test_names_become_legal_tags() -> None:
     """proc_name and a socket's path may have any character."""
-    interval = Interval((Queue("/run/my app,#1.sock", (0,), 1),), None, 0)
+    interval = Interval((Queue("/run/my app,#1.sock", (0,), 1),), {}, None, 0)
     found = points(interval, app="web|x\ny", backlog_type="gauge")
+    assert [p.name for p in found if "listener" in str(p.tags)] == [
+        "gunicorn.backlog",
+        "gunicorn.backlog.limit",
+    ]
     assert found[0].tags == ("app:web_x_y", "listener:/run/my_app__1.sock")
 
 

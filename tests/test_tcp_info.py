@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gunicorn_backlog.tcp_info import AcceptQueue, TcpInfoError, decode, read
+from gunicorn_backlog.accept_queue import AcceptQueue, QueueError
+from gunicorn_backlog.tcp_info import decode, read
 from tests.lab.waiting import wait_for
 
 LISTEN_LIMIT = 5
@@ -48,7 +49,7 @@ def test_a_connected_socket_has_no_accept_queue() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         socket.create_connection(listener.getsockname()) as client,
-        pytest.raises(TcpInfoError, match="TCP state is 1, not 10"),
+        pytest.raises(QueueError, match="TCP state is 1, not 10"),
     ):
         read(client)
 
@@ -64,7 +65,7 @@ def test_any_bytes_are_decoded_or_refused(octets: bytes) -> None:
     """Whatever the bytes are, a queue or the one domain error comes of them."""
     try:
         queue = decode(octets)
-    except TcpInfoError:
+    except QueueError:
         assert len(octets) < 32 or octets[0] != 10
     else:
         assert queue == struct.unpack_from("=II", octets, 24)

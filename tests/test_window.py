@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gunicorn_backlog.listeners import Backlog
+from gunicorn_backlog.accept_queue import AcceptQueue
 from gunicorn_backlog.roster import Crew
 from gunicorn_backlog.window import Interval, Queue, Sample, Window
 
@@ -13,21 +13,23 @@ BUSY = Crew(idle=0, working=2, starting=0, unknown=0, in_flight=2)
 def test_totals_of_an_interval() -> None:
     """Every sample of each listener, the limit and the workers seen last, the forks between."""
     window = Window()
-    window.add(Sample([Backlog("a", 1, 10), Backlog("b", 5, 10)], IDLE, 2))
-    window.add(Sample([Backlog("a", 3, 20), Backlog("b", 0, 10)], BUSY, 5))
+    window.add(Sample({"a": AcceptQueue(1, 10), "b": AcceptQueue(5, 10)}, IDLE, 2))
+    window.add(Sample({"a": AcceptQueue(3, 20), "b": AcceptQueue(0, 10)}, BUSY, 5))
 
-    assert window.close() == Interval((Queue("a", (1, 3), 20), Queue("b", (5, 0), 10)), BUSY, 5)
+    assert window.close({"b": 7}) == Interval(
+        (Queue("a", (1, 3), 20), Queue("b", (5, 0), 10)), {"b": 7}, BUSY, 5
+    )
 
-    window.add(Sample([Backlog("a", 0, 20)], IDLE, 6))
-    assert window.close() == Interval((Queue("a", (0,), 20),), IDLE, 1)
+    window.add(Sample({"a": AcceptQueue(0, 20)}, IDLE, 6))
+    assert window.close({}) == Interval((Queue("a", (0,), 20),), {}, IDLE, 1)
 
 
 def test_workers_that_could_not_be_read_are_those_read_before() -> None:
     """One torn slot does not make a hole: the interval's last good look counts."""
     window = Window()
-    window.add(Sample([], BUSY, 2))
-    window.add(Sample([], None, 2))
-    interval = window.close()
+    window.add(Sample({}, BUSY, 2))
+    window.add(Sample({}, None, 2))
+    interval = window.close({})
     assert interval is not None
     assert interval.crew == BUSY
 
@@ -35,6 +37,14 @@ def test_workers_that_could_not_be_read_are_those_read_before() -> None:
 def test_nothing_readable_is_nothing_said() -> None:
     """No good look in the whole interval: no workers; no sample: no interval."""
     window = Window()
-    window.add(Sample([], None, 0))
-    assert window.close() == Interval((), None, 0)
-    assert window.close() is None
+    window.add(Sample({}, None, 0))
+    assert window.close({}) == Interval((), {}, None, 0)
+    assert window.close({}) is None
+
+
+def test_the_deepest_queue_of_the_interval() -> None:
+    """Of an address with several queues the longest of any sample is kept."""
+    window = Window()
+    window.add(Sample({"a": AcceptQueue(9, 30, queues=3, longest=8)}, IDLE, 0))
+    window.add(Sample({"a": AcceptQueue(9, 20, queues=2, longest=5)}, IDLE, 0))
+    assert window.close({"a": 0}) == Interval((Queue("a", (9, 9), 20, 8),), {"a": 0}, IDLE, 0)

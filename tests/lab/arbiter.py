@@ -18,6 +18,9 @@ class Cfg:
     dogstatsd_tags: str = ""
     timeout: int = 30
     worker_class_str: str = "sync"
+    backlog: int = 5
+    address: Sequence[tuple[str, int] | str | int] = ()
+    reuse_port: bool = False
 
 
 @dataclass

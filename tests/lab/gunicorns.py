@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 VERSIONS = ("20.1.0", "27.0.1")
+BETWEEN = ("23.0.0", "25.3.0")
 
 # With the oldest gunicorn goes the oldest datadog client, and pkg_resources, which it imports.
 _WITH = {"20.1.0": ("datadog==0.52.0", "setuptools<81")}

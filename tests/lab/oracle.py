@@ -19,12 +19,27 @@ class Listening(NamedTuple):
 
 def ss(address: str) -> Listening:
     """Ask ``ss -ltn`` for the listener at that address."""
+    (row,) = [row for row in _rows("-Hltn") if row[3] == address]
+    return Listening(int(row[1]), int(row[2]))
+
+
+def ss_port(port: int) -> list[Listening]:
+    """Ask ``ss -ltn`` for all listeners at that port."""
+    rows = [row for row in _rows("-Hltn") if row[3].endswith(f":{port}")]
+    return [Listening(int(row[1]), int(row[2])) for row in rows]
+
+
+def ss_unix(path: str) -> list[Listening]:
+    """Ask ``ss -xl`` for the listeners at that path; an abstract name begins with @."""
+    rows = [row for row in _rows("-Hxl") if row[4] == path]
+    return [Listening(int(row[2]), int(row[3])) for row in rows]
+
+
+def _rows(options: str) -> list[list[str]]:
     if shutil.which("ss") is None:
         pytest.skip("ss is not installed (Debian: iproute2)")
-    done = subprocess.run(["ss", "-Hltn"], capture_output=True, text=True, check=True)
-    rows = [line.split() for line in done.stdout.splitlines()]
-    (row,) = [row for row in rows if row[3] == address]
-    return Listening(int(row[1]), int(row[2]))
+    done = subprocess.run(["ss", options], capture_output=True, text=True, check=True)
+    return [line.split() for line in done.stdout.splitlines()]
 
 
 def enforced(backlog: int) -> int:

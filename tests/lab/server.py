@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,8 @@ class Server:
     :param config: the text of its config file; None: no config file.
     :param environ: variables on top of a clean environment.
     :param run_by: a command that executes gunicorn, such as nsenter.
+    :param bind: where it listens; None: at a free port of 127.0.0.1, the ``address``.
+    :param pass_fds: descriptors that it inherits.
     """
 
     def __init__(
@@ -36,11 +39,15 @@ class Server:
         arguments: tuple[str, ...] = (),
         environ: Mapping[str, str] | None = None,
         run_by: tuple[str, ...] = (),
+        bind: tuple[str, ...] | None = None,
+        pass_fds: tuple[int, ...] = (),
+        app: str = "tests.lab.app:app",
     ) -> None:
         self.gunicorn = gunicorn
         self.port = _free_port()
         self.address = f"127.0.0.1:{self.port}"
-        self.release = folder / f"release-{self.port}"
+        # Where a server that runs as another user can see it.
+        self.release = Path(tempfile.gettempdir()) / f"release-{os.getpid()}-{self.port}"
         self.config = folder / f"gunicorn-{self.port}.conf.py"
         self._log = folder / f"log-{self.port}"
         if config is not None:
@@ -49,11 +56,17 @@ class Server:
         if gunicorn.has_control_socket:
             arguments = ("--no-control-socket", *arguments)
         self._command = list(run_by) + gunicorn.command(
-            *("--workers", str(workers), "--bind", self.address, "--name", "lab"),
-            *(*arguments, "tests.lab.app:app"),
+            *("--workers", str(workers), "--name", "lab"),
+            *(
+                part
+                for it in (bind if bind is not None else [self.address])
+                for part in ("--bind", it)
+            ),
+            *(*arguments, app),
         )
         own = {"RELEASE": str(self.release), "HOME": str(folder)}
         self._environ = gunicorn.environ(**own, **(environ or {}))
+        self._pass_fds = pass_fds
         self._clients: list[socket.socket] = []
         self.process: subprocess.Popen[bytes]
 
@@ -64,12 +77,18 @@ class Server:
 
     def _popen(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            self._command, env=self._environ, stdout=log, stderr=log, start_new_session=True
+            self._command,
+            env=self._environ,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            pass_fds=self._pass_fds,
         )
 
     def __exit__(self, *exception: object) -> None:
         for client in self._clients:
             client.close()
+        self.release.unlink(missing_ok=True)
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()

@@ -47,6 +47,7 @@ def test_the_same_points_arrive_over_every_kind_of_socket(
         assert [(line.name, line.type, line.values, sorted(line.tags)) for line in push.lines] == [
             ("gunicorn.backlog", "h", (1,) * 10, ["app:lab", listener]),
             ("gunicorn.backlog.limit", "g", (enforced(2048),), ["app:lab", listener]),
+            ("gunicorn.backlog.dropped", "c", (0,), ["app:lab", listener]),
             ("gunicorn.workers", "g", (0,), ["app:lab", "state:idle"]),
             ("gunicorn.workers", "g", (2,), ["app:lab", "state:working"]),
             ("gunicorn.workers", "g", (0,), ["app:lab", "state:starting"]),

@@ -1,0 +1,135 @@
+"""Ways to run a program with less than it is used to: each is a command line to run it by."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+# Over a folder on the way that is closed to others an open one is put, with what is needed in it.
+_OPEN_THE_WAY = """
+set -e
+closed=$1; shift
+if [ -n "$closed" ]; then
+  mount -t tmpfs none /mnt
+  n=0; for path in $NEEDED; do mkdir /mnt/$n; mount --bind "$path" /mnt/$n; n=$((n+1)); done
+  mount -t tmpfs -o mode=755 none "$closed"
+  n=0; for path in $NEEDED; do mkdir -p "$path"; mount --bind /mnt/$n "$path"; n=$((n+1)); done
+fi
+exec setpriv --reuid=65534 --regid=65534 --clear-groups --no-new-privs --bounding-set=-all "$@"
+"""
+
+_REFUSE = """
+import errno, os, sys
+from pyseccomp import ALLOW, EQ, ERRNO, Arg, SyscallFilter
+rules = {
+    "TCP_INFO": ("getsockopt", Arg(1, EQ, 6), Arg(2, EQ, 11)),
+    "SO_MEMINFO": ("getsockopt", Arg(1, EQ, 1), Arg(2, EQ, 55)),
+    "netlink": ("socket", Arg(0, EQ, 16)),
+}
+refused = SyscallFilter(ALLOW)
+for name in sys.argv[1].split(","):
+    refused.add_rule(ERRNO(errno.EPERM), *rules[name])
+refused.load()
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
+
+
+def refusing(*names: str) -> tuple[str, ...]:
+    """Refuse TCP_INFO, SO_MEMINFO or netlink with EPERM, by a seccomp filter."""
+    pytest.importorskip(
+        "pyseccomp", reason="pyseccomp or its library (Debian: libseccomp2) is missing"
+    )
+    return (sys.executable, "-c", _REFUSE, ",".join(names))
+
+
+def as_nobody(*needed: Path) -> tuple[str, ...]:
+    """Run as uid 65534, without any capability; ``needed`` are folders that it has to reach."""
+    require("unshare", "-m", "true")
+    paths = [Path(sys.base_prefix), Path(sys.prefix), ROOT, *needed]
+    return (
+        *("env", f"NEEDED={' '.join(map(str, paths))}"),
+        *("unshare", "-m", "sh", "-c", _OPEN_THE_WAY, "sh", _closed(paths)),
+    )
+
+
+def _closed(paths: list[Path]) -> str:
+    """Return the first folder on the way to the paths that others may not pass."""
+    for path in paths:
+        for folder in reversed(path.parents):
+            if not folder.stat().st_mode & 0o001:
+                return str(folder)
+    return ""
+
+
+def as_pid_1() -> tuple[str, ...]:
+    """Run as the first process of a pid namespace."""
+    require("unshare", "-p", "-f", "--mount-proc", "true")
+    return ("unshare", "-p", "-f", "--mount-proc", "--kill-child")
+
+
+def without_proc() -> tuple[str, ...]:
+    """Run where /proc is empty."""
+    require("unshare", "-m", "true")
+    return ("unshare", "-m", "sh", "-c", 'mount -t tmpfs none /proc && exec "$@"', "sh")
+
+
+def require(*command: str) -> None:
+    """Skip the test if the command fails: a privilege or a tool is missing."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        pytest.skip(f"{command[0]} is not installed")
+    if done.returncode != 0:
+        pytest.skip(f"{' '.join(command)}: {done.stderr.strip()}")
+
+
+class Network:
+    """A network namespace of its own, with loopback only."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+
+    def inside(self, *command: str) -> tuple[str, ...]:
+        """Return a command line that runs the command in it."""
+        return ("nsenter", "--target", str(self._pid), "--net", *command)
+
+    def run(self, *command: str) -> str:
+        """Run a command in it, and return what it prints."""
+        inside = self.inside(*command)
+        return subprocess.run(inside, capture_output=True, text=True, check=True).stdout
+
+    def set_somaxconn(self, value: int) -> None:
+        """Set its ``net.core.somaxconn``."""
+        self.run("sh", "-c", f"echo {value} > /proc/sys/net/core/somaxconn")
+
+    def listen_drops(self) -> int:
+        """Return ``ListenDrops`` as nstat has it."""
+        (line,) = [
+            line
+            for line in self.run("nstat", "-az", "TcpExtListenDrops").splitlines()
+            if line.startswith("TcpExtListenDrops")
+        ]
+        return int(line.split()[1])
+
+
+@contextmanager
+def network() -> Iterator[Network]:
+    """Make a network namespace; skip the test where that is not allowed."""
+    require("unshare", "-n", "true")
+    require("nstat", "-V")
+    script = "ip link set lo up && echo ready && exec sleep 600"
+    holder = subprocess.Popen(["unshare", "-n", "sh", "-c", script], stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"ready\n"
+        yield Network(holder.pid)
+    finally:
+        holder.kill()
+        holder.communicate()

@@ -1,0 +1,185 @@
+"""What listeners drop, and limits that change, in a network namespace of the test's own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from agent import StandInAgent
+
+from gunicorn_backlog.address import Address
+from tests.conftest import ServerFactory
+from tests.lab.confine import Network, network
+from tests.lab.gunicorns import Gunicorn
+from tests.lab.pushes import next_pushes, pushes
+from tests.lab.server import CONFIG, Server
+from tests.lab.waiting import wait_for
+
+SOMAXCONN = 3
+PORTS = (8001, 8002)
+CONNECT = """
+import socket, sys, time
+port, number, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+clients = [socket.socket() for _ in range(number)]
+for client in clients:
+    client.setblocking(False)
+    client.connect_ex(("127.0.0.1", port))
+time.sleep(seconds)
+"""
+LISTEN = """
+import socket, sys
+with socket.socket(fileno=int(sys.argv[1])) as carrier, socket.socket() as listener:
+    listener.bind(("127.0.0.1", 0))
+    socket.send_fds(carrier, [b"."], [listener.fileno()])
+"""
+
+
+@pytest.fixture
+def net() -> Iterator[Network]:
+    """Return a network whose somaxconn is small."""
+    with network() as made:
+        made.set_somaxconn(SOMAXCONN)
+        yield made
+
+
+@pytest.fixture
+def unix_agent(tmp_path: Path) -> Iterator[StandInAgent]:
+    """Return an Agent that can be reached from any network namespace."""
+    with StandInAgent(Address("unixgram", path=str(tmp_path / "agent"))) as agent:
+        yield agent
+
+
+def dropped(agent: StandInAgent, port: int) -> float:
+    """Sum up what was pushed as dropped by the listener at that port."""
+    tag = f"listener:127.0.0.1:{port}"
+    lines = [line for push in pushes(agent) for line in push.all("gunicorn.backlog.dropped", tag)]
+    return sum(line.values[0] for line in lines)
+
+
+@pytest.mark.parametrize("reuse_port", [False, True])
+def test_drops_are_those_of_the_kernel(
+    reuse_port: bool, newest: Gunicorn, serve: ServerFactory, net: Network, unix_agent: StandInAgent
+) -> None:
+    """All listeners' drops together are nstat's, and each is counted where it happened."""
+    server = serve(
+        newest,
+        run_by=net.inside(),
+        bind=tuple(f"127.0.0.1:{port}" for port in PORTS),
+        arguments=("--timeout", "0", *(["--reuse-port"] if reuse_port else [])),
+        environ={"GUNICORN_BACKLOG_URL": unix_agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"},
+    )
+    ready = {"idle": 2, "working": 0, "starting": 0}
+    wait_for("the workers", lambda: next_pushes(unix_agent, 1)[0].workers == ready)
+    for pid in server.worker_pids():
+        os.kill(pid, signal.SIGSTOP)
+
+    earlier = 0.0
+    for full, other in (PORTS, PORTS[::-1]):
+        before = dropped(unix_agent, other)
+        net.run(sys.executable, "-c", CONNECT, str(full), "30", "1.5")
+        next_pushes(unix_agent, 2)
+        assert dropped(unix_agent, other) == before
+        assert dropped(unix_agent, full) >= 30 - 2 * (SOMAXCONN + 1)
+        total = sum(dropped(unix_agent, port) for port in PORTS)
+        assert total == net.listen_drops() > earlier
+        earlier = total
+
+
+def test_a_clamped_backlog_is_told_once(
+    gunicorn: Gunicorn, serve: ServerFactory, net: Network, unix_agent: StandInAgent
+) -> None:
+    """What was asked for, what is enforced, and which setting to raise."""
+    server = serve(
+        gunicorn,
+        run_by=net.inside(),
+        environ={"GUNICORN_BACKLOG_URL": unix_agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"},
+    )
+    for push in next_pushes(unix_agent, 3):
+        assert push.values("gunicorn.backlog.limit") == (SOMAXCONN,)
+    (line,) = [line for line in server.log.splitlines() if "gunicorn_backlog" in line]
+    assert "was to be 2048, the kernel enforces 3: net.core.somaxconn clamps it" in line
+
+
+def test_an_asgi_worker_that_listens_again_is_told_once(
+    newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """asyncio listens with 100, whatever was asked for: only the kernel's limit tells."""
+    environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
+    server = serve(
+        newest, environ=environ, arguments=("--worker-class", "asgi"), app="tests.lab.asgi:app"
+    )
+    server.wait_until_it_serves()
+    wait_for(
+        "the limit", lambda: next_pushes(agent, 1)[0].values("gunicorn.backlog.limit") == (100,)
+    )
+    lines = [line for line in server.log.splitlines() if "the kernel enforces" in line]
+    assert len(lines) == 1
+    assert "the kernel enforces 100: something in the workers listened again" in lines[0]
+
+
+def test_the_limit_follows_a_later_listen(
+    gunicorn: Gunicorn, serve: ServerFactory, net: Network, agent: StandInAgent
+) -> None:
+    """somaxconn is raised and the socket listens again: the next interval has the new limit."""
+    carrier, other = socket.socketpair()
+    with carrier, other:
+        os.set_inheritable(other.fileno(), True)
+        command = net.inside(sys.executable, "-c", LISTEN, str(other.fileno()))
+        os.spawnvp(os.P_WAIT, command[0], command)
+        _, fds, _, _ = socket.recv_fds(carrier, 1, 1)
+    with socket.socket(fileno=fds[0]) as listener:
+        environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
+        bind = (f"fd://{fds[0]}",)
+        serve(gunicorn, environ=environ, bind=bind, pass_fds=(fds[0],))
+        assert next_pushes(agent, 1)[0].values("gunicorn.backlog.limit") == (SOMAXCONN,)
+
+        net.set_somaxconn(SOMAXCONN + 4)
+        listener.listen(2048)
+        (push,) = next_pushes(agent, 1)
+        assert push.values("gunicorn.backlog.limit") == (SOMAXCONN + 4,)
+
+
+def test_hup_that_changes_bind_ends_one_series_and_begins_another(
+    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, tmp_path: Path
+) -> None:
+    """The old listener's tag ends, the new one's begins; nothing in between is wrong."""
+    first, second = str(tmp_path / "first.sock"), str(tmp_path / "second.sock")
+    environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.1"}
+    server = serve(gunicorn, config=bound_to(first), bind=(), environ=environ)
+    wait_for("the first", lambda: listeners(agent) == {first})
+
+    reload_with(server, bound_to(second))
+    wait_for("the second", lambda: listeners(agent) == {second})
+    next_pushes(agent, 3)
+
+    story = [
+        frozenset(line.tag("listener") for line in p.all("gunicorn.backlog")) for p in pushes(agent)
+    ]
+    ended = max(n for n, tags in enumerate(story) if first in tags)
+    began = min(n for n, tags in enumerate(story) if second in tags)
+    assert 0 <= began - ended <= 5
+    for push in pushes(agent):
+        for line in push.all("gunicorn.backlog"):
+            assert set(line.values) == {0}
+    assert "gunicorn_backlog" not in server.log
+
+
+def bound_to(path: str) -> str:
+    """Return a config that binds to a Unix socket."""
+    return f"{CONFIG}bind = 'unix:{path}'\n"
+
+
+def reload_with(server: Server, config: str) -> None:
+    """Have the server read another config."""
+    server.config.write_text(config)
+    server.signal(signal.SIGHUP)
+
+
+def listeners(agent: StandInAgent) -> set[str | None]:
+    """Return the listeners of the latest push."""
+    return {line.tag("listener") for line in next_pushes(agent, 1)[0].all("gunicorn.backlog")}

@@ -1,0 +1,83 @@
+"""sampler: what one look says, and what it says once of limits that are not what was asked for."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from gunicorn_backlog import sampler as module
+from gunicorn_backlog import tcp_info
+from gunicorn_backlog.accept_queue import AcceptQueue
+from gunicorn_backlog.listeners import tag_value
+from gunicorn_backlog.notices import Notices
+from gunicorn_backlog.roster import Crew
+from gunicorn_backlog.sampler import Sampler
+from gunicorn_backlog.scoreboard import Kind, Scoreboard
+from gunicorn_backlog.window import Sample
+from tests.lab.arbiter import Arbiter, Cfg, Listener, Worker
+
+LIMIT = 5
+
+
+@pytest.fixture
+def arbiter() -> Iterator[Arbiter]:
+    """Return an arbiter with one listener and two workers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=LIMIT) as sock:
+        workers = {pid: Worker(pid=pid, age=pid, handle=print) for pid in (1, 2)}
+        yield Arbiter([Listener(sock)], workers, cfg=Cfg(backlog=LIMIT), worker_age=3)
+
+
+def sampling(arbiter: Arbiter, scoreboard: Scoreboard | None) -> Sampler:
+    """Return a sampler that pytest can read the notices of."""
+    return Sampler(arbiter, scoreboard, Notices(logging.getLogger("lab")))
+
+
+def tag(arbiter: Arbiter) -> str:
+    """Return the listener's tag."""
+    sock = arbiter.LISTENERS[0].sock
+    assert isinstance(sock, socket.socket)
+    return tag_value(sock.getsockname())
+
+
+def test_one_look(arbiter: Arbiter, caplog: pytest.LogCaptureFixture) -> None:
+    """Queues, workers by state, and the forks so far; nothing to say."""
+    scoreboard = Scoreboard(slots=2)
+    scoreboard.claim(1, 1, Kind.SYNC, 1).write(1, 0, 0, 1, 0)
+    sampler = sampling(arbiter, scoreboard)
+    assert sampler.sample() == Sample({tag(arbiter): AcceptQueue(0, LIMIT)}, Crew(0, 1, 1, 0, 1), 3)
+    assert sampler.dropped() == {tag(arbiter): 0}
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("somaxconn", "why"),
+    [(LIMIT, "raise that"), (4096, "asgi worker"), (None, "raise that")],
+)
+def test_a_limit_below_what_was_asked_for_is_told_once(
+    somaxconn: int | None,
+    why: str,
+    arbiter: Arbiter,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who is to blame is told by somaxconn; it is the machine's, so it is mocked here."""
+    monkeypatch.setattr(module, "somaxconn", lambda: somaxconn)
+    arbiter.cfg = Cfg(backlog=2048)
+    sampler = sampling(arbiter, None)
+    for _ in range(3):
+        assert sampler.sample().queues == {tag(arbiter): AcceptQueue(0, LIMIT)}
+    (record,) = caplog.records
+    assert "was to be 2048, the kernel enforces 5: " in record.getMessage()
+    assert why in record.getMessage()
+
+
+def test_a_kernel_that_leaves_the_limit_empty_is_not_believed(
+    arbiter: Arbiter, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """gunicorn asked for a backlog: a limit of 0 says that the fields are not filled in; mocked."""
+    monkeypatch.setattr(tcp_info, "read", lambda _: tcp_info.decode(bytes([10]) + bytes(31)))
+    assert sampling(arbiter, None).sample().queues == {}
+    assert "this kernel says that its limit is 0" in caplog.text
