@@ -10,6 +10,7 @@ DEFAULT_PORT = 8125
 SCHEMES = ("udp", "unix", "unixgram", "unixstream")
 URL_FORMS = "udp://host:port, unix:///path, unixgram:///path or unixstream:///path"
 
+_HOST_MAX = 253  # characters, RFC 1035
 _SUN_PATH_MAX = 107  # bytes: sizeof(sockaddr_un.sun_path) less the closing NUL
 
 
@@ -56,6 +57,12 @@ def _udp(host: str | None, port: int | None, rest: str) -> Address:
         raise ValueError("there is no host")
     if rest:
         raise ValueError(f"there is more than host and port: {rest!r}")
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise ValueError(f"{host!r} is no host name") from None
+    if len(host) > _HOST_MAX:
+        raise ValueError(f"the host is longer than {_HOST_MAX} characters")
     if port == 0:
         raise ValueError("Port out of range 1-65535")
     return Address("udp", host=host, port=DEFAULT_PORT if port is None else port)
@@ -70,28 +77,32 @@ def unix(path: str, *, scheme: str = "unix") -> Address:
     return Address(scheme, path=path)
 
 
-def from_datadog(environ: Mapping[str, str]) -> Address | None:
+def from_datadog(environ: Mapping[str, str], unusable: list[str]) -> Address | None:
     """Return the address in Datadog's own variables, as the ``datadog`` client reads them.
 
-    ``DD_DOGSTATSD_URL`` comes before ``DD_AGENT_HOST`` and ``DD_DOGSTATSD_PORT``. Raises ValueError
-    with the variable's name.
+    ``DD_DOGSTATSD_URL`` comes before ``DD_AGENT_HOST`` and ``DD_DOGSTATSD_PORT``. A variable that
+    is wrong is passed over; what is wrong with it is added to ``unusable``.
     """
     if url := environ.get("DD_DOGSTATSD_URL"):
         try:
             return parse(url)
         except ValueError as error:
-            raise ValueError(f"DD_DOGSTATSD_URL={url!r}: {error}") from None
-    host, port = environ.get("DD_AGENT_HOST"), environ.get("DD_DOGSTATSD_PORT")
-    if not host and not port:
+            unusable.append(f"DD_DOGSTATSD_URL={url!r}: {error}")
+    host, port = environ.get("DD_AGENT_HOST"), _port(environ, unusable)
+    if not host and port is None:
         return None
-    return Address("udp", host=host or "localhost", port=_port(port) if port else DEFAULT_PORT)
+    return Address("udp", host=host or "localhost", port=port or DEFAULT_PORT)
 
 
-def _port(text: str) -> int:
-    port = int(text) if text.isascii() and text.isdigit() else 0
-    if not 1 <= port <= 65535:
-        raise ValueError(f"DD_DOGSTATSD_PORT={text!r}: no port from 1 to 65535")
-    return port
+def _port(environ: Mapping[str, str], unusable: list[str]) -> int | None:
+    text = environ.get("DD_DOGSTATSD_PORT")
+    if not text:
+        return None
+    port = int(text) if text.isascii() and text.isdigit() and len(text) <= 5 else 0
+    if 1 <= port <= 65535:
+        return port
+    unusable.append(f"DD_DOGSTATSD_PORT={text!r}: no port from 1 to 65535")
+    return None
 
 
 def from_gunicorn(statsd_host: object) -> Address | None:

@@ -72,7 +72,9 @@ class AgentSocket(Socket):
             return False
         if self.type == socket.SOCK_STREAM:
             return True
-        return self.family == socket.AF_UNIX and self.error.errno not in FULL
+        if self.family != socket.AF_UNIX and isinstance(self.error, ConnectionRefusedError):
+            return False  # it is good for the next datagram, and for hearing of the next refusal
+        return self.error.errno not in FULL
 
 
 def resolve(address: Address) -> Target:

@@ -2,40 +2,51 @@
 
 from __future__ import annotations
 
-import time
-
 from gunicorn_backlog import metrics
-from gunicorn_backlog.dogstatsd import Agent
+from gunicorn_backlog.dogstatsd import QUEUE_FULL, Agent
 from gunicorn_backlog.notices import Notices
 from gunicorn_backlog.settings import Settings
 from gunicorn_backlog.window import Interval
 
+BACK_AFTER = 3  # pushes
+
 
 class Delivery:
-    """Delivers intervals; says once when the Agent goes, and once when it is back."""
+    """Delivers intervals; says once when the Agent goes, and once when it is back.
+
+    It is back when a few pushes in a row met no error, so that one which comes and goes with each
+    push does not fill the log.
+    """
 
     def __init__(self, settings: Settings, notices: Notices) -> None:
         self._settings = settings
         self._notices = notices
         self._agent = Agent(settings)
-
-    def prepare(self) -> None:
-        """Look up the Agent's name where that is due. May wait for the resolver."""
-        self._agent.resolve(time.monotonic())
+        self._good_pushes = 0
 
     def deliver(self, interval: Interval, app: str, *, stopping: bool = False) -> None:
         """Push one interval's points. Never waits."""
         backlog_type = self._settings.backlog_type
         points = metrics.points(interval, app=app, backlog_type=backlog_type, stopping=stopping)
         self._agent.push(points)
-        if self._agent.error is None:
-            self._say_it_is_back()
-        else:
+        self._good_pushes = self._good_pushes + 1 if self._agent.error is None else 0
+        if self._agent.error == QUEUE_FULL:
+            self._say_it_is_slow()
+        elif self._agent.error is not None:
             self._say_it_is_away(self._agent.error)
+        elif self._good_pushes >= BACK_AFTER and self._notices.was_said("away"):
+            self._say_it_is_back()
 
     def close(self) -> None:
         """Close the socket."""
         self._agent.close()
+
+    def _say_it_is_slow(self) -> None:
+        self._notices.warn(
+            "full",
+            f"the Agent at {self._agent.address} does not read as fast as it is sent to: "
+            "metrics are dropped whenever its queue is full; this is not said again",
+        )
 
     def _say_it_is_away(self, reason: str) -> None:
         self._notices.warn(
@@ -46,6 +57,5 @@ class Delivery:
         self._notices.forget("back")
 
     def _say_it_is_back(self) -> None:
-        if self._notices.was_said("away"):
-            self._notices.inform("back", f"the Agent at {self._agent.address} takes metrics again")
-            self._notices.forget("away")
+        self._notices.inform("back", f"the Agent at {self._agent.address} takes metrics again")
+        self._notices.forget("away")

@@ -10,19 +10,21 @@ from typing import cast
 from datadog.dogstatsd.base import DogStatsd
 
 from gunicorn_backlog import agent_socket, tags
-from gunicorn_backlog.agent_socket import AgentSocket
+from gunicorn_backlog.agent_socket import AgentSocket, Target
 from gunicorn_backlog.metrics import Point
+from gunicorn_backlog.resolver import Resolver
 from gunicorn_backlog.settings import Settings
 
-RESOLVE_EVERY_S = 60.0  # the name may come to mean another address without any send failing
+QUEUE_FULL = "its queue is full"
 
 _DISABLED = frozenset({"True", "true", "yes", "1"})  # of DD_DOGSTATSD_DISABLE, as the client's
 
 
 class Agent:
-    """The way to one Agent: ``resolve`` may wait for the resolver, ``push`` never waits.
+    """The way to one Agent; ``push`` never waits.
 
-    ``error`` says why the last push may not have arrived; None: nothing is known against it.
+    ``error`` says why the last push may not have arrived, QUEUE_FULL among others; None: nothing is
+    known against it.
     """
 
     def __init__(self, settings: Settings, environ: Mapping[str, str] = os.environ) -> None:
@@ -30,35 +32,19 @@ class Agent:
         self.address = settings.address
         self.error: str | None = None
         self._enabled = environ.get("DD_DOGSTATSD_DISABLE") not in _DISABLED
-        self._target: agent_socket.Target | None = None
-        self._resolved_s = 0.0
+        self._resolver = Resolver(settings.address)
+        self._target: Target | None = None
         self._socket: AgentSocket | None = None
         self._client = _client(settings)
-
-    def resolve(self, now_s: float) -> None:
-        """Look up the Agent's name, each minute, and more often while the Agent is away.
-
-        Call it where blocking is allowed. ``now_s`` is a monotonic clock's.
-        """
-        fresh = now_s - self._resolved_s < RESOLVE_EVERY_S
-        if not self._enabled or (self._target and fresh and self.error is None):
-            return
-        try:
-            target = agent_socket.resolve(self.address)
-        except OSError as error:
-            self.error = _described(error)
-            return
-        self._resolved_s = now_s
-        if target != self._target:
-            self._target = target
-            self.close()
+        if self._enabled:
+            self._resolver.refresh(away=False)  # so that the first push knows where to
 
     def push(self, points: list[Point]) -> None:
         """Send the points, in one datagram if they fit; without a way to the Agent drop them."""
-        if not self._enabled or self._target is None:
+        if not self._enabled:
             return
         try:
-            sock = self._socket or self._connect(self._target)
+            sock = self._connected()
         except OSError as error:
             self.error = _described(error)
             return
@@ -76,9 +62,17 @@ class Agent:
             self._socket.close()
         self._socket = self._client.socket = None
 
-    def _connect(self, target: agent_socket.Target) -> AgentSocket:
-        self._socket = agent_socket.connect(self.address.scheme, target)
-        self._client.socket = self._socket
+    def _connected(self) -> AgentSocket:
+        """Return a socket to where the Agent is now. Raises OSError."""
+        self._resolver.refresh(away=self.error not in (None, QUEUE_FULL))
+        if self._resolver.target is None:
+            raise self._resolver.error or OSError(errno.EINPROGRESS, "its name is being resolved")
+        if self._target != self._resolver.target:
+            self.close()
+            self._target = self._resolver.target
+        if self._socket is None:
+            self._socket = agent_socket.connect(self.address.scheme, self._target)
+            self._client.socket = self._socket
         return self._socket
 
     def _report(self, point: Point) -> None:
@@ -111,6 +105,6 @@ def _client(settings: Settings) -> DogStatsd:
 
 def _described(error: OSError) -> str:
     if error.errno in agent_socket.FULL:
-        return "its queue is full"
+        return QUEUE_FULL
     name = errno.errorcode.get(error.errno or 0, type(error).__name__)
     return f"{name} ({error.strerror or error})"

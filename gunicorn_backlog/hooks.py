@@ -7,6 +7,7 @@ in it that is a setting's: so no name may be here that is one, but for the hooks
 
 from __future__ import annotations
 
+import os as _os
 from typing import TYPE_CHECKING
 
 from gunicorn_backlog import settings as _settings
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["on_exit", "post_worker_init", "when_ready"]
 
-_settings.check_environment()
+_settings.check({}, _os.environ)
 
 _monitor: _Monitor | None = None
 

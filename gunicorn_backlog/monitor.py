@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from gunicorn_backlog import workers
 from gunicorn_backlog.arbiter import Arbiter, Config, Worker
+from gunicorn_backlog.configuring import configured
 from gunicorn_backlog.gate import ForkGate
 from gunicorn_backlog.notices import Notices
 from gunicorn_backlog.sampler import Sampler
 from gunicorn_backlog.schedule import Schedule
-from gunicorn_backlog.scoreboard import Scoreboard, ScoreboardError
-from gunicorn_backlog.settings import ConfigError, Settings, load, take_configured
+from gunicorn_backlog.scoreboard import Scoreboard, ScoreboardError, Slot
+from gunicorn_backlog.settings import ConfigError, Settings, load
 from gunicorn_backlog.unpatched import Event, original
 from gunicorn_backlog.window import Window
 
@@ -27,8 +28,9 @@ LAST_PUSH_S = 0.1  # how long a shutdown may wait for the last push
 class Monitor:
     """Watches one arbiter, from ``when_ready`` to ``on_exit``.
 
-    All that the thread does, but for resolving the Agent's name, it does inside the fork gate;
-    the arbiter's main thread comes here only to start it, to stop it, and around each fork.
+    All that the thread does it does inside the fork gate. The arbiter's main thread comes here to
+    start it, to stop it, and around each fork; then it holds the gate. ``_runs``, the settings and
+    what they made are changed with the gate held only, or before there is a thread.
     """
 
     def __init__(self, arbiter: Arbiter, notices: Notices | None = None) -> None:
@@ -42,6 +44,7 @@ class Monitor:
         self._sampler: Sampler | None = None
         self._delivery: Delivery | None = None
         self._window = Window()
+        self._slot: Slot | None = None
         self._runs = False
         self._stop = Event()
         self._stopped = Event()
@@ -49,7 +52,7 @@ class Monitor:
     def start(self) -> None:
         """Load the settings and begin, if they say so. Raises ConfigError."""
         self._cfg = self._arbiter.cfg
-        self._adopt(load(self._cfg, take_configured()))
+        self._adopt(load(self._cfg, configured.take()))
         os.register_at_fork(
             before=self._before_fork,
             after_in_parent=self._after_fork_in_parent,
@@ -67,17 +70,18 @@ class Monitor:
         if not self.settings.enabled or self._scoreboard is None:
             return
         try:
-            workers.enter(worker, self._scoreboard)
+            self._slot = workers.enter(worker, self._scoreboard)
         except ScoreboardError as error:
-            self._notices.warn("no slot", f"worker {worker.pid} is not watched: {error}")
+            self._notices.warn("unwatched", f"worker {worker.pid} is not watched: {error}")
 
     # Around forks, in the thread that forks: as a rule the arbiter's main thread.
 
     def _before_fork(self) -> None:
         """Stop the thread between two steps, and take up a config that was loaded since.
 
-        HUP forks the new workers after it loaded a config and before it can load another: here
-        what ``configure()`` was told belongs to the config in force, without a doubt.
+        HUP forks the new workers after it set all that the new config says, ``raw_env`` included,
+        and before it can load another: here what ``configure()`` was told and the environment
+        belong to the config in force, without a doubt. The thread can't know that.
         """
         if os.getpid() == self._pid and not self._stop.is_set() and self._gate.before_fork():
             self._attempt("taking up the new config", self._reload)
@@ -87,9 +91,12 @@ class Monitor:
             self._gate.after_fork_in_parent()
 
     def _after_fork_in_child(self) -> None:
-        """Leave nothing of the thread in the worker: its lock, its socket."""
+        """Leave nothing of the thread in a worker (its lock, its socket), or of a worker in its own
+        child, which is not to write what its parent does."""
         self._gate.after_fork_in_child()
         self._runs = False
+        if self._slot is not None:
+            self._slot.mute()
         if self._delivery is not None:
             self._attempt("closing the socket in a worker", self._delivery.close)
 
@@ -100,9 +107,10 @@ class Monitor:
         if self._arbiter.cfg is self._cfg:
             return
         self._cfg = self._arbiter.cfg
-        self._notices.forget()
+        self._notices.reloaded()
+        self._notices.forget("config")
         try:
-            settings = load(self._cfg, take_configured())
+            settings = load(self._cfg, configured.take())
         except ConfigError as error:
             wrong = str(error).removeprefix("gunicorn_backlog: ")
             self._notices.warn("config", f"{wrong}; the former settings stay in force")
@@ -110,21 +118,29 @@ class Monitor:
             self._adopt(settings)
 
     def _adopt(self, settings: Settings) -> None:
+        """Put the settings in force: the next push is all theirs."""
         self.settings = settings
         for number, text in enumerate(settings.unusable):
             self._notices.warn(f"unusable {number}", f"{text}; passed over")
         if not settings.enabled:
             return
-        # Imports requests, 0.1 s: not while gunicorn reads its config, and not if we are disabled.
+        self._redirect(settings)
+        if self._sampler is None:
+            self._sampler = Sampler(self._arbiter, self._create_scoreboard(), self._notices)
+        if self._runs:
+            self._window.begin_anew()
+        else:
+            self._window = Window(forked=workers.forked(self._arbiter))
+            self._start_thread()
+
+    def _redirect(self, settings: Settings) -> None:
+        # Imports requests, 0.1 s: not while gunicorn reads its config, not if we are disabled, and
+        # not in our thread, for a fork would leave the module half imported in the worker.
         from gunicorn_backlog.delivery import Delivery
 
         if self._delivery is not None:
             self._delivery.close()
         self._delivery = Delivery(settings, self._notices)
-        if self._sampler is None:
-            self._sampler = Sampler(self._arbiter, self._create_scoreboard(), self._notices)
-        if not self._runs:
-            self._start_thread()
 
     def _create_scoreboard(self) -> Scoreboard | None:
         try:
@@ -169,32 +185,23 @@ class Monitor:
     # The thread.
 
     def _run(self) -> None:
-        settings = self.settings
-        schedule = Schedule(settings.interval_s, settings.samples)
+        settings, schedule = self.settings, _schedule(self.settings)
         while not self._stop.wait(schedule.wait_s()):
             with self._gate:
-                self._attempt("taking up the new config", self._reload)
                 if not self.settings.enabled:
                     self._runs = False
                     return
                 self._attempt("sampling", self._sample)
-            if settings is not self.settings:
-                settings = self.settings
-                schedule = Schedule(settings.interval_s, settings.samples)
-            elif schedule.sampled():
-                self._prepare()
-                with self._gate:
+                if settings is not self.settings:
+                    settings, schedule = self.settings, _schedule(self.settings)
+                elif schedule.sampled():
                     self._attempt("pushing", self._push)
         with self._gate:
-            self._attempt("sampling", self._sample)
-            self._attempt("the last push", lambda: self._push(stopping=True))
+            if self.settings.enabled:
+                self._attempt("sampling", self._sample)
+                self._attempt("the last push", lambda: self._push(stopping=True))
         self._stopped.set()
 
-    def _prepare(self) -> None:
-        """Outside the gate: a resolver that hangs holds up neither forks nor the log."""
-        assert self._delivery is not None
-        try:
-            self._delivery.prepare()
-        except Exception as error:
-            with self._gate:
-                self._notices.failed("resolving the Agent's name", error)
+
+def _schedule(settings: Settings) -> Schedule:
+    return Schedule(settings.interval_s, settings.samples)

@@ -14,7 +14,8 @@ class Notices:
 
     def __init__(self, logger: logging.Logger | None = None) -> None:
         self._logger = logger or logging.getLogger("gunicorn.error")
-        self._said: set[str] = set()
+        self._said: dict[str, str] = {}
+        self._before_reload: set[str] = set()
 
     def warn(self, kind: str, text: str) -> None:
         """Log a warning, unless one of this kind was logged."""
@@ -34,12 +35,17 @@ class Notices:
         """Tell whether this kind was logged, and not forgotten since."""
         return kind in self._said
 
-    def forget(self, *kinds: str) -> None:
-        """Let these kinds be said again; all kinds, if none is named."""
-        self._said -= set(kinds or self._said)
+    def forget(self, kind: str) -> None:
+        """Let this kind be said again."""
+        self._said.pop(kind, None)
+
+    def reloaded(self) -> None:
+        """Let what the new config changed be said again: each kind whose text is another now."""
+        self._before_reload = set(self._said)
 
     def _say(self, level: int, kind: str, text: str, exc_info: BaseException | None = None) -> None:
-        if kind in self._said:
+        if kind in self._said and (kind not in self._before_reload or self._said[kind] == text):
             return
-        self._said.add(kind)
+        self._said[kind] = text
+        self._before_reload.discard(kind)
         self._logger.log(level, "gunicorn_backlog: %s", text, exc_info=exc_info)

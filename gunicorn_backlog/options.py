@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from gunicorn_backlog import address, tags
@@ -12,8 +12,12 @@ BacklogType: TypeAlias = Literal["histogram", "distribution", "gauge"]
 
 INTERVAL_S = (0.1, 60.0)
 SAMPLES = (1, 100)
+SWITCH = "True or False (in the environment also 1 or 0, yes or no, on or off)"
 ENVIRONMENT_PREFIX = "GUNICORN_BACKLOG_"
 
+# Python takes more for a number, as "1_0" and digits of other scripts.
+_NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
+_DIGITS = re.compile(r"[0-9]{1,9}")
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 
@@ -49,11 +53,19 @@ def _read_enabled(text: str) -> object:
 
 
 def _check_interval(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError
     if not INTERVAL_S[0] <= value <= INTERVAL_S[1]:
         raise ValueError
     return float(value)
+
+
+def _read_interval(text: str) -> object:
+    return float(text) if _NUMBER.fullmatch(text) else text
+
+
+def _read_samples(text: str) -> object:
+    return int(text) if _DIGITS.fullmatch(text) else text
 
 
 def _check_samples(value: object) -> int:
@@ -71,7 +83,7 @@ def _check_url(value: object) -> address.Address:
 
 
 def _check_tags(value: object) -> tuple[str, ...]:
-    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
         raise TypeError
     return tuple(tags.check(_text(tag)) for tag in value)
 
@@ -91,20 +103,20 @@ def _check_backlog_type(value: object) -> object:
 OPTIONS = {
     option.name: option
     for option in (
-        Option("enabled", True, "True or False", _check_enabled, _read_enabled),
+        Option("enabled", True, SWITCH, _check_enabled, _read_enabled),
         Option(
             "interval",
             1.0,
             f"a number of seconds from {INTERVAL_S[0]:g} to {INTERVAL_S[1]:g}",
             _check_interval,
-            float,
+            _read_interval,
         ),
         Option(
             "samples",
             10,
             f"a whole number from {SAMPLES[0]} to {SAMPLES[1]}",
             _check_samples,
-            int,
+            _read_samples,
         ),
         Option("url", None, address.URL_FORMS, _check_url, str),
         Option(
@@ -119,7 +131,7 @@ OPTIONS = {
             "histogram",
             ", ".join(get_args(BacklogType)),
             _check_backlog_type,
-            str.strip,
+            str,
             env="TYPE",
         ),
     )

@@ -82,7 +82,7 @@ class Sampler:
         if self._roster.overdue:
             self._notices.warn(
                 "no slot",
-                f"{self._roster.overdue} workers run for {boot_limit_s} s and never reported: "
+                f"{self._roster.overdue} workers have not reported after {boot_limit_s} s: "
                 "states and requests in flight are not sent. If the config has a "
                 "post_worker_init of its own, let it call "
                 "gunicorn_backlog.hooks.post_worker_init(worker)",

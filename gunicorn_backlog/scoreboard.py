@@ -94,7 +94,7 @@ class Slot:
     """One worker's slot. Only the process that claimed it writes, one thread at a time."""
 
     def __init__(self, memory: mmap.mmap, offset: int) -> None:
-        self._memory = memory
+        self._memory: mmap.mmap | bytearray = memory
         self._at = offset + _OWNER.size
         self._end = offset + _SLOT.size
 
@@ -104,6 +104,10 @@ class Slot:
         self._memory[self._at : self._end] = _RECORD.pack(
             in_use, worked_ns, changed_ns, begun, queued, check
         )
+
+    def mute(self) -> None:
+        """Write to nowhere from now on: in a process that the owner forked in its turn."""
+        self._memory = bytearray(self._end)
 
 
 class Scoreboard:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -52,71 +52,9 @@ class Settings:
     unusable: tuple[str, ...] = ()
 
 
-class _Configured:
-    """What ``configure()`` was called with since the settings were last loaded."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, object] = {}
-        self.serving = False
-
-
-_configured = _Configured()
-
-
-def configure(
-    *,
-    enabled: bool | None = None,
-    interval: float | None = None,
-    samples: int | None = None,
-    url: str | None = None,
-    tags: Iterable[str] | None = None,
-    backlog_type: BacklogType | None = None,
-    **unknown: object,
-) -> None:
-    """Make settings, in ``gunicorn.conf.py``; what is left out, or None, keeps its default.
-
-    :param enabled: False: the hooks do nothing. Default True.
-    :param interval: seconds between two pushes, 0.1 to 60. Default 1.
-    :param samples: samples of the backlog per interval, 1 to 100. Default 10.
-    :param url: the Agent's address: ``udp://host:port``, ``unix:///path``, ``unixgram:///path`` or
-        ``unixstream:///path``. Default: what Datadog's variables or gunicorn's ``statsd_host``
-        say, else ``udp://localhost:8125``.
-    :param tags: ``key:value`` tags for every metric.
-    :param backlog_type: ``histogram`` (default), ``distribution`` or ``gauge``: the type of
-        ``gunicorn.backlog``.
-
-    Raises ConfigError, which stops gunicorn, while the server starts. On a HUP it raises nothing:
-    a server that serves keeps its former settings, and logs what is wrong with the new ones.
-    """
-    given = {
-        "enabled": enabled,
-        "interval": interval,
-        "samples": samples,
-        "url": url,
-        "tags": list(tags) if isinstance(tags, Iterable) and not isinstance(tags, str) else tags,
-        "backlog_type": backlog_type,
-        **unknown,
-    }
-    _configured.values |= {name: value for name, value in given.items() if value is not None}
-    if not _configured.serving:
-        _chosen(_configured.values, os.environ)
-
-
-def check_environment() -> None:
-    """Raise ConfigError for a bad ``GUNICORN_BACKLOG_*`` variable, as early as can be."""
-    if not _configured.serving:
-        _from_environment(os.environ)
-
-
-def take_configured() -> dict[str, object]:
-    """Return what ``configure()`` was given since the last call, and begin anew.
-
-    Called once per config that gunicorn loaded, so that a setting which a config no longer
-    makes is back at its default.
-    """
-    taken, _configured.values = _configured.values, {}
-    _configured.serving = True
-    return taken
+def check(configured: Mapping[str, object], environ: Mapping[str, str]) -> None:
+    """Raise ConfigError for the first bad setting in ``configure()`` or the environment."""
+    _chosen(configured, environ)
 
 
 def load(
@@ -149,7 +87,8 @@ def _from_configure(configured: Mapping[str, object]) -> dict[str, object]:
     for name in configured:
         if name not in OPTIONS:
             raise _error(f"configure() has no setting {name!r}", known)
-    return {name: _checked(OPTIONS[name], value, name) for name, value in configured.items()}
+    given = {name: value for name, value in configured.items() if value is not None}
+    return {name: _checked(OPTIONS[name], value, name) for name, value in given.items()}
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
@@ -162,21 +101,24 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
             raise _error(f"there is no setting {variable}", ", ".join(options))
         if text.strip():
             option = options[variable]
-            values[option.name] = _checked(option, text, variable, option.read)
+            values[option.name] = _checked(option, text.strip(), variable, option.read)
     return values
 
 
 def _checked(option: Option, value: Any, label: str, read: Any = lambda value: value) -> object:
     try:
         return option.check(read(value))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         reason = str(error) if type(error) is ValueError and option.name in {"url", "tags"} else ""
-        raise _error(f"{label}={_shown(value)}{reason and ': '}{reason}", option.allowed) from None
+        raise _error(f"{label}={shown(value)}{reason and ': '}{reason}", option.allowed) from None
 
 
-def _shown(value: object) -> str:
-    """Return the value for one line: repr has no line breaks, and a long one is cut."""
-    text = repr(value)
+def shown(value: object) -> str:
+    """Return the value for one line: on one line, and not a long one."""
+    try:
+        text = "".join(it if it.isprintable() else " " for it in repr(value))
+    except Exception:  # whatever a user's class, or a number of many digits, does in its repr
+        text = f"a {type(value).__name__}"
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 
@@ -185,16 +127,13 @@ def _error(wrong: str, allowed: str) -> ConfigError:
 
 
 def _inherited_address(cfg: Config, environ: Mapping[str, str], unusable: list[str]) -> Address:
-    try:
-        if found := address.from_datadog(environ):
-            return found
-    except ValueError as error:
-        unusable.append(str(error))
+    if found := address.from_datadog(environ, unusable):
+        return found
     try:
         if found := address.from_gunicorn(cfg.statsd_host):
             return found
     except ValueError as error:
-        unusable.append(f"statsd_host={_shown(cfg.statsd_host)}: {error}")
+        unusable.append(f"statsd_host={shown(cfg.statsd_host)}: {error}")
     return address.DEFAULT
 
 

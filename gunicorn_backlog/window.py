@@ -47,14 +47,21 @@ class Interval:
 
 @dataclass
 class Window:
-    """Takes in samples until the interval is closed; then begins the next."""
+    """Takes in samples until the interval is closed; then begins the next.
 
-    _forked: int = 0
+    ``forked`` is the number of workers that were forked before the first interval.
+    """
+
+    forked: int = 0
     _samples: list[Sample] = field(default_factory=list)
 
     def add(self, sample: Sample) -> None:
         """Take in one sample."""
         self._samples.append(sample)
+
+    def begin_anew(self) -> None:
+        """Forget the samples of the interval under way; workers that were forked in it count on."""
+        self._samples.clear()
 
     def close(self, dropped: Mapping[str, int]) -> Interval | None:
         """Return the interval's totals and begin the next; None if nothing was sampled.
@@ -64,13 +71,13 @@ class Window:
         samples, self._samples = self._samples, []
         if not samples:
             return None
-        forked, self._forked = self._forked, samples[-1].forked
+        forked, self.forked = self.forked, samples[-1].forked
         crews = [sample.crew for sample in samples if sample.crew is not None]
         return Interval(
             queues=_queues(samples),
             dropped=dropped,
             crew=crews[-1] if crews else None,
-            spawned=self._forked - forked,
+            spawned=self.forked - forked,
         )
 
 

@@ -84,16 +84,20 @@ def test_any_text_is_an_address_or_a_value_error(text: str) -> None:
 )
 def test_datadogs_variables(environ: dict[str, str], address: Address | None) -> None:
     """The URL comes before host and port."""
-    assert from_datadog(environ) == address
+    unusable: list[str] = []
+    assert from_datadog(environ, unusable) == address
+    assert unusable == []
 
 
 @pytest.mark.parametrize(
     ("variable", "value"), [("DD_DOGSTATSD_URL", "tcp://a:1"), ("DD_DOGSTATSD_PORT", "0x1")]
 )
 def test_bad_variables_are_named(variable: str, value: str) -> None:
-    """The error says which variable is wrong."""
-    with pytest.raises(ValueError, match=f"{variable}='{value}'"):
-        from_datadog({variable: value})
+    """What is said is which variable is wrong; the others are in force."""
+    unusable: list[str] = []
+    found = from_datadog({variable: value, "DD_AGENT_HOST": "agent"}, unusable)
+    assert found == Address("udp", host="agent", port=8125)
+    assert unusable[0].startswith(f"{variable}='{value}'")
 
 
 @pytest.mark.parametrize(

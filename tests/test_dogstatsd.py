@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -12,15 +13,42 @@ from pathlib import Path
 import pytest
 from agent import StandInAgent
 
-from gunicorn_backlog import agent_socket
+from gunicorn_backlog import agent_socket, resolver
 from gunicorn_backlog.address import Address, parse
-from gunicorn_backlog.dogstatsd import RESOLVE_EVERY_S, Agent
+from gunicorn_backlog.dogstatsd import Agent
 from gunicorn_backlog.metrics import Point
 from gunicorn_backlog.settings import Settings
+from tests.lab.confine import network
 from tests.lab.waiting import wait_for
 
 POINT = Point("gunicorn.workers", "gauge", (2,), ("app:web", "state:idle"))
 LINE = "gunicorn.workers:2|g|#app:web,state:idle"
+MOVE = """
+import subprocess
+from dataclasses import replace
+from gunicorn_backlog.address import parse
+from gunicorn_backlog.dogstatsd import Agent
+from gunicorn_backlog.metrics import Point
+from gunicorn_backlog.settings import Settings
+
+def ip(*words):
+    subprocess.run(["ip", *words], check=True)
+
+def push():
+    agent.push([Point("gunicorn.workers", "gauge", (2,), ())])
+    return agent.error
+
+ip("link", "add", "one", "type", "veth", "peer", "name", "other")
+ip("link", "set", "one", "up")
+ip("link", "set", "other", "up")
+ip("addr", "add", "10.9.0.1/24", "dev", "one")
+agent = Agent(replace(Settings(), address=parse("udp://10.9.0.9:8125")))
+print(push())
+ip("addr", "del", "10.9.0.1/24", "dev", "one")
+print(push())
+ip("addr", "add", "10.9.0.2/24", "dev", "one")
+print(push())
+"""
 Sending = Callable[..., Agent]
 QUEUE_FULL = "its queue is full"
 
@@ -41,12 +69,11 @@ def receiver() -> Iterator[StandInAgent]:
 
 @pytest.fixture
 def sending_to() -> Iterator[Callable[..., Agent]]:
-    """Return a function that makes Agents of ours for a URL, resolved; closed at the end."""
+    """Return a function that makes Agents of ours for a URL; closed at the end."""
     agents: list[Agent] = []
 
     def make(url: str, **settings: object) -> Agent:
         agent = Agent(replace(Settings(), address=parse(url), **settings))  # type: ignore[arg-type]
-        agent.resolve(0.0)
         agents.append(agent)
         return agent
 
@@ -192,52 +219,42 @@ def test_a_stream_is_framed_anew_after_a_cut_message(tmp_path: Path, sending_to:
         assert all(line.name == POINT.name for d in receiver.datagrams for line in d.lines)
 
 
-def test_a_name_is_looked_up_again(
+def test_a_name_that_moves(
     receiver: StandInAgent, sending_to: Sending, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each minute, and at once while the Agent is away; the address it has now is used.
-
-    The resolver is mocked: there is no name here that we could move.
-    """
+    """Points go to where the name leads now; mocked, for there is no name that we could move."""
     port = int(receiver.url.rpartition(":")[2])
     answers = [("127.0.0.2", port)]
     monkeypatch.setattr(
         agent_socket, "resolve", lambda _: agent_socket.Target(socket.AF_INET, answers[-1])
     )
+    monkeypatch.setattr(resolver, "RETRY_S", 0.05)
     agent = sending_to(f"udp://agent.example:{port}")
-    answers.append(("127.0.0.1", port))
-
-    agent.resolve(RESOLVE_EVERY_S - 1)
-    wait_for("a refusal", lambda: error_of_push(agent))
+    wait_for("a refusal", lambda: "ECONNREFUSED" in (error_of_push(agent) or ""))
     assert receiver.datagrams == []
-    agent.resolve(RESOLVE_EVERY_S - 1)
-    agent.push([POINT])
+
+    answers.append(("127.0.0.1", port))
+    wait_for("a push to the new address", lambda: error_of_push(agent) is None)
     assert received(receiver).strip() == LINE
 
-    agent.push([POINT])
-    assert agent.error is None
-    answers.append(("127.0.0.2", port))
-    agent.resolve(2 * RESOLVE_EVERY_S - 2)
-    agent.push([POINT])
-    assert agent.error is None
-    agent.resolve(2 * RESOLVE_EVERY_S)
-    wait_for("a refusal", lambda: error_of_push(agent))
+
+def test_a_name_that_does_not_resolve(sending_to: Sending) -> None:
+    """There is an error that says so, and pushes are dropped."""
+    agent = sending_to("udp://no-such-host.invalid:8125")
+    wait_for("the resolver's word", lambda: "gaierror" in (error_of_push(agent) or ""))
 
 
-@pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", "x" * 70])
-def test_a_name_that_does_not_resolve(host: str, sending_to: Sending) -> None:
-    """There is an error that says so, and a push is dropped."""
-    agent = sending_to(f"udp://{host}:8125")
-    assert agent.error
-    agent.push([POINT])
-    assert agent.error
+def test_a_host_whose_own_address_is_gone(sending_to: Sending) -> None:
+    """A UDP socket is bound to an address of ours: if that goes, another socket is made."""
+    with network() as net:
+        done = net.run(sys.executable, "-c", MOVE)
+    assert done.split("\n")[:3] == ["None", "ENETUNREACH (Network is unreachable)", "None"], done
 
 
 def test_dd_dogstatsd_disable_sends_nothing(receiver: StandInAgent, sending_to: Sending) -> None:
     """Datadog's own switch; the client by itself would still send service checks."""
     settings = replace(Settings(), address=parse(receiver.url))
     agent = Agent(settings, {"DD_DOGSTATSD_DISABLE": "true"})
-    agent.resolve(0.0)
     agent.push([Point("gunicorn.is_running", "service_check", (0,), ())])
     sending_to(receiver.url).push([POINT])
     assert received(receiver).strip() == LINE

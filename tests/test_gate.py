@@ -71,3 +71,17 @@ def test_two_threads_may_fork() -> None:
     assert passed == [False]
     gate.after_fork_in_parent()
     assert gate.before_fork()
+
+
+def test_a_lock_that_is_never_given_back_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal handler that raised broke off what the fork was to do: the thread goes on, later."""
+    monkeypatch.setattr(module, "LOST_S", 0.05)
+    gate = ForkGate()
+    assert gate.before_fork()
+    with gate:
+        gate.after_fork_in_parent()
+        assert not gate.before_fork()
+    assert gate.before_fork()
+    gate.after_fork_in_parent()
+    with gate:
+        pass

@@ -29,12 +29,16 @@ def test_each_kind_once(notices: Notices, caplog: pytest.LogCaptureFixture) -> N
     ]
 
 
-def test_forget_all(notices: Notices, caplog: pytest.LogCaptureFixture) -> None:
-    """After a reload everything may be said again."""
-    notices.warn("a", "one")
-    notices.forget()
-    notices.warn("a", "two")
-    assert len(caplog.records) == 2
+def test_after_a_reload_only_what_is_another_text(
+    notices: Notices, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A standing warning is not repeated with each HUP; what the new config changed is told."""
+    for text in ("one", "one", "two", "three"):
+        notices.warn("kind", text)
+        notices.reloaded()
+    notices.warn("kind", "three")
+    notices.warn("kind", "three")
+    assert [r.getMessage().split(": ")[1] for r in caplog.records] == ["one", "two", "three"]
 
 
 def test_a_defect_once_for_each_place_and_type(

@@ -75,6 +75,16 @@ def test_another_process_writes_and_we_read() -> None:
         assert scoreboard.read({}) == {}
 
 
+def test_a_muted_slot_is_written_no_more() -> None:
+    """A process that the owner forked has the owner's slot, and must not write it."""
+    scoreboard = Scoreboard(slots=1)
+    slot = claim(scoreboard)
+    slot.write(1, 2, 3, 4, 5)
+    slot.mute()
+    slot.write(0, 0, 0, 0, 0)
+    assert scoreboard.read({os.getpid(): AGE})[os.getpid()] == State(Kind.SYNC, 1, 1, 2, 3, 4, 5)
+
+
 def test_the_slot_of_a_dead_worker_is_claimed_again() -> None:
     """Nobody has to release anything: kill -9, reap, and the slot is free."""
     scoreboard = Scoreboard(slots=2)

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from gunicorn_backlog import ConfigError, configure, settings
 from gunicorn_backlog.address import Address
-from gunicorn_backlog.settings import Settings, load, take_configured
+from gunicorn_backlog.settings import Settings, load
 from tests.lab.arbiter import Cfg
-
-
-@pytest.fixture(autouse=True)
-def _at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let each test be a gunicorn that starts, in an empty environment of ours."""
-    monkeypatch.setattr(settings, "_configured", settings._Configured())
 
 
 def test_defaults() -> None:
@@ -76,9 +69,18 @@ def test_address_precedence() -> None:
 
 def test_what_is_wrong_with_others_settings_is_passed_over() -> None:
     """A bad DD_ variable is not ours to stop gunicorn for: the next source counts."""
-    loaded = load(Cfg(statsd_host=("four", 4)), {}, {"DD_DOGSTATSD_URL": "tcp://x:1"})
+    environ = {"DD_DOGSTATSD_URL": "tcp://x:1", "DD_DOGSTATSD_PORT": "0"}
+    loaded = load(Cfg(statsd_host=("four", 4)), {}, environ)
     assert loaded.address.host == "four"
-    assert loaded.unusable == ("DD_DOGSTATSD_URL='tcp://x:1': the scheme is 'tcp'",)
+    complaints = ("DD_DOGSTATSD_URL='tcp://x:1': the scheme is 'tcp'",)
+    complaints += ("DD_DOGSTATSD_PORT='0': no port from 1 to 65535",)
+    assert loaded.unusable == complaints
+    loaded = load(Cfg(), {}, environ | {"DD_AGENT_HOST": "three"})
+    assert str(loaded.address) == "udp://three:8125"
+    loaded = load(Cfg(statsd_host="relative.sock"), {}, {})
+    assert loaded.unusable == (
+        "statsd_host='relative.sock': the path is not absolute (three slashes)",
+    )
 
 
 def test_gunicorns_prefix_and_tags() -> None:
@@ -87,37 +89,3 @@ def test_gunicorns_prefix_and_tags() -> None:
     loaded = load(cfg, {}, {"DD_TAGS": "c:3 d:4"})
     assert loaded.prefix == "my.app"
     assert loaded.inherited_tags == ("c:3", "d:4", "a:1", "b:2")
-
-
-def test_calls_of_configure_add_up() -> None:
-    """Two calls in one config make two settings; the later one of the same wins."""
-    configure(interval=2, samples=3)
-    configure(interval=4, tags=iter(["a:b"]))
-    assert take_configured() == {"interval": 4, "samples": 3, "tags": ["a:b"]}
-
-
-def test_the_next_config_begins_anew() -> None:
-    """What was taken is not there for the config of a HUP."""
-    configure(interval=2)
-    assert take_configured() == {"interval": 2}
-    assert take_configured() == {}
-
-
-def test_configure_raises_at_the_start_only() -> None:
-    """A server that serves is not stopped by the config of a HUP: load() tells."""
-    with pytest.raises(ConfigError, match=r"^gunicorn_backlog: samples=0; allowed: a whole"):
-        configure(samples=0)
-    take_configured()
-    configure(samples=0)
-    with pytest.raises(ConfigError, match="samples=0"):
-        load(Cfg(), take_configured(), {})
-
-
-@pytest.mark.parametrize("value", ["x" * 1000, "a\nb", "\x1b[31m"])
-def test_an_error_is_one_short_line(value: str) -> None:
-    """Whatever the value is, the line stays one line, without control characters."""
-    with pytest.raises(ConfigError) as raised:
-        configure(backlog_type=value)  # type: ignore[arg-type]  # that is what is tested
-    message = str(raised.value)
-    assert message.isprintable()
-    assert len(message) < 250

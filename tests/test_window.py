@@ -34,6 +34,15 @@ def test_workers_that_could_not_be_read_are_those_read_before() -> None:
     assert interval.crew == BUSY
 
 
+def test_an_interval_that_is_begun_anew() -> None:
+    """Under new settings the samples of the former are not sent; forks are counted all the same."""
+    window = Window(forked=3)
+    window.add(Sample({"a": AcceptQueue(9, 10)}, BUSY, 5))
+    window.begin_anew()
+    window.add(Sample({"a": AcceptQueue(0, 10)}, IDLE, 6))
+    assert window.close({}) == Interval((Queue("a", (0,), 10),), {}, IDLE, 3)
+
+
 def test_nothing_readable_is_nothing_said() -> None:
     """No good look in the whole interval: no workers; no sample: no interval."""
     window = Window()

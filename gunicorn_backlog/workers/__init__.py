@@ -31,17 +31,17 @@ def family_of(worker_class: type) -> Family | None:
     return None
 
 
-def enter(worker: Worker, scoreboard: Scoreboard) -> None:
+def enter(worker: Worker, scoreboard: Scoreboard) -> Slot:
     """Claim a slot for this worker, in its own process, and watch it. Raises ScoreboardError.
 
     A worker of an unknown class claims a slot too: then it is known to be up, and no more.
     """
     family = family_of(type(worker))
     if family is None:
-        scoreboard.claim(worker.pid, worker.age, Kind.UNKNOWN, 0)
-    else:
-        slot = scoreboard.claim(worker.pid, worker.age, family.kind, family.capacity)
-        family.watch(worker, slot)
+        return scoreboard.claim(worker.pid, worker.age, Kind.UNKNOWN, 0)
+    slot = scoreboard.claim(worker.pid, worker.age, family.kind, family.capacity)
+    family.watch(worker, slot)
+    return slot
 
 
 def running(arbiter: Arbiter) -> dict[int, int]:

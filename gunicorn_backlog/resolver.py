@@ -1,0 +1,66 @@
+"""The Agent's name, looked up where nothing waits for it."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from gunicorn_backlog import agent_socket
+from gunicorn_backlog.address import Address
+from gunicorn_backlog.agent_socket import Target
+from gunicorn_backlog.unpatched import original
+
+REFRESH_S = 60.0  # the name may come to mean another address without any send failing
+RETRY_S = 5.0  # while the Agent is away
+
+
+class Resolver:
+    """Knows where an address leads to now.
+
+    A name is looked up in a thread that ends with the look-up: a resolver may hang for as long as
+    it likes. ``target`` is the latest answer, kept while there is no newer one; ``error`` says why
+    the latest look-up failed.
+    """
+
+    def __init__(self, address: Address, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.target: Target | None = None
+        self.error: OSError | None = None
+        self._address = address
+        self._clock = clock
+        self._asked_s: float | None = None
+        self._under_way = False
+
+    def refresh(self, *, away: bool) -> None:
+        """Look the name up again if it is time to; ``away``: the Agent does not answer there."""
+        now_s = self._clock()
+        wait_s = RETRY_S if away or self.target is None else REFRESH_S
+        if self._under_way or (self._asked_s is not None and now_s - self._asked_s < wait_s):
+            return
+        self._asked_s = now_s
+        if is_local(self._address):
+            self._look_up()
+        else:
+            self._under_way = True
+            # The new thread inherits the mask of ours, which keeps all signals off.
+            original("_thread", "start_new_thread")(self._look_up, ())
+
+    def _look_up(self) -> None:
+        try:
+            self.target = agent_socket.resolve(self._address)
+            self.error = None
+        except OSError as error:
+            self.error = error
+        finally:
+            self._under_way = False
+
+
+def is_local(address: Address) -> bool:
+    """Tell whether no name server is asked: for a path, a number, or this host."""
+    if address.scheme != "udp" or address.host == "localhost":
+        return True
+    with suppress(ValueError):
+        ipaddress.ip_address(address.host.partition("%")[0])
+        return True
+    return False

@@ -1,0 +1,130 @@
+"""resolver: when a name is looked up, and where nothing is."""
+
+from __future__ import annotations
+
+import socket
+import threading
+
+import pytest
+
+from gunicorn_backlog import agent_socket
+from gunicorn_backlog.address import Address, parse
+from gunicorn_backlog.agent_socket import Target
+from gunicorn_backlog.resolver import REFRESH_S, RETRY_S, Resolver, is_local
+from tests.lab.waiting import wait_for
+
+NAME = Address("udp", host="agent.example", port=8125)
+FIRST = Target(socket.AF_INET, ("127.0.0.1", 8125))
+
+
+class Names:
+    """A name server that we can steer: the real one is not ours to."""
+
+    def __init__(self) -> None:
+        self.answer: Target | OSError = FIRST
+        self.asked = 0
+        self.threads: set[int] = set()
+
+    def __call__(self, _: Address) -> Target:
+        """Answer."""
+        self.asked += 1
+        self.threads.add(threading.get_ident())
+        if isinstance(self.answer, OSError):
+            raise self.answer
+        return self.answer
+
+
+class Clock:
+    """A clock that stands still until it is set."""
+
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.now_s
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> Names:
+    """Take the place of the resolver."""
+    names = Names()
+    monkeypatch.setattr(agent_socket, "resolve", names)
+    return names
+
+
+def ask(resolver: Resolver, *, away: bool = False) -> None:
+    """Refresh, and wait until no look-up is under way."""
+    resolver.refresh(away=away)
+    wait_for("the look-up", lambda: not resolver._under_way)
+
+
+def test_each_minute_and_more_often_while_the_agent_is_away(names: Names) -> None:
+    """Not with each push: a fleet must not fall upon its name servers when they are down."""
+    clock = Clock()
+    resolver = Resolver(NAME, clock=clock)
+    ask(resolver)
+    assert (resolver.target, names.asked) == (FIRST, 1)
+    clock.now_s += REFRESH_S - 1
+    ask(resolver)
+    assert names.asked == 1
+    ask(resolver, away=True)
+    assert names.asked == 2
+    clock.now_s += RETRY_S - 1
+    ask(resolver, away=True)
+    assert names.asked == 2
+    clock.now_s += REFRESH_S
+    ask(resolver)
+    assert names.asked == 3
+    assert threading.get_ident() not in names.threads
+
+
+def test_a_failed_look_up_leaves_the_former_answer(names: Names) -> None:
+    """The name server may be gone: the Agent need not be."""
+    clock = Clock()
+    resolver = Resolver(NAME, clock=clock)
+    ask(resolver)
+    names.answer = OSError("no answer")
+    clock.now_s += REFRESH_S
+    ask(resolver)
+    assert resolver.target == FIRST
+    assert str(resolver.error) == "no answer"
+    clock.now_s += RETRY_S
+    ask(resolver)
+    assert names.asked == 2
+
+
+def test_one_look_up_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one hangs no other is begun, and nobody waits for it."""
+    go_on = threading.Event()
+    asked: list[Address] = []
+
+    def hang(address: Address) -> Target:
+        asked.append(address)
+        go_on.wait(20)
+        return FIRST
+
+    monkeypatch.setattr(agent_socket, "resolve", hang)
+    clock = Clock()
+    resolver = Resolver(NAME, clock=clock)
+    for _ in range(5):
+        clock.now_s += REFRESH_S
+        resolver.refresh(away=True)
+    wait_for("the look-up", lambda: asked)
+    go_on.set()
+    wait_for("its end", lambda: resolver.target == FIRST)
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "local"),
+    [
+        ("udp://localhost:1", True),
+        ("udp://127.0.0.1:1", True),
+        ("udp://[::1]:1", True),
+        ("unix:///a", True),
+        ("udp://agent.example:1", False),
+    ],
+)
+def test_what_needs_no_name_server(url: str, local: bool) -> None:
+    """It is looked up at once, without a thread."""
+    assert is_local(parse(url)) == local
