@@ -101,5 +101,5 @@ def test_an_error_is_one_short_line(given: dict[str, Any], shown: str) -> None:
 
 def test_a_value_without_a_name(configured: Configured) -> None:
     """It is told as other mistakes are."""
-    with pytest.raises(ConfigError, match="no setting '1.0 without a name'; allowed: enabled,"):
+    with pytest.raises(ConfigError, match=r"no setting '1\.0 without a name'; allowed: enabled,"):
         configure(1.0)

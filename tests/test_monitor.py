@@ -68,7 +68,8 @@ def test_pushes_until_it_is_stopped(started: Starting, agent: StandInAgent) -> N
     it = started()
     times = [push.at_s for push in next_pushes(agent, 10)]
     gaps = [later - earlier for earlier, later in pairwise(times)]
-    assert sorted(gaps)[len(gaps) // 2] == pytest.approx(0.1, abs=0.03)
+    # The grid is fixed: what is late here and there does not add up.
+    assert sum(gaps) == pytest.approx(0.9, abs=0.3)
 
     it.stop()
     wait_for("the thread to end", it._stopped.is_set)

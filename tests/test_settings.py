@@ -72,9 +72,10 @@ def test_what_is_wrong_with_others_settings_is_passed_over() -> None:
     environ = {"DD_DOGSTATSD_URL": "tcp://x:1", "DD_DOGSTATSD_PORT": "0"}
     loaded = load(Cfg(statsd_host=("four", 4)), {}, environ)
     assert loaded.address.host == "four"
-    complaints = ("DD_DOGSTATSD_URL='tcp://x:1': the scheme is 'tcp'",)
-    complaints += ("DD_DOGSTATSD_PORT='0': no port from 1 to 65535",)
-    assert loaded.unusable == complaints
+    assert loaded.unusable == (
+        "DD_DOGSTATSD_URL='tcp://x:1': the scheme is 'tcp'",
+        "DD_DOGSTATSD_PORT='0': no port from 1 to 65535",
+    )
     loaded = load(Cfg(), {}, environ | {"DD_AGENT_HOST": "three"})
     assert str(loaded.address) == "udp://three:8125"
     loaded = load(Cfg(statsd_host="relative.sock"), {}, {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,8 +16,16 @@ LONGEST_S = 60.0
 
 
 def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Answer with the worker's pid; ``/hold`` not before the file $RELEASE exists."""
-    if environ["PATH_INFO"] == "/hold":
+    """Answer with the worker's pid; ``/hold`` not before the file $RELEASE exists.
+
+    ``/fork-and-hold`` forks a child that exits at once, as a careless app does.
+    """
+    if environ["PATH_INFO"] == "/fork-and-hold":
+        child = os.fork()
+        if child == 0:
+            sys.exit(0)
+        os.waitpid(child, 0)
+    if environ["PATH_INFO"].endswith("hold"):
         deadline_s = time.monotonic() + LONGEST_S
         release = Path(os.environ["RELEASE"])
         while not release.exists() and time.monotonic() < deadline_s:

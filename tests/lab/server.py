@@ -16,7 +16,6 @@ from tests.lab.gunicorns import Gunicorn
 from tests.lab.waiting import wait_for
 
 CONFIG = "from gunicorn_backlog.hooks import *\n"
-HOLD = b"GET /hold HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
 
 
 class Server:
@@ -128,9 +127,7 @@ class Server:
     def get(self, path: str = "/") -> bytes:
         """Return the body of one answer. Raises OSError."""
         with self.connect() as client:
-            client.sendall(
-                f"GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n".encode()
-            )
+            client.sendall(request(path))
             answer = b"".join(iter(lambda: client.recv(65536), b""))
         return answer.partition(b"\r\n\r\n")[2]
 
@@ -138,11 +135,11 @@ class Server:
         """Return a connection to the server. Raises OSError."""
         return socket.create_connection(("127.0.0.1", self.port), timeout=30)
 
-    def hold(self, requests: int) -> None:
+    def hold(self, requests: int, path: str = "/hold") -> None:
         """Send so many requests, each on a connection of its own, that are answered on let_go()."""
         for _ in range(requests):
             client = self.connect()
-            client.sendall(HOLD)
+            client.sendall(request(path))
             self._clients.append(client)
 
     def let_go(self) -> None:
@@ -158,6 +155,11 @@ class Server:
     def signal(self, number: signal.Signals) -> None:
         """Send the arbiter a signal."""
         self.process.send_signal(number)
+
+
+def request(path: str) -> bytes:
+    """Return a request as bytes."""
+    return f"GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n".encode()
 
 
 def _free_port() -> int:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,11 +20,11 @@ DEMO = Path(__file__).parents[2] / "examples" / "demo.py"
 LONGEST_S = 40
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
+def start(*arguments: str, mark: str = "") -> subprocess.Popen[str]:
     """Start the demo with a wide terminal, in a session of its own."""
     return subprocess.Popen(
         [sys.executable, str(DEMO), *arguments],
-        env=os.environ | {"COLUMNS": "120"},
+        env=os.environ | {"COLUMNS": "120", "LAB_DEMO": mark},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -59,29 +60,24 @@ def test_its_summary_tells_the_story() -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_can_be_stopped_at_any_moment(after_s: float, number: signal.Signals) -> None:
     """Ctrl-C ends it soon, and leaves no process behind."""
-    demo = start()
+    mark = f"{number.name}-{after_s}-{os.getpid()}"
+    demo = start(mark=mark)
     time.sleep(after_s)
-    children = children_of(demo.pid)
     demo.send_signal(number)
     demo.communicate(timeout=20)
 
     assert demo.returncode != 0
-    wait_for("its children to be gone", lambda: not any(is_alive(pid) for pid in children))
+    wait_for("all that it started to be gone", lambda: not marked(mark))
 
 
-def children_of(pid: int) -> set[int]:
-    """Return the pids of all that a process started, and that those did."""
-    try:
-        tasks = list(Path(f"/proc/{pid}/task").iterdir())
-        pids = {int(child) for task in tasks for child in (task / "children").read_text().split()}
-    except FileNotFoundError:
-        return set()
-    return pids | {grandchild for child in pids for grandchild in children_of(child)}
-
-
-def is_alive(pid: int) -> bool:
-    """Tell whether there is a process of that pid."""
-    return Path(f"/proc/{pid}").exists()
+def marked(mark: str) -> list[bytes]:
+    """Return the command lines of all processes that have the mark in their environment."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if f"LAB_DEMO={mark}".encode() in (process / "environ").read_bytes().split(b"\0"):
+                found.append((process / "cmdline").read_bytes())
+    return found
 
 
 def test_a_bad_url_is_one_line() -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
 from agent import StandInAgent
 
 from tests.conftest import ServerFactory
@@ -54,6 +55,52 @@ def test_hup_reads_all_settings_again(
     assert "Traceback" not in server.log
 
 
+@pytest.mark.parametrize("way", ["imported by the file", "python:module"])
+def test_what_a_module_configured_survives_a_hup(
+    way: str, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, tmp_path: Path
+) -> None:
+    """gunicorn runs a file again, but a module only once: it can't say it a second time."""
+    (tmp_path / "mybase.py").write_text(configured(f"url={agent.url!r}, tags=['team:web']"))
+    environ = {"GUNICORN_BACKLOG_INTERVAL": "0.2", "PYTHONPATH": python_path(gunicorn, tmp_path)}
+    config, arguments = "from mybase import *\n", ()
+    if way == "python:module":
+        server = serve(
+            gunicorn, config=None, arguments=("--config", "python:mybase"), environ=environ
+        )
+    else:
+        server = serve(gunicorn, config=config, arguments=arguments, environ=environ)
+    before = wait_for("both workers", server.both_worker_pids)
+    next_pushes(agent, 1)
+
+    for _ in range(2):
+        server.signal(signal.SIGHUP)
+        wait_for("new workers", lambda: server.worker_pids().isdisjoint(before))  # noqa: B023
+        (push,) = next_pushes(agent, 1)
+        assert push.all("gunicorn.workers", "team:web")
+        before = wait_for("both workers", server.both_worker_pids)
+
+
+def python_path(gunicorn: Gunicorn, folder: Path) -> str:
+    """Return a module path with one more folder."""
+    return f"{folder}:{gunicorn.environ()['PYTHONPATH']}"
+
+
+def test_raw_env_is_in_force_after_each_hup(
+    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """gunicorn sets it some time after the config: nobody may look in between."""
+    config = f"{CONFIG}raw_env = ['GUNICORN_BACKLOG_URL={agent.url}']\n"
+    environ = {"GUNICORN_BACKLOG_INTERVAL": "0.1", "GUNICORN_BACKLOG_SAMPLES": "100"}
+    arguments = ("--log-level", "debug")  # makes it long
+    server = serve(gunicorn, config=config, environ=environ, arguments=arguments)
+    before = wait_for("both workers", server.both_worker_pids)
+    for _ in range(5):
+        server.signal(signal.SIGHUP)
+        wait_for("new workers", lambda: server.worker_pids().isdisjoint(before))  # noqa: B023
+        before = wait_for("both workers", server.both_worker_pids)
+        next_pushes(agent, 1)
+
+
 def test_a_bad_setting_on_hup_leaves_the_former_in_force(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
@@ -76,18 +123,18 @@ def test_hup_turns_it_off_and_on(
 ) -> None:
     """A server that was started disabled is watched after a HUP that enables, and off again."""
     on = configured(f"url={agent.url!r}, interval=0.2")
-    server = serve(gunicorn, config=configured("enabled=False")).wait_until_it_serves()
-    assert agent.datagrams == []
+    off = configured(f"url={agent.url!r}, interval=0.2, enabled=False")
+    server = serve(gunicorn, config=off).wait_until_it_serves()
+    assert not has_our_thread(server)
 
     for _ in range(2):
+        assert agent.datagrams == []
         reload(server, on)
         wait_for("both idle", lambda: next_pushes(agent, 1)[0].workers["idle"] == 2)
 
-        reload(server, configured("enabled=False"))
+        reload(server, off)
         wait_for("its thread to end", lambda: not has_our_thread(server))
-        seen = len(agent.datagrams)
-        server.get()
-        assert len(agent.datagrams) == seen
+        agent.datagrams.clear()  # who has no thread can't push
 
 
 def has_our_thread(server: Server) -> bool:

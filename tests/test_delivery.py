@@ -1,0 +1,64 @@
+"""delivery: what the log says of an Agent that comes and goes."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from agent import StandInAgent
+
+from gunicorn_backlog.address import Address
+from gunicorn_backlog.delivery import BACK_AFTER, Delivery
+from gunicorn_backlog.notices import Notices
+from gunicorn_backlog.settings import Settings
+from gunicorn_backlog.window import Interval
+
+INTERVAL = Interval((), {}, None, 0)
+
+
+def texts(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what was logged, without its beginning."""
+    return [record.getMessage().partition(" does not ")[2][:20] for record in caplog.records]
+
+
+def test_an_agent_that_reads_now_and_then_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its queue is full, has room, is full again: one line, however often."""
+    caplog.set_level(logging.INFO)
+    path = str(tmp_path / "agent")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as slow:
+        slow.bind(path)
+        settings = replace(Settings(), address=Address("unixgram", path=path))
+        delivery = Delivery(settings, Notices(logging.getLogger("lab")))
+        for _ in range(3):
+            for _ in range(500):
+                delivery.deliver(INTERVAL, "lab")
+            slow.setblocking(False)
+            with suppress(BlockingIOError):
+                while slow.recv(65536):
+                    pass
+        delivery.close()
+    assert texts(caplog) == ["read as fast as it i"]
+
+
+def test_one_line_when_it_goes_and_one_when_it_is_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not with the first push that meets no error, but after a few."""
+    caplog.set_level(logging.INFO)
+    address = Address("unixgram", path=str(tmp_path / "agent"))
+    delivery = Delivery(replace(Settings(), address=address), Notices(logging.getLogger("lab")))
+    for _ in range(2):
+        for _ in range(5):
+            delivery.deliver(INTERVAL, "lab")
+        with StandInAgent(address):
+            for number in range(BACK_AFTER + 3):
+                delivery.deliver(INTERVAL, "lab")
+                assert ("again" in caplog.messages[-1]) == (number + 1 >= BACK_AFTER)
+    delivery.close()
+    assert len(caplog.records) == 4
