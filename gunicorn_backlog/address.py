@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 DEFAULT_PORT = 8125
@@ -14,8 +14,7 @@ _HOST_MAX = 253  # characters, RFC 1035
 _SUN_PATH_MAX = 107  # bytes: sizeof(sockaddr_un.sun_path) less the closing NUL
 
 
-@dataclass(frozen=True)
-class Address:
+class Address(NamedTuple):
     """One DogStatsD address: ``host`` and ``port`` of udp, else ``path``.
 
     ``unix`` is a datagram socket, or a stream socket if that is what listens at the path.

@@ -6,13 +6,15 @@ import errno
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from gunicorn_backlog import arbiter
 from gunicorn_backlog.accept_queue import AcceptQueue, QueueError
 from gunicorn_backlog.drops import Drops
 from gunicorn_backlog.notices import Notices
 from gunicorn_backlog.queues import SharedAddress, Way, reason, ways
+
+if TYPE_CHECKING:
+    from gunicorn_backlog import arbiter
 
 T = TypeVar("T")
 

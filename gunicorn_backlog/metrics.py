@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from gunicorn_backlog.options import BacklogType
 from gunicorn_backlog.roster import Crew
@@ -16,8 +15,7 @@ MetricType = Literal["gauge", "count", "histogram", "distribution", "service_che
 OK, CRITICAL = 0, 2  # Datadog's service check states
 
 
-@dataclass(frozen=True)
-class Metric:
+class Metric(NamedTuple):
     """One line of the catalogue: README, metadata and dashboards are checked against it.
 
     ``tags`` are those it has beside ``app``; ``type`` and ``unit`` are Datadog's words.
@@ -90,8 +88,7 @@ IS_RUNNING = Metric(
 CATALOGUE = (BACKLOG, LIMIT, DROPPED, DEEPEST, WORKERS, SPAWNED, IN_FLIGHT, IS_RUNNING)
 
 
-@dataclass(frozen=True)
-class Point:
+class Point(NamedTuple):
     """One line to the Agent: ``values`` has more than one for a histogram or distribution only."""
 
     name: str

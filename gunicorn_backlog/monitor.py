@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gunicorn_backlog import workers
-from gunicorn_backlog.arbiter import Arbiter, Config, Worker
 from gunicorn_backlog.configuring import configured
 from gunicorn_backlog.gate import ForkGate
 from gunicorn_backlog.notices import Notices
@@ -20,6 +19,7 @@ from gunicorn_backlog.unpatched import Event, original
 from gunicorn_backlog.window import Window
 
 if TYPE_CHECKING:
+    from gunicorn_backlog.arbiter import Arbiter, Config, Worker
     from gunicorn_backlog.delivery import Delivery
 
 LAST_PUSH_S = 0.1  # how long a shutdown may wait for the last push

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ipaddress
+import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -60,7 +60,8 @@ def is_local(address: Address) -> bool:
     """Tell whether no name server is asked: for a path, a number, or this host."""
     if address.scheme != "udp" or address.host == "localhost":
         return True
-    with suppress(ValueError):
-        ipaddress.ip_address(address.host.partition("%")[0])
-        return True
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with suppress(OSError):
+            socket.inet_pton(family, address.host.partition("%")[0])
+            return True
     return False

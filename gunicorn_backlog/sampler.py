@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from gunicorn_backlog import workers
-from gunicorn_backlog.arbiter import Arbiter, Config
 from gunicorn_backlog.listeners import Listeners, somaxconn
 from gunicorn_backlog.notices import Notices
 from gunicorn_backlog.roster import Crew, Roster
 from gunicorn_backlog.scoreboard import Kind, Scoreboard, State
 from gunicorn_backlog.window import Sample
+
+if TYPE_CHECKING:
+    from gunicorn_backlog.arbiter import Arbiter, Config
 
 # gunicorn kills a worker that has not come up within its timeout: one that lives on has.
 BOOT_SPARE_S = 5

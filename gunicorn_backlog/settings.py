@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gunicorn_backlog import address, tags
 from gunicorn_backlog.address import Address
@@ -32,8 +31,7 @@ class ConfigError(SystemExit):
     """
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """What the monitor is told to do, checked, with every default filled in.
 
     ``tags`` are the user's own; ``inherited_tags`` those of ``DD_TAGS`` and of gunicorn's

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from gunicorn_backlog.accept_queue import AcceptQueue
 from gunicorn_backlog.roster import Crew
 
 
-@dataclass(frozen=True)
-class Sample:
+class Sample(NamedTuple):
     """One look at everything; ``forked`` is the number of workers forked since the start."""
 
     queues: Mapping[str, AcceptQueue]  # by listener
@@ -18,8 +17,7 @@ class Sample:
     forked: int
 
 
-@dataclass(frozen=True)
-class Queue:
+class Queue(NamedTuple):
     """One listener's interval: each sample's ``waiting``, and the ``limit`` seen last.
 
     ``deepest`` is the greatest length of a single queue among those of an address with
@@ -32,8 +30,7 @@ class Queue:
     deepest: int | None = None
 
 
-@dataclass(frozen=True)
-class Interval:
+class Interval(NamedTuple):
     """What the samples of one interval come to; ``crew`` is the last one that could be read.
 
     ``dropped`` are connections, by listener: only of those that count them.
@@ -45,15 +42,15 @@ class Interval:
     spawned: int
 
 
-@dataclass
 class Window:
     """Takes in samples until the interval is closed; then begins the next.
 
     ``forked`` is the number of workers that were forked before the first interval.
     """
 
-    forked: int = 0
-    _samples: list[Sample] = field(default_factory=list)
+    def __init__(self, forked: int = 0) -> None:
+        self._forked = forked
+        self._samples: list[Sample] = []
 
     def add(self, sample: Sample) -> None:
         """Take in one sample."""
@@ -71,13 +68,13 @@ class Window:
         samples, self._samples = self._samples, []
         if not samples:
             return None
-        forked, self.forked = self.forked, samples[-1].forked
+        forked, self._forked = self._forked, samples[-1].forked
         crews = [sample.crew for sample in samples if sample.crew is not None]
         return Interval(
             queues=_queues(samples),
             dropped=dropped,
             crew=crews[-1] if crews else None,
-            spawned=self.forked - forked,
+            spawned=self._forked - forked,
         )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import socket
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,7 +32,7 @@ def test_an_agent_that_reads_now_and_then_is_told_once(
     path = str(tmp_path / "agent")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as slow:
         slow.bind(path)
-        settings = replace(Settings(), address=Address("unixgram", path=path))
+        settings = Settings()._replace(address=Address("unixgram", path=path))
         delivery = Delivery(settings, Notices(logging.getLogger("lab")))
         for _ in range(3):
             for _ in range(500):
@@ -52,7 +51,7 @@ def test_one_line_when_it_goes_and_one_when_it_is_back(
     """Not with the first push that meets no error, but after a few."""
     caplog.set_level(logging.INFO)
     address = Address("unixgram", path=str(tmp_path / "agent"))
-    delivery = Delivery(replace(Settings(), address=address), Notices(logging.getLogger("lab")))
+    delivery = Delivery(Settings()._replace(address=address), Notices(logging.getLogger("lab")))
     for _ in range(2):
         for _ in range(5):
             delivery.deliver(INTERVAL, "lab")

@@ -7,7 +7,6 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,7 +24,6 @@ POINT = Point("gunicorn.workers", "gauge", (2,), ("app:web", "state:idle"))
 LINE = "gunicorn.workers:2|g|#app:web,state:idle"
 MOVE = """
 import subprocess
-from dataclasses import replace
 from gunicorn_backlog.address import parse
 from gunicorn_backlog.dogstatsd import Agent
 from gunicorn_backlog.metrics import Point
@@ -42,7 +40,7 @@ ip("link", "add", "one", "type", "veth", "peer", "name", "other")
 ip("link", "set", "one", "up")
 ip("link", "set", "other", "up")
 ip("addr", "add", "10.9.0.1/24", "dev", "one")
-agent = Agent(replace(Settings(), address=parse("udp://10.9.0.9:8125")))
+agent = Agent(Settings()._replace(address=parse("udp://10.9.0.9:8125")))
 print(push())
 ip("addr", "del", "10.9.0.1/24", "dev", "one")
 print(push())
@@ -73,7 +71,7 @@ def sending_to() -> Iterator[Callable[..., Agent]]:
     agents: list[Agent] = []
 
     def make(url: str, **settings: object) -> Agent:
-        agent = Agent(replace(Settings(), address=parse(url), **settings))  # type: ignore[arg-type]
+        agent = Agent(Settings()._replace(address=parse(url), **settings))  # type: ignore[arg-type]
         agents.append(agent)
         return agent
 
@@ -253,7 +251,7 @@ def test_a_host_whose_own_address_is_gone(sending_to: Sending) -> None:
 
 def test_dd_dogstatsd_disable_sends_nothing(receiver: StandInAgent, sending_to: Sending) -> None:
     """Datadog's own switch; the client by itself would still send service checks."""
-    settings = replace(Settings(), address=parse(receiver.url))
+    settings = Settings()._replace(address=parse(receiver.url))
     agent = Agent(settings, {"DD_DOGSTATSD_DISABLE": "true"})
     agent.push([Point("gunicorn.is_running", "service_check", (0,), ())])
     sending_to(receiver.url).push([POINT])

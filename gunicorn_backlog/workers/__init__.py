@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from gunicorn_backlog.arbiter import Arbiter, Worker
 from gunicorn_backlog.scoreboard import Kind, Scoreboard, Slot
 from gunicorn_backlog.workers import sync
+
+if TYPE_CHECKING:
+    from gunicorn_backlog.arbiter import Arbiter, Worker
 
 
 class Family(NamedTuple):

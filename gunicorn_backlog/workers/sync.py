@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from gunicorn_backlog.arbiter import Worker
 from gunicorn_backlog.scoreboard import Kind, Slot
+
+if TYPE_CHECKING:
+    from gunicorn_backlog.arbiter import Worker
 
 KIND = Kind.SYNC
 CLASS_NAMES = frozenset({"SyncWorker"})
