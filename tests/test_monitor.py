@@ -112,7 +112,7 @@ def test_an_error_in_any_stage_is_logged_once_and_the_next_interval_works(
         patch.setattr(where, method, fail)
         wait_for("errors", lambda: raised >= 2)
 
-    assert next_pushes(agent, 2)[-1].values("gunicorn.backlog") == (0,) * 10
+    assert set(next_pushes(agent, 2)[-1].values("gunicorn.backlog")) == {0}
     assert [record.getMessage().count(what) for record in caplog.records] == [1]
 
 
@@ -155,7 +155,7 @@ def test_an_error_in_a_reload_is_logged_and_the_former_settings_stay(
         arbiter.cfg = Cfg()
         fork()
         fork()
-    assert next_pushes(agent, 1)[-1].values("gunicorn.backlog") == (0,) * 10
+    assert set(next_pushes(agent, 1)[-1].values("gunicorn.backlog")) == {0}
     assert [r.getMessage().count("taking up the new config") for r in caplog.records] == [1]
 
 
@@ -190,7 +190,7 @@ def test_nothing_old_is_pushed_after_a_pause(
     fork()
     wait_for("a push", lambda: agent.datagrams)
     (push,) = pushes(agent)
-    assert push.values("gunicorn.backlog") == (0,) * 10
+    assert set(push.values("gunicorn.backlog")) == {0}
     assert push.values("gunicorn.workers.spawned") == (0,)
 
 
@@ -264,7 +264,7 @@ def test_without_shared_memory_workers_are_counted(
     started()
     (push,) = next_pushes(agent, 1)
     assert push.workers == {"": 1}
-    assert push.values("gunicorn.backlog") == (0,) * 10
+    assert set(push.values("gunicorn.backlog")) == {0}
 
 
 def test_one_line_when_the_agent_goes_and_one_when_it_is_back(

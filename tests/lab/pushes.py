@@ -34,6 +34,12 @@ def pushes(agent: StandInAgent) -> list[Push]:
     return [Push(datagram) for datagram in agent.datagrams]
 
 
+def wait_until_all_are_idle(agent: StandInAgent, workers: int = 2) -> None:
+    """Wait for a push that says that all workers are up, and none is at work."""
+    idle = {"idle": workers, "working": 0, "starting": 0}
+    wait_for("all workers", lambda: next_pushes(agent, 1)[0].workers == idle)
+
+
 def next_pushes(agent: StandInAgent, count: int) -> list[Push]:
     """Wait for that many further pushes, and return them.
 

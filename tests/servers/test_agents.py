@@ -35,7 +35,7 @@ def test_the_same_points_arrive_over_every_kind_of_socket(
     if address.path:
         address = Address(address.scheme, path=f"{tmp_path}{address.path}")
     with StandInAgent(address) as agent:
-        environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
+        environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_SAMPLES": "4"}
         server = serve(gunicorn, environ=environ).wait_until_it_serves()
         server.hold(3)
         wait_for("both at work", lambda: next_pushes(agent, 1)[0].workers["working"] == 2)
@@ -45,7 +45,7 @@ def test_the_same_points_arrive_over_every_kind_of_socket(
     listener = f"listener:{server.address}"
     for push in found:
         assert [(line.name, line.type, line.values, sorted(line.tags)) for line in push.lines] == [
-            ("gunicorn.backlog", "h", (1,) * 10, ["app:lab", listener]),
+            ("gunicorn.backlog", "h", (1,) * 4, ["app:lab", listener]),
             ("gunicorn.backlog.limit", "g", (enforced(2048),), ["app:lab", listener]),
             ("gunicorn.backlog.dropped", "c", (0,), ["app:lab", listener]),
             ("gunicorn.workers", "g", (0,), ["app:lab", "state:idle"]),

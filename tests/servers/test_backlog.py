@@ -8,7 +8,7 @@ from agent import StandInAgent
 from tests.conftest import ServerFactory
 from tests.lab.gunicorns import Gunicorn
 from tests.lab.oracle import Listening, ss
-from tests.lab.pushes import next_pushes
+from tests.lab.pushes import next_pushes, wait_until_all_are_idle
 from tests.lab.waiting import wait_for
 
 WORKERS = 2
@@ -22,7 +22,7 @@ def test_every_push_agrees_with_ss(
 ) -> None:
     """Held requests fill the workers, then the queue; released, they leave both empty."""
     server = serve(gunicorn, environ=INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url})
-    server.wait_until_it_serves()
+    wait_until_all_are_idle(agent, WORKERS)
     waiting, working = max(0, clients - WORKERS), min(clients, WORKERS)
     listener = f"listener:{server.address}"
 

@@ -14,11 +14,10 @@ from tests.conftest import ServerFactory
 from tests.lab.confine import as_nobody, as_pid_1, refusing, without_proc
 from tests.lab.gunicorns import Gunicorn
 from tests.lab.oracle import enforced
-from tests.lab.pushes import Push, next_pushes
+from tests.lab.pushes import Push, next_pushes, wait_until_all_are_idle
 from tests.lab.server import Server
 from tests.lab.waiting import wait_for
 
-IDLE = {"idle": 2, "working": 0, "starting": 0}
 BOTH_WORKING = {"idle": 0, "working": 2, "starting": 0}
 
 
@@ -38,7 +37,7 @@ def started(
         environ={"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"},
     )
     server.wait_until_it_serves()
-    wait_for("both idle", lambda: next_pushes(agent, 1)[0].workers == IDLE)
+    wait_until_all_are_idle(agent)
     server.hold(3)
     wait_for("both working", lambda: next_pushes(agent, 1)[0].workers == BOTH_WORKING)
     return server

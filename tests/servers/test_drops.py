@@ -16,7 +16,7 @@ from gunicorn_backlog.address import Address
 from tests.conftest import ServerFactory
 from tests.lab.confine import Network, network
 from tests.lab.gunicorns import Gunicorn
-from tests.lab.pushes import next_pushes, pushes
+from tests.lab.pushes import next_pushes, pushes, wait_until_all_are_idle
 from tests.lab.server import CONFIG, Server
 from tests.lab.waiting import wait_for
 
@@ -73,8 +73,7 @@ def test_drops_are_those_of_the_kernel(
         arguments=("--timeout", "0", *(["--reuse-port"] if reuse_port else [])),
         environ={"GUNICORN_BACKLOG_URL": unix_agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"},
     )
-    ready = {"idle": 2, "working": 0, "starting": 0}
-    wait_for("the workers", lambda: next_pushes(unix_agent, 1)[0].workers == ready)
+    wait_until_all_are_idle(unix_agent)
     for pid in server.worker_pids():
         os.kill(pid, signal.SIGSTOP)
 

@@ -19,7 +19,7 @@ from gunicorn_backlog.listeners import tag_value
 from tests.conftest import ServerFactory
 from tests.lab.gunicorns import BETWEEN, VERSIONS, Gunicorn
 from tests.lab.oracle import Listening, ss_port, ss_unix
-from tests.lab.pushes import Push, next_pushes
+from tests.lab.pushes import Push, next_pushes, wait_until_all_are_idle
 from tests.lab.server import Server
 from tests.lab.waiting import wait_for
 
@@ -223,8 +223,7 @@ def stop_workers(server: Server) -> None:
 
 def measure(setup: Setup, server: Server, agent: StandInAgent) -> dict[tuple[str, str], Cell]:
     """Bring the listeners to each depth, and compare, by tag and depth."""
-    idle = {"idle": setup.workers, "working": 0, "starting": 0}
-    wait_for(f"the workers: {server.log}", lambda: next_pushes(agent, 1)[0].workers == idle)
+    wait_until_all_are_idle(agent, setup.workers)
     stop_workers(server)
     measured = {}
     with ExitStack() as clients:

@@ -36,12 +36,12 @@ def test_hup_reads_all_settings_again(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
     """New settings are in force, and one that is no longer made is at its default."""
-    first = f"url={agent.url!r}, interval=0.1, samples=4, tags=['color:red']"
+    first = f"url={agent.url!r}, interval=0.6, samples=4, tags=['color:red']"
     server = serve(gunicorn, config=configured(first)).wait_until_it_serves()
     (push,) = next_pushes(agent, 1)
     assert push.values("gunicorn.backlog", "color:red") == (0,) * 4
 
-    second = f"url={agent.url!r}, interval=0.2, tags=['color:blue']"
+    second = f"url={agent.url!r}, interval=1.5, tags=['color:blue']"
     reload(server, configured(second))
     wait_for("the new tags", lambda: "color:blue" in last_tags(agent))
     (push,) = next_pushes(agent, 1)
@@ -105,7 +105,7 @@ def test_a_bad_setting_on_hup_leaves_the_former_in_force(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
     """A bad setting does not stop a server that serves: one line says it is passed over."""
-    good = f"url={agent.url!r}, interval=0.2, samples=3"
+    good = f"url={agent.url!r}, interval=0.5, samples=3"
     server = serve(gunicorn, config=configured(good)).wait_until_it_serves()
     before = server.worker_pids()
 
