@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gunicorn_backlog.accept_queue import AcceptQueue, QueueError
@@ -137,11 +136,3 @@ def tag_value(address: Any) -> str:
         return f"{address[0]}:{address[1]}"
     path = address.decode(errors="replace") if isinstance(address, bytes) else str(address)
     return f"abstract:{path[1:]}" if path.startswith("\0") else path
-
-
-def somaxconn() -> int | None:
-    """Return the greatest limit that the kernel enforces; None if it can't be read."""
-    try:
-        return int(Path("/proc/sys/net/core/somaxconn").read_text())
-    except (OSError, ValueError):
-        return None

@@ -29,8 +29,8 @@ class Monitor:
     """Watches one arbiter, from ``when_ready`` to ``on_exit``.
 
     All that the thread does it does inside the fork gate. The arbiter's main thread comes here to
-    start it, to stop it, and around each fork; then it holds the gate. ``_runs``, the settings and
-    what they made are changed with the gate held only, or before there is a thread.
+    start it, to stop it, and around each fork; then it holds the gate. The settings and what they
+    made are changed with the gate held only, or before there is a thread.
     """
 
     def __init__(self, arbiter: Arbiter, notices: Notices | None = None) -> None:
@@ -45,9 +45,9 @@ class Monitor:
         self._delivery: Delivery | None = None
         self._window = Window()
         self._slot: Slot | None = None
-        self._runs = False
         self._stop = Event()
-        self._stopped = Event()
+        self._ended = Event()  # of the latest thread
+        self._ended.set()
 
     def start(self) -> None:
         """Load the settings and begin, if they say so. Raises ConfigError."""
@@ -62,8 +62,8 @@ class Monitor:
     def stop(self) -> None:
         """End the thread; wait for its last push no longer than LAST_PUSH_S."""
         self._stop.set()
-        if self._runs and os.getpid() == self._pid:
-            self._stopped.wait(LAST_PUSH_S)
+        if os.getpid() == self._pid:
+            self._ended.wait(LAST_PUSH_S)
 
     def enter(self, worker: Worker) -> None:
         """In a new worker's process: claim a slot, and watch the worker."""
@@ -94,7 +94,6 @@ class Monitor:
         """Leave nothing of the thread in a worker (its lock, its socket), or of a worker in its own
         child, which is not to write what its parent does."""
         self._gate.after_fork_in_child()
-        self._runs = False
         if self._slot is not None:
             self._slot.mute()
         if self._delivery is not None:
@@ -127,11 +126,11 @@ class Monitor:
         self._redirect(settings)
         if self._sampler is None:
             self._sampler = Sampler(self._arbiter, self._create_scoreboard(), self._notices)
-        if self._runs:
-            self._window.begin_anew()
-        else:
+        if self._ended.is_set():
             self._window = Window(forked=workers.forked(self._arbiter))
             self._start_thread()
+        else:
+            self._window.begin_anew()
 
     def _redirect(self, settings: Settings) -> None:
         # Imports requests, 0.1 s: not while gunicorn reads its config, not if we are disabled, and
@@ -158,10 +157,11 @@ class Monitor:
 
         A signal that the kernel gave to it would not wake the arbiter from its sleep.
         """
+        ended = Event()
         former = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
-            original("_thread", "start_new_thread")(self._run, ())
-            self._runs = True
+            original("_thread", "start_new_thread")(self._run, (ended,))
+            self._ended = ended
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
@@ -184,12 +184,18 @@ class Monitor:
 
     # The thread.
 
-    def _run(self) -> None:
+    def _run(self, ended: Event) -> None:
+        try:
+            self._loop(ended)
+        finally:
+            ended.set()
+
+    def _loop(self, ended: Event) -> None:
         settings, schedule = self.settings, _schedule(self.settings)
         while not self._stop.wait(schedule.wait_s()):
             with self._gate:
                 if not self.settings.enabled:
-                    self._runs = False
+                    ended.set()  # in the gate: a HUP that enables then starts another thread
                     return
                 self._attempt("sampling", self._sample)
                 if settings is not self.settings:
@@ -200,7 +206,6 @@ class Monitor:
             if self.settings.enabled:
                 self._attempt("sampling", self._sample)
                 self._attempt("the last push", lambda: self._push(stopping=True))
-        self._stopped.set()
 
 
 def _schedule(settings: Settings) -> Schedule:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import socket
 import time
 from collections.abc import Callable
@@ -42,6 +43,8 @@ class Resolver:
         if is_local(self._address):
             self._look_up()
         else:
+            # The thread's first use would import it, and a fork amid that leaves it half imported.
+            codecs.lookup("idna")
             self._under_way = True
             # The new thread inherits the mask of ours, which keeps all signals off.
             original("_thread", "start_new_thread")(self._look_up, ())

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gunicorn_backlog import workers
-from gunicorn_backlog.listeners import Listeners, somaxconn
+from gunicorn_backlog.accept_queue import AcceptQueue
+from gunicorn_backlog.limits import Limits
+from gunicorn_backlog.listeners import Listeners
 from gunicorn_backlog.notices import Notices
 from gunicorn_backlog.roster import Crew, Roster
 from gunicorn_backlog.scoreboard import Kind, Scoreboard, State
@@ -27,6 +29,7 @@ class Sampler:
         self._scoreboard = scoreboard
         self._notices = notices
         self._listeners = Listeners(arbiter, notices)
+        self._limits = Limits(notices)
         self._roster = Roster()
         self._cfg: Config | None = None
         self._asked = 0
@@ -36,40 +39,25 @@ class Sampler:
         if self._arbiter.cfg is not self._cfg:
             self._cfg = self._arbiter.cfg
             self._asked = self._cfg.backlog  # gunicorn looks a setting up in many steps
-        queues = self._listeners.read()
-        for listener, queue in list(queues.items()):
-            if queue.limit == 0 < self._asked:
-                del queues[listener]
-                self._say_it_is_not_filled_in(listener)
-            elif queue.limit < self._asked * queue.queues:
-                self._say_it_is_clamped(listener, queue.limit // queue.queues)
+        queues = self._queues()
+        self._limits.look(queues, self._asked)
         return Sample(queues, self._crew(), workers.forked(self._arbiter))
 
     def dropped(self) -> dict[str, int]:
         """Return the connections that each listener dropped since the last call."""
         return self._listeners.dropped()
 
-    def _say_it_is_not_filled_in(self, listener: str) -> None:
-        self._notices.warn(
-            f"no limit of {listener}",
-            f"the backlog of {listener} can't be read (this kernel says that its limit is 0): "
-            "not sent, all else is",
-        )
-
-    def _say_it_is_clamped(self, listener: str, limit: int) -> None:
-        greatest = somaxconn()
-        if greatest is not None and limit < greatest:
-            why = (
-                "something in the workers listened again with that, as gunicorn's asgi worker does "
-                "(asyncio's default); gunicorn's backlog setting has no effect then"
+    def _queues(self) -> dict[str, AcceptQueue]:
+        """Read all queues, and leave out those that the kernel does not fill in."""
+        queues = self._listeners.read()
+        for listener in [name for name, queue in queues.items() if not queue.limit and self._asked]:
+            del queues[listener]
+            self._notices.warn(
+                f"no limit of {listener}",
+                f"the backlog of {listener} can't be read (this kernel says that its limit is 0): "
+                "not sent, all else is",
             )
-        else:
-            why = "net.core.somaxconn clamps it: raise that (in a container, that of its namespace)"
-        self._notices.warn(
-            f"limit of {listener} is {limit}",
-            f"the backlog of {listener} was to be {self._asked}, "
-            f"the kernel enforces {limit}: {why}",
-        )
+        return queues
 
     def _crew(self) -> Crew | None:
         running = workers.running(self._arbiter)

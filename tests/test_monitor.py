@@ -58,7 +58,7 @@ def started(arbiter: Arbiter) -> Iterator[Starting]:
     yield start
     for it in monitors:
         it.stop()
-        wait_for("its thread to end", lambda it=it: not it._runs or it._stopped.is_set())  # type: ignore[misc]
+        wait_for("its thread to end", it._ended.is_set)
         if it._delivery is not None:
             it._delivery.close()
 
@@ -72,7 +72,7 @@ def test_pushes_until_it_is_stopped(started: Starting, agent: StandInAgent) -> N
     assert sum(gaps) == pytest.approx(0.9, abs=0.3)
 
     it.stop()
-    wait_for("the thread to end", it._stopped.is_set)
+    wait_for("the thread to end", it._ended.is_set)
     wait_for("the last push", lambda: statuses(agent)[-1] == 2)
     assert statuses(agent).count(2) == 1
 
@@ -182,7 +182,7 @@ def test_nothing_old_is_pushed_after_a_pause(
     monkeypatch.setenv("GUNICORN_BACKLOG_ENABLED", "no")
     arbiter.cfg = Cfg()
     fork()
-    wait_for("the thread to end", lambda: not it._runs)
+    wait_for("the thread to end", it._ended.is_set)
     assert agent.datagrams == []
 
     monkeypatch.setenv("GUNICORN_BACKLOG_ENABLED", "yes")

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from gunicorn_backlog import sampler as module
 from gunicorn_backlog import tcp_info
 from gunicorn_backlog.accept_queue import AcceptQueue
 from gunicorn_backlog.listeners import tag_value
@@ -50,28 +49,6 @@ def test_one_look(arbiter: Arbiter, caplog: pytest.LogCaptureFixture) -> None:
     assert sampler.sample() == Sample({tag(arbiter): AcceptQueue(0, LIMIT)}, Crew(0, 1, 1, 0, 1), 3)
     assert sampler.dropped() == {tag(arbiter): 0}
     assert caplog.records == []
-
-
-@pytest.mark.parametrize(
-    ("somaxconn", "why"),
-    [(LIMIT, "raise that"), (4096, "asgi worker"), (None, "raise that")],
-)
-def test_a_limit_below_what_was_asked_for_is_told_once(
-    somaxconn: int | None,
-    why: str,
-    arbiter: Arbiter,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Who is to blame is told by somaxconn; it is the machine's, so it is mocked here."""
-    monkeypatch.setattr(module, "somaxconn", lambda: somaxconn)
-    arbiter.cfg = Cfg(backlog=2048)
-    sampler = sampling(arbiter, None)
-    for _ in range(3):
-        assert sampler.sample().queues == {tag(arbiter): AcceptQueue(0, LIMIT)}
-    (record,) = caplog.records
-    assert "was to be 2048, the kernel enforces 5: " in record.getMessage()
-    assert why in record.getMessage()
 
 
 def test_a_kernel_that_leaves_the_limit_empty_is_not_believed(

@@ -1,0 +1,76 @@
+"""limits: what is said of a limit that is lower than what was asked for."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from gunicorn_backlog import limits as module
+from gunicorn_backlog.accept_queue import AcceptQueue
+from gunicorn_backlog.limits import SETTLED_S, Limits
+from gunicorn_backlog.notices import Notices
+
+LISTENER = "127.0.0.1:8000"
+
+
+class Clock:
+    """A clock that goes on by half of what a limit must last."""
+
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        self.now_s += SETTLED_S / 2
+        return self.now_s
+
+
+@pytest.fixture
+def limits() -> Limits:
+    """Return limits that pytest can read the notices of."""
+    return Limits(Notices(logging.getLogger("lab")), clock=Clock())
+
+
+@pytest.mark.parametrize(
+    ("somaxconn", "why"),
+    [(128, "raise that"), (4096, "nobody listened with more"), (None, "raise that")],
+)
+def test_it_is_told_once(
+    somaxconn: int | None,
+    why: str,
+    limits: Limits,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who is to blame is told by somaxconn; it is the machine's, so it is mocked here."""
+    monkeypatch.setattr(module, "somaxconn", lambda: somaxconn)
+    for _ in range(10):
+        limits.look({LISTENER: AcceptQueue(0, 128)}, 2048)
+    (message,) = caplog.messages
+    assert f"{LISTENER} was to be 2048, the kernel enforces 128: " in message
+    assert why in message
+
+
+def test_what_passes_is_not_told(limits: Limits, caplog: pytest.LogCaptureFixture) -> None:
+    """Amid a HUP the config is the new one, and the sockets are still the old."""
+    for _ in range(10):
+        limits.look({LISTENER: AcceptQueue(0, 128)}, 2048)
+        limits.look({LISTENER: AcceptQueue(0, 2048)}, 2048)
+    assert caplog.messages == []
+
+
+def test_each_of_several_queues_counts(limits: Limits, caplog: pytest.LogCaptureFixture) -> None:
+    """With reuse_port the limit is a sum; what was asked for is each queue's."""
+    for _ in range(10):
+        limits.look({LISTENER: AcceptQueue(0, 3 * 2048, queues=3, longest=0)}, 2048)
+    assert caplog.messages == []
+    for _ in range(10):
+        limits.look({LISTENER: AcceptQueue(0, 3 * 2000, queues=3, longest=0)}, 2048)
+    assert "the kernel enforces 2000" in caplog.text
+
+
+def test_the_machines_own(limits: Limits) -> None:
+    """It can be read here."""
+    greatest = module.somaxconn()
+    assert greatest is not None
+    assert greatest > 0
