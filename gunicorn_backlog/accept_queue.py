@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 
@@ -13,14 +14,28 @@ class AcceptQueue(NamedTuple):
     """A listener's accept queue: ``length`` and ``limit``, both in connections.
 
     The queue holds ``limit + 1`` connections before the kernel takes no more, so ``length`` can be
-    greater than ``limit``. With ``reuse_port`` each worker has a queue of its own at one address:
-    then both are sums, of so many ``queues``, and ``longest`` is the length of the longest.
+    greater than ``limit``. Where several sockets listen at one address, as with ``reuse_port``,
+    both are sums; then ``longest`` is the greatest length, and ``lowest`` the lowest limit of one.
     """
 
     length: int
     limit: int
-    queues: int = 1
     longest: int | None = None
+    lowest: int | None = None
+
+
+def together(queues: Sequence[AcceptQueue]) -> AcceptQueue:
+    """Sum up the queues of one address; there must be one."""
+    return AcceptQueue(
+        length=sum(queue.length for queue in queues),
+        limit=sum(queue.limit for queue in queues),
+        longest=max(_own(queue.longest, queue.length) for queue in queues),
+        lowest=min(_own(queue.lowest, queue.limit) for queue in queues),
+    )
+
+
+def _own(of_one: int | None, of_all: int) -> int:
+    return of_all if of_one is None else of_one
 
 
 class ListeningSocket(Protocol):

@@ -23,9 +23,9 @@ class Limits:
     def look(self, queues: Mapping[str, AcceptQueue], asked: int) -> None:
         """Compare each listener's limit with gunicorn's ``backlog``; it must last to be told."""
         low = [
-            (listener, queue.limit // queue.queues, asked)
+            (listener, limit, asked)
             for listener, queue in queues.items()
-            if queue.limit < asked * queue.queues
+            if (limit := queue.limit if queue.lowest is None else queue.lowest) < asked
         ]
         if low or self._since_s:
             now_s = self._clock()
@@ -36,15 +36,18 @@ class Limits:
 
     def _say(self, listener: str, limit: int, asked: int) -> None:
         greatest = somaxconn()
-        if greatest is not None and limit < greatest:
-            why = (
-                "nobody listened with more since. gunicorn's asgi worker makes asyncio listen with "
-                "100; after a HUP gunicorn listens anew only if bind changed"
-            )
-        else:
+        if greatest is None:
+            why = "net.core.somaxconn can't be read here"
+        elif limit == greatest:
             why = "net.core.somaxconn clamps it: raise that (in a container, that of its namespace)"
+        else:
+            why = (
+                "whoever listened last asked for that. gunicorn's asgi worker makes asyncio listen "
+                "with 100, a systemd unit may with its Backlog=, and after a HUP gunicorn listens "
+                "anew only if bind changed"
+            )
         self._notices.warn(
-            f"limit of {listener} is {limit}",
+            f"limit of {listener}",
             f"the backlog of {listener} was to be {asked}, the kernel enforces {limit}: {why}",
         )
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Sequence
+import socket
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gunicorn_backlog.accept_queue import AcceptQueue, QueueError
-from gunicorn_backlog.drops import Drops
+from gunicorn_backlog.accept_queue import AcceptQueue, QueueError, together
 from gunicorn_backlog.notices import Notices
-from gunicorn_backlog.queues import SharedAddress, Way, reason, ways
+from gunicorn_backlog.queues import NoWay, SharedAddress, Way, numeric, reason, ways
+from gunicorn_backlog.tags import clean
 
 if TYPE_CHECKING:
     from gunicorn_backlog import arbiter
@@ -26,27 +27,24 @@ class Listener:
     """One listener, and the ways to read it."""
 
     def __init__(self, address: Any, ways: Sequence[Way]) -> None:
-        self.name = tag_value(address)
+        self.name = clean(tag_value(address))
         self.read = ways[0].queue  # as a rule it works, ten times a second
         self._ways = ways
-        self._drops = Drops()
         with suppress(UnreadableError):  # it will be said when the drops are asked for
-            self.dropped()
+            self.note_drops()
 
     def read_otherwise(self) -> AcceptQueue | None:
         """Read the queue in any way; None if it was closed. Raises UnreadableError."""
         return self._first_that_works(lambda way: way.queue())
 
-    def dropped(self) -> int | None:
-        """Return the connections dropped since the last call; None if nobody counts them.
+    def note_drops(self) -> None:
+        """Take in the kernel's counter of drops, in any way. Raises UnreadableError."""
+        self._first_that_works(lambda way: way.note_drops())
 
-        Raises UnreadableError.
-        """
-        counters = self._first_that_works(lambda way: way.drops())
-        if not counters:
-            return None
-        self._drops.add(counters)
-        return self._drops.take()
+    def take_drops(self) -> int | None:
+        """Return the drops noted since the last call; None if nobody counts them."""
+        taken = [way.drops.take() for way in self._ways if way.drops.begun]
+        return sum(taken) if taken else None
 
     def _first_that_works(self, ask: Callable[[Way], T]) -> T | None:
         failed = []
@@ -66,38 +64,46 @@ class Listeners:
     def __init__(self, server: arbiter.Arbiter, notices: Notices) -> None:
         self._arbiter = server
         self._notices = notices
+        self._cfg: arbiter.Config | None = None
         self._seen: list[arbiter.Listener] = []
-        self._held: Sequence[Listener] = ()
-        self._shared: dict[tuple[str, int], Listener] = {}
+        self._listeners: Sequence[Listener] = ()
+        self._of_closed: dict[str, int] = {}
 
     def read(self) -> dict[str, AcceptQueue]:
         """Return the queue of each listener that can be read; say once of each that can't."""
-        queues = {}
+        queues: dict[str, AcceptQueue] = {}
         for listener in self._now():
             try:
                 queue = listener.read()
             except (OSError, QueueError):
                 queue = self._or_say(listener, "backlog", listener.read_otherwise)
             if queue is not None:
-                queues[listener.name] = queue
+                if queue[0] > queue[1]:  # it drops now: don't wait, it may be closed soon
+                    self._or_say(listener, "drops", listener.note_drops)
+                name = listener.name
+                queues[name] = queue if name not in queues else together([queues[name], queue])
         return queues
 
     def dropped(self) -> dict[str, int]:
         """Return the connections that each listener dropped since the last call."""
-        counts = {it.name: self._or_say(it, "drops", it.dropped) for it in self._now()}
-        return {name: count for name, count in counts.items() if count is not None}
+        listeners = self._now()
+        counts, self._of_closed = self._of_closed, {}
+        for listener in listeners:
+            self._or_say(listener, "drops", listener.note_drops)
+            _add(counts, listener)
+        return counts
 
-    def _now(self) -> Iterable[Listener]:
-        found = self._arbiter.LISTENERS
-        if not found and self._arbiter.cfg.reuse_port:
-            addresses = [it for it in self._arbiter.cfg.address if isinstance(it, tuple)]
-            known = self._shared
-            self._shared = {it: known.get(it) or shared(*it) for it in addresses}
-            return self._shared.values()
-        if found != self._seen:  # its items are compared by identity
-            self._seen = list(found)
-            self._held = [it for it in map(held, self._seen) if it is not None]
-        return self._held
+    def _now(self) -> Sequence[Listener]:
+        found, cfg = self._arbiter.LISTENERS, self._arbiter.cfg
+        if found != self._seen or cfg is not self._cfg:  # its items are compared by identity
+            for listener in self._listeners:
+                with suppress(UnreadableError):
+                    listener.note_drops()
+                _add(self._of_closed, listener)
+            had_some = bool(self._seen)
+            self._seen, self._cfg = list(found), cfg
+            self._listeners = _listeners(self._seen, cfg, closing=had_some and not self._seen)
+        return self._listeners
 
     def _or_say(self, listener: Listener, what: str, ask: Callable[[], T]) -> T | None:
         try:
@@ -110,20 +116,49 @@ class Listeners:
             return None
 
 
-def held(listener: arbiter.Listener) -> Listener | None:
-    """Return a listener that the arbiter holds; None if it was closed, as in a reload."""
+def _listeners(
+    found: Sequence[arbiter.Listener], cfg: arbiter.Config, *, closing: bool
+) -> list[Listener]:
+    """Return the listeners of the arbiter, or of the workers where those listen (``reuse_port``).
+
+    gunicorn 25 and later leaves it to the workers wholly; but after a HUP that changes ``bind`` it
+    holds sockets besides, which get their share of the connections.
+    """
+    held = [it for it in map(_held, found) if it is not None]
+    if not cfg.reuse_port:
+        return [Listener(sock.getsockname(), ways(sock)) for sock in held]
+    own = [sock for sock in held if sock.family == socket.AF_UNIX]
+    addresses = [it for it in cfg.address if isinstance(it, tuple)]
+    others = [it for it in cfg.address if not isinstance(it, tuple)]
+    why = NoWay("with reuse_port each worker listens by itself")
+    return [
+        *(Listener(sock.getsockname(), ways(sock)) for sock in own),
+        *(_shared(*address) for address in addresses),
+        *(Listener(_bind(it), [why]) for it in others if not found and not closing),
+    ]
+
+
+def _held(listener: arbiter.Listener) -> Any:
+    """Return the socket of a listener; None if it was closed, as in a reload."""
     sock: Any = listener.sock
-    if sock is None:
-        return None
-    try:
-        return Listener(sock.getsockname(), ways(sock))
-    except OSError:
-        return None
+    return sock if sock is not None and sock.fileno() != -1 else None
 
 
-def shared(host: str, port: int) -> Listener:
-    """Return the listener of an address where the workers listen (``reuse_port``)."""
-    return Listener((host, port), [SharedAddress(host, port)])
+def _shared(host: str, port: int) -> Listener:
+    known = numeric(host)
+    if known is None:
+        return Listener((host, port), [NoWay(f"{host!r} is a name: let gunicorn bind to a number")])
+    return Listener((known, port), [SharedAddress(known, port)])
+
+
+def _bind(address: str | int) -> str:
+    return f"fd://{address}" if isinstance(address, int) else address
+
+
+def _add(counts: dict[str, int], listener: Listener) -> None:
+    count = listener.take_drops()
+    if count is not None:
+        counts[listener.name] = counts.get(listener.name, 0) + count
 
 
 def tag_value(address: Any) -> str:

@@ -40,7 +40,7 @@ LIMIT = Metric(
     "gauge",
     "connection",
     ("listener",),
-    "The limit that the kernel enforces: the configured backlog, clamped by somaxconn",
+    "The limit that the kernel enforces; with reuse_port the sum of all workers' queues",
 )
 DROPPED = Metric(
     "gunicorn.backlog.dropped",

@@ -39,7 +39,7 @@ NLMSG_ERROR = 2
 NLMSG_DONE = 3
 
 _HEADER = struct.Struct("=IHHII")
-_ERROR = struct.Struct("=i")  # struct nlmsgerr: a negative errno, then the request
+_ERROR = struct.Struct("=i")  # a negative errno, or 0; in NLMSG_ERROR the request follows
 _ATTRIBUTE = struct.Struct("=HH")
 _DATAGRAM = 1 << 16  # bytes; the kernel fills at most 32 KiB
 _TRIES = 5
@@ -110,36 +110,42 @@ def ask(transport: Transport, message_type: int, flags: int, payload: bytes) -> 
     for sequence in range(1, _TRIES + 1):
         transport.send(build(message_type, flags, sequence, payload))
         try:
-            return list(_answer(transport, sequence, dump=flags & NLM_F_DUMP == NLM_F_DUMP))
+            dump = flags & NLM_F_DUMP == NLM_F_DUMP
+            return list(_answer(transport, message_type, sequence, dump=dump))
         except _InterruptedError:
             continue
     raise NetlinkError(f"the sockets changed during each of {_TRIES} dumps")
 
 
-def _answer(transport: Transport, sequence: int, *, dump: bool) -> Iterator[bytes]:
+def _answer(
+    transport: Transport, message_type: int, sequence: int, *, dump: bool
+) -> Iterator[bytes]:
     interrupted = False
     while True:
         for message in parse(transport.recv(_DATAGRAM, socket.MSG_DONTWAIT)):
             if message.sequence != sequence or message.type == NLMSG_NOOP:
                 continue  # the rest of an answer that was given up
             interrupted |= bool(message.flags & NLM_F_DUMP_INTR)
-            if message.type == NLMSG_ERROR:
-                raise _os_error(message.payload)
-            if message.type == NLMSG_DONE:
+            if message.type in (NLMSG_ERROR, NLMSG_DONE):
+                _raise_if_failed(message.payload)
                 if interrupted:
                     raise _InterruptedError
                 return
+            if message.type != message_type:
+                raise NetlinkError(f"a message of type {message.type}, not {message_type}")
             yield message.payload
             if not dump:
                 return
 
 
-def _os_error(payload: bytes) -> OSError:
+def _raise_if_failed(payload: bytes) -> None:
+    """Raise the OSError that NLMSG_ERROR or NLMSG_DONE carries, if it is not 0."""
     try:
         (code,) = _ERROR.unpack_from(payload)
     except struct.error:
         raise NetlinkError(f"{len(payload)} bytes are no netlink error") from None
-    return OSError(-code, os.strerror(-code))
+    if code < 0:
+        raise OSError(-code, os.strerror(-code))
 
 
 def _aligned(length: int) -> int:

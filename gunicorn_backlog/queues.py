@@ -6,28 +6,27 @@ import errno
 import os
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
 from gunicorn_backlog import so_meminfo, sock_diag, tcp_info
-from gunicorn_backlog.accept_queue import AcceptQueue, QueueError
+from gunicorn_backlog.accept_queue import AcceptQueue, QueueError, together
+from gunicorn_backlog.drops import Drops
 
 
 class Way(Protocol):
     """One way to read a listener. What it offers raises OSError and QueueError, and never waits."""
 
     name: str
+    drops: Drops
 
     @property
     def queue(self) -> Callable[[], AcceptQueue | None]:
-        """Return, when called, the queue as it is now; None: there is none yet."""
+        """Return, when called, the queue as it is now; None: there is none."""
 
-    def drops(self) -> Mapping[int, int]:
-        """Return the connections that each socket dropped since it was made, modulo 2**32.
-
-        The keys tell sockets apart; empty: the kernel does not count drops of this kind of socket.
-        """
+    def note_drops(self) -> None:
+        """Take the kernel's counter into ``drops``, if there is one for this kind of socket."""
 
 
 class TcpInfo:
@@ -37,11 +36,12 @@ class TcpInfo:
 
     def __init__(self, sock: Any) -> None:
         self._sock = sock
+        self.drops = Drops()
         self.queue = partial(tcp_info.read, sock)  # called for each sample: no method around it
 
-    def drops(self) -> Mapping[int, int]:
+    def note_drops(self) -> None:
         """Read ``SO_MEMINFO``."""
-        return {0: so_meminfo.read(self._sock)}
+        self.drops.add({0: so_meminfo.read(self._sock)})
 
 
 class InetDiag:
@@ -51,15 +51,17 @@ class InetDiag:
 
     def __init__(self, sock: Any) -> None:
         self._sock = sock
+        self.drops = Drops()
 
     def queue(self) -> AcceptQueue:
         """Find the socket by its inode."""
         return self._listener().queue
 
-    def drops(self) -> Mapping[int, int]:
+    def note_drops(self) -> None:
         """Find the socket by its inode."""
         drops = self._listener().drops
-        return {} if drops is None else {0: drops}
+        if drops is not None:
+            self.drops.add({0: drops})
 
     def _listener(self) -> sock_diag.InetListener:
         inode = os.fstat(self._sock.fileno()).st_ino
@@ -77,14 +79,14 @@ class UnixDiag:
 
     def __init__(self, sock: Any) -> None:
         self._sock = sock
+        self.drops = Drops()
 
     def queue(self) -> AcceptQueue:
         """Ask for the socket by its inode."""
         return sock_diag.unix_queue(os.fstat(self._sock.fileno()).st_ino)
 
-    def drops(self) -> Mapping[int, int]:
-        """Return nothing."""
-        return {}
+    def note_drops(self) -> None:
+        """Do nothing."""
 
 
 class SharedAddress:
@@ -93,49 +95,44 @@ class SharedAddress:
     name = "inet_diag"
 
     def __init__(self, host: str, port: int) -> None:
-        self._port = port
+        """Take a numeric host, as the kernel prints it."""
+        self._host, self._port = host, port
         self._family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._host = _canonical(self._family, host)
-        self._drops: dict[int, int] = {}
+        self.drops = Drops()
 
     def queue(self) -> AcceptQueue | None:
         """Sum up the queues; note the counters, before a worker is gone with its own."""
         found = sock_diag.inet_listeners(self._family, self._port)
-        found = [listener for listener in found if self._host in (None, listener.host)]
-        self._drops |= {it.inode: it.drops for it in found if it.drops is not None}
-        if not found:
-            return None
-        lengths = [listener.queue.length for listener in found]
-        limit = sum(listener.queue.limit for listener in found)
-        return AcceptQueue(sum(lengths), limit, len(found), max(lengths))
+        found = [listener for listener in found if listener.host == self._host]
+        self.drops.add({it.inode: it.drops for it in found if it.drops is not None})
+        return together([listener.queue for listener in found]) if found else None
 
-    def drops(self) -> Mapping[int, int]:
-        """Return the counters that ``queue`` noted since the last call."""
-        noted, self._drops = self._drops, {}
-        return noted
+    def note_drops(self) -> None:
+        """Do nothing: ``queue`` did."""
 
 
-class NotLinux:
-    """Any socket elsewhere: there the options' numbers mean something else."""
+class NoWay:
+    """A listener that can't be read, for a reason that is known."""
 
-    name = sys.platform
+    name = "unreadable"
 
-    def __init__(self, _: Any) -> None:
-        pass
+    def __init__(self, why: str) -> None:
+        self._why = why
+        self.drops = Drops()
 
     def queue(self) -> AcceptQueue:
         """Raise QueueError."""
-        raise QueueError("this is not Linux")
+        raise QueueError(self._why)
 
-    def drops(self) -> Mapping[int, int]:
-        """Return nothing."""
-        return {}
+    def note_drops(self) -> None:
+        """Do nothing."""
 
 
 def ways(sock: Any) -> Sequence[Way]:
     """Return the ways to read this socket's queue, the cheapest first."""
     if sys.platform != "linux":
-        return (NotLinux(sock),)
+        # There the options' numbers mean something else.
+        return (NoWay("this is not Linux"),)
     if sock.family == socket.AF_UNIX:
         return (UnixDiag(sock),)
     return (TcpInfo(sock), InetDiag(sock))
@@ -148,9 +145,14 @@ def reason(error: OSError | QueueError) -> str:
     return str(error)
 
 
-def _canonical(family: int, host: str) -> str | None:
-    """Return the address as the kernel's is printed; None for a name: it may mean several."""
+def numeric(host: str) -> str | None:
+    """Return the address that gunicorn binds to, as the kernel's is printed.
+
+    None for a name, other than this host's own: looking it up might take long.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    own = {"": "0.0.0.0", "localhost": "127.0.0.1"}.get(host, host)
     try:
-        return socket.inet_ntop(family, socket.inet_pton(family, host))
+        return socket.inet_ntop(family, socket.inet_pton(family, own))
     except OSError:
         return None

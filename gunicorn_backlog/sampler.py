@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gunicorn_backlog import workers
 from gunicorn_backlog.accept_queue import AcceptQueue
-from gunicorn_backlog.limits import Limits
+from gunicorn_backlog.limits import Limits, somaxconn
 from gunicorn_backlog.listeners import Listeners
 from gunicorn_backlog.notices import Notices
 from gunicorn_backlog.roster import Crew, Roster
@@ -50,7 +50,8 @@ class Sampler:
     def _queues(self) -> dict[str, AcceptQueue]:
         """Read all queues, and leave out those that the kernel does not fill in."""
         queues = self._listeners.read()
-        for listener in [name for name, queue in queues.items() if not queue.limit and self._asked]:
+        empty = [name for name, queue in queues.items() if not queue.limit and self._asked]
+        for listener in empty if empty and somaxconn() != 0 else ():
             del queues[listener]
             self._notices.warn(
                 f"no limit of {listener}",

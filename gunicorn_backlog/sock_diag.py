@@ -117,8 +117,10 @@ def unix_queue(inode: int) -> AcceptQueue:
 
     Raises OSError (ENOENT: there is no such socket in this network namespace) and QueueError.
     """
-    (answer,) = _ask(0, unix_request(inode))
-    return decode_unix(answer)
+    answers = _ask(0, unix_request(inode))
+    if not answers:
+        raise QueueError("an answer without a message")
+    return decode_unix(answers[0])
 
 
 def inet_listeners(family: int, port: int) -> list[InetListener]:
@@ -126,9 +128,9 @@ def inet_listeners(family: int, port: int) -> list[InetListener]:
 
     Raises OSError and QueueError.
     """
-    # An older kernel does not look at the port of a dump's request.
     found = [decode_inet(answer) for answer in _ask(NLM_F_DUMP, inet_request(family, port))]
-    return [listener for listener in found if listener.port == port]
+    # The sockets may change amid a long dump, and then one may come twice.
+    return list({it.inode: it for it in found if it.port == port}.values())
 
 
 def _ask(flags: int, request: bytes) -> list[bytes]:

@@ -29,7 +29,7 @@ TCP_LISTEN = 10  # include/net/tcp_states.h
 
 _LISTEN_INFO = struct.Struct("=B7x16xII")  # tcpi_state, tcpi_unacked, tcpi_sacked
 _new_tuple = tuple.__new__
-_WHOLE = 1024  # bytes: the struct, 248 of them in Linux 6.18, and what may still be added
+_WHOLE = 1024  # bytes: the struct, 280 of them in Linux 6.18, and what may still be added
 
 
 def decode(octets: bytes) -> AcceptQueue:
@@ -45,7 +45,7 @@ def decode(octets: bytes) -> AcceptQueue:
     if state != TCP_LISTEN:
         raise QueueError(f"TCP state is {state}, not {TCP_LISTEN} (TCP_LISTEN)")
     # As AcceptQueue(unacked, sacked), in half the time: this is done for each sample.
-    return _new_tuple(AcceptQueue, (unacked, sacked, 1, None))
+    return _new_tuple(AcceptQueue, (unacked, sacked, None, None))
 
 
 def read(sock: ListeningSocket) -> AcceptQueue:

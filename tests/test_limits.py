@@ -33,7 +33,7 @@ def limits() -> Limits:
 
 @pytest.mark.parametrize(
     ("somaxconn", "why"),
-    [(128, "raise that"), (4096, "nobody listened with more"), (None, "raise that")],
+    [(128, "raise that"), (4096, "whoever listened last"), (None, "can't be read here")],
 )
 def test_it_is_told_once(
     somaxconn: int | None,
@@ -44,8 +44,8 @@ def test_it_is_told_once(
 ) -> None:
     """Who is to blame is told by somaxconn; it is the machine's, so it is mocked here."""
     monkeypatch.setattr(module, "somaxconn", lambda: somaxconn)
-    for _ in range(10):
-        limits.look({LISTENER: AcceptQueue(0, 128)}, 2048)
+    for limit in (128,) * 10 + (100,) * 10:
+        limits.look({LISTENER: AcceptQueue(0, limit)}, 2048)
     (message,) = caplog.messages
     assert f"{LISTENER} was to be 2048, the kernel enforces 128: " in message
     assert why in message
@@ -62,11 +62,11 @@ def test_what_passes_is_not_told(limits: Limits, caplog: pytest.LogCaptureFixtur
 def test_each_of_several_queues_counts(limits: Limits, caplog: pytest.LogCaptureFixture) -> None:
     """With reuse_port the limit is a sum; what was asked for is each queue's."""
     for _ in range(10):
-        limits.look({LISTENER: AcceptQueue(0, 3 * 2048, queues=3, longest=0)}, 2048)
+        limits.look({LISTENER: AcceptQueue(0, 3 * 2048, longest=0, lowest=2048)}, 2048)
     assert caplog.messages == []
     for _ in range(10):
-        limits.look({LISTENER: AcceptQueue(0, 3 * 2000, queues=3, longest=0)}, 2048)
-    assert "the kernel enforces 2000" in caplog.text
+        limits.look({LISTENER: AcceptQueue(0, 3 * 2000, longest=0, lowest=100)}, 2048)
+    assert "the kernel enforces 100" in caplog.text
 
 
 def test_the_machines_own(limits: Limits) -> None:

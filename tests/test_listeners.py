@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from gunicorn_backlog import sock_diag, tcp_info
+from gunicorn_backlog import so_meminfo, sock_diag, tcp_info
 from gunicorn_backlog.accept_queue import AcceptQueue, QueueError
 from gunicorn_backlog.listeners import Listeners, tag_value
 from gunicorn_backlog.notices import Notices
@@ -79,20 +79,32 @@ def test_a_closed_listener_is_not_there(listening: Opened) -> None:
     """gunicorn closes its listeners in a reload and a shutdown: that is no failure to read."""
     listeners = of(None, listening)
     assert len(listeners.read()) == 1
+    tag = name(listening)
     listening.close()
     assert listeners.read() == {}
+    assert listeners.dropped() == {tag: 0}
+    listeners._arbiter.LISTENERS = []
+    assert listeners.dropped() == {tag: 0}
     assert listeners.dropped() == {}
 
 
 def test_a_new_socket_at_the_same_address_starts_anew() -> None:
-    """A listener that was made anew is another one, with counters of its own."""
+    """Its counter is another: what the former dropped is neither taken off nor told again."""
     server = Arbiter([])
     listeners = Listeners(server, Notices(logging.getLogger("lab")))
+    address = ("127.0.0.1", 0)
     for _ in range(3):
-        with socket.create_server(("127.0.0.1", 0), backlog=LIMIT) as sock:
+        with socket.create_server(address, backlog=1) as sock, ExitStack() as clients:
+            address = sock.getsockname()
             server.LISTENERS = [Listener(sock)]
-            assert listeners.read() == {name(sock): AcceptQueue(0, LIMIT)}
             assert listeners.dropped() == {name(sock): 0}
+            for _ in range(5):
+                client = clients.enter_context(socket.socket())
+                client.setblocking(False)
+                client.connect_ex(address)
+            wait_for("drops", lambda: so_meminfo.read(sock) >= 3)
+            before = so_meminfo.read(sock)
+            assert before <= listeners.dropped()[name(sock)] <= so_meminfo.read(sock)
 
 
 def test_queues_of_an_address_that_workers_share() -> None:
@@ -118,15 +130,73 @@ def test_queues_of_an_address_that_workers_share() -> None:
         listeners = of(cfg=Cfg(reuse_port=True, address=[address]))
         own = [tcp_info.read(sock).length for sock in shared]
         assert sum(own) == 7
-        expected = AcceptQueue(7, 3 * LIMIT, queues=3, longest=max(own))
+        expected = AcceptQueue(7, 3 * LIMIT, longest=max(own), lowest=LIMIT)
         assert listeners.read() == {tag_value(address): expected}
         assert listeners.dropped() == {tag_value(address): 0}
 
 
-def test_an_address_where_no_worker_listens_yet_is_not_there() -> None:
+def test_an_address_where_no_worker_listens_yet_is_not_there(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """Before the first worker is up there is nothing to read, and nothing is said."""
-    cfg = Cfg(reuse_port=True, address=[("127.0.0.1", 1), "/run/app.sock"])
-    assert read(cfg=cfg) == {}
+    assert read(cfg=Cfg(reuse_port=True, address=[("127.0.0.1", 1)])) == {}
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        (("agent.example", 1), "'agent.example' is a name"),
+        ("/run/app.sock", "each worker listens by itself"),
+        (3, "the backlog of fd://3 can't be read"),
+    ],
+)
+def test_what_can_not_be_read_with_reuse_port_is_told(
+    address: tuple[str, int] | str | int, why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A name may mean several addresses; other sockets only the workers have."""
+    server = Arbiter([], cfg=Cfg(reuse_port=True, address=[address]))
+    listeners = Listeners(server, Notices(logging.getLogger("lab")))
+    for _ in range(3):
+        assert listeners.read() == {}
+    (message,) = caplog.messages
+    assert why in message
+
+
+def test_sockets_of_one_address_are_summed_up() -> None:
+    """As systemd may hand over several that share a port: none hides another."""
+    with ExitStack() as stack:
+        first = stack.enter_context(socket.create_server(("127.0.0.1", 0), reuse_port=True))
+        second = stack.enter_context(socket.socket())
+        second.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        second.bind(first.getsockname())
+        for sock in (first, second):
+            sock.listen(LIMIT)
+        for _ in range(6):
+            stack.enter_context(socket.create_connection(first.getsockname()))
+        own = [tcp_info.read(sock).length for sock in (first, second)]
+        expected = AcceptQueue(6, 2 * LIMIT, longest=max(own), lowest=LIMIT)
+        assert read(first, second) == {name(first): expected}
+
+
+def test_drops_of_a_socket_that_is_closed_are_not_lost() -> None:
+    """What was noted while the queue was full is told after the socket is gone."""
+    server = Arbiter([])
+    listeners = Listeners(server, Notices(logging.getLogger("lab")))
+    with socket.create_server(("127.0.0.1", 0), backlog=1) as sock, ExitStack() as clients:
+        server.LISTENERS = [Listener(sock)]
+        assert listeners.read() == {name(sock): AcceptQueue(0, 1)}
+        for _ in range(6):
+            client = clients.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(sock.getsockname())
+        wait_for("drops", lambda: so_meminfo.read(sock) >= 4)
+        assert listeners.read() == {name(sock): AcceptQueue(2, 1)}
+        tag, least = name(sock), so_meminfo.read(sock)
+    server.LISTENERS = []
+    assert listeners.read() == {}
+    assert 4 <= listeners.dropped()[tag] <= least
+    assert listeners.dropped() == {}
 
 
 class Refused(socket.socket):

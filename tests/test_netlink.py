@@ -55,9 +55,9 @@ class Kernel:
         return self._datagrams.pop(0)
 
 
-def done(sequence: int = 1, flags: int = 0) -> bytes:
+def done(sequence: int = 1, flags: int = 0, code: int = 0) -> bytes:
     """Return the end of a dump."""
-    return message(bytes(4), NLMSG_DONE, flags, sequence)
+    return message(struct.pack("=i", code), NLMSG_DONE, flags, sequence)
 
 
 def test_a_message_is_built_and_parsed() -> None:
@@ -109,6 +109,20 @@ def test_an_error_is_the_kernels_errno() -> None:
     """ENOENT: there is no such socket."""
     with pytest.raises(FileNotFoundError):
         ask(Kernel([message(struct.pack("=i", -2), NLMSG_ERROR)]), 20, 0, b"")
+
+
+def test_a_dump_that_failed_is_the_kernels_errno() -> None:
+    """As where inet_diag is not compiled in: the dump is empty, and its end says why."""
+    with pytest.raises(FileNotFoundError):
+        ask(Kernel([done(code=-2)]), 20, NLM_F_DUMP, b"")
+    with pytest.raises(NetlinkError, match="1 bytes are no netlink error"):
+        ask(Kernel([message(b"1", NLMSG_DONE)]), 20, NLM_F_DUMP, b"")
+
+
+def test_a_message_of_another_kind_is_an_error() -> None:
+    """Nothing is decoded that was not asked for."""
+    with pytest.raises(NetlinkError, match="of type 4, not 20"):
+        ask(Kernel([message(b"lost", kind=4)]), 20, 0, b"")
 
 
 def test_an_answer_that_does_not_come_is_not_waited_for() -> None:

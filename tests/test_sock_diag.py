@@ -90,6 +90,16 @@ def test_without_netlink(monkeypatch: pytest.MonkeyPatch) -> None:
         sock_diag.unix_queue(1)
 
 
+@pytest.mark.parametrize("answers", [[], [bytes(16)]])
+def test_an_empty_answer_is_the_domain_error(
+    answers: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No message at all, and one without the attribute; mocked, for the kernel gives neither."""
+    monkeypatch.setattr(sock_diag, "ask", lambda *_: answers)
+    with pytest.raises(QueueError, match=r"without a message|no UNIX_DIAG_RQLEN"):
+        unix_queue(1)
+
+
 def test_an_unfit_answer_is_the_domain_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Netlink's own error does not come out of here."""
 

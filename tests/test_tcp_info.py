@@ -60,6 +60,25 @@ def test_a_unix_socket_has_no_tcp_info() -> None:
         read(sock)
 
 
+class Picky:
+    """A socket as where some lengths are refused (gVisor); the kernel here takes all."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def getsockopt(self, level: int, option: int, buflen: int, /) -> bytes:
+        """Refuse a length that is less than the struct's."""
+        if buflen < 200:
+            raise OSError(22, "Invalid argument")
+        return self._sock.getsockopt(level, option, buflen)
+
+
+def test_a_kernel_that_gives_all_or_nothing() -> None:
+    """It is asked for the whole struct then."""
+    with socket.create_server(("127.0.0.1", 0), backlog=LISTEN_LIMIT) as listener:
+        assert read(Picky(listener)) == AcceptQueue(0, LISTEN_LIMIT)
+
+
 @given(st.binary(max_size=300))
 def test_any_bytes_are_decoded_or_refused(octets: bytes) -> None:
     """Whatever the bytes are, a queue or the one domain error comes of them."""

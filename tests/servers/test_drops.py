@@ -6,7 +6,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from gunicorn_backlog.address import Address
 from tests.conftest import ServerFactory
 from tests.lab.confine import Network, network
 from tests.lab.gunicorns import Gunicorn
+from tests.lab.oracle import ss_port
 from tests.lab.pushes import next_pushes, pushes, wait_until_all_are_idle
 from tests.lab.server import CONFIG, Server
 from tests.lab.waiting import wait_for
@@ -77,6 +79,7 @@ def test_drops_are_those_of_the_kernel(
     for pid in server.worker_pids():
         os.kill(pid, signal.SIGSTOP)
 
+    # Many samples, few pushes: also what is dropped within the first interval counts.
     earlier = 0.0
     for full, other in (PORTS, PORTS[::-1]):
         before = dropped(unix_agent, other)
@@ -87,6 +90,35 @@ def test_drops_are_those_of_the_kernel(
         total = sum(dropped(unix_agent, port) for port in PORTS)
         assert total == net.listen_drops() > earlier
         earlier = total
+
+
+@pytest.mark.parametrize("reuse_port", [False, True])
+def test_drops_within_one_interval_up_to_the_end_are_not_lost(
+    reuse_port: bool, newest: Gunicorn, serve: ServerFactory, net: Network, unix_agent: StandInAgent
+) -> None:
+    """An interval longer than the server lives: its last push has them all."""
+    server = serve(
+        newest,
+        run_by=net.inside(),
+        bind=(f"127.0.0.1:{PORTS[0]}",),
+        arguments=("--timeout", "0", *(["--reuse-port"] if reuse_port else [])),
+        environ={"GUNICORN_BACKLOG_URL": unix_agent.url, "GUNICORN_BACKLOG_INTERVAL": "30"}
+        | {"GUNICORN_BACKLOG_SAMPLES": "100"},
+    )
+    pids = wait_for("both workers", server.both_worker_pids)
+    wait_for("them to be up", lambda: server.log.count("Booting worker") == 2)
+    net.run("sh", "-c", f"until ss -Hltn | grep -q :{PORTS[0]}; do sleep 0.05; done; sleep 1")
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    net.run(sys.executable, "-c", CONNECT, str(PORTS[0]), "30", "1.5")
+    before = net.listen_drops()
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL if reuse_port else signal.SIGCONT)
+    server.process.terminate()
+    server.process.wait(timeout=40)
+
+    wait_for("the last push", lambda: unix_agent.datagrams)
+    assert dropped(unix_agent, PORTS[0]) == before > 0
 
 
 def test_a_clamped_backlog_is_told_once(
@@ -121,7 +153,7 @@ def test_an_asgi_worker_that_listens_again_is_told_once(
     wait_for("the line", lambda: "the kernel enforces" in server.log)
     next_pushes(agent, 2)
     (line,) = [line for line in server.log.splitlines() if "the kernel enforces" in line]
-    assert "the kernel enforces 100: nobody listened with more since. gunicorn's asgi" in line
+    assert "the kernel enforces 100: whoever listened last asked for that. gunicorn's asgi" in line
 
 
 def test_the_limit_follows_a_later_listen(
@@ -144,6 +176,46 @@ def test_the_limit_follows_a_later_listen(
         listener.listen(2048)
         (push,) = next_pushes(agent, 1)
         assert push.values("gunicorn.backlog.limit") == (SOMAXCONN + 4,)
+
+
+def test_hup_that_changes_bind_with_reuse_port(
+    installed: Callable[[str], Gunicorn], serve: ServerFactory, agent: StandInAgent, tmp_path: Path
+) -> None:
+    """gunicorn 25 and later then holds a socket itself, beside the workers': all of them count."""
+    first, second = free_port(), free_port()
+    config = f"{CONFIG}reuse_port = True\nbind = '127.0.0.1:{{port}}'\n"
+    environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
+    arguments = ("--timeout", "0")
+    for version in ("23.0.0", "25.3.0", "27.0.1"):
+        server = serve(
+            installed(version),
+            config=config.format(port=first),
+            bind=(),
+            environ=environ,
+            arguments=arguments,
+        )
+        wait_for("the first", lambda: listeners(agent) == {f"127.0.0.1:{first}"})
+        reload_with(server, config.format(port=second))
+        wait_for("the second", lambda: listeners(agent) == {f"127.0.0.1:{second}"})
+        pids = wait_for("both workers", server.both_worker_pids)
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        with ExitStack() as clients:
+            for _ in range(9):
+                clients.enter_context(socket.create_connection(("127.0.0.1", second)))
+            (push,) = next_pushes(agent, 1)
+            kernel = ss_port(second)
+            assert sum(it.recv_q for it in kernel) == 9
+            assert set(push.values("gunicorn.backlog")) == {9}
+            assert push.values("gunicorn.backlog.limit") == (sum(it.send_q for it in kernel),)
+        server.__exit__()
+
+
+def free_port() -> int:
+    """Return a free port."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
 
 
 def test_hup_that_changes_bind_ends_one_series_and_begins_another(
