@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -124,24 +124,24 @@ def _listeners(
     gunicorn 25 and later leaves it to the workers wholly; but after a HUP that changes ``bind`` it
     holds sockets besides, which get their share of the connections.
     """
-    held = [it for it in map(_held, found) if it is not None]
+    sockets: list[Any] = [listener.sock for listener in found if listener.sock is not None]
     if not cfg.reuse_port:
-        return [Listener(sock.getsockname(), ways(sock)) for sock in held]
-    own = [sock for sock in held if sock.family == socket.AF_UNIX]
+        return [*_held(sockets)]
     addresses = [it for it in cfg.address if isinstance(it, tuple)]
     others = [it for it in cfg.address if not isinstance(it, tuple)]
     why = NoWay("with reuse_port each worker listens by itself")
     return [
-        *(Listener(sock.getsockname(), ways(sock)) for sock in own),
+        *_held(sock for sock in sockets if sock.family == socket.AF_UNIX),
         *(_shared(*address) for address in addresses),
         *(Listener(_bind(it), [why]) for it in others if not found and not closing),
     ]
 
 
-def _held(listener: arbiter.Listener) -> Any:
-    """Return the socket of a listener; None if it was closed, as in a reload."""
-    sock: Any = listener.sock
-    return sock if sock is not None and sock.fileno() != -1 else None
+def _held(sockets: Iterable[Any]) -> Iterator[Listener]:
+    """Yield the listeners of sockets, but for those that were closed, as in a reload."""
+    for sock in sockets:
+        with suppress(OSError):
+            yield Listener(sock.getsockname(), ways(sock))
 
 
 def _shared(host: str, port: int) -> Listener:

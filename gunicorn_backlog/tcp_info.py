@@ -24,10 +24,13 @@ import struct
 
 from gunicorn_backlog.accept_queue import AcceptQueue, ListeningSocket, QueueError
 
+IPPROTO_TCP = int(socket.IPPROTO_TCP)
 TCP_INFO = 11  # include/uapi/linux/tcp.h; Python has it on Linux only
 TCP_LISTEN = 10  # include/net/tcp_states.h
 
 _LISTEN_INFO = struct.Struct("=B7x16xII")  # tcpi_state, tcpi_unacked, tcpi_sacked
+# All of it is looked up for each sample: as plain names that takes a tenth less.
+_unpack, _SIZE = _LISTEN_INFO.unpack_from, _LISTEN_INFO.size
 _new_tuple = tuple.__new__
 _WHOLE = 1024  # bytes: the struct, 280 of them in Linux 6.18, and what may still be added
 
@@ -38,9 +41,9 @@ def decode(octets: bytes) -> AcceptQueue:
     Raises QueueError if there are fewer, or if the socket was not listening.
     """
     try:
-        state, unacked, sacked = _LISTEN_INFO.unpack_from(octets)
+        state, unacked, sacked = _unpack(octets)
     except struct.error:
-        needed = _LISTEN_INFO.size
+        needed = _SIZE
         raise QueueError(f"TCP_INFO is {len(octets)} bytes long, {needed} needed") from None
     if state != TCP_LISTEN:
         raise QueueError(f"TCP state is {state}, not {TCP_LISTEN} (TCP_LISTEN)")
@@ -54,9 +57,9 @@ def read(sock: ListeningSocket) -> AcceptQueue:
     Raises OSError as ``getsockopt`` does, and QueueError if the answer makes no sense.
     """
     try:
-        return decode(sock.getsockopt(socket.IPPROTO_TCP, TCP_INFO, _LISTEN_INFO.size))
+        return decode(sock.getsockopt(IPPROTO_TCP, TCP_INFO, _SIZE))
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
     # Some that are not Linux, but act like it, give the whole struct or nothing.
-    return decode(sock.getsockopt(socket.IPPROTO_TCP, TCP_INFO, _WHOLE))
+    return decode(sock.getsockopt(IPPROTO_TCP, TCP_INFO, _WHOLE))
