@@ -1,6 +1,6 @@
 """A gunicorn config with gunicorn_backlog: copy it, or copy the one import into yours."""
 
-from gunicorn_backlog.hooks import *  # noqa: F403  # when_ready, post_worker_init and on_exit
+from gunicorn_backlog.hooks import *  # when_ready, post_worker_init and on_exit, nothing else
 
 # Settings, each with its default. The environment variable beside it comes first, so that a
 # deployment can override the file.
