@@ -24,6 +24,10 @@ class Delivery:
         self._agent = Agent(settings)
         self._good_pushes = 0
 
+    def prepare(self) -> None:
+        """Find out where the Agent is, some time before the first push. Never waits."""
+        self._agent.prepare()
+
     def deliver(self, interval: Interval, app: str, *, stopping: bool = False) -> None:
         """Push one interval's points. Never waits."""
         backlog_type = self._settings.backlog_type

@@ -36,8 +36,11 @@ class Agent:
         self._target: Target | None = None
         self._socket: AgentSocket | None = None
         self._client = _client(settings)
+
+    def prepare(self) -> None:
+        """Begin to look the Agent's name up, so that the first push knows where to. Never waits."""
         if self._enabled:
-            self._resolver.refresh(away=False)  # so that the first push knows where to
+            self._resolver.refresh(away=False)
 
     def push(self, points: list[Point]) -> None:
         """Send the points, in one datagram if they fit; without a way to the Agent drop them."""

@@ -78,7 +78,7 @@ class Listeners:
             except (OSError, QueueError):
                 queue = self._or_say(listener, "backlog", listener.read_otherwise)
             if queue is not None:
-                if queue[0] > queue[1]:  # it drops now: don't wait, it may be closed soon
+                if queue[0] > queue[1]:  # longer than its limit: it drops, and may be closed soon
                     self._or_say(listener, "drops", listener.note_drops)
                 name = listener.name
                 queues[name] = queue if name not in queues else together([queues[name], queue])

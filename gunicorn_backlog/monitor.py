@@ -52,7 +52,7 @@ class Monitor:
     def start(self) -> None:
         """Load the settings and begin, if they say so. Raises ConfigError."""
         self._cfg = self._arbiter.cfg
-        self._adopt(load(self._cfg, configured.take()))
+        self._adopt(load(self._cfg, configured.take()), workers.forked(self._arbiter))
         os.register_at_fork(
             before=self._before_fork,
             after_in_parent=self._after_fork_in_parent,
@@ -114,10 +114,14 @@ class Monitor:
             wrong = str(error).removeprefix("gunicorn_backlog: ")
             self._notices.warn("config", f"{wrong}; the former settings stay in force")
         else:
-            self._adopt(settings)
+            # gunicorn has counted the worker that it is about to fork.
+            self._adopt(settings, workers.forked(self._arbiter) - 1)
 
-    def _adopt(self, settings: Settings) -> None:
-        """Put the settings in force: the next push is all theirs."""
+    def _adopt(self, settings: Settings, forked: int) -> None:
+        """Put the settings in force: the next push is all theirs.
+
+        :param forked: the workers that were forked before, under other settings.
+        """
         self.settings = settings
         for number, text in enumerate(settings.unusable):
             self._notices.warn(f"unusable {number}", f"{text}; passed over")
@@ -127,7 +131,8 @@ class Monitor:
         if self._sampler is None:
             self._sampler = Sampler(self._arbiter, self._create_scoreboard(), self._notices)
         if self._ended.is_set():
-            self._window = Window(forked=workers.forked(self._arbiter))
+            self._window = Window(forked)
+            self._sampler.watched_after = forked
             self._start_thread()
         else:
             self._window.begin_anew()
@@ -191,22 +196,25 @@ class Monitor:
             ended.set()
 
     def _loop(self, ended: Event) -> None:
-        settings, schedule = self.settings, _schedule(self.settings)
+        settings, schedule = self._begin()
         while not self._stop.wait(schedule.wait_s()):
             with self._gate:
                 if not self.settings.enabled:
                     ended.set()  # in the gate: a HUP that enables then starts another thread
                     return
                 self._attempt("sampling", self._sample)
-                if settings is not self.settings:
-                    settings, schedule = self.settings, _schedule(self.settings)
-                elif schedule.sampled():
+                if settings is self.settings and schedule.sampled():
                     self._attempt("pushing", self._push)
+            if settings is not self.settings:
+                settings, schedule = self._begin()
         with self._gate:
             if self.settings.enabled:
                 self._attempt("sampling", self._sample)
                 self._attempt("the last push", lambda: self._push(stopping=True))
 
-
-def _schedule(settings: Settings) -> Schedule:
-    return Schedule(settings.interval_s, settings.samples)
+    def _begin(self) -> tuple[Settings, Schedule]:
+        """Begin with the settings in force."""
+        with self._gate:
+            if self._delivery is not None:
+                self._attempt("preparing", self._delivery.prepare)
+            return self.settings, Schedule(self.settings.interval_s, self.settings.samples)

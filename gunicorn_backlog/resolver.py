@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import socket
 import time
 from collections.abc import Callable
@@ -45,9 +46,16 @@ class Resolver:
         else:
             # The thread's first use would import it, and a fork amid that leaves it half imported.
             codecs.lookup("idna")
-            self._under_way = True
-            # The new thread inherits the mask of ours, which keeps all signals off.
+            self._look_up_apart()
+
+    def _look_up_apart(self) -> None:
+        """Start a thread; it inherits the mask of ours, who calls this, and so takes no signals."""
+        self._under_way = True
+        try:
             original("_thread", "start_new_thread")(self._look_up, ())
+        except RuntimeError:
+            self._under_way = False
+            self.error = OSError(errno.EBUSY, "no thread to look its name up in")
 
     def _look_up(self) -> None:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from gunicorn_backlog.scoreboard import Kind, State
@@ -36,19 +36,26 @@ class Roster:
         self.overdue = 0
 
     def count(
-        self, running: Iterable[int], states: Mapping[int, State | None], boot_limit_s: float
+        self,
+        running: Mapping[int, int],
+        states: Mapping[int, State | None],
+        boot_limit_s: float,
+        watched_after: int = 0,
     ) -> Crew | None:
-        """Count the ``running`` pids by state; None if a slot could not be read this time.
+        """Count the ``running`` workers (age by pid); None if a slot could not be read this time.
 
-        A worker that has had no slot for ``boot_limit_s`` seconds is not starting, but unknown.
+        A worker that has had no slot for ``boot_limit_s`` seconds is not starting, but unknown; and
+        so is one whose age is not above ``watched_after``: it came up when nobody watched.
         """
-        starting = self._starting([pid for pid in running if pid not in states], boot_limit_s)
+        without_slot = [pid for pid in running if pid not in states]
+        expected = [pid for pid in without_slot if running[pid] > watched_after]
+        starting = self._starting(expected, boot_limit_s)
         if None in states.values():
             return None
         known = [state for state in states.values() if state is not None]
         seen = [state for state in known if state.kind != Kind.UNKNOWN]
         working = sum(1 for state in seen if state.in_use)
-        unknown = len(known) - len(seen) + self.overdue
+        unknown = len(known) - len(seen) + self.overdue + len(without_slot) - len(expected)
         in_flight = None if unknown else sum(state.in_use for state in seen)
         return Crew(len(seen) - working, working, starting, unknown, in_flight)
 

@@ -25,6 +25,7 @@ class Sampler:
     """Samples one arbiter, and says once what it can't see."""
 
     def __init__(self, arbiter: Arbiter, scoreboard: Scoreboard | None, notices: Notices) -> None:
+        self.watched_after = 0  # the age of the youngest worker that could not know of us
         self._arbiter = arbiter
         self._scoreboard = scoreboard
         self._notices = notices
@@ -67,7 +68,7 @@ class Sampler:
         states = self._scoreboard.read(running)
         timeout_s = self._arbiter.cfg.timeout
         boot_limit_s = timeout_s + BOOT_SPARE_S if timeout_s else BOOT_LIMIT_WITHOUT_TIMEOUT_S
-        crew = self._roster.count(running, states, boot_limit_s)
+        crew = self._roster.count(running, states, boot_limit_s, self.watched_after)
         self._say_what_is_unknown(states, boot_limit_s)
         return crew
 

@@ -187,11 +187,31 @@ def test_nothing_old_is_pushed_after_a_pause(
 
     monkeypatch.setenv("GUNICORN_BACKLOG_ENABLED", "yes")
     arbiter.cfg = Cfg()
+    arbiter.worker_age += 1  # as gunicorn does it, before the fork
     fork()
     wait_for("a push", lambda: agent.datagrams)
     (push,) = pushes(agent)
     assert set(push.values("gunicorn.backlog")) == {0}
-    assert push.values("gunicorn.workers.spawned") == (0,)
+    assert push.values("gunicorn.workers.spawned") == (1,)
+    assert push.workers == {"": 1}  # it came up when nobody watched: nobody knows what it does
+
+
+def test_a_name_is_looked_up_where_no_signal_is_taken(
+    started: Starting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not in the arbiter's thread, nor in one that it started with its signals open; mocked."""
+    masks: list[set[int]] = []
+
+    def resolve(_: object) -> agent_socket.Target:
+        masks.append({int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])})
+        raise OSError("no answer")
+
+    monkeypatch.setattr(agent_socket, "resolve", resolve)
+    monkeypatch.setenv("GUNICORN_BACKLOG_URL", "udp://agent.example:8125")
+    monkeypatch.setenv("GUNICORN_BACKLOG_INTERVAL", "60")
+    started()
+    wait_for("a look-up, long before the first push", lambda: masks)
+    assert masks[0] >= {int(signal.SIGTERM), int(signal.SIGCHLD), int(signal.SIGHUP)}
 
 
 def test_a_resolver_that_hangs_holds_up_nothing(

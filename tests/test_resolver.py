@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from gunicorn_backlog import agent_socket
+from gunicorn_backlog import resolver as module
 from gunicorn_backlog.address import Address, parse
 from gunicorn_backlog.agent_socket import Target
 from gunicorn_backlog.resolver import REFRESH_S, RETRY_S, Resolver, is_local
@@ -128,3 +129,21 @@ def test_one_look_up_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_needs_no_name_server(url: str, local: bool) -> None:
     """It is looked up at once, without a thread."""
     assert is_local(parse(url)) == local
+
+
+def test_no_thread_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said, and tried again; mocked, for a machine that has none left."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    clock = Clock()
+    resolver = Resolver(NAME, clock=clock)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "original", lambda *_: refuse)
+        resolver.refresh(away=False)
+    assert "no thread" in str(resolver.error)
+    monkeypatch.setattr(agent_socket, "resolve", Names())
+    clock.now_s += RETRY_S
+    ask(resolver)
+    assert (resolver.target, resolver.error) == (FIRST, None)

@@ -11,7 +11,7 @@ from agent import StandInAgent
 
 from tests.conftest import ServerFactory
 from tests.lab.gunicorns import Gunicorn
-from tests.lab.pushes import Push, next_pushes
+from tests.lab.pushes import Push, next_pushes, pushes, wait_until_all_are_idle
 from tests.lab.server import CONFIG, Server
 from tests.lab.waiting import wait_for
 
@@ -130,7 +130,10 @@ def test_hup_turns_it_off_and_on(
     for _ in range(2):
         assert agent.datagrams == []
         reload(server, on)
-        wait_for("both idle", lambda: next_pushes(agent, 1)[0].workers["idle"] == 2)
+        wait_until_all_are_idle(agent)
+        spawned = [push.values("gunicorn.workers.spawned")[0] for push in pushes(agent)]
+        assert sum(spawned) == 2
+        assert not any(push.workers.get("starting", 0) > 2 for push in pushes(agent))
 
         reload(server, off)
         wait_for("its thread to end", lambda: not has_our_thread(server))
