@@ -81,7 +81,7 @@ class Agent:
     def _report(self, point: Point) -> None:
         labels = list(point.tags)
         if point.type == "service_check":
-            self._client.service_check(point.name, point.values[0], tags=labels)
+            self._client.service_check(point.name, int(point.values[0]), tags=labels)
             return
         # Several values go out packed on one line; the client passes text on as it is.
         value = ":".join(map(str, point.values))

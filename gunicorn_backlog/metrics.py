@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 from gunicorn_backlog.options import BacklogType
 from gunicorn_backlog.roster import Crew
 from gunicorn_backlog.tags import clean
+from gunicorn_backlog.waits import Waits
 from gunicorn_backlog.window import Interval, Queue
 
 MetricType = Literal["gauge", "count", "histogram", "distribution", "service_check"]
@@ -70,12 +71,68 @@ SPAWNED = Metric(
     (),
     "Workers forked since the last push; a crash loop shows here",
 )
+UTILIZATION = Metric(
+    "gunicorn.workers.utilization",
+    "gauge",
+    "percent",
+    (),
+    "Share of the interval that workers spent working; of gthread's workers, their threads",
+)
+SATURATED = Metric(
+    "gunicorn.workers.saturated",
+    "gauge",
+    "percent",
+    (),
+    "Share of the interval's samples in which no worker and no thread was free",
+)
+THREADS = Metric(
+    "gunicorn.threads",
+    "gauge",
+    "thread",
+    ("state:idle", "state:working"),
+    "Threads of gthread's workers by state",
+)
+QUEUED = Metric(
+    "gunicorn.threads.queued",
+    "gauge",
+    "connection",
+    (),
+    "Connections that gthread's workers handed to their threads and none has begun",
+)
 IN_FLIGHT = Metric(
     "gunicorn.requests.in_flight",
     "gauge",
     "request",
     (),
     "Requests being served now",
+)
+WAIT_AVG = Metric(
+    "gunicorn.request.wait.avg",
+    "gauge",
+    "millisecond",
+    (),
+    "How long requests lay until a worker or thread took them: the average of the interval",
+)
+WAIT_MAX = Metric(
+    "gunicorn.request.wait.max",
+    "gauge",
+    "millisecond",
+    (),
+    "How long requests lay until a worker or thread took them: the longest",
+)
+WAIT_95 = Metric(
+    "gunicorn.request.wait.95percentile",
+    "gauge",
+    "millisecond",
+    (),
+    "How long requests lay until a worker or thread took them: 95 % of them no longer than this",
+)
+WAIT_COUNT = Metric(
+    "gunicorn.request.wait.count",
+    "count",
+    "request",
+    (),
+    "Requests that were taken, and of which is known how long they lay",
 )
 IS_RUNNING = Metric(
     "gunicorn.is_running",
@@ -85,7 +142,24 @@ IS_RUNNING = Metric(
     "OK while the arbiter lives and has a worker, CRITICAL on the last push of a shutdown",
 )
 
-CATALOGUE = (BACKLOG, LIMIT, DROPPED, DEEPEST, WORKERS, SPAWNED, IN_FLIGHT, IS_RUNNING)
+CATALOGUE = (
+    BACKLOG,
+    LIMIT,
+    DROPPED,
+    DEEPEST,
+    WORKERS,
+    SPAWNED,
+    UTILIZATION,
+    SATURATED,
+    THREADS,
+    QUEUED,
+    IN_FLIGHT,
+    WAIT_AVG,
+    WAIT_MAX,
+    WAIT_95,
+    WAIT_COUNT,
+    IS_RUNNING,
+)
 
 
 class Point(NamedTuple):
@@ -93,7 +167,7 @@ class Point(NamedTuple):
 
     name: str
     type: MetricType
-    values: tuple[int, ...]
+    values: tuple[float, ...]
     tags: tuple[str, ...]
 
 
@@ -111,12 +185,13 @@ def points(
         *_of_queues(interval.queues, backlog_type, app_tag),
         *_of_drops(interval.dropped, app_tag),
         *_of_crew(interval.crew, app_tag),
-        _point(SPAWNED, interval.spawned, app_tag),
+        *_of_work(interval, app_tag),
+        *_of_waits(interval.waits, app_tag),
         *([check] if check else []),
     ]
 
 
-def _point(metric: Metric, value: int, *tags: str) -> Point:
+def _point(metric: Metric, value: float, *tags: str) -> Point:
     return Point(metric.name, metric.type, (value,), tags)
 
 
@@ -153,6 +228,26 @@ def _of_crew(crew: Crew | None, app_tag: str) -> Iterator[Point]:
     yield _point(WORKERS, crew.starting, app_tag, "state:starting")
     if crew.in_flight is not None:
         yield _point(IN_FLIGHT, crew.in_flight, app_tag)
+    if crew.threads is not None:
+        yield _point(THREADS, crew.threads.idle, app_tag, "state:idle")
+        yield _point(THREADS, crew.threads.working, app_tag, "state:working")
+        yield _point(QUEUED, crew.threads.queued, app_tag)
+
+
+def _of_work(interval: Interval, app_tag: str) -> Iterator[Point]:
+    yield _point(SPAWNED, interval.spawned, app_tag)
+    if interval.utilization is not None:
+        yield _point(UTILIZATION, interval.utilization, app_tag)
+    if interval.saturated is not None:
+        yield _point(SATURATED, interval.saturated, app_tag)
+
+
+def _of_waits(waits: Waits | None, app_tag: str) -> Iterator[Point]:
+    if waits is not None:
+        yield _point(WAIT_AVG, round(waits.average_ms, 1), app_tag)
+        yield _point(WAIT_MAX, waits.longest_ms, app_tag)
+        yield _point(WAIT_95, waits.percentile_95_ms, app_tag)
+        yield _point(WAIT_COUNT, waits.requests, app_tag)
 
 
 def _is_running(crew: Crew | None, stopping: bool, app_tag: str) -> Point | None:

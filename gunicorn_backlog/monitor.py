@@ -13,7 +13,7 @@ from gunicorn_backlog.gate import ForkGate
 from gunicorn_backlog.notices import Notices
 from gunicorn_backlog.sampler import Sampler
 from gunicorn_backlog.schedule import Schedule
-from gunicorn_backlog.scoreboard import Scoreboard, ScoreboardError, Slot
+from gunicorn_backlog.scoreboard import Scoreboard, ScoreboardError
 from gunicorn_backlog.settings import ConfigError, Settings, load
 from gunicorn_backlog.unpatched import Event, original
 from gunicorn_backlog.window import Window
@@ -44,7 +44,7 @@ class Monitor:
         self._sampler: Sampler | None = None
         self._delivery: Delivery | None = None
         self._window = Window()
-        self._slot: Slot | None = None
+        self._entered: Worker | None = None  # in the worker's own process
         self._stop = Event()
         self._ended = Event()  # of the latest thread
         self._ended.set()
@@ -66,11 +66,12 @@ class Monitor:
             self._ended.wait(LAST_PUSH_S)
 
     def enter(self, worker: Worker) -> None:
-        """In a new worker's process: claim a slot, and watch the worker."""
-        if not self.settings.enabled or self._scoreboard is None:
+        """In a new worker's process: claim its slots, and watch the worker, once."""
+        if not self.settings.enabled or self._scoreboard is None or self._entered is worker:
             return
+        self._entered = worker
         try:
-            self._slot = workers.enter(worker, self._scoreboard)
+            workers.enter(worker, self._scoreboard)
         except ScoreboardError as error:
             self._notices.warn("unwatched", f"worker {worker.pid} is not watched: {error}")
 
@@ -94,8 +95,8 @@ class Monitor:
         """Leave nothing of the thread in a worker (its lock, its socket), or of a worker in its own
         child, which is not to write what its parent does."""
         self._gate.after_fork_in_child()
-        if self._slot is not None:
-            self._slot.mute()
+        if self._scoreboard is not None:
+            self._scoreboard.mute()
         if self._delivery is not None:
             self._attempt("closing the socket in a worker", self._delivery.close)
 
@@ -128,11 +129,12 @@ class Monitor:
         if not settings.enabled:
             return
         self._redirect(settings)
+        workers.prepare(self._arbiter)
         if self._sampler is None:
             self._sampler = Sampler(self._arbiter, self._create_scoreboard(), self._notices)
         if self._ended.is_set():
             self._window = Window(forked)
-            self._sampler.watched_after = forked
+            self._sampler.begin(forked)
             self._start_thread()
         else:
             self._window.begin_anew()
@@ -177,7 +179,7 @@ class Monitor:
     def _push(self, *, stopping: bool = False) -> None:
         assert self._delivery is not None
         assert self._sampler is not None
-        interval = self._window.close(self._sampler.dropped())
+        interval = self._window.close(self._sampler.dropped(), self._sampler.waits())
         if interval is not None:
             self._delivery.deliver(interval, self._arbiter.proc_name, stopping=stopping)
 

@@ -9,8 +9,11 @@ from gunicorn_backlog.accept_queue import AcceptQueue
 from gunicorn_backlog.limits import Limits, somaxconn
 from gunicorn_backlog.listeners import Listeners
 from gunicorn_backlog.notices import Notices
-from gunicorn_backlog.roster import Crew, Roster
-from gunicorn_backlog.scoreboard import Kind, Scoreboard, State
+from gunicorn_backlog.roster import Crew, Roster, are_bounded
+from gunicorn_backlog.scoreboard import Scoreboard
+from gunicorn_backlog.slot import TELLING, Kind, State
+from gunicorn_backlog.utilization import Utilization, WorkTime
+from gunicorn_backlog.waits import Counted, Waits
 from gunicorn_backlog.window import Sample
 
 if TYPE_CHECKING:
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
 # gunicorn kills a worker that has not come up within its timeout: one that lives on has.
 BOOT_SPARE_S = 5
+TORN_FOR_LONG = 20  # looks
 BOOT_LIMIT_WITHOUT_TIMEOUT_S = 60
 
 
@@ -25,15 +29,26 @@ class Sampler:
     """Samples one arbiter, and says once what it can't see."""
 
     def __init__(self, arbiter: Arbiter, scoreboard: Scoreboard | None, notices: Notices) -> None:
-        self.watched_after = 0  # the age of the youngest worker that could not know of us
         self._arbiter = arbiter
         self._scoreboard = scoreboard
         self._notices = notices
         self._listeners = Listeners(arbiter, notices)
         self._limits = Limits(notices)
         self._roster = Roster()
+        self._utilization = Utilization()
+        self._counted: Counted | None = None
+        self._waits_told = False  # whether workers can tell of each request how long it waited
+        self._torn = 0  # looks in a row that found an inconsistent slot
+        self._watched_after = 0  # the age of the youngest worker that could not know of us
         self._cfg: Config | None = None
         self._asked = 0
+
+    def begin(self, forked: int) -> None:
+        """Begin to watch, or begin anew, after so many workers were forked unwatched."""
+        self._watched_after = forked
+        self._utilization = Utilization()
+        if self._scoreboard is not None:
+            self._counted = Counted(self._scoreboard.waits())
 
     def sample(self) -> Sample:
         """Look at everything once."""
@@ -42,7 +57,15 @@ class Sampler:
             self._asked = self._cfg.backlog  # gunicorn looks a setting up in many steps
         queues = self._queues()
         self._limits.look(queues, self._asked)
-        return Sample(queues, self._crew(), workers.forked(self._arbiter))
+        return Sample(queues, *self._crew(), workers.forked(self._arbiter))
+
+    def waits(self) -> Waits | None:
+        """Return how long the requests waited that were taken since the last call."""
+        if self._scoreboard is None or self._counted is None:
+            return None
+        by_proxy = workers.kind_forked(self._arbiter) in TELLING
+        counters = self._scoreboard.waits()
+        return self._counted.look(counters, told=self._waits_told, by_proxy=by_proxy)
 
     def dropped(self) -> dict[str, int]:
         """Return the connections that each listener dropped since the last call."""
@@ -61,27 +84,58 @@ class Sampler:
             )
         return queues
 
-    def _crew(self) -> Crew | None:
+    def _crew(self) -> tuple[Crew | None, WorkTime | None]:
+        """Return the workers, and what they worked; None if a slot could not be read this time.
+
+        Better no number than one that leaves a worker out.
+        """
         running = workers.running(self._arbiter)
         if self._scoreboard is None:
-            return Crew(0, 0, 0, len(running), None)
-        states = self._scoreboard.read(running)
-        timeout_s = self._arbiter.cfg.timeout
-        boot_limit_s = timeout_s + BOOT_SPARE_S if timeout_s else BOOT_LIMIT_WITHOUT_TIMEOUT_S
-        crew = self._roster.count(running, states, boot_limit_s, self.watched_after)
-        self._say_what_is_unknown(states, boot_limit_s)
-        return crew
+            return Crew(0, 0, 0, len(running), None), None
+        found = self._scoreboard.read(running)
+        states = {pid: state for pid, state in found.items() if state is not None}
+        self._torn = self._torn + 1 if len(states) < len(found) else 0
+        if self._torn:
+            self._say_what_is_torn()
+            return None, None
+        if states:
+            self._waits_told = any(state.tells_waits for state in states.values())
+        kind = workers.kind_forked(self._arbiter)
+        crew = self._roster.count(
+            running,
+            states,
+            self._boot_limit_s(),
+            watched_after=self._watched_after,
+            kind_starting=kind,
+        )
+        self._say_what_is_unknown(states)
+        if not are_bounded(states.values(), kind):
+            return crew, None
+        work = self._utilization.look(states)
+        return crew, None if crew.unknown else work
 
-    def _say_what_is_unknown(self, states: dict[int, State | None], boot_limit_s: float) -> None:
+    def _boot_limit_s(self) -> int:
+        timeout_s = self._arbiter.cfg.timeout
+        return timeout_s + BOOT_SPARE_S if timeout_s else BOOT_LIMIT_WITHOUT_TIMEOUT_S
+
+    def _say_what_is_torn(self) -> None:
+        if self._torn >= TORN_FOR_LONG:
+            self._notices.warn(
+                "torn",
+                "a worker was stopped in the middle of a write to shared memory: workers and "
+                "requests are not sent until it goes on",
+            )
+
+    def _say_what_is_unknown(self, states: dict[int, State]) -> None:
         if self._roster.overdue:
             self._notices.warn(
                 "no slot",
-                f"{self._roster.overdue} workers have not reported after {boot_limit_s} s: "
+                f"{self._roster.overdue} workers have not reported after {self._boot_limit_s()} s: "
                 "states and requests in flight are not sent. If the config has a "
                 "post_worker_init of its own, let it call "
                 "gunicorn_backlog.hooks.post_worker_init(worker)",
             )
-        if any(state and state.kind == Kind.UNKNOWN for state in states.values()):
+        if any(state.kind == Kind.UNKNOWN for state in states.values()):
             self._notices.warn(
                 "unknown class",
                 f"the worker class {self._arbiter.cfg.worker_class_str} is not known: its workers "

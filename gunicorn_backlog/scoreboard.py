@@ -15,27 +15,13 @@ offset  size  field           meaning, and who writes it
 20      4     slot_size       64 bytes
 24      4     claimed         slots ever claimed, from the first; a worker, under the lock
 28      36    (padding)
-64      --    slots           one after the other, each of them:
+64      --    slots           one after the other, see ``slot``; each is written by its owner
+--      --    waits           of each slot one after the other, WAITS counters of 8 bytes: how many
+                              requests waited how long, see ``waits``; the rest of them is padding
 ======  ====  ==============  ===================================================================
 
-======  ====  ==============  ===================================================================
-offset  size  field           meaning; all of a slot is written by the worker that claimed it
-======  ====  ==============  ===================================================================
-0       4     pid             the owner; 0: never claimed
-4       4     age             gunicorn's number of the worker: a pid can come again, an age not
-8       4     kind            index of the watcher's kind (see ``Kind``)
-12      4     capacity        requests at a time; 0: unbounded
-16      8     in_use          requests or threads at work now
-24      8     worked_ns       time worked, up to the last change of in_use
-32      8     changed_ns      when in_use changed last, on the clock below
-40      8     begun           requests begun since the claim
-48      8     queued          connections accepted that no thread has begun
-56      8     check           the sum of the five before it
-======  ====  ==============  ===================================================================
-
-The last six are one record, written by one assignment. A reader may still see half of it (the
-copy is not atomic): then the sum is wrong, and it reads again. Clocks are CLOCK_MONOTONIC in
-nanoseconds, the same for every process of the machine.
+A worker claims its slots when it is up; nobody releases any. The slots of a dead process are free.
+Its waits stay counted: whoever claims the slot next goes on from there.
 """
 
 from __future__ import annotations
@@ -44,24 +30,25 @@ import fcntl
 import mmap
 import os
 import struct
+import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from enum import IntEnum
-from typing import NamedTuple
+
+from gunicorn_backlog.slot import OWNER, SLOT, TELLING, Kind, Line, Slot, State, is_whole, state_of
 
 MAGIC = b"gubacklg"
 VERSION = 1
-SLOTS = 4096
+SLOTS = 16384  # untouched ones take no memory
+WAITS = 264  # counters of a slot, whole cache lines
 
 _HEADER = struct.Struct("=8sIIIII36x")
 _CLAIMED = struct.Struct("=I")
 _CLAIMED_AT = 24
-_OWNER = struct.Struct("=IIII")  # pid, age, kind, capacity
-_RECORD = struct.Struct("=QQQQQQ")  # in_use, worked_ns, changed_ns, begun, queued, check
-_SLOT = struct.Struct(_OWNER.format + _RECORD.format[1:])
+_COUNTERS = struct.Struct(f"={WAITS}Q")
 
+_WAITS_SIZE = 8 * WAITS
 _READ_TRIES = 10
 _LOCK_TRIES = 100
 _LOCK_PAUSE_S = 0.01
@@ -71,51 +58,13 @@ class ScoreboardError(Exception):
     """There is no scoreboard, or no slot in it, to be had."""
 
 
-class Kind(IntEnum):
-    """How a worker is watched; 0 says that its class is not known, so its states are not either."""
-
-    UNKNOWN = 0
-    SYNC = 1
-
-
-class State(NamedTuple):
-    """What one worker said of itself last: the fields of its slot, checked."""
-
-    kind: int
-    capacity: int
-    in_use: int
-    worked_ns: int
-    changed_ns: int
-    begun: int
-    queued: int
-
-
-class Slot:
-    """One worker's slot. Only the process that claimed it writes, one thread at a time."""
-
-    def __init__(self, memory: mmap.mmap, offset: int) -> None:
-        self._memory: mmap.mmap | bytearray = memory
-        self._at = offset + _OWNER.size
-        self._end = offset + _SLOT.size
-
-    def write(self, in_use: int, worked_ns: int, changed_ns: int, begun: int, queued: int) -> None:
-        """Replace the record, in one assignment: ``pack_into`` would write zeros first."""
-        check = in_use + worked_ns + changed_ns + begun + queued
-        self._memory[self._at : self._end] = _RECORD.pack(
-            in_use, worked_ns, changed_ns, begun, queued, check
-        )
-
-    def mute(self) -> None:
-        """Write to nowhere from now on: in a process that the owner forked in its turn."""
-        self._memory = bytearray(self._end)
-
-
 class Scoreboard:
-    """All slots. The arbiter creates it and reads; a worker, forked from it, claims a slot."""
+    """All slots. The arbiter creates it and reads; a worker, forked from it, claims some."""
 
     def __init__(self, *, slots: int = SLOTS) -> None:
         """Create the shared memory. Raises OSError."""
-        size = _HEADER.size + slots * _SLOT.size
+        self._waits_at = _HEADER.size + slots * SLOT.size
+        size = self._waits_at + slots * _WAITS_SIZE
         self._slots = slots
         self._fd = _anonymous_file("gunicorn_backlog")
         try:
@@ -124,50 +73,101 @@ class Scoreboard:
         except OSError:
             os.close(self._fd)
             raise
-        header = _HEADER.pack(MAGIC, VERSION, os.getpid(), slots, _SLOT.size, 0)
+        header = _HEADER.pack(MAGIC, VERSION, os.getpid(), slots, SLOT.size, 0)
         self._memory[: _HEADER.size] = header
-        self._offsets: dict[int, int] = {}  # of the slots found, by pid
+        self._mine: list[Slot] = []
+        self._telling: list[bool] = []  # of each slot: whether waits were ever counted in it
 
-    def claim(self, pid: int, age: int, kind: Kind, capacity: int) -> Slot:
-        """Take the first slot whose owner is dead or none. Raises ScoreboardError."""
+    def claim(
+        self,
+        pid: int,
+        age: int,
+        wanted: Sequence[tuple[Kind, int]],
+        *,
+        tells_waits: bool = False,
+    ) -> list[Slot]:
+        """Take a slot for each kind and capacity, of those whose owner is dead or none.
+
+        They are written in this order. Raises ScoreboardError.
+        """
         with self._lock():
-            offset = self._first_free(pid)
-            slot = Slot(self._memory, offset)
-            slot.write(0, 0, time.monotonic_ns(), 0, 0)
-            self._memory[offset : offset + _OWNER.size] = _OWNER.pack(pid, age, kind, capacity)
-            index = (offset - _HEADER.size) // _SLOT.size
-            claimed = max(self._claimed(), index + 1)
+            indices = self._free(pid, len(wanted))
+            now_ns = time.monotonic_ns()
+            slots = [
+                self._slot(index, (pid, age, kind, tells_waits, capacity, now_ns))
+                for index, (kind, capacity) in zip(indices, wanted, strict=True)
+            ]
+            claimed = max(self._claimed(), max(indices) + 1)
             self._memory[_CLAIMED_AT : _CLAIMED_AT + _CLAIMED.size] = _CLAIMED.pack(claimed)
-        return slot
+        self._mine += slots
+        return slots
+
+    def mute(self) -> None:
+        """Write what has been claimed to nowhere from now on: in a process that forked, say."""
+        for slot in self._mine:
+            slot.mute()
 
     def read(self, running: Mapping[int, int]) -> dict[int, State | None]:
         """Return the states of the ``running`` workers (age by pid), by pid.
 
-        A worker that has claimed no slot yet has no entry. One whose record stays inconsistent,
+        A worker that has claimed no slot yet has no entry. One of whom a slot stays inconsistent,
         as if it was killed in the middle of a write, has None.
+
+        Slots are read twice: parts of two changes could have the right sum, but not both times, for
+        what is counted in them only grows.
         """
-        self._find_slots(running)
-        return {
-            pid: self._read_slot(offset, pid, running[pid]) for pid, offset in self._offsets.items()
-        }
+        lines: dict[int, list[Line]] = {}
+        torn = set()
+        end = _HEADER.size + self._claimed() * SLOT.size
+        taken = self._memory[_HEADER.size : end]
+        again = self._memory[_HEADER.size : end]
+        settled = taken == again
+        for index, fields in enumerate(SLOT.iter_unpack(taken)):
+            pid = fields[0]
+            if running.get(pid) != fields[1]:
+                continue
+            at = index * SLOT.size
+            if is_whole(fields) and (
+                settled or taken[at : at + SLOT.size] == again[at : at + SLOT.size]
+            ):
+                line: Line | None = Line._make(fields)
+            else:
+                line = self._read_again(index)
+            if line is None or running.get(line.pid) != line.age:
+                torn.add(pid)
+            else:
+                lines.setdefault(pid, []).append(line)
+        states = {pid: state_of(its) for pid, its in lines.items() if pid not in torn}
+        return {pid: state for pid, state in states.items() if state} | dict.fromkeys(torn)
 
-    def _find_slots(self, running: Mapping[int, int]) -> None:
-        """Bring the known offsets up to date: forget the dead, look for the new."""
-        for pid in self._offsets.keys() - running.keys():
-            del self._offsets[pid]
-        if running.keys() == self._offsets.keys():
-            return
-        for offset in self._claimed_offsets():
-            pid, age = self._owner(offset)
-            if running.get(pid) == age:
-                self._offsets[pid] = offset
+    def waits(self) -> tuple[int, ...]:
+        """Return the counters of all slots together: only ever greater, whoever claims them."""
+        self._telling += [False] * (self._claimed() - len(self._telling))
+        for index, telling in enumerate(self._telling):
+            if not telling:  # a thread counts with its pool: its own counters are left untouched
+                at = _HEADER.size + index * SLOT.size
+                self._telling[index] = SLOT.unpack_from(self._memory, at)[2] in TELLING
+        # Each counter has 64 bits of a long number: added up, none reaches into the next.
+        starts = range(self._waits_at, len(self._memory), _WAITS_SIZE)
+        total = sum(
+            int.from_bytes(self._memory[at : at + _WAITS_SIZE], sys.byteorder)
+            for at, telling in zip(starts, self._telling, strict=False)
+            if telling
+        )
+        return _COUNTERS.unpack(total.to_bytes(_WAITS_SIZE, sys.byteorder))
 
-    def _read_slot(self, offset: int, pid: int, age: int) -> State | None:
+    def _slot(self, index: int, owner: tuple[int, ...]) -> Slot:
+        memory = memoryview(self._memory)
+        at, waits_at = _HEADER.size + index * SLOT.size, self._waits_at + index * _WAITS_SIZE
+        return Slot(memory[at : at + SLOT.size], memory[waits_at : waits_at + _WAITS_SIZE], owner)
+
+    def _read_again(self, index: int) -> Line | None:
+        at = _HEADER.size + index * SLOT.size
         for _ in range(_READ_TRIES):
-            slot = self._memory[offset : offset + _SLOT.size]
-            owner_pid, owner_age, kind, capacity, *record, check = _SLOT.unpack(slot)
-            if sum(record) == check and (owner_pid, owner_age) == (pid, age):
-                return State(kind, capacity, *record)
+            taken, again = self._memory[at : at + SLOT.size], self._memory[at : at + SLOT.size]
+            fields = SLOT.unpack(taken)
+            if taken == again and is_whole(fields):
+                return Line._make(fields)
         return None
 
     @contextmanager
@@ -189,28 +189,24 @@ class Scoreboard:
         finally:
             fcntl.lockf(self._fd, fcntl.LOCK_UN)
 
-    def _first_free(self, pid: int) -> int:
-        """Return a slot that is ours from an earlier life, or else the first of a dead owner."""
-        owners = {self._owner(offset)[0]: offset for offset in reversed(self._claimed_offsets())}
-        if pid in owners:
-            return owners[pid]
-        dead = [offset for owner, offset in owners.items() if not _is_alive(owner)]
-        if dead:
-            return min(dead)
-        if self._claimed() == self._slots:
+    def _free(self, pid: int, count: int) -> list[int]:
+        """Return that many slots that are nobody's: or ours, of an earlier life."""
+        alive: dict[int, bool] = {pid: False}
+        free = []
+        for index in range(self._claimed()):
+            owner, _ = OWNER.unpack_from(self._memory, _HEADER.size + index * SLOT.size)
+            if owner not in alive:
+                alive[owner] = _is_alive(owner)
+            if not alive[owner]:
+                free.append(index)
+        free += range(self._claimed(), self._slots)[: max(0, count - len(free))]
+        if len(free) < count:
             raise ScoreboardError(f"all {self._slots} slots of the scoreboard are taken")
-        return _HEADER.size + self._claimed() * _SLOT.size
+        return free[:count]
 
     def _claimed(self) -> int:
         (claimed,) = _CLAIMED.unpack_from(self._memory, _CLAIMED_AT)
         return int(claimed)
-
-    def _claimed_offsets(self) -> range:
-        return range(_HEADER.size, _HEADER.size + self._claimed() * _SLOT.size, _SLOT.size)
-
-    def _owner(self, offset: int) -> tuple[int, int]:
-        pid, age, *_ = _OWNER.unpack_from(self._memory, offset)
-        return pid, age
 
 
 def _anonymous_file(name: str) -> int:

@@ -1,4 +1,4 @@
-"""The accept queue of a listening TCP socket, from ``struct tcp_info``.
+"""What ``struct tcp_info`` tells: a listening socket's accept queue, an accepted one's last bytes.
 
 ``getsockopt(IPPROTO_TCP, TCP_INFO)`` fills ``struct tcp_info`` of ``include/uapi/linux/tcp.h``.
 For a socket in ``TCP_LISTEN`` the kernel (``tcp_get_info`` in ``net/ipv4/tcp.c``) puts the accept
@@ -14,6 +14,12 @@ offset  size  field             meaning in TCP_LISTEN
 ======  ====  ================  ==========================================================
 
 All are in the machine's byte order. Later fields are not asked for: 32 bytes cost less to copy.
+Of an accepted socket:
+
+======  ====  ===================  =======================================================
+52      4     tcpi_last_data_recv  ms since the last bytes came; since the handshake, if none
+                                   did; in steps of one jiffy
+======  ====  ===================  =======================================================
 """
 
 from __future__ import annotations
@@ -32,6 +38,8 @@ _LISTEN_INFO = struct.Struct("=B7x16xII")  # tcpi_state, tcpi_unacked, tcpi_sack
 # All of it is looked up for each sample: as plain names that takes a tenth less.
 _unpack, _SIZE = _LISTEN_INFO.unpack_from, _LISTEN_INFO.size
 _new_tuple = tuple.__new__
+_LAST_DATA_RECV = struct.Struct("=52xI")  # tcpi_last_data_recv
+_unpack_last_data_recv, _LAST_DATA_RECV_SIZE = _LAST_DATA_RECV.unpack, _LAST_DATA_RECV.size
 _WHOLE = 1024  # bytes: the struct, 280 of them in Linux 6.18, and what may still be added
 
 
@@ -63,3 +71,17 @@ def read(sock: ListeningSocket) -> AcceptQueue:
             raise
     # Some that are not Linux, but act like it, give the whole struct or nothing.
     return decode(sock.getsockopt(IPPROTO_TCP, TCP_INFO, _WHOLE))
+
+
+def last_data_recv_ms(sock: ListeningSocket) -> int:
+    """Ask how long ago the last bytes came to an accepted socket.
+
+    -1 if the kernel does not tell: the socket is not one of TCP, or is closed. This is done for
+    each request.
+    """
+    try:
+        octets = sock.getsockopt(IPPROTO_TCP, TCP_INFO, _LAST_DATA_RECV_SIZE)
+        (since_ms,) = _unpack_last_data_recv(octets)
+    except (OSError, struct.error):
+        return -1
+    return since_ms  # type: ignore[no-any-return]  # a u32

@@ -7,13 +7,19 @@ from typing import NamedTuple
 
 from gunicorn_backlog.accept_queue import AcceptQueue
 from gunicorn_backlog.roster import Crew
+from gunicorn_backlog.utilization import WorkTime
+from gunicorn_backlog.waits import Waits
 
 
 class Sample(NamedTuple):
-    """One look at everything; ``forked`` is the number of workers forked since the start."""
+    """One look at everything.
+
+    ``work`` is the time since the look before; ``forked`` counts workers since the start.
+    """
 
     queues: Mapping[str, AcceptQueue]  # by listener
     crew: Crew | None
+    work: WorkTime | None
     forked: int
 
 
@@ -33,13 +39,17 @@ class Queue(NamedTuple):
 class Interval(NamedTuple):
     """What the samples of one interval come to; ``crew`` is the last one that could be read.
 
-    ``dropped`` are connections, by listener: only of those that count them.
+    ``dropped`` are connections, by listener: only of those that count them. ``utilization`` and
+    ``saturated`` are percent; None: they can't be told.
     """
 
     queues: tuple[Queue, ...]
     dropped: Mapping[str, int]
     crew: Crew | None
     spawned: int
+    utilization: float | None = None
+    saturated: float | None = None
+    waits: Waits | None = None
 
 
 class Window:
@@ -60,10 +70,11 @@ class Window:
         """Forget the samples of the interval under way; workers that were forked in it count on."""
         self._samples.clear()
 
-    def close(self, dropped: Mapping[str, int]) -> Interval | None:
+    def close(self, dropped: Mapping[str, int], waits: Waits | None = None) -> Interval | None:
         """Return the interval's totals and begin the next; None if nothing was sampled.
 
-        ``dropped`` are the connections that each listener dropped in the interval.
+        ``dropped`` are the connections that each listener dropped in the interval, ``waits`` how
+        long the requests of the interval waited.
         """
         samples, self._samples = self._samples, []
         if not samples:
@@ -75,6 +86,9 @@ class Window:
             dropped=dropped,
             crew=crews[-1] if crews else None,
             spawned=self._forked - forked,
+            utilization=_utilization([it.work for it in samples if it.work is not None]),
+            waits=waits,
+            saturated=_saturated([it.saturated for it in crews if it.saturated is not None]),
         )
 
 
@@ -94,3 +108,18 @@ def _queue(listener: str, queues: Sequence[AcceptQueue]) -> Queue:
         limit=queues[-1].limit,
         deepest=max(longest, default=None),
     )
+
+
+def _utilization(works: Sequence[WorkTime]) -> float | None:
+    """Return the share of the available time; a look at work under way may be some ns off."""
+    worked_ns = sum(work.worked_ns for work in works)
+    available_ns = sum(work.available_ns for work in works)
+    return _percent(min(max(0, worked_ns), available_ns), available_ns)
+
+
+def _saturated(samples: Sequence[bool]) -> float | None:
+    return _percent(sum(samples), len(samples))
+
+
+def _percent(part: int, whole: int) -> float | None:
+    return round(100 * part / whole, 2) if whole else None

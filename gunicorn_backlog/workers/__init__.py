@@ -2,48 +2,95 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from gunicorn_backlog.scoreboard import Kind, Scoreboard, Slot
-from gunicorn_backlog.workers import sync
+from gunicorn_backlog.slot import Kind, Slot
 
 if TYPE_CHECKING:
     from gunicorn_backlog.arbiter import Arbiter, Worker
+    from gunicorn_backlog.scoreboard import Scoreboard
+
+
+class Claim(Protocol):
+    """``Scoreboard.claim`` for one worker."""
+
+    def __call__(
+        self, wanted: Sequence[tuple[Kind, int]], *, tells_waits: bool = False
+    ) -> list[Slot]: ...
 
 
 class Family(NamedTuple):
-    """The worker classes that are watched in one way; ``names`` are those of gunicorn's bases."""
+    """Worker classes that are watched in one way: by a function in a module of this package.
+
+    ``classes`` are names of their bases, each after the package that it comes from.
+    """
 
     kind: Kind
-    names: frozenset[str]
-    capacity: int
-    watch: Callable[[Worker, Slot], None]
+    module: str
+    function: str
+    classes: frozenset[str]
+
+    def load(self) -> Callable[[Any, Claim], None]:
+        """Return the function; its module is imported when it is needed, and no other is."""
+        module = import_module(f"{__name__}.{self.module}")
+        watch: Callable[[Any, Claim], None] = getattr(module, self.function)
+        return watch
 
 
-FAMILIES = (Family(sync.KIND, sync.CLASS_NAMES, sync.CAPACITY, sync.watch),)
+FAMILIES = (
+    Family(Kind.SYNC, "sync", "watch", frozenset({"gunicorn.SyncWorker"})),
+    Family(Kind.POOL, "gthread", "watch", frozenset({"gunicorn.ThreadWorker"})),
+    Family(Kind.GREENLET, "greenlet", "watch", frozenset({"gunicorn.AsyncWorker"})),
+    Family(Kind.WSGI, "tornado", "watch", frozenset({"gunicorn.TornadoWorker"})),
+    Family(Kind.ASGI, "asgi", "watch", frozenset({"gunicorn.ASGIWorker"})),
+    Family(
+        Kind.ASGI,
+        "asgi",
+        "watch_uvicorn",
+        frozenset({"uvicorn.UvicornWorker", "uvicorn_worker.UvicornWorker"}),
+    ),
+)
 
 
+@cache
 def family_of(worker_class: type) -> Family | None:
     """Return the family of a class by the names of its bases, the nearest first."""
     for base in worker_class.__mro__:
+        name = f"{base.__module__.partition('.')[0]}.{base.__name__}"
         for family in FAMILIES:
-            if base.__name__ in family.names and base.__module__.startswith("gunicorn.workers."):
+            if name in family.classes:
                 return family
     return None
 
 
-def enter(worker: Worker, scoreboard: Scoreboard) -> Slot:
-    """Claim a slot for this worker, in its own process, and watch it. Raises ScoreboardError.
+def prepare(arbiter: Arbiter) -> None:
+    """Import in the arbiter what its workers need, so that they share it."""
+    family = family_of(arbiter.worker_class)
+    if family is not None:
+        family.load()
 
-    A worker of an unknown class claims a slot too: then it is known to be up, and no more.
+
+def enter(worker: Worker, scoreboard: Scoreboard) -> None:
+    """Claim slots for this worker, in its own process, and watch it.
+
+    A worker of an unknown class claims a slot too: then it is known to be up, and no more. So does
+    one that is not made as its bases are, and can't be watched. Raises ScoreboardError, and
+    whatever watching it raised.
     """
+    claim = partial(scoreboard.claim, worker.pid, worker.age)
     family = family_of(type(worker))
     if family is None:
-        return scoreboard.claim(worker.pid, worker.age, Kind.UNKNOWN, 0)
-    slot = scoreboard.claim(worker.pid, worker.age, family.kind, family.capacity)
-    family.watch(worker, slot)
-    return slot
+        claim([(Kind.UNKNOWN, 0)])
+        return
+    try:
+        family.load()(worker, claim)
+    except Exception:
+        scoreboard.mute()  # parts of it may be watched already
+        claim([(Kind.UNKNOWN, 0)])
+        raise
 
 
 def running(arbiter: Arbiter) -> dict[int, int]:
@@ -57,3 +104,9 @@ def running(arbiter: Arbiter) -> dict[int, int]:
 def forked(arbiter: Arbiter) -> int:
     """Return how many workers the arbiter forked so far."""
     return arbiter.worker_age
+
+
+def kind_forked(arbiter: Arbiter) -> Kind:
+    """Return how the workers that the arbiter forks now are watched."""
+    family = family_of(arbiter.worker_class)
+    return Kind.UNKNOWN if family is None else family.kind

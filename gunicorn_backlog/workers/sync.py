@@ -2,39 +2,34 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from gunicorn_backlog.scoreboard import Kind, Slot
+from gunicorn_backlog.slot import Kind
+from gunicorn_backlog.workers import waiting
+from gunicorn_backlog.workers.counting import timed
 
 if TYPE_CHECKING:
-    from gunicorn_backlog.arbiter import Worker
-
-KIND = Kind.SYNC
-CLASS_NAMES = frozenset({"SyncWorker"})
-CAPACITY = 1
+    from gunicorn_backlog.arbiter import SyncWorker
+    from gunicorn_backlog.workers import Claim
 
 
-def watch(worker: Worker, slot: Slot, *, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
-    """Wrap ``worker.handle``, which gunicorn looks up on the instance for each connection.
+def watch(worker: SyncWorker, claim: Claim) -> None:
+    """Wrap ``handle``, which gunicorn looks up on the instance for each connection.
 
     It is called right after the accept, so reading from a slow client counts as work.
+    ``handle_request`` is called when the head of a request was read.
     """
-    handle = worker.handle
-    write = slot.write
-    worked_ns = begun = 0
-
-    def handle_watched(*args: object) -> object:
-        nonlocal worked_ns, begun
-        begun += 1
-        began_ns = clock_ns()
-        write(1, worked_ns, began_ns, begun, 0)
-        try:
-            return handle(*args)
-        finally:
-            ended_ns = clock_ns()
-            worked_ns += ended_ns - began_ns
-            write(0, worked_ns, ended_ns, begun, 0)
-
-    worker.handle = handle_watched
+    (slot,) = claim([(Kind.SYNC, 1)], tells_waits=waiting.tcp_tells(worker.sockets))
+    greetings = waiting.Greetings() if worker.cfg.is_ssl else None
+    worker.handle_request = waiting.watch_requests(
+        worker.handle_request,
+        worker.sockets,
+        slot,
+        request_of=itemgetter(1),
+        socket_of=itemgetter(2),
+        greetings=greetings,
+    )
+    if greetings is not None:
+        worker.handle = greetings.watch(worker.handle, itemgetter(1))
+    worker.handle = timed(worker.handle, slot)

@@ -1,0 +1,54 @@
+"""ASGI workers, gunicorn's own and uvicorn's: requests and websockets in flight."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from gunicorn_backlog.slot import Kind
+from gunicorn_backlog.workers.counting import InFlight, InPlaceOf
+
+if TYPE_CHECKING:
+    from gunicorn_backlog.arbiter import ASGIWorker, UvicornWorker
+    from gunicorn_backlog.workers import Claim
+
+
+ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+def watch(worker: ASGIWorker, claim: Claim) -> None:
+    """Wrap the app that the worker is about to serve."""
+    (slot,) = claim([(Kind.ASGI, 0)])
+    worker.asgi = InPlaceOf(worker.asgi, counted(worker.asgi, InFlight(slot)))
+
+
+def watch_uvicorn(worker: UvicornWorker, claim: Claim) -> None:
+    """Wrap the app that uvicorn's config made of the worker's, when it has.
+
+    Not earlier: what uvicorn is given may be a factory, a WSGI app or one of ASGI 2, and it looks.
+    """
+    (slot,) = claim([(Kind.ASGI, 0)])
+    config = worker.config
+    load = config.load
+
+    def load_watched() -> None:
+        load()
+        config.loaded_app = counted(config.loaded_app, InFlight(slot))
+
+    config.load = load_watched
+
+
+def counted(app: ASGIApp, in_flight: InFlight) -> ASGIApp:
+    """Return the app, whose calls count as requests; but for its lifespan, which is none."""
+
+    async def app_counted(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await app(scope, receive, send)
+            return
+        in_flight.begin()
+        try:
+            await app(scope, receive, send)
+        finally:
+            in_flight.end()
+
+    return app_counted

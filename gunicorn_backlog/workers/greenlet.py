@@ -1,0 +1,51 @@
+"""gunicorn's gevent and eventlet workers: a greenlet for each connection, requests in flight.
+
+Not ``handle``, for a kept-alive connection stays in there while nothing is asked for.
+"""
+
+from __future__ import annotations
+
+from operator import itemgetter
+from typing import TYPE_CHECKING
+
+from gunicorn_backlog.slot import Kind
+from gunicorn_backlog.workers import waiting, wsgi
+from gunicorn_backlog.workers.counting import InFlight
+
+if TYPE_CHECKING:
+    from gunicorn_backlog.arbiter import GreenletWorker
+    from gunicorn_backlog.workers import Claim
+
+
+def watch(worker: GreenletWorker, claim: Claim) -> None:
+    """Wrap ``handle_request``, and its sibling for HTTP/2 where there is one."""
+    if getattr(worker, "server_class", None) is not None:  # it serves in the gevent worker's place
+        _watch_server(worker, claim)
+        return
+    (slot,) = claim([(Kind.GREENLET, 0)], tells_waits=waiting.tcp_tells(worker.sockets))
+    in_flight = InFlight(slot)
+    handle_request = waiting.watch_requests(
+        worker.handle_request,
+        worker.sockets,
+        slot,
+        request_of=itemgetter(1),
+        socket_of=itemgetter(2),
+    )
+    worker.handle_request = in_flight.counted(handle_request)
+    if hasattr(worker, "handle_http2_request"):
+        worker.handle_http2_request = in_flight.counted(worker.handle_http2_request)
+
+
+def _watch_server(worker: GreenletWorker, claim: Claim) -> None:
+    """Watch gevent's pywsgi, or what was made of it: its handler runs the app for each request.
+
+    The app itself is left alone where it can be, for handlers of websockets look at it, and never
+    close what it returned.
+    """
+    handler = worker.wsgi_handler
+    if not hasattr(handler, "run_application"):
+        wsgi.watch(worker, claim)
+        return
+    (slot,) = claim([(Kind.WSGI, 0)])
+    run_application = InFlight(slot).counted(handler.run_application)
+    worker.wsgi_handler = type(handler.__name__, (handler,), {"run_application": run_application})

@@ -1,0 +1,71 @@
+"""Servers of others that gunicorn puts before a WSGI app: tornado's container, for one.
+
+They know no method of gunicorn's for a request, so the app itself is wrapped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sized
+from typing import TYPE_CHECKING, Any
+
+from gunicorn_backlog.slot import Kind
+from gunicorn_backlog.workers.counting import InFlight, InPlaceOf
+
+if TYPE_CHECKING:
+    from gunicorn_backlog.arbiter import WSGIWorker
+    from gunicorn_backlog.workers import Claim
+
+WSGIApp = Callable[..., Any]
+
+
+def watch(worker: WSGIWorker, claim: Claim) -> None:
+    """Wrap the app that the worker is about to hand to the server."""
+    (slot,) = claim([(Kind.WSGI, 0)])
+    worker.wsgi = InPlaceOf(worker.wsgi, counted(worker.wsgi, InFlight(slot)))
+
+
+def counted(app: WSGIApp, in_flight: InFlight) -> WSGIApp:
+    """Return the app, whose requests are in flight from the call until the answer is closed."""
+
+    def app_counted(*args: Any) -> Any:
+        in_flight.begin()
+        try:
+            answer = app(*args)
+        except BaseException:
+            in_flight.end()
+            raise
+        return (SizedAnswer if isinstance(answer, Sized) else Answer)(answer, in_flight.end)
+
+    return app_counted
+
+
+class Answer:
+    """What the app returned, and a call when the server closes it, as it has to (PEP 3333)."""
+
+    def __init__(self, answer: Any, end: Callable[[], None]) -> None:
+        self._answer = answer
+        self._end: Callable[[], None] | None = end
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Iterate as the app's answer does, from its beginning each time."""
+        return iter(self._answer)
+
+    def close(self) -> None:
+        """Close the answer if it can be closed; the request has ended, once."""
+        try:
+            if hasattr(self._answer, "close"):
+                self._answer.close()
+        finally:
+            end, self._end = self._end, None
+            if end is not None:
+                end()
+
+
+class SizedAnswer(Answer):
+    """An answer that knows its length: servers derive a Content-Length from it."""
+
+    _answer: Any
+
+    def __len__(self) -> int:
+        """Return the number of parts."""
+        return len(self._answer)
