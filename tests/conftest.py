@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import trustme
 from agent import StandInAgent
 
 from tests.lab.gunicorns import VERSIONS, Gunicorn, install
@@ -52,6 +53,14 @@ def serve(tmp_path: Path) -> Iterator[ServerFactory]:
             return stack.enter_context(server)
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A server's certificate and key, in one file."""
+    path = tmp_path_factory.mktemp("tls") / "server.pem"
+    trustme.CA().issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(path)
+    return path
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

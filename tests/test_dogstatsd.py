@@ -205,16 +205,23 @@ def test_an_agent_that_does_not_read(
 
 
 def test_a_stream_is_framed_anew_after_a_cut_message(tmp_path: Path, sending_to: Sending) -> None:
-    """What could be sent in part only is never continued: a new connection begins with a length."""
-    address = Address("unixstream", path=str(tmp_path / "agent"))
-    with StandInAgent(address) as receiver:
-        agent = sending_to(str(address))
-        many = [POINT] * 200_000
-        wait_for("a message that is cut", lambda: error_of_push(agent, many))
-        before = len(receiver.datagrams)
-        wait_for("room", lambda: error_of_push(agent) is None)
-        wait_for("a whole one", lambda: len(receiver.datagrams) > before)
-        assert all(line.name == POINT.name for d in receiver.datagrams for line in d.lines)
+    """What could be sent in part only is never continued: a new connection begins with a length.
+
+    The Agent here reads nothing at first, as one that hangs.
+    """
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "agent"))
+        listener.listen()
+        listener.settimeout(20)
+        agent = sending_to(f"unixstream://{tmp_path}/agent")
+        wait_for("a message that is cut", lambda: error_of_push(agent, [POINT] * 10_000))
+        wait_for("a new connection", lambda: error_of_push(agent) is None)
+        first, second = listener.accept()[0], listener.accept()[0]
+        with first, second:
+            agent.close()
+            assert len(b"".join(iter(lambda: first.recv(65536), b""))) > 100_000
+            framed = b"".join(iter(lambda: second.recv(65536), b""))
+            assert framed == (len(LINE) + 1).to_bytes(4, "little") + LINE.encode() + b"\n"
 
 
 def test_a_name_that_moves(

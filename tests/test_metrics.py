@@ -9,12 +9,21 @@ import pytest
 
 from gunicorn_backlog.metrics import CATALOGUE, Point, points
 from gunicorn_backlog.options import BacklogType
-from gunicorn_backlog.roster import Crew
+from gunicorn_backlog.roster import Crew, Threads
+from gunicorn_backlog.waits import Waits
 from gunicorn_backlog.window import Interval, Queue
 
 README = Path(__file__).parents[1] / "README.md"
-CREW = Crew(idle=1, working=2, starting=0, unknown=0, in_flight=2)
-INTERVAL = Interval((Queue("127.0.0.1:8000", (0, 5, 3), 128, 4),), {"127.0.0.1:8000": 7}, CREW, 4)
+CREW = Crew(1, 2, 0, 0, 2, threads=Threads(idle=1, working=3, queued=9))
+INTERVAL = Interval(
+    (Queue("127.0.0.1:8000", (0, 5, 3), 128, 4),),
+    {"127.0.0.1:8000": 7},
+    CREW,
+    4,
+    utilization=62.5,
+    saturated=0.0,
+    waits=Waits(250, 12.345, 530.5, 40.5),
+)
 
 
 def by_name(found: list[Point], name: str) -> list[Point]:
@@ -50,6 +59,31 @@ def test_without_states_the_total_is_sent() -> None:
         Point("gunicorn.workers", "gauge", (3,), ("app:web",))
     ]
     assert by_name(found, "gunicorn.requests.in_flight") == []
+
+
+def test_threads_and_shares_of_the_interval() -> None:
+    """Threads by state; percent as they are; nothing of them where there is no capacity."""
+    found = points(INTERVAL, app="web", backlog_type="histogram")
+    sent = {" ".join((point.name, *point.tags[1:])): point.values[0] for point in found}
+    assert sent["gunicorn.threads state:idle"] == 1
+    assert sent["gunicorn.threads state:working"] == 3
+    assert sent["gunicorn.threads.queued"] == 9
+    assert sent["gunicorn.workers.utilization"] == 62.5
+    assert sent["gunicorn.workers.saturated"] == 0
+
+    assert sent["gunicorn.request.wait.avg"] == 12.3
+    assert sent["gunicorn.request.wait.max"] == 530.5
+    assert sent["gunicorn.request.wait.95percentile"] == 40.5
+    assert sent["gunicorn.request.wait.count"] == 250
+
+    unbounded = Interval((), {}, CREW._replace(threads=None), 4)
+    names = {point.name for point in points(unbounded, app="web", backlog_type="histogram")}
+    assert names == {
+        "gunicorn.workers",
+        "gunicorn.workers.spawned",
+        "gunicorn.requests.in_flight",
+        "gunicorn.is_running",
+    }
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def _settings(monkeypatch: pytest.MonkeyPatch, agent: StandInAgent) -> None:
 def arbiter() -> Iterator[Arbiter]:
     """Return an arbiter with one listener, and one worker that never reports."""
     with socket.create_server(("127.0.0.1", 0), backlog=5) as sock:
-        yield Arbiter([Listener(sock)], {1: Worker(pid=1, age=1, handle=print)}, worker_age=1)
+        yield Arbiter([Listener(sock)], {1: Worker(pid=1, age=1)}, worker_age=1)
 
 
 @pytest.fixture

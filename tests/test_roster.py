@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from gunicorn_backlog.roster import Crew, Roster
-from gunicorn_backlog.scoreboard import Kind, State
+import pytest
+
+from gunicorn_backlog.roster import Crew, Roster, Threads
+from gunicorn_backlog.slot import Kind, State
 
 BOOT_LIMIT_S = 30.0
 
 
 def state(in_use: int = 0, kind: Kind = Kind.SYNC) -> State:
-    """Return a slot's state."""
-    return State(kind, 1, in_use, 0, 0, 0, 0)
+    """Return a worker's state."""
+    return State(kind, False, int(kind == Kind.SYNC), 0, in_use, in_use, 0, 0, 0)
+
+
+def pool(capacity: int, in_use: int, in_flight: int, queued: int) -> State:
+    """Return the state of a gthread worker."""
+    return State(Kind.POOL, False, capacity, 0, in_use, in_flight, queued, 0, 0)
 
 
 def aged(*pids: int) -> dict[int, int]:
@@ -23,11 +30,6 @@ def test_every_worker_has_one_state() -> None:
     crew = Roster().count(aged(1, 2, 3, 4), {1: state(1), 2: state(), 3: state()}, BOOT_LIMIT_S)
     assert crew == Crew(idle=2, working=1, starting=1, unknown=0, in_flight=1)
     assert crew.total == 4
-
-
-def test_a_slot_that_can_not_be_read_spoils_the_look() -> None:
-    """Better no number than one that leaves a worker out."""
-    assert Roster().count(aged(1, 2), {1: state(1), 2: None}, BOOT_LIMIT_S) is None
 
 
 def test_of_an_unknown_class_there_is_no_state() -> None:
@@ -52,3 +54,40 @@ def test_who_came_up_when_nobody_watched_is_unknown() -> None:
     """It may be at work: it is not starting. With a slot from earlier it is known all the same."""
     crew = Roster().count(aged(1, 2, 3), {1: state(1)}, BOOT_LIMIT_S, watched_after=2)
     assert crew == Crew(idle=0, working=1, starting=1, unknown=1, in_flight=None)
+
+
+def test_threads_of_all_pools() -> None:
+    """Idle, working and queued ones; a worker at work may have a free thread."""
+    crew = Roster().count(aged(1, 2), {1: pool(4, 2, 1, 0), 2: pool(4, 4, 4, 7)}, BOOT_LIMIT_S)
+    assert (crew.working, crew.idle, crew.in_flight) == (2, 0, 5)
+    assert crew.threads == Threads(idle=2, working=6, queued=7)
+
+
+def test_without_pools_there_are_no_threads_but_those_to_come() -> None:
+    """None of a class without; zeros as long as gthread's workers are starting."""
+    assert Roster().count(aged(1), {1: state()}, BOOT_LIMIT_S).threads is None
+    starting = Roster().count(aged(1), {}, BOOT_LIMIT_S, kind_starting=Kind.POOL)
+    assert starting.threads == Threads(0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("states", "kind", "saturated"),
+    [
+        ({1: state(1), 2: state(1)}, Kind.SYNC, True),
+        ({1: state(1), 2: state(0)}, Kind.SYNC, False),
+        ({1: state(1)}, Kind.SYNC, True),  # the other is starting, so not free either
+        ({}, Kind.SYNC, True),
+        ({1: pool(2, 2, 2, 0), 2: pool(2, 1, 1, 0)}, Kind.POOL, False),
+        ({1: pool(2, 2, 2, 0), 2: pool(2, 2, 2, 0)}, Kind.POOL, True),
+        ({1: state(1), 2: state(1, Kind.GREENLET)}, Kind.SYNC, None),
+        ({1: state(1), 2: state(1)}, Kind.ASGI, None),
+        ({1: state(1), 2: state(0, Kind.UNKNOWN)}, Kind.SYNC, None),
+        ({}, Kind.UNKNOWN, None),
+    ],
+)
+def test_saturated_is_nobody_free(
+    states: dict[int, State], kind: Kind, saturated: bool | None
+) -> None:
+    """Of workers with a capacity only, now and to come."""
+    crew = Roster().count(aged(1, 2), states, BOOT_LIMIT_S, kind_starting=kind)
+    assert crew.saturated is saturated

@@ -14,8 +14,9 @@ from gunicorn_backlog.listeners import tag_value
 from gunicorn_backlog.notices import Notices
 from gunicorn_backlog.roster import Crew
 from gunicorn_backlog.sampler import Sampler
-from gunicorn_backlog.scoreboard import Kind, Scoreboard
-from gunicorn_backlog.window import Sample
+from gunicorn_backlog.scoreboard import Scoreboard
+from gunicorn_backlog.slot import Kind
+from gunicorn_backlog.workers.counting import InFlight
 from tests.lab.arbiter import Arbiter, Cfg, Listener, Worker
 
 LIMIT = 5
@@ -25,7 +26,7 @@ LIMIT = 5
 def arbiter() -> Iterator[Arbiter]:
     """Return an arbiter with one listener and two workers."""
     with socket.create_server(("127.0.0.1", 0), backlog=LIMIT) as sock:
-        workers = {pid: Worker(pid=pid, age=pid, handle=print) for pid in (1, 2)}
+        workers = {pid: Worker(pid=pid, age=pid) for pid in (1, 2)}
         yield Arbiter([Listener(sock)], workers, cfg=Cfg(backlog=LIMIT), worker_age=3)
 
 
@@ -44,9 +45,15 @@ def tag(arbiter: Arbiter) -> str:
 def test_one_look(arbiter: Arbiter, caplog: pytest.LogCaptureFixture) -> None:
     """Queues, workers by state, and the forks so far; nothing to say."""
     scoreboard = Scoreboard(slots=2)
-    scoreboard.claim(1, 1, Kind.SYNC, 1).write(1, 0, 0, 1, 0)
     sampler = sampling(arbiter, scoreboard)
-    assert sampler.sample() == Sample({tag(arbiter): AcceptQueue(0, LIMIT)}, Crew(0, 1, 1, 0, 1), 3)
+    (slot,) = scoreboard.claim(1, 1, [(Kind.SYNC, 1)])
+    begin = InFlight(slot).begin
+    begin()
+    sample = sampler.sample()
+    assert sample.queues == {tag(arbiter): AcceptQueue(0, LIMIT)}
+    assert sample.crew == Crew(0, 1, 1, 0, 1, saturated=True)
+    assert sample.forked == 3
+    assert sample.work is not None
     assert sampler.dropped() == {tag(arbiter): 0}
     assert caplog.records == []
 

@@ -11,16 +11,15 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import count
 
 import pytest
 
 from gunicorn_backlog import scoreboard as module
-from gunicorn_backlog.scoreboard import Kind, Scoreboard, ScoreboardError, Slot, State
-from tests.lab.waiting import wait_for
+from gunicorn_backlog.scoreboard import Scoreboard, ScoreboardError
+from gunicorn_backlog.slot import CHECK, Kind, Slot
+from gunicorn_backlog.workers.counting import InFlight
 
 AGE = 7
-HEADER, SLOT = 64, 64
 
 
 @contextmanager
@@ -49,11 +48,19 @@ def child(
 
 def claim(scoreboard: Scoreboard, age: int = AGE) -> Slot:
     """Claim a slot for this process."""
-    return scoreboard.claim(os.getpid(), age, Kind.SYNC, 1)
+    (slot,) = scoreboard.claim(os.getpid(), age, [(Kind.SYNC, 1)])
+    return slot
+
+
+def in_use(scoreboard: Scoreboard, pid: int, age: int = AGE) -> int:
+    """Return what the scoreboard says of the worker."""
+    state = scoreboard.read({pid: age})[pid]
+    assert state is not None
+    return state.in_use
 
 
 def test_a_worker_is_seen_from_its_claim_on() -> None:
-    """Not claimed: no entry; claimed: idle; written: what was written."""
+    """Not claimed: no entry; claimed: idle; begun: in use; ended: idle."""
     scoreboard = Scoreboard(slots=4)
     running = {os.getpid(): AGE}
     assert scoreboard.read(running) == {}
@@ -63,26 +70,34 @@ def test_a_worker_is_seen_from_its_claim_on() -> None:
     assert state is not None
     assert (state.kind, state.capacity, state.in_use, state.begun) == (Kind.SYNC, 1, 0, 0)
 
-    slot.write(1, 2, 3, 4, 5)
-    assert scoreboard.read(running) == {os.getpid(): State(Kind.SYNC, 1, 1, 2, 3, 4, 5)}
+    requests = InFlight(slot)
+    requests.begin()
+    assert in_use(scoreboard, os.getpid()) == 1
+    requests.end()
+    assert in_use(scoreboard, os.getpid()) == 0
 
 
 def test_another_process_writes_and_we_read() -> None:
     """The memory is shared with processes forked later."""
     scoreboard = Scoreboard(slots=4)
-    with child(lambda: claim(scoreboard).write(1, 20, 30, 40, 50)) as pid:
-        assert scoreboard.read({pid: AGE}) == {pid: State(Kind.SYNC, 1, 1, 20, 30, 40, 50)}
+    with child(lambda: InFlight(claim(scoreboard)).begin()) as pid:
+        assert in_use(scoreboard, pid) == 1
         assert scoreboard.read({}) == {}
 
 
 def test_a_muted_slot_is_written_no_more() -> None:
-    """A process that the owner forked has the owner's slot, and must not write it."""
+    """A process that the owner forked has the owner's slot, and must not write it.
+
+    Nor does it wait for a lock that a thread held which it has not got.
+    """
     scoreboard = Scoreboard(slots=1)
     slot = claim(scoreboard)
-    slot.write(1, 2, 3, 4, 5)
-    slot.mute()
-    slot.write(0, 0, 0, 0, 0)
-    assert scoreboard.read({os.getpid(): AGE})[os.getpid()] == State(Kind.SYNC, 1, 1, 2, 3, 4, 5)
+    requests = InFlight(slot)
+    requests.begin()
+    slot.lock.acquire()
+    scoreboard.mute()
+    requests.end()
+    assert in_use(scoreboard, os.getpid()) == 1
 
 
 def test_the_slot_of_a_dead_worker_is_claimed_again() -> None:
@@ -94,14 +109,35 @@ def test_the_slot_of_a_dead_worker_is_claimed_again() -> None:
     assert scoreboard._claimed() == 1
 
 
+def test_slots_of_a_pool_need_not_lie_side_by_side() -> None:
+    """Each of a dead owner's slots is free by itself; what is missing is taken from behind."""
+    scoreboard = Scoreboard(slots=8)
+    wanted = [(Kind.THREAD, 1)] * 3 + [(Kind.POOL, 3)]
+    with child(lambda: claim(scoreboard)):
+        claim(scoreboard)
+        running = {os.getpid(): AGE + 1}
+    scoreboard.claim(os.getpid(), AGE + 1, wanted)
+    state = scoreboard.read(running)[os.getpid()]
+    assert state is not None
+    assert (state.kind, state.capacity, state.in_use) == (Kind.POOL, 3, 0)
+    assert scoreboard._claimed() == 4
+
+
+def test_a_worker_that_has_not_claimed_all_is_not_up() -> None:
+    """The slots of its threads are written before its own."""
+    scoreboard = Scoreboard(slots=8)
+    scoreboard.claim(os.getpid(), AGE, [(Kind.THREAD, 1)] * 2)
+    assert scoreboard.read({os.getpid(): AGE}) == {}
+
+
 def test_a_pid_that_comes_again_is_not_taken_for_the_former() -> None:
     """The age tells two workers of one pid apart, and the second takes over the slot."""
     scoreboard = Scoreboard(slots=4)
-    claim(scoreboard, age=1).write(1, 2, 3, 4, 5)
+    InFlight(claim(scoreboard, age=1)).begin()
     assert scoreboard.read({os.getpid(): 2}) == {}
 
     claim(scoreboard, age=2)
-    assert scoreboard.read({os.getpid(): 2})[os.getpid()] is not None
+    assert in_use(scoreboard, os.getpid(), age=2) == 0
     assert scoreboard._claimed() == 1
 
 
@@ -127,28 +163,51 @@ def test_a_stopped_claimer_holds_up_nobody_for_ever(monkeypatch: pytest.MonkeyPa
     claim(scoreboard)
 
 
-def test_a_torn_record_is_no_state() -> None:
-    """Half of a record has a wrong sum: the reader gives it up, and says so by None."""
+def test_a_slot_that_stays_torn_is_no_state() -> None:
+    """As if its owner was stopped in the middle of a write: the reader gives it up, by None."""
     scoreboard = Scoreboard(slots=4)
     slot = claim(scoreboard)
-    before = bytes(scoreboard._memory[HEADER + 16 : HEADER + SLOT])
-    slot.write(3, 10**12, 10**15, 77, 5)
-    after = bytes(scoreboard._memory[HEADER + 16 : HEADER + SLOT])
-    for cut in range(8, len(after), 8):
-        scoreboard._memory[HEADER + 16 : HEADER + SLOT] = after[:cut] + before[cut:]
-        assert scoreboard.read({os.getpid(): AGE}) == {os.getpid(): None}
-    scoreboard._memory[HEADER + 16 : HEADER + SLOT] = after
-    assert scoreboard.read({os.getpid(): AGE})[os.getpid()] is not None
+    slot.words[CHECK] += 1
+    assert scoreboard.read({os.getpid(): AGE}) == {os.getpid(): None}
+    slot.words[CHECK] -= 1
+    assert in_use(scoreboard, os.getpid()) == 0
+
+
+def test_one_torn_slot_of_many_takes_the_worker_with_it() -> None:
+    """What its other threads do is not all that it does."""
+    scoreboard = Scoreboard(slots=4)
+    first, *_ = scoreboard.claim(os.getpid(), AGE, [(Kind.THREAD, 1)] * 2 + [(Kind.POOL, 2)])
+    first.words[CHECK] += 1
+    assert scoreboard.read({os.getpid(): AGE}) == {os.getpid(): None}
 
 
 def test_a_century_fits() -> None:
     """The fields and their sum hold a hundred years of nanoseconds."""
     scoreboard = Scoreboard(slots=1)
+    slot = claim(scoreboard)
     century_ns = 100 * 366 * 86400 * 10**9
-    claim(scoreboard).write(1, century_ns, century_ns, century_ns, 0)
-    assert scoreboard.read({os.getpid(): AGE})[os.getpid()] == State(
-        Kind.SYNC, 1, 1, century_ns, century_ns, century_ns, 0
-    )
+    record = (century_ns, century_ns - 1, century_ns, century_ns)
+    for word, number in enumerate((*record, slot.seal + sum(record))):
+        slot.words[word] = number
+    state = scoreboard.read({os.getpid(): AGE})[os.getpid()]
+    assert state is not None
+    assert state.worked_ns + state.in_use * century_ns == century_ns
+
+
+def test_waits_stay_counted() -> None:
+    """Of all slots together; what a dead worker counted, and who claims its slot after it."""
+    scoreboard = Scoreboard(slots=4)
+    for age in (1, 2):
+
+        def count(age: int = age) -> None:
+            claim(scoreboard, age).waits[3] += 2
+
+        with child(count):
+            pass
+    claim(scoreboard, age=3).waits[3] += 1
+    assert scoreboard._claimed() == 1
+    with child(lambda: claim(scoreboard, 4).waits.__setitem__(0, 2**63)):
+        assert scoreboard.waits()[:5] == (2**63, 0, 0, 5, 0)
 
 
 def test_it_is_a_memfd_without_a_name_in_any_file_system() -> None:
@@ -183,28 +242,3 @@ def test_no_memory_is_an_os_error_and_leaks_no_descriptor(monkeypatch: pytest.Mo
     with pytest.raises(OSError, match="Cannot allocate"):
         Scoreboard(slots=4)
     assert len(os.listdir("/proc/self/fd")) == before
-
-
-def write_patterns(scoreboard: Scoreboard) -> None:
-    """Write as fast as possible, for ever, records whose fields can be told to belong together."""
-    slot = claim(scoreboard)
-    for number in count(1):
-        slot.write(number, 2 * number, 3 * number, 5 * number, 7 * number)
-
-
-def test_full_speed_writes_are_never_read_torn() -> None:
-    """A reader beside a writer at full speed sees whole records only."""
-    scoreboard = Scoreboard(slots=1)
-    seen = set()
-    with child(lambda: None, then=lambda: write_patterns(scoreboard)) as pid:
-        wait_for(
-            "a write", lambda: any(s and s.in_use for s in scoreboard.read({pid: AGE}).values())
-        )
-        for _ in range(50_000):
-            state = scoreboard.read({pid: AGE})[pid]
-            if state is None:  # the writer was stopped in the middle of a write: seen, not read
-                continue
-            number = state.in_use
-            assert state[2:] == (number, 2 * number, 3 * number, 5 * number, 7 * number)
-            seen.add(number)
-    assert len(seen) > 100

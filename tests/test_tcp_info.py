@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gunicorn_backlog.accept_queue import AcceptQueue, QueueError
-from gunicorn_backlog.tcp_info import decode, read
+from gunicorn_backlog.tcp_info import decode, last_data_recv_ms, read
 from tests.lab.waiting import wait_for
 
 LISTEN_LIMIT = 5
@@ -88,3 +89,22 @@ def test_any_bytes_are_decoded_or_refused(octets: bytes) -> None:
         assert len(octets) < 32 or octets[0] != 10
     else:
         assert queue == struct.unpack_from("=II", octets, 24)
+
+
+def test_how_long_ago_the_last_bytes_came() -> None:
+    """The time since goes on, until others come; closed or not of TCP: -1."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()) as client,
+    ):
+        accepted, _ = listener.accept()
+        with accepted:
+            client.sendall(b"a")
+            sent_s = time.monotonic()
+            wait_for("0.2 s to pass", lambda: last_data_recv_ms(accepted) >= 200)
+            assert time.monotonic() - sent_s > 0.19
+            client.sendall(b"b")
+            wait_for("it to come", lambda: last_data_recv_ms(accepted) < 200)
+        assert last_data_recv_ms(accepted) == -1
+    with socket.socket(socket.AF_UNIX) as unix:
+        assert last_data_recv_ms(unix) == -1

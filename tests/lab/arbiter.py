@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from gunicorn.workers.sync import SyncWorker
+
 from gunicorn_backlog import arbiter
 
 
@@ -36,7 +38,6 @@ class Worker:
 
     pid: int
     age: int
-    handle: Any
 
 
 @dataclass
@@ -48,3 +49,4 @@ class Arbiter:
     cfg: arbiter.Config = field(default_factory=Cfg)
     proc_name: str = "lab"
     worker_age: int = 0
+    worker_class: type = SyncWorker

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import selectors
 import signal
 import socket
 import subprocess
@@ -10,9 +11,10 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from tests.lab.gunicorns import Gunicorn
+from tests.lab.journal import Journal
 from tests.lab.waiting import wait_for
 
 CONFIG = "from gunicorn_backlog.hooks import *\n"
@@ -43,10 +45,11 @@ class Server:
         app: str = "tests.lab.app:app",
     ) -> None:
         self.gunicorn = gunicorn
-        self.port = _free_port()
+        self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
         # Where a server that runs as another user can see it.
         self.release = Path(tempfile.gettempdir()) / f"release-{os.getpid()}-{self.port}"
+        self.journal = Journal(self.release.with_name(f"journal-{os.getpid()}-{self.port}"))
         self.config = folder / f"gunicorn-{self.port}.conf.py"
         self._log = folder / f"log-{self.port}"
         if config is not None:
@@ -63,7 +66,11 @@ class Server:
             ),
             *(*arguments, app),
         )
-        own = {"RELEASE": str(self.release), "HOME": str(folder)}
+        own = {
+            "RELEASE": str(self.release),
+            "JOURNAL": str(self.journal.path),
+            "HOME": str(folder),
+        }
         self._environ = gunicorn.environ(**own, **(environ or {}))
         self._pass_fds = pass_fds
         self._clients: list[socket.socket] = []
@@ -88,6 +95,7 @@ class Server:
         for client in self._clients:
             client.close()
         self.release.unlink(missing_ok=True)
+        self.journal.path.unlink(missing_ok=True)
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
@@ -143,12 +151,22 @@ class Server:
             self._clients.append(client)
 
     def let_go(self) -> None:
-        """Have the held requests answered, and wait until they are."""
+        """Have the held requests answered, and wait until they are.
+
+        Each client closes as soon as the server has, for gunicorn 27 waits for that.
+        """
         self.release.touch()
-        for client in self._clients:
-            while client.recv(65536):
-                pass
-            client.close()
+        with selectors.DefaultSelector() as selector:
+            for client in self._clients:
+                selector.register(client, selectors.EVENT_READ)
+            while selector.get_map():
+                ready = selector.select(timeout=30)
+                assert ready, "the held requests are not answered"
+                for key, _ in ready:
+                    client = cast(socket.socket, key.fileobj)
+                    if not client.recv(65536):
+                        selector.unregister(client)
+                        client.close()
         self._clients.clear()
         self.release.unlink()
 
@@ -162,7 +180,7 @@ def request(path: str) -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n".encode()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])

@@ -53,6 +53,12 @@ def test_the_same_points_arrive_over_every_kind_of_socket(
             ("gunicorn.workers", "g", (0,), ["app:lab", "state:starting"]),
             ("gunicorn.requests.in_flight", "g", (2,), ["app:lab"]),
             ("gunicorn.workers.spawned", "c", (0,), ["app:lab"]),
+            ("gunicorn.workers.utilization", "g", (100,), ["app:lab"]),
+            ("gunicorn.workers.saturated", "g", (100,), ["app:lab"]),
+            ("gunicorn.request.wait.avg", "g", (0,), ["app:lab"]),
+            ("gunicorn.request.wait.max", "g", (0,), ["app:lab"]),
+            ("gunicorn.request.wait.95percentile", "g", (0,), ["app:lab"]),
+            ("gunicorn.request.wait.count", "c", (0,), ["app:lab"]),
             ("gunicorn.is_running", "_sc", (0,), ["app:lab"]),
         ]
     assert max(sizes) <= UDP_PAYLOAD

@@ -1,0 +1,157 @@
+"""Clients that end their requests in every way there is, and a hand that kills workers."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import struct
+import threading
+import time
+from collections import Counter
+from collections.abc import Collection
+from contextlib import suppress
+
+from tests.lab.server import Server, request
+
+CLIENTS = 6
+TIMEOUT_S = 3.0
+HEAD = b"GET /plain HTTP/1.1\r\nHost: test\r\n"
+
+
+class Storm:
+    """Sends so many requests, from several clients; ``kills`` is when workers were killed.
+
+    :param rarely: how many requests there are for each that kills a worker.
+    :param without: the ends, of WEIGHTS, that it has not.
+    """
+
+    def __init__(
+        self, server: Server, requests: int, *, rarely: int = 300, without: Collection[str] = ()
+    ) -> None:
+        self.sent: Counter[str] = Counter()
+        self.kills_s: list[float] = []
+        self._server = server
+        self._requests = requests
+        self._rarely = rarely
+        self._weights = {how: weight for how, weight in WEIGHTS.items() if how not in without}
+
+    def rage(self) -> None:
+        """Return when all requests were sent, and answered or not."""
+        clients = [threading.Thread(target=self._send, args=(seed,)) for seed in range(CLIENTS)]
+        for client in clients:
+            client.start()
+        for client in clients:
+            client.join()
+
+    def _send(self, seed: int) -> None:
+        chance = random.Random(seed)
+        for _ in range(self._requests // CLIENTS):
+            if chance.random() < 1 / self._rarely:
+                how = chance.choice(("abort", "kill", "overdue"))
+            else:
+                how = chance.choices(tuple(self._weights), tuple(self._weights.values()))[0]
+            self.sent[how] += 1
+            with suppress(OSError):
+                getattr(self, f"_{how}")(chance)
+
+    def _connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self._server.port), timeout=TIMEOUT_S)
+
+    def _get(self, path: str) -> None:
+        with self._connect() as client:
+            client.sendall(request(path))
+            while client.recv(65536):
+                pass
+
+    def _well(self, chance: random.Random) -> None:
+        self._get("/plain")
+
+    def _stream(self, chance: random.Random) -> None:
+        self._get("/stream")
+
+    def _fail(self, chance: random.Random) -> None:
+        self._get(chance.choice(("/fail", "/fail-late")))
+
+    def _leave(self, chance: random.Random) -> None:
+        """The app calls sys.exit(): a sync worker answers 500, or ends."""
+        self.kills_s.append(time.monotonic())
+        self._get("/leave")
+        self.kills_s.append(time.monotonic())
+
+    def _several(self, chance: random.Random) -> None:
+        """Several requests on one connection, if it is kept alive."""
+        with self._connect() as client:
+            for _ in range(3):
+                client.sendall(HEAD + b"\r\n")
+                client.recv(65536)
+
+    def _at_once(self, chance: random.Random) -> None:
+        """Two requests in one packet."""
+        with self._connect() as client:
+            client.sendall(HEAD + b"\r\n" + request("/plain"))
+            while client.recv(65536):
+                pass
+
+    def _part(self, chance: random.Random) -> None:
+        with self._connect() as client:
+            client.sendall(HEAD[: chance.randrange(len(HEAD))])
+
+    def _nothing(self, chance: random.Random) -> None:
+        self._connect().close()
+
+    def _junk(self, chance: random.Random) -> None:
+        with self._connect() as client:
+            client.sendall(b"\x16\x03\x01 no HTTP\r\n\r\n")
+            client.recv(65536)
+
+    def _head(self, chance: random.Random) -> None:
+        with self._connect() as client:
+            client.sendall(b"HEAD /plain HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+            client.recv(65536)
+
+    def _reset(self, chance: random.Random) -> None:
+        """The client is gone in the midst of its request, or of the answer, with an RST."""
+        with self._connect() as client:
+            client.sendall(request(chance.choice(("/endless", "/last/5", "/stream"))))
+            if chance.random() < 0.5:
+                client.recv(chance.randint(1, 300))
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    def _kill(self, chance: random.Random) -> None:
+        self._signal(chance, signal.SIGKILL)
+
+    def _abort(self, chance: random.Random) -> None:
+        """What the arbiter does to a worker whose time is up."""
+        self._signal(chance, signal.SIGABRT)
+
+    def _overdue(self, chance: random.Random) -> None:
+        """A request that is longer than the server's timeout, if a worker has one for requests."""
+        self.kills_s.append(time.monotonic())
+        self._get("/last/2500")
+        self.kills_s.append(time.monotonic())
+
+    def _signal(self, chance: random.Random, number: signal.Signals) -> None:
+        with self._connect() as client:
+            client.sendall(request("/last/20"))
+            self.kills_s.append(time.monotonic())
+            with suppress(ProcessLookupError, IndexError):
+                os.kill(chance.choice(sorted(self._server.worker_pids())), number)
+            client.recv(65536)
+
+
+# How often each, beside the rare ones.
+WEIGHTS = {
+    "well": 40,
+    "several": 10,
+    "at_once": 5,
+    "stream": 5,
+    "fail": 4,
+    "leave": 0.2,
+    "part": 5,
+    "nothing": 5,
+    "junk": 2,
+    "head": 5,
+    "reset": 15,
+}

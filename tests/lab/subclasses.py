@@ -1,0 +1,38 @@
+"""A worker class of a user's own for each of gunicorn's: ``OwnSyncWorker`` and so on.
+
+Made when gunicorn asks for it, for not every gunicorn has every class.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from gunicorn.util import load_class
+
+BASES = {
+    "OwnSyncWorker": "gunicorn.workers.sync.SyncWorker",
+    "OwnThreadWorker": "gunicorn.workers.gthread.ThreadWorker",
+    "OwnGeventWorker": "gunicorn.workers.ggevent.GeventWorker",
+    "OwnPyWSGIWorker": "gunicorn.workers.ggevent.GeventPyWSGIWorker",
+    "OwnTornadoWorker": "gunicorn.workers.gtornado.TornadoWorker",
+    "OwnASGIWorker": "gunicorn.workers.gasgi.ASGIWorker",
+    "OwnUvicornWorker": "uvicorn_worker.UvicornWorker",
+}
+OVERRIDDEN = ("handle", "handle_request", "notify", "enqueue_req", "load_wsgi")
+
+
+def __getattr__(name: str) -> type:
+    if name not in BASES:
+        raise AttributeError(name)
+    base = load_class(BASES[name])
+    own = type(name, (base,), {it: _passing_on(base, it) for it in OVERRIDDEN if hasattr(base, it)})
+    setattr(sys.modules[__name__], name, own)
+    return own
+
+
+def _passing_on(base: type, name: str) -> Any:
+    def method(self: object, *args: Any) -> Any:
+        return getattr(base, name)(self, *args)
+
+    return method

@@ -1,0 +1,87 @@
+"""The tests' app of tornado's own kind, one part of it in an application within."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+
+from tornado.routing import PathMatches, Rule
+from tornado.web import Application, RequestHandler
+from tornado.websocket import WebSocketHandler
+
+from tests.lab.app import LONGEST_S, PART
+from tests.lab.journal import noted
+
+
+class Ok(RequestHandler):
+    """Answers at once."""
+
+    def get(self) -> None:
+        """Answer."""
+        self.write("ok")
+
+    head = get
+
+
+class Hold(RequestHandler):
+    """Answers when the file $RELEASE exists."""
+
+    async def get(self) -> None:
+        """Wait, and answer."""
+        deadline_s = time.monotonic() + LONGEST_S
+        release = Path(os.environ["RELEASE"])
+        with noted():
+            while not release.exists() and time.monotonic() < deadline_s:
+                await asyncio.sleep(0.01)
+        self.write(str(os.getpid()))
+
+
+class Stream(RequestHandler):
+    """Answers in parts."""
+
+    async def get(self) -> None:
+        """Flush each."""
+        for _ in range(2):
+            self.write(PART)
+            await self.flush()
+
+
+class Fail(RequestHandler):
+    """Raises."""
+
+    async def get(self) -> None:
+        """Raise."""
+        raise RuntimeError("as asked")
+
+
+class Echo(WebSocketHandler):
+    """Sends every message back."""
+
+    def open(self) -> None:
+        """Note that it began."""
+        self._noted = noted()
+        self._noted.__enter__()
+
+    async def on_message(self, message: str | bytes) -> None:
+        """Send it back."""
+        await self.write_message(message)
+
+    def on_close(self) -> None:
+        """Note that it ended."""
+        self._noted.__exit__(None, None, None)
+
+
+within = Application([(r"/within/hold", Hold)])
+app = Application(
+    [
+        (r"/", Ok),
+        (r"/hold", Hold),
+        (r"/stream", Stream),
+        (r"/fail", Fail),
+        (r"/plain", Echo),
+        (r"/websocket", Echo),
+        Rule(PathMatches(r"/within/.*"), within),
+    ]
+)

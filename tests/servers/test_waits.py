@@ -1,0 +1,408 @@
+"""How long requests waited: what the clients' stopwatches say, less the time of the service."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import statistics
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from agent import StandInAgent
+
+from tests.conftest import ServerFactory
+from tests.lab.classes import ASGI_OWN, GEVENT, GTHREAD, PYWSGI, SYNC, WorkerClass
+from tests.lab.gunicorns import Gunicorn
+from tests.lab.nginx import nginx
+from tests.lab.pushes import next_pushes, pushes, wait_until_all_are_idle
+from tests.lab.server import CONFIG, Server, request
+from tests.lab.waiting import wait_for
+
+WAIT = "gunicorn.request.wait"
+INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.2", "GUNICORN_BACKLOG_SAMPLES": "2"}
+JIFFY_MS = 10  # at HZ=100; less at higher ones
+BUCKET = 0.032
+SERVICE_MS = 200
+CLIENTS = 30
+
+# The watcher's waits as they are, not in buckets: one line each, by all workers.
+TEED = (
+    CONFIG
+    + """
+import os
+from gunicorn_backlog.workers import waiting
+recorder = waiting.recorder
+def teed(slot):
+    record = recorder(slot)
+    def record_and_tell(waited_ms):
+        sink = os.open(os.environ["SINK"], os.O_APPEND | os.O_CREAT | os.O_WRONLY)
+        os.write(sink, b"%d\\n" % waited_ms)
+        os.close(sink)
+        record(waited_ms)
+    return record_and_tell
+waiting.recorder = teed
+"""
+)
+
+
+def starting(
+    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, folder: Path, **options: object
+) -> Server:
+    """Start a server whose waits go to a file, too."""
+    environ = INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url, "SINK": str(folder / "sink")}
+    server: Server = serve(gunicorn, config=TEED, environ=environ, **options)
+    return server
+
+
+def told(folder: Path) -> list[int]:
+    """Return the waits that the watcher recorded, sorted."""
+    sink = folder / "sink"
+    return sorted(map(int, sink.read_text().split())) if sink.exists() else []
+
+
+def of_all(agent: StandInAgent) -> dict[str, float]:
+    """Return what the pushes since then say together."""
+    told = [push for push in pushes(agent) if push.all(f"{WAIT}.count")]
+    busy = [push for push in told if push.values(f"{WAIT}.count")[0]]
+    if not busy:
+        return {"count": 0}
+    counts = [push.values(f"{WAIT}.count")[0] for push in busy]
+    averages = [push.values(f"{WAIT}.avg")[0] for push in busy]
+    total = sum(average * count for average, count in zip(averages, counts, strict=True))
+    return {
+        "count": sum(counts),
+        "avg": total / sum(counts),
+        "max": max(push.values(f"{WAIT}.max")[0] for push in busy),
+    }
+
+
+def stopwatch(address: tuple[str, int], octets: bytes, clients: int) -> list[float]:
+    """Let so many clients ask at once.
+
+    Return how long each had no answer after it had asked, in ms, sorted.
+    """
+    took_ms = []
+    ready = threading.Barrier(clients)
+
+    def run() -> None:
+        ready.wait()
+        with socket.create_connection(address, timeout=30) as client:
+            client.sendall(octets)
+            began_s = time.monotonic()
+            assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+            took_ms.append(1000 * (time.monotonic() - began_s))
+            while client.recv(65536):
+                pass
+
+    threads = [threading.Thread(target=run) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sorted(took_ms)
+
+
+def compare(agent: StandInAgent, folder: Path, waited_ms: list[float], within_ms: float) -> None:
+    """Compare what was recorded and what was pushed with what the clients waited."""
+    recorded = told(folder)
+    errors = [abs(ours - its) for ours, its in zip(recorded, waited_ms, strict=True)]
+    print(f"errors: median {statistics.median(errors):.1f} ms, greatest {max(errors):.1f} ms")
+    assert max(errors) < within_ms
+    assert statistics.median(errors) < within_ms / 3
+    wait_for("all to be pushed", lambda: of_all(agent)["count"] == len(waited_ms), deadline_s=40)
+    pushed = of_all(agent)
+    assert pushed["avg"] == pytest.approx(statistics.mean(waited_ms), rel=BUCKET, abs=within_ms)
+    assert pushed["max"] == pytest.approx(max(waited_ms), rel=BUCKET, abs=within_ms)
+
+
+def at_once(
+    worker_class: WorkerClass,
+    workers: int,
+    gunicorn: Gunicorn,
+    serve: ServerFactory,
+    agent: StandInAgent,
+    folder: Path,
+    within_ms: float,
+    interval_s: float = 0.2,
+) -> list[float]:
+    """Let 30 clients ask at once, right after a push; return what they waited, in ms, sorted."""
+    environ = {"GUNICORN_BACKLOG_URL": agent.url, "SINK": str(folder / "sink")}
+    environ["GUNICORN_BACKLOG_INTERVAL"] = str(interval_s)
+    arguments = worker_class.arguments
+    server = serve(gunicorn, config=TEED, environ=environ, workers=workers, arguments=arguments)
+    wait_for(
+        "an idle push",
+        lambda: agent.datagrams and pushes(agent)[-1].workers["idle"] == workers,
+        deadline_s=60,
+    )
+    pushed = len(agent.datagrams)
+    wait_for("a push", lambda: len(agent.datagrams) > pushed)
+    asked = request(f"/last/{SERVICE_MS}")
+    took_ms = stopwatch(("127.0.0.1", server.port), asked, CLIENTS)
+    waited_ms = [it - SERVICE_MS for it in took_ms]
+    compare(agent, folder, waited_ms, within_ms)
+    return waited_ms
+
+
+@pytest.mark.parametrize("worker_class", [SYNC, GTHREAD], ids=lambda it: it.name)
+def test_thirty_clients_at_once(
+    worker_class: WorkerClass,
+    gunicorn: Gunicorn,
+    serve: ServerFactory,
+    agent: StandInAgent,
+    tmp_path: Path,
+) -> None:
+    """Each wait is that of a client's stopwatch; roughly, for other tests run beside this one."""
+    at_once(worker_class, 2, gunicorn, serve, agent, tmp_path, within_ms=100)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("worker_class", [SYNC, GTHREAD], ids=lambda it: it.name)
+def test_thirty_clients_at_once_exactly(
+    worker_class: WorkerClass,
+    workers: int,
+    newest: Gunicorn,
+    serve: ServerFactory,
+    agent: StandInAgent,
+    tmp_path: Path,
+) -> None:
+    """Within 15 ms each, with nothing else going on; and the percentile, for one push has all."""
+    waited_ms = at_once(worker_class, workers, newest, serve, agent, tmp_path, 15, interval_s=10)
+    (push,) = [push for push in pushes(agent) if push.values(f"{WAIT}.count") == (CLIENTS,)]
+    nearest_rank = waited_ms[-(-95 * CLIENTS // 100) - 1]
+    assert push.values(f"{WAIT}.95percentile")[0] == pytest.approx(nearest_rank, rel=BUCKET, abs=15)
+
+
+@pytest.mark.parametrize(
+    ("worker_class", "upstream"),
+    [(SYNC, "tcp"), (GTHREAD, "tcp"), (GEVENT, "tcp"), (SYNC, "unix"), (GTHREAD, "unix")],
+    ids=lambda it: it if isinstance(it, str) else it.name,
+)
+def test_behind_nginx(
+    worker_class: WorkerClass,
+    upstream: str,
+    newest: Gunicorn,
+    serve: ServerFactory,
+    agent: StandInAgent,
+    tmp_path: Path,
+) -> None:
+    """With upstream connections kept alive; and by its header, on a Unix socket."""
+    path = f"unix:{tmp_path}/app.sock"
+    server = starting(
+        newest,
+        serve,
+        agent,
+        tmp_path,
+        workers=1,
+        arguments=worker_class.arguments,
+        bind=(path,) if upstream == "unix" else None,
+    )
+    wait_until_all_are_idle(agent, workers=1)
+    with nginx(tmp_path, path if upstream == "unix" else server.address) as port:
+        address, asked = ("127.0.0.1", port), request("/last/100")
+        took_ms = stopwatch(address, asked, 8) + stopwatch(address, asked, 8)
+    compare(agent, tmp_path, sorted(it - 100 for it in took_ms), within_ms=100)
+
+
+@pytest.mark.parametrize("worker_class", [SYNC, GTHREAD, GEVENT], ids=lambda it: it.name)
+def test_who_is_taken_at_once_has_not_waited(
+    worker_class: WorkerClass,
+    gunicorn: Gunicorn,
+    serve: ServerFactory,
+    agent: StandInAgent,
+    tmp_path: Path,
+) -> None:
+    """Nor has who is silent for long, and then sends: the worker waited for it.
+
+    Without a request there is no wait. A header that says otherwise is not believed on TCP.
+    """
+    server = starting(gunicorn, serve, agent, tmp_path, workers=1, arguments=worker_class.arguments)
+    wait_until_all_are_idle(agent, workers=1)
+    for _ in range(5):
+        server.get("/plain")
+    with server.connect() as silent:
+        time.sleep(2)
+        silent.sendall(request("/plain"))
+        assert silent.recv(65536)
+    server.connect().close()
+    with server.connect() as forged:
+        said = f"X-Request-Start: t={time.time() - 100:.3f}\r\n\r\n".encode()
+        forged.sendall(request("/plain")[:-2] + said)
+        assert forged.recv(65536)
+    wait_for("all to be taken", lambda: len(told(tmp_path)) >= 7)
+    wait_until_all_are_idle(agent, workers=1)
+    assert len(told(tmp_path)) == 7
+    assert statistics.median(told(tmp_path)) <= JIFFY_MS
+    assert max(told(tmp_path)) < 300  # a worker may have to wait for a processor
+    (push,) = next_pushes(agent, 1)
+    assert [push.values(f"{WAIT}.{it}")[0] for it in ("count", "avg", "max", "95percentile")] == [
+        0,
+        0,
+        0,
+        0,
+    ]
+
+
+@pytest.mark.parametrize("worker_class", [SYNC, GTHREAD], ids=lambda it: it.name)
+def test_what_waiting_means(
+    worker_class: WorkerClass,
+    newest: Gunicorn,
+    serve: ServerFactory,
+    agent: StandInAgent,
+    tmp_path: Path,
+) -> None:
+    """Counted from the latest bytes that had come when the head of the request was read.
+
+    One in two packets, both there, from the second; one whose end is still to come has waited for
+    nobody, for no worker could have served it; an upload that goes on, from its latest part.
+    """
+    arguments = (*worker_class.arguments[:2], "--threads", "1")
+    server = starting(newest, serve, agent, tmp_path, workers=1, arguments=arguments)
+    wait_until_all_are_idle(agent, workers=1)
+    server.hold(1)
+    wait_for("it to be held", lambda: server.journal.in_flight().total() == 1)
+    complete, partial, upload = server.connect(), server.connect(), server.connect()
+    whole = request("/plain")
+    posted = b"POST /plain HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: 3\r\n\r\n"
+    complete.sendall(whole[:20])
+    partial.sendall(whole[:20])
+    upload.sendall(posted)
+    time.sleep(1)
+    complete.sendall(whole[20:])
+    upload.sendall(b"a")
+    time.sleep(0.5)
+    upload.sendall(b"b")
+    server.let_go()
+    for client, rest in ((complete, b""), (partial, whole[20:]), (upload, b"c")):
+        client.sendall(rest)
+        while client.recv(65536):
+            pass
+        client.close()
+    wait_for("all to be taken", lambda: len(told(tmp_path)) == 4)
+    assert told(tmp_path) == pytest.approx([0, 0, 0, 500], abs=150)
+
+
+def test_a_pipelined_request(
+    newest: Gunicorn, serve: ServerFactory, agent: StandInAgent, tmp_path: Path
+) -> None:
+    """It waits for the one before it, on its own connection, from when its bytes came."""
+    server = starting(newest, serve, agent, tmp_path, workers=1, arguments=GTHREAD.arguments)
+    wait_until_all_are_idle(agent, workers=1)
+    with server.connect() as client:
+        first = request("/last/500").replace(b"Connection: close\r\n", b"")
+        client.sendall(first + request("/plain"))
+        while client.recv(65536):
+            pass
+    wait_for("both to be taken", lambda: len(told(tmp_path)) == 2)
+    assert told(tmp_path) == pytest.approx([0, 500], abs=150)
+
+
+@pytest.mark.parametrize("worker_class", [SYNC, GTHREAD], ids=lambda it: it.name)
+def test_tls(
+    worker_class: WorkerClass,
+    gunicorn: Gunicorn,
+    serve: ServerFactory,
+    agent: StandInAgent,
+    tmp_path: Path,
+    certificate: Path,
+) -> None:
+    """There a client's greeting lies, as long as the worker is busy; what comes later does not."""
+    tls = ("--certfile", str(certificate), "--keyfile", str(certificate))
+    arguments = (*worker_class.arguments[:2], "--threads", "1", *tls)
+    server = starting(gunicorn, serve, agent, tmp_path, workers=1, arguments=arguments)
+    wait_until_all_are_idle(agent, workers=1)
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    kept = request("/last/300").replace(b"Connection: close\r\n", b"")
+
+    def ask() -> None:
+        with context.wrap_socket(server.connect()) as client:
+            for octets in (kept, request("/plain")) if worker_class is GTHREAD else (kept,):
+                client.sendall(octets)
+                answer = b""
+                while not answer.endswith(b"\r\n0\r\n\r\n"):
+                    answer += client.recv(65536)
+
+    clients = [threading.Thread(target=ask) for _ in range(2)]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join()
+    expected = [0, 300] if worker_class is SYNC else [0, 0, 0, 300]
+    wait_for("all to be taken", lambda: len(told(tmp_path)) == len(expected))
+    assert told(tmp_path)[0] < 100
+    assert told(tmp_path)[-1] == pytest.approx(300, abs=100)
+
+
+@pytest.mark.parametrize("worker_class", [SYNC, GTHREAD], ids=lambda it: it.name)
+def test_who_greets_late_has_not_waited(
+    worker_class: WorkerClass,
+    newest: Gunicorn,
+    serve: ServerFactory,
+    agent: StandInAgent,
+    tmp_path: Path,
+    certificate: Path,
+) -> None:
+    """A client that connects to a busy worker, and begins with TLS when that is free."""
+    tls = ("--certfile", str(certificate), "--keyfile", str(certificate))
+    arguments = (*worker_class.arguments[:2], "--threads", "1", *tls)
+    server = starting(newest, serve, agent, tmp_path, workers=1, arguments=arguments)
+    wait_until_all_are_idle(agent, workers=1)
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with context.wrap_socket(server.connect()) as busy:
+        busy.sendall(request("/last/1000"))
+        late = server.connect()
+        while busy.recv(65536):
+            pass
+    time.sleep(0.3)
+    with context.wrap_socket(late) as client:
+        client.sendall(request("/plain"))
+        assert client.recv(65536)
+    wait_for("both to be taken", lambda: len(told(tmp_path)) == 2)
+    assert max(told(tmp_path)) < 300
+
+
+@pytest.mark.parametrize("worker_class", [PYWSGI, ASGI_OWN], ids=lambda it: it.name)
+def test_where_it_can_not_be_told(
+    worker_class: WorkerClass, newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """Nothing is sent, not even 0."""
+    server = serve(
+        newest,
+        arguments=worker_class.arguments,
+        app=worker_class.app,
+        environ=INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url},
+    ).wait_until_it_serves()
+    server.get("/plain")
+    for push in next_pushes(agent, 2):
+        assert not [line for line in push.lines if line.name.startswith(WAIT)]
+
+
+def test_a_unix_socket_without_a_header(
+    newest: Gunicorn, serve: ServerFactory, agent: StandInAgent, tmp_path: Path
+) -> None:
+    """Absent, until a first header comes; then its waits."""
+    path = f"{tmp_path}/app.sock"
+    starting(newest, serve, agent, tmp_path, workers=1, bind=(f"unix:{path}",))
+    wait_until_all_are_idle(agent, workers=1)
+
+    def ask(header: bytes) -> None:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(path)
+            client.sendall(request("/plain")[:-2] + header + b"\r\n")
+            assert client.recv(65536).startswith(b"HTTP/1.1 200")
+
+    ask(b"")
+    ask(b"X-Request-Start: soon\r\n")
+    for push in next_pushes(agent, 2):
+        assert push.all(f"{WAIT}.count") == []
+    ask(f"X-Queue-Start: {1000 * (time.time() - 3):.0f}\r\n".encode())
+    wait_for("it to be told", lambda: next_pushes(agent, 1)[0].all(f"{WAIT}.count"))
+    forged, true = (f"X-Request-Start: t={time.time() - s:.3f}\r\n".encode() for s in (500, 4))
+    ask(forged + true)
+    wait_for("the next", lambda: len(told(tmp_path)) == 2)
+    assert told(tmp_path) == pytest.approx([3000, 4000], abs=200)
