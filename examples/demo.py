@@ -9,8 +9,12 @@ drained, and ends within 40 s with a summary. Ctrl-C ends it at any moment.
 
 from __future__ import annotations
 
-import argparse
 import signal
+
+# Until main() takes over: a KeyboardInterrupt can get lost in an import.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+import argparse
 import socket
 import struct
 import sys
