@@ -174,10 +174,30 @@ class Server:
         """Send the arbiter a signal."""
         self.process.send_signal(number)
 
+    def reload(self, config: str | None = None) -> None:
+        """Have the arbiter read its config again, or another, when all workers hear signals."""
+        wait_for("its workers", lambda: all(map(hears_signals, self.worker_pids())))
+        if config is not None:
+            self.config.write_text(config)
+        self.signal(signal.SIGHUP)
+
 
 def request(path: str) -> bytes:
     """Return a request as bytes."""
     return f"GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n".encode()
+
+
+def hears_signals(worker_pid: int) -> bool:
+    """Tell whether a worker has put its own handlers in the place of the arbiter's.
+
+    Before that a SIGTERM of the arbiter's is lost in it, and a reload would wait for ever. The
+    arbiter handles SIGHUP, and no worker does.
+    """
+    with suppress(OSError):
+        status = Path(f"/proc/{worker_pid}/status").read_text()
+        (caught,) = [line.split()[1] for line in status.splitlines() if line[:7] == "SigCgt:"]
+        return not int(caught, 16) & (1 << (signal.SIGHUP - 1))
+    return False
 
 
 def free_port() -> int:

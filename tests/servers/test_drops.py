@@ -19,7 +19,7 @@ from tests.lab.confine import Network, network
 from tests.lab.gunicorns import Gunicorn
 from tests.lab.oracle import ss_port
 from tests.lab.pushes import next_pushes, pushes, wait_until_all_are_idle
-from tests.lab.server import CONFIG, Server
+from tests.lab.server import CONFIG
 from tests.lab.waiting import wait_for
 
 SOMAXCONN = 3
@@ -195,7 +195,7 @@ def test_hup_that_changes_bind_with_reuse_port(
             arguments=arguments,
         )
         wait_for("the first", lambda: listeners(agent) == {f"127.0.0.1:{first}"})
-        reload_with(server, config.format(port=second))
+        server.reload(config.format(port=second))
         wait_for("the second", lambda: listeners(agent) == {f"127.0.0.1:{second}"})
         pids = wait_for("both workers", server.both_worker_pids)
         for pid in pids:
@@ -227,7 +227,7 @@ def test_hup_that_changes_bind_ends_one_series_and_begins_another(
     server = serve(gunicorn, config=bound_to(first), bind=(), environ=environ)
     wait_for("the first", lambda: listeners(agent) == {first})
 
-    reload_with(server, bound_to(second))
+    server.reload(bound_to(second))
     wait_for("the second", lambda: listeners(agent) == {second})
     next_pushes(agent, 3)
 
@@ -246,12 +246,6 @@ def test_hup_that_changes_bind_ends_one_series_and_begins_another(
 def bound_to(path: str) -> str:
     """Return a config that binds to a Unix socket."""
     return f"{CONFIG}bind = 'unix:{path}'\n"
-
-
-def reload_with(server: Server, config: str) -> None:
-    """Have the server read another config."""
-    server.config.write_text(config)
-    server.signal(signal.SIGHUP)
 
 
 def listeners(agent: StandInAgent) -> set[str | None]:

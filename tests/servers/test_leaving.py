@@ -80,7 +80,7 @@ def test_a_reload_waits_for_a_request(
 ) -> None:
     """After SIGHUP there are the new workers and the old one, until it is done."""
     server = at_work(worker_class, installed(version), serve, agent)
-    server.signal(signal.SIGHUP)
+    server.reload()
     both = {"idle": WORKERS, "working": 1, "starting": 0}
     wait_for("old and new workers", lambda: next_push(agent).workers == both)
     for push in next_pushes(agent, 3):
@@ -96,9 +96,8 @@ def test_from_one_class_to_another(
     """While the last sync worker is at work and the new ones are gevent's there are no shares."""
     server = at_work(WorkerClass("", capacity=2), newest, serve, agent)
     config = server.config.read_text() + "worker_class = 'gevent'\n"
-    server.config.write_text(config)
     assert next_push(agent).all("gunicorn.workers.utilization")
-    server.signal(signal.SIGHUP)
+    server.reload(config)
     both = {"idle": WORKERS, "working": 1, "starting": 0}
     wait_for("old and new workers", lambda: next_push(agent).workers == both)
     for push in next_pushes(agent, 3):

@@ -21,12 +21,6 @@ def configured(text: str) -> str:
     return f"{CONFIG}from gunicorn_backlog import configure\nconfigure({text})\n"
 
 
-def reload(server: Server, config: str) -> None:
-    """Have the arbiter read another config."""
-    server.config.write_text(config)
-    server.signal(signal.SIGHUP)
-
-
 def last_tags(agent: StandInAgent) -> set[str]:
     """Return the tags of the latest push's workers."""
     return set(Push(agent.datagrams[-1]).all("gunicorn.workers")[0].tags)
@@ -42,13 +36,12 @@ def test_hup_reads_all_settings_again(
     assert push.values("gunicorn.backlog", "color:red") == (0,) * 4
 
     second = f"url={agent.url!r}, interval=1.5, tags=['color:blue']"
-    reload(server, configured(second))
+    server.reload(configured(second))
     wait_for("the new tags", lambda: "color:blue" in last_tags(agent))
     (push,) = next_pushes(agent, 1)
     assert push.values("gunicorn.backlog", "color:blue") == (0,) * 10
 
-    server.config.write_text(CONFIG + f"raw_env = ['GUNICORN_BACKLOG_URL={agent.url}']\n")
-    server.signal(signal.SIGHUP)
+    server.reload(CONFIG + f"raw_env = ['GUNICORN_BACKLOG_URL={agent.url}']\n")
     wait_for("no tags", lambda: not any("color" in tag for tag in last_tags(agent)))
     (push,) = next_pushes(agent, 1)
     assert push.workers == {"idle": 2, "working": 0, "starting": 0}
@@ -73,7 +66,7 @@ def test_what_a_module_configured_survives_a_hup(
     next_pushes(agent, 1)
 
     for _ in range(2):
-        server.signal(signal.SIGHUP)
+        server.reload()
         wait_for("new workers", lambda: server.worker_pids().isdisjoint(before))  # noqa: B023
         (push,) = next_pushes(agent, 1)
         assert push.all("gunicorn.workers", "team:web")
@@ -95,7 +88,7 @@ def test_raw_env_is_in_force_after_each_hup(
     server = serve(gunicorn, config=config, environ=environ, arguments=arguments)
     before = wait_for("both workers", server.both_worker_pids)
     for _ in range(5):
-        server.signal(signal.SIGHUP)
+        server.reload()
         wait_for("new workers", lambda: server.worker_pids().isdisjoint(before))  # noqa: B023
         before = wait_for("both workers", server.both_worker_pids)
         next_pushes(agent, 1)
@@ -109,7 +102,7 @@ def test_a_bad_setting_on_hup_leaves_the_former_in_force(
     server = serve(gunicorn, config=configured(good)).wait_until_it_serves()
     before = server.worker_pids()
 
-    reload(server, configured("interval=1000"))
+    server.reload(configured("interval=1000"))
     wait_for("the line", lambda: "the former settings stay in force" in server.log)
     wait_for("new workers", lambda: server.worker_pids().isdisjoint(before))
 
@@ -129,13 +122,13 @@ def test_hup_turns_it_off_and_on(
 
     for _ in range(2):
         assert agent.datagrams == []
-        reload(server, on)
+        server.reload(on)
         wait_until_all_are_idle(agent)
         spawned = [push.values("gunicorn.workers.spawned")[0] for push in pushes(agent)]
         assert sum(spawned) == 2
         assert not any(push.workers.get("starting", 0) > 2 for push in pushes(agent))
 
-        reload(server, off)
+        server.reload(off)
         wait_for("its thread to end", lambda: not has_our_thread(server))
         agent.datagrams.clear()  # who has no thread can't push
 
