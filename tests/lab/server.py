@@ -15,6 +15,7 @@ from typing import IO, cast
 
 from tests.lab.gunicorns import Gunicorn
 from tests.lab.journal import Journal
+from tests.lab.vitals import hears_signals
 from tests.lab.waiting import wait_for
 
 CONFIG = "from gunicorn_backlog.hooks import *\n"
@@ -185,19 +186,6 @@ class Server:
 def request(path: str) -> bytes:
     """Return a request as bytes."""
     return f"GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n".encode()
-
-
-def hears_signals(worker_pid: int) -> bool:
-    """Tell whether a worker has put its own handlers in the place of the arbiter's.
-
-    Before that a SIGTERM of the arbiter's is lost in it, and a reload would wait for ever. The
-    arbiter handles SIGHUP, and no worker does.
-    """
-    with suppress(OSError):
-        status = Path(f"/proc/{worker_pid}/status").read_text()
-        (caught,) = [line.split()[1] for line in status.splitlines() if line[:7] == "SigCgt:"]
-        return not int(caught, 16) & (1 << (signal.SIGHUP - 1))
-    return False
 
 
 def free_port() -> int:

@@ -13,6 +13,7 @@ from tests.conftest import ServerFactory
 from tests.lab.gunicorns import Gunicorn
 from tests.lab.pushes import Push, next_pushes, pushes
 from tests.lab.server import Server
+from tests.lab.vitals import descriptors
 from tests.lab.waiting import wait_for
 
 KILLS = 50
@@ -41,29 +42,22 @@ def kill_one_at_work(server: Server) -> int:
 def at_work(server: Server, pids: set[int]) -> int | None:
     """Return a worker that has a client's connection open, as the kernel lists its files."""
     for pid in pids:
-        sockets = [link for link in links(pid) if link.startswith("socket:")]
-        idle = [link for link in links(server.pid) if link.startswith("socket:")]
-        if set(sockets) - set(idle):
+        if sockets(pid) - sockets(server.pid):
             return pid
     return None
 
 
-def links(pid: int) -> list[str]:
-    """Return what the process's descriptors stand for."""
-    found = []
-    for entry in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            found.append(os.readlink(entry))
-        except FileNotFoundError:
-            continue
-    return found
+def sockets(pid: int) -> set[str]:
+    """Return the sockets that a process has."""
+    return {link for link in descriptors(pid).values() if link.startswith("socket:")}
 
 
 def claimed_slots(server: Server) -> int:
     """Read how many slots were ever claimed from the arbiter's memfd, as another process may."""
-    for entry in Path(f"/proc/{server.pid}/fd").iterdir():
-        if os.readlink(entry).startswith("/memfd:gunicorn_backlog"):
-            return int.from_bytes(entry.read_bytes()[24:28], "little")
+    for fd, link in descriptors(server.pid).items():
+        if link.startswith("/memfd:gunicorn_backlog"):
+            memory = Path(f"/proc/{server.pid}/fd/{fd}").read_bytes()
+            return int.from_bytes(memory[24:28], "little")
     raise AssertionError("there is no memfd")
 
 

@@ -12,7 +12,8 @@ from agent import StandInAgent
 from tests.conftest import ServerFactory
 from tests.lab.gunicorns import Gunicorn
 from tests.lab.pushes import Push, next_pushes, pushes, wait_until_all_are_idle
-from tests.lab.server import CONFIG, Server
+from tests.lab.server import CONFIG
+from tests.lab.vitals import our_threads
 from tests.lab.waiting import wait_for
 
 
@@ -118,7 +119,7 @@ def test_hup_turns_it_off_and_on(
     on = configured(f"url={agent.url!r}, interval=0.2")
     off = configured(f"url={agent.url!r}, interval=0.2, enabled=False")
     server = serve(gunicorn, config=off).wait_until_it_serves()
-    assert not has_our_thread(server)
+    assert our_threads(server.pid) == []
 
     for _ in range(2):
         assert agent.datagrams == []
@@ -129,18 +130,8 @@ def test_hup_turns_it_off_and_on(
         assert not any(push.workers.get("starting", 0) > 2 for push in pushes(agent))
 
         server.reload(off)
-        wait_for("its thread to end", lambda: not has_our_thread(server))
+        wait_for("its thread to end", lambda: not our_threads(server.pid))
         agent.datagrams.clear()  # who has no thread can't push
-
-
-def has_our_thread(server: Server) -> bool:
-    """Tell whether the arbiter has the one thread that blocks every signal."""
-    for task in Path(f"/proc/{server.pid}/task").iterdir():
-        status = (task / "status").read_text()
-        (blocked,) = [line.split()[1] for line in status.splitlines() if line[:7] == "SigBlk:"]
-        if task.name != str(server.pid) and int(blocked, 16) & (1 << (signal.SIGTERM - 1)):
-            return True
-    return False
 
 
 def test_more_and_fewer_workers(

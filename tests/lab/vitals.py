@@ -1,0 +1,65 @@
+"""What the kernel says of a process: its threads, descriptors and memory."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+
+def our_threads(pid: int) -> list[int]:
+    """Return the threads of an arbiter that block every signal, as none does but ours.
+
+    A thread in which the Agent's name is looked up is one of them, while it lasts.
+    """
+    return [thread for thread in threads(pid) if _blocks_sigterm(pid, thread)]
+
+
+def threads(pid: int) -> list[int]:
+    """Return the ids of a process's threads."""
+    return [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()]
+
+
+def _blocks_sigterm(pid: int, thread: int) -> bool:
+    with suppress(OSError):  # it has ended
+        status = Path(f"/proc/{pid}/task/{thread}/status").read_text()
+        return bool(field(status, "SigBlk", base=16) & (1 << (signal.SIGTERM - 1)))
+    return False
+
+
+def descriptors(pid: int) -> dict[int, str]:
+    """Return what each open descriptor stands for; one that is closed meanwhile is left out."""
+    found = {}
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found[int(entry.name)] = os.readlink(entry)
+    return found
+
+
+def resident_kb(pid: int) -> int:
+    """Return the resident memory."""
+    return field(Path(f"/proc/{pid}/status").read_text(), "VmRSS")
+
+
+def cpu_ns(pid: int, thread: int) -> int:
+    """Return how long a thread was on a processor."""
+    return int(Path(f"/proc/{pid}/task/{thread}/schedstat").read_text().split()[0])
+
+
+def hears_signals(worker_pid: int) -> bool:
+    """Tell whether a worker has put its own handlers in the place of the arbiter's.
+
+    Before that a SIGTERM of the arbiter's is lost in it, and a reload would wait for ever. The
+    arbiter handles SIGHUP, and no worker does.
+    """
+    with suppress(OSError):
+        status = Path(f"/proc/{worker_pid}/status").read_text()
+        return not field(status, "SigCgt", base=16) & (1 << (signal.SIGHUP - 1))
+    return False
+
+
+def field(status: str, name: str, *, base: int = 10) -> int:
+    """Return a number of ``/proc/PID/status``."""
+    (value,) = [line.split()[1] for line in status.splitlines() if line.startswith(f"{name}:")]
+    return int(value, base)
