@@ -37,8 +37,7 @@ DEFAULT = Address("udp", host="localhost", port=DEFAULT_PORT)
 
 def parse(url: str) -> Address:
     """Parse one of URL_FORMS; the port of udp may be left out (8125). Raises ValueError."""
-    if any(character.isspace() or not character.isprintable() for character in url):
-        raise ValueError("there is a blank or a control character in it")
+    _check_printable(url)
     parts = urlsplit(url)
     if parts.scheme not in SCHEMES:
         raise ValueError(f"the scheme is {parts.scheme!r}")
@@ -56,15 +55,26 @@ def _udp(host: str | None, port: int | None, rest: str) -> Address:
         raise ValueError("there is no host")
     if rest:
         raise ValueError(f"there is more than host and port: {rest!r}")
+    if port == 0:
+        raise ValueError("Port out of range 1-65535")
+    return Address("udp", host=_host(host), port=DEFAULT_PORT if port is None else port)
+
+
+def _host(host: str) -> str:
+    """Return a host's name or number that may be looked up. Raises ValueError."""
+    _check_printable(host)
     try:
         host.encode("idna")
     except UnicodeError:
         raise ValueError(f"{host!r} is no host name") from None
     if len(host) > _HOST_MAX:
         raise ValueError(f"the host is longer than {_HOST_MAX} characters")
-    if port == 0:
-        raise ValueError("Port out of range 1-65535")
-    return Address("udp", host=host, port=DEFAULT_PORT if port is None else port)
+    return host
+
+
+def _check_printable(text: str) -> None:
+    if any(character.isspace() or not character.isprintable() for character in text):
+        raise ValueError("there is a blank or a control character in it")
 
 
 def unix(path: str, *, scheme: str = "unix") -> Address:
@@ -87,10 +97,19 @@ def from_datadog(environ: Mapping[str, str], unusable: list[str]) -> Address | N
             return parse(url)
         except ValueError as error:
             unusable.append(f"DD_DOGSTATSD_URL={url!r}: {error}")
-    host, port = environ.get("DD_AGENT_HOST"), _port(environ, unusable)
-    if not host and port is None:
+    host, port = _agent_host(environ, unusable), _port(environ, unusable)
+    if host is None and port is None:
         return None
     return Address("udp", host=host or "localhost", port=port or DEFAULT_PORT)
+
+
+def _agent_host(environ: Mapping[str, str], unusable: list[str]) -> str | None:
+    text = environ.get("DD_AGENT_HOST")
+    try:
+        return _host(text) if text else None
+    except ValueError as error:
+        unusable.append(f"DD_AGENT_HOST={text!r}: {error}")
+        return None
 
 
 def _port(environ: Mapping[str, str], unusable: list[str]) -> int | None:
@@ -105,11 +124,15 @@ def _port(environ: Mapping[str, str], unusable: list[str]) -> int | None:
 
 
 def from_gunicorn(statsd_host: object) -> Address | None:
-    """Return gunicorn's ``statsd_host``, which it parsed into (host, port) or a socket's path."""
+    """Return gunicorn's ``statsd_host``, which it parsed into (host, port) or a socket's path.
+
+    Raises ValueError.
+    """
     match statsd_host:
         case (str(host), int(port)):
-            return Address("udp", host=host, port=port)
+            return Address("udp", host=_host(host), port=port)
         case str(path) if path:
+            _check_printable(path)
             return unix(path)
         case _:
             return None

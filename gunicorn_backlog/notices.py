@@ -48,4 +48,6 @@ class Notices:
             return
         self._said[kind] = text
         self._before_reload.discard(kind)
-        self._logger.log(level, "gunicorn_backlog: %s", text, exc_info=exc_info)
+        # What is told may be named by others: a worker class, a path, a variable.
+        line = "".join(it if it.isprintable() else " " for it in text)
+        self._logger.log(level, "gunicorn_backlog: %s", line, exc_info=exc_info)

@@ -1,9 +1,8 @@
 """The shared memory in which each worker says what it is doing.
 
-Created by the arbiter before the first worker is forked, mapped shared by all: a memfd named
-``gunicorn_backlog`` on Linux, elsewhere an unlinked temporary file. It has no name in any file
-system, and is gone with the last process that maps it. All numbers are in the machine's byte
-order, the layout is that of version 1:
+Created by the arbiter before the first worker is forked, mapped shared by all, and gone with the
+last process that maps it, see ``shared_memory``. All numbers are in the machine's byte order, the
+layout is that of version 1:
 
 ======  ====  ==============  ===================================================================
 offset  size  field           meaning, and who writes it
@@ -27,15 +26,14 @@ Its waits stay counted: whoever claims the slot next goes on from there.
 from __future__ import annotations
 
 import fcntl
-import mmap
 import os
 import struct
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from gunicorn_backlog import shared_memory
 from gunicorn_backlog.slot import OWNER, SLOT, TELLING, Kind, Line, Slot, State, is_whole, state_of
 
 MAGIC = b"gubacklg"
@@ -49,6 +47,7 @@ _CLAIMED_AT = 24
 _COUNTERS = struct.Struct(f"={WAITS}Q")
 
 _WAITS_SIZE = 8 * WAITS
+_PID_MAX = 1 << 22  # PID_MAX_LIMIT in include/linux/threads.h
 _READ_TRIES = 10
 _LOCK_TRIES = 100
 _LOCK_PAUSE_S = 0.01
@@ -66,13 +65,7 @@ class Scoreboard:
         self._waits_at = _HEADER.size + slots * SLOT.size
         size = self._waits_at + slots * _WAITS_SIZE
         self._slots = slots
-        self._fd = _anonymous_file("gunicorn_backlog")
-        try:
-            os.ftruncate(self._fd, size)
-            self._memory = mmap.mmap(self._fd, size)
-        except OSError:
-            os.close(self._fd)
-            raise
+        self._fd, self._memory = shared_memory.create("gunicorn_backlog", size)
         header = _HEADER.pack(MAGIC, VERSION, os.getpid(), slots, SLOT.size, 0)
         self._memory[: _HEADER.size] = header
         self._mine: list[Slot] = []
@@ -206,19 +199,12 @@ class Scoreboard:
 
     def _claimed(self) -> int:
         (claimed,) = _CLAIMED.unpack_from(self._memory, _CLAIMED_AT)
-        return int(claimed)
-
-
-def _anonymous_file(name: str) -> int:
-    """Return a descriptor of an empty file that no path leads to. Raises OSError."""
-    try:
-        return os.memfd_create(name)
-    except (AttributeError, OSError):  # not Linux; an old kernel; refused by seccomp
-        with tempfile.TemporaryFile() as file:
-            return os.dup(file.fileno())
+        return min(int(claimed), self._slots)  # a worker that ran amok may have written it
 
 
 def _is_alive(pid: int) -> bool:
+    if not 0 < pid <= _PID_MAX:  # nobody's, whatever a worker that ran amok wrote there
+        return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -100,6 +100,17 @@ def test_bad_variables_are_named(variable: str, value: str) -> None:
     assert unusable[0].startswith(f"{variable}='{value}'")
 
 
+@pytest.mark.parametrize("host", ["a b", "agent\n", "a..b", "a" * 300])
+def test_a_host_that_is_none_is_passed_over(host: str) -> None:
+    """It would be looked up for ever, and stand in the log as it is."""
+    unusable: list[str] = []
+    assert from_datadog({"DD_AGENT_HOST": host}, unusable) is None
+    assert unusable[0].startswith(f"DD_AGENT_HOST={host!r}: ")
+    for statsd_host in ((host, 8125), f"/run/{host}\n"):
+        with pytest.raises(ValueError, match=r"host|character"):
+            from_gunicorn(statsd_host)
+
+
 @pytest.mark.parametrize(
     ("statsd_host", "address"),
     [

@@ -54,3 +54,13 @@ def test_a_defect_once_for_each_place_and_type(
         ("4",),
     ]
     assert "sampling failed, ValueError('1'); gunicorn is not affected" in caplog.text
+
+
+def test_what_others_named_makes_no_line_of_its_own(
+    notices: Notices, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A worker class, a path or a variable may have a newline in it."""
+    notices.warn("kind", "the class x\n[CRITICAL] all is lost\x1b[0m")
+    assert [r.getMessage() for r in caplog.records] == [
+        "gunicorn_backlog: the class x [CRITICAL] all is lost [0m"
+    ]

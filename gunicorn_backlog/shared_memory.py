@@ -1,0 +1,43 @@
+"""Memory that processes share with those that they fork, and with nobody else.
+
+On Linux a memfd, elsewhere an unlinked temporary file: it has no name in any file system, and is
+gone with the last process that maps it. Only the same user may open it, by ``/proc/PID/fd``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import tempfile
+from contextlib import suppress
+
+
+def create(name: str, size: int) -> tuple[int, mmap.mmap]:
+    """Return a descriptor of that many bytes, all 0, and where they are mapped. Raises OSError."""
+    fd = _anonymous_file(name)
+    try:
+        os.fchmod(fd, 0o600)
+        os.ftruncate(fd, size)
+        _seal(fd)
+        return fd, mmap.mmap(fd, size)
+    except OSError:
+        os.close(fd)
+        raise
+
+
+def _anonymous_file(name: str) -> int:
+    try:
+        return os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    except (AttributeError, OSError):  # not Linux; an old kernel; refused by seccomp
+        with tempfile.TemporaryFile() as file:
+            return os.dup(file.fileno())
+
+
+def _seal(fd: int) -> None:
+    """Fix the size: a process that made it smaller would kill all others, at their next look.
+
+    They may be of different users, and inherit the descriptor.
+    """
+    with suppress(AttributeError, OSError):  # not Linux; no memfd
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
