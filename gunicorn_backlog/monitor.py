@@ -52,12 +52,14 @@ class Monitor:
     def start(self) -> None:
         """Load the settings and begin, if they say so. Raises ConfigError."""
         self._cfg = self._arbiter.cfg
-        self._adopt(load(self._cfg, configured.take()), workers.forked(self._arbiter))
+        settings = load(self._cfg, configured.take())
+        # First, so that a HUP tries again if there was no memory or no thread for what follows.
         os.register_at_fork(
             before=self._before_fork,
             after_in_parent=self._after_fork_in_parent,
             after_in_child=self._after_fork_in_child,
         )
+        self._adopt(settings, workers.forked(self._arbiter))
 
     def stop(self) -> None:
         """End the thread; wait for its last push no longer than LAST_PUSH_S."""
@@ -130,8 +132,9 @@ class Monitor:
             return
         self._redirect(settings)
         workers.prepare(self._arbiter)
-        if self._sampler is None:
+        if self._scoreboard is None or self._sampler is None:
             self._sampler = Sampler(self._arbiter, self._create_scoreboard(), self._notices)
+            self._sampler.begin(forked)
         if self._ended.is_set():
             self._window = Window(forked)
             self._sampler.begin(forked)
@@ -155,7 +158,7 @@ class Monitor:
             self._notices.warn(
                 "scoreboard",
                 f"no shared memory ({error}): workers are counted, their states and requests "
-                "in flight are not sent",
+                "in flight are not sent; a reload tries again",
             )
         return self._scoreboard
 
@@ -169,6 +172,8 @@ class Monitor:
         try:
             original("_thread", "start_new_thread")(self._run, (ended,))
             self._ended = ended
+        except RuntimeError as error:
+            self._notices.warn("thread", f"{error}: nothing is sent; a reload tries again")
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, former)
 

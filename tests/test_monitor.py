@@ -8,21 +8,26 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 import pytest
 from agent import StandInAgent
 
-from gunicorn_backlog import agent_socket, configuring, monitor
+from gunicorn_backlog import agent_socket, configuring, metrics, monitor, workers
 from gunicorn_backlog.address import parse
 from gunicorn_backlog.configuring import Configured
 from gunicorn_backlog.delivery import Delivery
 from gunicorn_backlog.dogstatsd import Agent
+from gunicorn_backlog.limits import Limits
+from gunicorn_backlog.listeners import Listeners
 from gunicorn_backlog.metrics import Point
 from gunicorn_backlog.monitor import Monitor
 from gunicorn_backlog.notices import Notices
+from gunicorn_backlog.roster import Roster
 from gunicorn_backlog.sampler import Sampler
+from gunicorn_backlog.scoreboard import Scoreboard
+from gunicorn_backlog.window import Window
 from tests.lab.arbiter import Arbiter, Cfg, Listener, Worker
 from tests.lab.pushes import next_pushes, pushes
 from tests.lab.waiting import wait_for
@@ -82,12 +87,32 @@ def statuses(agent: StandInAgent) -> list[float]:
     return [push.values("gunicorn.is_running")[0] for push in pushes(agent)]
 
 
+STAGES: dict[str, Sequence[tuple[object, str]]] = {
+    "sampling": (
+        (Sampler, "sample"),
+        (Listeners, "read"),
+        (Limits, "look"),
+        (Scoreboard, "read"),
+        (Roster, "count"),
+        (Window, "add"),
+        (workers, "running"),
+        (workers, "forked"),
+    ),
+    "pushing": (
+        (Listeners, "dropped"),
+        (Scoreboard, "waits"),
+        (Window, "close"),
+        (Delivery, "deliver"),
+        (metrics, "points"),
+        (Agent, "push"),
+        (Agent, "_report"),
+    ),
+}
+
+
 @pytest.mark.parametrize(
     ("where", "method", "what"),
-    [
-        (Sampler, "sample", "sampling failed"),
-        (Delivery, "deliver", "pushing failed"),
-    ],
+    [(*stage, what) for what, stages in STAGES.items() for stage in stages],
 )
 def test_an_error_in_any_stage_is_logged_once_and_the_next_interval_works(
     where: object,
@@ -113,7 +138,24 @@ def test_an_error_in_any_stage_is_logged_once_and_the_next_interval_works(
         wait_for("errors", lambda: raised >= 2)
 
     assert set(next_pushes(agent, 2)[-1].values("gunicorn.backlog")) == {0}
-    assert [record.getMessage().count(what) for record in caplog.records] == [1]
+    assert [r.getMessage().count(f"{what} failed") for r in caplog.records] == [1]
+
+
+def test_an_error_before_the_first_sample_is_logged(
+    started: Starting,
+    agent: StandInAgent,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Injected by patching, for none is known: pushes come all the same."""
+
+    def fail(_: object) -> None:
+        raise RuntimeError("injected")
+
+    monkeypatch.setattr(Delivery, "prepare", fail)
+    started()
+    next_pushes(agent, 1)
+    assert [r.getMessage().count("preparing failed") for r in caplog.records] == [1]
 
 
 def test_no_signal_is_delivered_to_the_thread(started: Starting, agent: StandInAgent) -> None:

@@ -32,6 +32,7 @@ rules = {
     "TCP_INFO": ("getsockopt", Arg(1, EQ, 6), Arg(2, EQ, 11)),
     "SO_MEMINFO": ("getsockopt", Arg(1, EQ, 1), Arg(2, EQ, 55)),
     "netlink": ("socket", Arg(0, EQ, 16)),
+    "memfd": ("memfd_create",),
 }
 refused = SyscallFilter(ALLOW)
 for name in sys.argv[1].split(","):
@@ -42,7 +43,7 @@ os.execvp(sys.argv[2], sys.argv[2:])
 
 
 def refusing(*names: str) -> tuple[str, ...]:
-    """Refuse TCP_INFO, SO_MEMINFO or netlink with EPERM, by a seccomp filter."""
+    """Refuse TCP_INFO, SO_MEMINFO, netlink or memfd with EPERM, by a seccomp filter."""
     pytest.importorskip(
         "pyseccomp", reason="pyseccomp or its library (Debian: libseccomp2) is missing"
     )
@@ -78,6 +79,30 @@ def without_proc() -> tuple[str, ...]:
     """Run where /proc is empty."""
     require("unshare", "-m", "true")
     return ("unshare", "-m", "sh", "-c", 'mount -t tmpfs none /proc && exec "$@"', "sh")
+
+
+def on_read_only_files() -> tuple[str, ...]:
+    """Run where nothing can be written but /dev/shm."""
+    require("unshare", "-m", "true")
+    script = 'mount -o remount,bind,ro / && mount -t tmpfs none /dev/shm && exec "$@"'
+    return ("unshare", "-m", "sh", "-c", script, "sh")
+
+
+def with_false_time(offset: Path) -> dict[str, str]:
+    """Return variables by which a program's time of day is off by what the file says (``+3600``).
+
+    The monotonic clock stays as it is.
+    """
+    libraries = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+    if not libraries:
+        pytest.skip("libfaketime is not installed (Debian: libfaketime)")
+    return {
+        "LD_PRELOAD": str(libraries[0]),
+        "FAKETIME_TIMESTAMP_FILE": str(offset),
+        "FAKETIME_NO_CACHE": "1",
+        "DONT_FAKE_MONOTONIC": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
 
 
 def require(*command: str) -> None:

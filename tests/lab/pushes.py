@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from agent import Datagram, Line, StandInAgent
 
 from tests.lab.waiting import wait_for
+
+LONGEST_WAIT_MS = 600_000  # nothing else of what is sent comes near it
 
 
 class Push:
@@ -48,3 +52,16 @@ def next_pushes(agent: StandInAgent, count: int) -> list[Push]:
     seen = len(agent.datagrams)
     wait_for(f"{count} pushes", lambda: len(agent.datagrams) > seen + count)
     return [Push(datagram) for datagram in agent.datagrams[seen + 1 : seen + 1 + count]]
+
+
+def check_sanity(told: Iterable[Push], *, workers: int) -> None:
+    """Assert of every push that nothing in it is negative or absurd.
+
+    :param workers: the most that there can be at a time.
+    """
+    for push in told:
+        for line in push.lines:
+            assert all(0 <= value <= LONGEST_WAIT_MS for value in line.values), line
+            if line.name in ("gunicorn.workers.utilization", "gunicorn.workers.saturated"):
+                assert line.values[0] <= 100, line
+        assert sum(push.workers.values()) <= workers, push.lines
