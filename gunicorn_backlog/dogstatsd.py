@@ -5,15 +5,19 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Mapping
-from typing import cast
-
-from datadog.dogstatsd.base import DogStatsd
+from typing import TYPE_CHECKING, cast
 
 from gunicorn_backlog import agent_socket, tags
 from gunicorn_backlog.agent_socket import AgentSocket, Target
+from gunicorn_backlog.import_apart import import_apart
 from gunicorn_backlog.metrics import Point
 from gunicorn_backlog.resolver import Resolver
 from gunicorn_backlog.settings import Settings
+
+if TYPE_CHECKING:
+    from datadog.dogstatsd.base import DogStatsd
+else:
+    DogStatsd = import_apart("datadog.dogstatsd.base", without={"requests", "urllib3"}).DogStatsd
 
 QUEUE_FULL = "its queue is full"
 

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gunicorn_backlog import workers
+from gunicorn_backlog.claims import ClaimError
 from gunicorn_backlog.configuring import configured
 from gunicorn_backlog.gate import ForkGate
 from gunicorn_backlog.notices import Notices
 from gunicorn_backlog.sampler import Sampler
 from gunicorn_backlog.schedule import Schedule
-from gunicorn_backlog.scoreboard import Scoreboard, ScoreboardError
+from gunicorn_backlog.scoreboard import Scoreboard
 from gunicorn_backlog.settings import ConfigError, Settings, load
 from gunicorn_backlog.unpatched import Event, original
 from gunicorn_backlog.window import Window
@@ -74,7 +75,7 @@ class Monitor:
         self._entered = worker
         try:
             workers.enter(worker, self._scoreboard)
-        except ScoreboardError as error:
+        except ClaimError as error:
             self._notices.warn("unwatched", f"worker {worker.pid} is not watched: {error}")
 
     # Around forks, in the thread that forks: as a rule the arbiter's main thread.
@@ -143,7 +144,7 @@ class Monitor:
             self._window.begin_anew()
 
     def _redirect(self, settings: Settings) -> None:
-        # Imports requests, 0.1 s: not while gunicorn reads its config, not if we are disabled, and
+        # Imports datadog: not while gunicorn reads its config, not if we are disabled, and
         # not in our thread, for a fork would leave the module half imported in the worker.
         from gunicorn_backlog.delivery import Delivery
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
-from gunicorn_backlog.slot import BOUNDED, Kind, State
+from gunicorn_backlog.slot import BOUNDED, UNSEEN, Kind, State
 
 
 class Threads(NamedTuple):
@@ -66,7 +66,7 @@ class Roster:
         without_slot = [pid for pid in running if pid not in states]
         expected = [pid for pid in without_slot if running[pid] > watched_after]
         starting = self._starting(expected, boot_limit_s)
-        seen = [state for state in states.values() if state.kind != Kind.UNKNOWN]
+        seen = [state for state in states.values() if state.kind not in UNSEEN]
         working = sum(1 for state in seen if state.in_use)
         unknown = len(running) - len(seen) - starting
         return Crew(

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 # gunicorn kills a worker that has not come up within its timeout: one that lives on has.
 BOOT_SPARE_S = 5
-TORN_FOR_LONG = 20  # looks
 BOOT_LIMIT_WITHOUT_TIMEOUT_S = 60
 
 
@@ -38,7 +37,6 @@ class Sampler:
         self._utilization = Utilization()
         self._counted: Counted | None = None
         self._waits_told = False  # whether workers can tell of each request how long it waited
-        self._torn = 0  # looks in a row that found an inconsistent slot
         self._watched_after = 0  # the age of the youngest worker that could not know of us
         self._cfg: Config | None = None
         self._asked = 0
@@ -94,9 +92,7 @@ class Sampler:
             return Crew(0, 0, 0, len(running), None), None
         found = self._scoreboard.read(running)
         states = {pid: state for pid, state in found.items() if state is not None}
-        self._torn = self._torn + 1 if len(states) < len(found) else 0
-        if self._torn:
-            self._say_what_is_torn()
+        if len(states) < len(found):
             return None, None
         if states:
             self._waits_told = any(state.tells_waits for state in states.values())
@@ -118,14 +114,6 @@ class Sampler:
         timeout_s = self._arbiter.cfg.timeout
         return timeout_s + BOOT_SPARE_S if timeout_s else BOOT_LIMIT_WITHOUT_TIMEOUT_S
 
-    def _say_what_is_torn(self) -> None:
-        if self._torn >= TORN_FOR_LONG:
-            self._notices.warn(
-                "torn",
-                "a worker was stopped in the middle of a write to shared memory: workers and "
-                "requests are not sent until it goes on",
-            )
-
     def _say_what_is_unknown(self, states: dict[int, State]) -> None:
         if self._roster.overdue:
             self._notices.warn(
@@ -135,7 +123,14 @@ class Sampler:
                 "post_worker_init of its own, let it call "
                 "gunicorn_backlog.hooks.post_worker_init(worker)",
             )
-        if any(state.kind == Kind.UNKNOWN for state in states.values()):
+        kinds = {state.kind for state in states.values()}
+        if Kind.UNWATCHED in kinds:
+            self._notices.warn(
+                "unwatched",
+                "a worker could not be watched, as its own line says: workers are counted, their "
+                "states and requests in flight are not sent",
+            )
+        if Kind.UNKNOWN in kinds:
             self._notices.warn(
                 "unknown class",
                 f"the worker class {self._arbiter.cfg.worker_class_str} is not known: its workers "

@@ -11,89 +11,91 @@ offset  size  field           meaning, and who writes it
 8       4     version         1
 12      4     arbiter_pid
 16      4     slots           how many slots follow
-20      4     slot_size       64 bytes
+20      4     lines           how many lines for threads follow them
 24      4     claimed         slots ever claimed, from the first; a worker, under the lock
-28      36    (padding)
-64      --    slots           one after the other, see ``slot``; each is written by its owner
---      --    waits           of each slot one after the other, WAITS counters of 8 bytes: how many
+28      4     counters        how many counters each slot's waits have
+32      32    (padding)
+64      --    slots           one after the other, 64 bytes each, see ``slot``
+--      --    lines           of 64 bytes, of threads: a pool's one after the other
+--      --    waits           of each slot one after the other, counters of 8 bytes: how many
                               requests waited how long, see ``waits``; the rest of them is padding
 ======  ====  ==============  ===================================================================
 
-A worker claims its slots when it is up; nobody releases any. The slots of a dead process are free.
-Its waits stay counted: whoever claims the slot next goes on from there.
+A worker claims its slot when it is up; nobody releases any. The slot and the lines of a dead
+process are free. Its waits stay counted: whoever claims the slot next goes on from there.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import struct
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 
-from gunicorn_backlog import shared_memory
-from gunicorn_backlog.slot import OWNER, SLOT, TELLING, Kind, Line, Slot, State, is_whole, state_of
+from gunicorn_backlog import claims, shared_memory
+from gunicorn_backlog.slot import (
+    LINE_SIZE,
+    NO_LINES,
+    SLOT,
+    TELLING,
+    Kind,
+    Line,
+    Slot,
+    State,
+    lines_of,
+    state_of,
+)
 
 MAGIC = b"gubacklg"
 VERSION = 1
-SLOTS = 16384  # untouched ones take no memory
-WAITS = 264  # counters of a slot, whole cache lines
+SLOTS = 8192  # untouched ones take no memory, nor do lines
+LINES = 65536
+COUNTERS = 264  # of a slot's waits, whole cache lines
 
-_HEADER = struct.Struct("=8sIIIII36x")
+_HEADER = struct.Struct("=8sIIIIII32x")
 _CLAIMED = struct.Struct("=I")
 _CLAIMED_AT = 24
-_COUNTERS = struct.Struct(f"={WAITS}Q")
+_COUNTERS = struct.Struct(f"={COUNTERS}Q")
+_KIND_AT = 8
 
-_WAITS_SIZE = 8 * WAITS
-_PID_MAX = 1 << 22  # PID_MAX_LIMIT in include/linux/threads.h
+_WAITS_SIZE = 8 * COUNTERS
 _READ_TRIES = 10
-_LOCK_TRIES = 100
-_LOCK_PAUSE_S = 0.01
-
-
-class ScoreboardError(Exception):
-    """There is no scoreboard, or no slot in it, to be had."""
 
 
 class Scoreboard:
-    """All slots. The arbiter creates it and reads; a worker, forked from it, claims some."""
+    """All slots. The arbiter creates it and reads; a worker, forked from it, claims one."""
 
-    def __init__(self, *, slots: int = SLOTS) -> None:
+    def __init__(self, *, slots: int = SLOTS, lines: int = LINES) -> None:
         """Create the shared memory. Raises OSError."""
-        self._waits_at = _HEADER.size + slots * SLOT.size
+        self._slots, self._lines = slots, lines
+        self._lines_at = _HEADER.size + slots * SLOT.size
+        self._waits_at = self._lines_at + lines * LINE_SIZE
         size = self._waits_at + slots * _WAITS_SIZE
-        self._slots = slots
         self._fd, self._memory = shared_memory.create("gunicorn_backlog", size)
-        header = _HEADER.pack(MAGIC, VERSION, os.getpid(), slots, SLOT.size, 0)
+        header = _HEADER.pack(MAGIC, VERSION, os.getpid(), slots, lines, 0, COUNTERS)
         self._memory[: _HEADER.size] = header
         self._mine: list[Slot] = []
         self._telling: list[bool] = []  # of each slot: whether waits were ever counted in it
 
     def claim(
-        self,
-        pid: int,
-        age: int,
-        wanted: Sequence[tuple[Kind, int]],
-        *,
-        tells_waits: bool = False,
-    ) -> list[Slot]:
-        """Take a slot for each kind and capacity, of those whose owner is dead or none.
+        self, pid: int, age: int, kind: Kind, capacity: int, *, tells_waits: bool = False
+    ) -> Slot:
+        """Take a slot whose owner is dead or none, and a record for each thread of a pool.
 
-        They are written in this order. Raises ScoreboardError.
+        Raises ClaimError.
         """
-        with self._lock():
-            indices = self._free(pid, len(wanted))
-            now_ns = time.monotonic_ns()
-            slots = [
-                self._slot(index, (pid, age, kind, tells_waits, capacity, now_ns))
-                for index, (kind, capacity) in zip(indices, wanted, strict=True)
-            ]
-            claimed = max(self._claimed(), max(indices) + 1)
+        threads = capacity if kind == Kind.POOL else 0
+        with claims.lock(self._fd):
+            taken = claims.taken(self._claimed_lines(), pid)
+            index = claims.free_slot(taken, self._slots)
+            at = claims.free_lines(taken.values(), lines_of(threads), self._lines)
+            owner = pid, age, kind, tells_waits, capacity, time.monotonic_ns()
+            slot = self._slot(kind, index, SLOT.pack(*owner, 0, 0, 0, 0, at), threads, at)
+            claimed = max(self._claimed(), index + 1)
             self._memory[_CLAIMED_AT : _CLAIMED_AT + _CLAIMED.size] = _CLAIMED.pack(claimed)
-        self._mine += slots
-        return slots
+        self._mine.append(slot)
+        return slot
 
     def mute(self) -> None:
         """Write what has been claimed to nowhere from now on: in a process that forked, say."""
@@ -103,43 +105,33 @@ class Scoreboard:
     def read(self, running: Mapping[int, int]) -> dict[int, State | None]:
         """Return the states of the ``running`` workers (age by pid), by pid.
 
-        A worker that has claimed no slot yet has no entry. One of whom a slot stays inconsistent,
-        as if it was killed in the middle of a write, has None.
+        A worker that has claimed no slot yet has no entry. One of whom a slot changes for as long
+        as it is read, again and again, has None.
 
-        Slots are read twice: parts of two changes could have the right sum, but not both times, for
-        what is counted in them only grows.
+        What two reads find alike is as it was between the two: a slot's numbers belong together.
         """
-        lines: dict[int, list[Line]] = {}
-        torn = set()
+        states: dict[int, State | None] = {}
         end = _HEADER.size + self._claimed() * SLOT.size
-        taken = self._memory[_HEADER.size : end]
-        again = self._memory[_HEADER.size : end]
+        taken, again = self._memory[_HEADER.size : end], self._memory[_HEADER.size : end]
         settled = taken == again
         for index, fields in enumerate(SLOT.iter_unpack(taken)):
             pid = fields[0]
             if running.get(pid) != fields[1]:
                 continue
             at = index * SLOT.size
-            if is_whole(fields) and (
-                settled or taken[at : at + SLOT.size] == again[at : at + SLOT.size]
-            ):
-                line: Line | None = Line._make(fields)
+            if settled or taken[at : at + SLOT.size] == again[at : at + SLOT.size]:
+                states[pid] = self._state(Line._make(fields))
             else:
-                line = self._read_again(index)
-            if line is None or running.get(line.pid) != line.age:
-                torn.add(pid)
-            else:
-                lines.setdefault(pid, []).append(line)
-        states = {pid: state_of(its) for pid, its in lines.items() if pid not in torn}
-        return {pid: state for pid, state in states.items() if state} | dict.fromkeys(torn)
+                states[pid] = self._read_again(_HEADER.size + at, running)
+        return states
 
     def waits(self) -> tuple[int, ...]:
         """Return the counters of all slots together: only ever greater, whoever claims them."""
         self._telling += [False] * (self._claimed() - len(self._telling))
         for index, telling in enumerate(self._telling):
-            if not telling:  # a thread counts with its pool: its own counters are left untouched
-                at = _HEADER.size + index * SLOT.size
-                self._telling[index] = SLOT.unpack_from(self._memory, at)[2] in TELLING
+            if not telling:  # counters that nobody counts in are left untouched
+                kind = self._memory[_HEADER.size + index * SLOT.size + _KIND_AT]
+                self._telling[index] = kind in TELLING
         # Each counter has 64 bits of a long number: added up, none reaches into the next.
         starts = range(self._waits_at, len(self._memory), _WAITS_SIZE)
         total = sum(
@@ -149,66 +141,50 @@ class Scoreboard:
         )
         return _COUNTERS.unpack(total.to_bytes(_WAITS_SIZE, sys.byteorder))
 
-    def _slot(self, index: int, owner: tuple[int, ...]) -> Slot:
-        memory = memoryview(self._memory)
-        at, waits_at = _HEADER.size + index * SLOT.size, self._waits_at + index * _WAITS_SIZE
-        return Slot(memory[at : at + SLOT.size], memory[waits_at : waits_at + _WAITS_SIZE], owner)
+    def _state(self, line: Line) -> State | None:
+        if line.kind != Kind.POOL:
+            return state_of(line)
+        lines = lines_of(line.capacity)
+        if line.threads_at + lines > self._lines:  # a worker that ran amok wrote it
+            return None
+        words = self._steady(self._lines_at + line.threads_at * LINE_SIZE, lines)
+        return None if words is None else state_of(line, memoryview(words).cast("q").tolist())
 
-    def _read_again(self, index: int) -> Line | None:
-        at = _HEADER.size + index * SLOT.size
+    def _read_again(self, at: int, running: Mapping[int, int]) -> State | None:
+        fields = self._steady(at, 1)
+        line = None if fields is None else Line._make(SLOT.unpack(fields))
+        return self._state(line) if line and running.get(line.pid) == line.age else None
+
+    def _steady(self, at: int, lines: int) -> bytes | None:
+        """Return lines as two reads in a row found them, if any of the next reads do."""
+        end = at + lines * LINE_SIZE
+        taken = self._memory[at:end]
         for _ in range(_READ_TRIES):
-            taken, again = self._memory[at : at + SLOT.size], self._memory[at : at + SLOT.size]
-            fields = SLOT.unpack(taken)
-            if taken == again and is_whole(fields):
-                return Line._make(fields)
+            again = self._memory[at:end]
+            if again == taken:
+                return taken
+            taken = again
         return None
 
-    @contextmanager
-    def _lock(self) -> Iterator[None]:
-        """Hold the claimers' lock; the kernel releases it if we die.
+    def _slot(self, kind: Kind, index: int, owned: bytes, threads: int, lines_at: int) -> Slot:
+        """Write a slot: pid and age at last, for they say that the rest is there."""
+        memory = memoryview(self._memory)
+        at, waits_at = _HEADER.size + index * SLOT.size, self._waits_at + index * _WAITS_SIZE
+        line = memory[at : at + SLOT.size]
+        line[:8] = bytes(8)
+        lines = NO_LINES
+        if threads:
+            begin = self._lines_at + lines_at * LINE_SIZE
+            lines = memory[begin : begin + lines_of(threads) * LINE_SIZE]
+            lines[:] = bytes(len(lines))
+        line[8:] = owned[8:]
+        line[:8] = owned[:8]
+        return Slot(kind, line, memory[waits_at : waits_at + _WAITS_SIZE], threads, lines)
 
-        Raises ScoreboardError rather than wait for ever for a claimer that was stopped.
-        """
-        for _ in range(_LOCK_TRIES):
-            try:
-                fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except (BlockingIOError, PermissionError):  # POSIX allows both for "locked"
-                time.sleep(_LOCK_PAUSE_S)
-        else:
-            raise ScoreboardError("another worker holds the scoreboard's lock")
-        try:
-            yield
-        finally:
-            fcntl.lockf(self._fd, fcntl.LOCK_UN)
-
-    def _free(self, pid: int, count: int) -> list[int]:
-        """Return that many slots that are nobody's: or ours, of an earlier life."""
-        alive: dict[int, bool] = {pid: False}
-        free = []
-        for index in range(self._claimed()):
-            owner, _ = OWNER.unpack_from(self._memory, _HEADER.size + index * SLOT.size)
-            if owner not in alive:
-                alive[owner] = _is_alive(owner)
-            if not alive[owner]:
-                free.append(index)
-        free += range(self._claimed(), self._slots)[: max(0, count - len(free))]
-        if len(free) < count:
-            raise ScoreboardError(f"all {self._slots} slots of the scoreboard are taken")
-        return free[:count]
+    def _claimed_lines(self) -> list[Line]:
+        end = _HEADER.size + self._claimed() * SLOT.size
+        return [Line._make(it) for it in SLOT.iter_unpack(self._memory[_HEADER.size : end])]
 
     def _claimed(self) -> int:
         (claimed,) = _CLAIMED.unpack_from(self._memory, _CLAIMED_AT)
         return min(int(claimed), self._slots)  # a worker that ran amok may have written it
-
-
-def _is_alive(pid: int) -> bool:
-    if not 0 < pid <= _PID_MAX:  # nobody's, whatever a worker that ran amok wrote there
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

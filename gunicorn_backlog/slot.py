@@ -1,9 +1,9 @@
-"""A slot of the scoreboard: what one worker, or one of its threads, says of itself.
+"""A slot of the scoreboard: what one worker says of itself.
 
-All numbers are in the machine's byte order. A slot is one cache line, and has one writer:
+All numbers are in the machine's byte order. A slot is one cache line, written by its owner only:
 
 ======  ====  ==============  ===================================================================
-offset  size  field           meaning; the owner writes the first six when it claims the slot
+offset  size  field           meaning; the first six and the last are written by the claim
 ======  ====  ==============  ===================================================================
 0       4     pid             the owner's; 0: never claimed
 4       4     age             gunicorn's number of the worker: a pid can come again, an age not
@@ -11,31 +11,42 @@ offset  size  field           meaning; the owner writes the first six when it cl
 10      2     tells_waits     1: it can tell how long each of its requests waited
 12      4     capacity        requests at a time: 1, a pool's threads; 0: unbounded
 16      8     claimed_ns      when
-24      32    (a record)      of four numbers, see below
-56      8     check           the sum of all ten before it
+24      32    (a record)      four numbers, see below
+56      4     threads_at      of a pool: the line in which its threads' records begin
+60      4     (padding)
 ======  ====  ==============  ===================================================================
 
-The record says of a pool of threads (``Kind.POOL``; each of its threads has a slot of its own):
+The record of who serves one request at a time, ``Kind.SYNC`` and each thread of a pool:
 
-======  ====  ==============  ===================================================================
-24      8     handed          connections that were handed to the pool
-32      8     parked          threads that wait for an HTTP/2 connection's next request
-40      16    (zero)
-======  ====  ==============  ===================================================================
+=====  =========  ================================================================================
+word   field      meaning
+=====  =========  ================================================================================
+0      work_ns    idle: time worked; at work: that less the time at which the request began, and
+                  so below 0
+1      begun      requests begun
+2      since_ns   when the latest request began
+=====  =========  ================================================================================
 
-and of everybody else:
+of a pool, ``Kind.POOL``:
 
-======  ====  ==============  ===================================================================
-24      8     begun           requests begun
-32      8     ended           requests ended: what is begun and not ended is in use
-40      8     worked_ns       time worked in the requests that ended
-48      8     since_ns        when the latest request began
-======  ====  ==============  ===================================================================
+=====  =========  ================================================================================
+0      handed     connections handed to the pool
+1      back       of those: the ones that no thread with a record took
+2      parked     threads that wait for an HTTP/2 connection's next request
+3      surplus    threads at work that have no record
+=====  =========  ================================================================================
 
-An owner without a capacity leaves the two times 0. Clocks are CLOCK_MONOTONIC in nanoseconds, the
-same for every process of the machine. The numbers change one at a time, ``check`` last: whoever
-reads in the midst of a change, in whatever order the processor shows it the stores, finds a wrong
-sum; who reads through several has to read twice.
+and of all others:
+
+=====  =========  ================================================================================
+0      in_flight  requests under way
+1      begun      requests begun
+=====  =========  ================================================================================
+
+A pool's threads have their records in lines of eight words: ``work_ns`` of all of them in the first
+lines, then ``begun``, then ``since_ns``. Clocks are CLOCK_MONOTONIC in nanoseconds, the same for
+every process of the machine. A word is written by one store, and each number that is sent of a
+worker comes from one word: nobody can see it half written.
 """
 
 from __future__ import annotations
@@ -47,56 +58,116 @@ from typing import NamedTuple
 
 from gunicorn_backlog.unpatched import original
 
-SLOT = struct.Struct("=IIHHIQQQQQQ")
+SLOT = struct.Struct("=IIHHIQqqqqI4x")
+LINE_SIZE = SLOT.size  # bytes, also of the lines of threads
 OWNER = struct.Struct("=II")  # pid, age
-RECORD_AT = 24
+WORDS_OF_LINE = 8
 
-# The words of a record, and the check behind it.
-BEGUN, ENDED, WORKED_NS, SINCE_NS, CHECK = range(5)
-HANDED, PARKED = 0, 1
+# The words of a record: of one request at a time,
+WORK_NS, BEGUN, SINCE_NS = range(3)
+# of any number of requests (and BEGUN),
+IN_FLIGHT = 0
+# of a pool.
+HANDED, BACK, PARKED, SURPLUS = range(4)
+
+NO_LINES = memoryview(b"")
+
+_RECORD = slice(24, 56)
 
 
 class Kind(IntEnum):
-    """How a worker is watched; 0 says that its class is not known, so its states are not either."""
+    """How a worker is watched.
+
+    0 says that its class is not known, the last that watching it failed: so its states are not
+    known either.
+    """
 
     UNKNOWN = 0
     SYNC = 1
     POOL = 2  # of gthread
-    THREAD = 3  # of gthread's pool
-    GREENLET = 4
-    WSGI = 5
-    ASGI = 6
+    GREENLET = 3
+    WSGI = 4
+    ASGI = 5
+    UNWATCHED = 6
 
 
+UNSEEN = frozenset({Kind.UNKNOWN, Kind.UNWATCHED})
 BOUNDED = frozenset({Kind.SYNC, Kind.POOL})  # kinds of workers that have a capacity
+SHARED = frozenset({Kind.POOL, Kind.WSGI})  # kinds of workers whose threads serve requests
 TELLING = BOUNDED | {Kind.GREENLET}  # kinds that look how long requests waited
 
 
-class Slot:
-    """The side of the owner: the ``words`` of its record, and what its claim adds to the check.
+class Record:
+    """The ``words`` of a record, for its owner."""
 
-    ``waits`` are counters, of the waits in each bucket; who had the slot before counted there too.
-    One thread at a time may write; where several want to, they hold ``lock``, a real one.
-    """
+    __slots__ = ("words",)
 
-    __slots__ = ("lock", "seal", "waits", "words")
-
-    def __init__(self, line: memoryview, waits: memoryview, owner: tuple[int, ...]) -> None:
-        """Claim a line of SLOT.size bytes for the owner, whose six numbers come first in it."""
-        self.lock = original("_thread", "allocate_lock")()
-        self.seal = sum(owner)
-        line[:] = SLOT.pack(*owner, 0, 0, 0, 0, self.seal)
-        self.words = line[RECORD_AT:].cast("Q")
-        self.waits = waits.cast("Q")
+    def __init__(self, words: memoryview) -> None:
+        self.words = words
 
     def mute(self) -> None:
-        """Write to nowhere from now on: in a process that the owner forked in its turn.
+        """Write to nowhere from now on: in a process that the owner forked in its turn."""
+        self.words = memoryview(bytearray(8 * len(self.words))).cast("q")
+
+
+class Slot(Record):
+    """The side of the owner: the record, and those of a pool's ``threads``.
+
+    ``waits`` are counters, of the waits in each bucket; who had the slot before counted there too.
+    It is ``shared`` where several threads may write to the same; they hold ``lock``, a real one.
+    """
+
+    __slots__ = ("lock", "shared", "threads", "waits")
+
+    def __init__(
+        self,
+        kind: Kind,
+        line: memoryview,
+        waits: memoryview,
+        threads: int = 0,
+        lines: memoryview = NO_LINES,
+    ) -> None:
+        """Take a slot's line, its waits, and so many records in the lines of its threads."""
+        super().__init__(line[_RECORD].cast("q"))
+        self.shared = kind in SHARED
+        self.lock = original("_thread", "allocate_lock")()
+        self.waits = waits.cast("Q")
+        words, third = lines.cast("q"), lines_of(threads) * WORDS_OF_LINE // 3
+        self.threads = [Record(words[number::third]) for number in range(threads)]
+
+    def add(self, word: int, number: int) -> None:
+        """Add a number to a word of the record."""
+        lock = self.lock
+        lock.acquire()  # twice as fast as ``with``
+        try:
+            self.words[word] += number
+        finally:
+            lock.release()
+
+    def count_wait(self, bucket: int) -> None:
+        """Count a wait."""
+        lock = self.lock
+        lock.acquire()
+        try:
+            self.waits[bucket] += 1
+        finally:
+            lock.release()
+
+    def mute(self) -> None:
+        """Write to nowhere from now on.
 
         Another thread may have held the lock at the fork; in the child there is no other thread.
         """
-        self.words = memoryview(bytearray(SLOT.size - RECORD_AT)).cast("Q")
+        super().mute()
+        for record in self.threads:
+            record.mute()
         self.waits = memoryview(bytearray(self.waits.nbytes)).cast("Q")
         self.lock = original("_thread", "allocate_lock")()
+
+
+def lines_of(threads: int) -> int:
+    """Return how many lines a pool's threads need for their records."""
+    return 3 * -(-threads // WORDS_OF_LINE)
 
 
 class Line(NamedTuple):
@@ -108,27 +179,23 @@ class Line(NamedTuple):
     tells_waits: int
     capacity: int
     claimed_ns: int
-    begun: int
-    ended: int
-    worked_ns: int
-    since_ns: int
-    check: int
+    word_0: int
+    word_1: int
+    word_2: int
+    word_3: int
+    threads_at: int
 
     @property
-    def handed(self) -> int:
-        """Of a pool: the connections that it was handed."""
-        return self.begun
-
-    @property
-    def parked(self) -> int:
-        """Of a pool: its threads that wait for an HTTP/2 connection's next request."""
-        return self.ended
+    def record(self) -> tuple[int, ...]:
+        """The words of the record."""
+        return self[6:10]
 
 
 class State(NamedTuple):
     """What one worker said of itself last.
 
-    At any ``now_ns`` since, ``worked_ns + in_use * now_ns`` is the time that it worked.
+    ``in_use`` is how many requests or connections it is at, ``timed`` how many of those have a
+    record. At any ``now_ns`` since, ``worked_ns + timed * now_ns`` is the time that it worked.
     """
 
     kind: int
@@ -139,51 +206,29 @@ class State(NamedTuple):
     in_flight: int
     queued: int
     begun: int
+    timed: int
     worked_ns: int
 
 
-def is_whole(line: tuple[int, ...]) -> bool:
-    """Tell whether a slot's fields belong together."""
-    return sum(line[:-1]) == line[-1]
+def state_of(line: Line, threads: Sequence[int] = ()) -> State:
+    """Return a worker's state, of its slot and the words of its threads."""
+    owner = (line.kind, bool(line.tells_waits), line.capacity, line.claimed_ns)
+    if line.kind == Kind.SYNC:
+        work_ns, begun, *_ = line.record
+        in_use = int(work_ns < 0)
+        return State(*owner, in_use, in_use, 0, begun, in_use, work_ns)
+    if line.kind == Kind.POOL:
+        return State(*owner, *_of_pool(line, threads))
+    in_flight, begun, *_ = line.record
+    return State(*owner, in_flight, in_flight, 0, begun, 0, 0)
 
 
-def state_of(lines: Sequence[Line]) -> State | None:
-    """Return the state of a worker, of its slots; None while it has not claimed all of them."""
-    own = [line for line in lines if line.kind != Kind.THREAD]
-    if not own:
-        return None
-    threads = [line for line in lines if line.kind == Kind.THREAD]
-    return _of_pool(own[0], threads) if own[0].kind == Kind.POOL else _of_line(own[0])
-
-
-def _of_line(line: Line) -> State:
-    in_use = line.begun - line.ended
-    return State(
-        line.kind,
-        bool(line.tells_waits),
-        line.capacity,
-        line.claimed_ns,
-        in_use=in_use,
-        in_flight=in_use,
-        queued=0,
-        begun=line.begun,
-        worked_ns=line.worked_ns - in_use * line.since_ns,
-    )
-
-
-def _of_pool(pool: Line, lines: Sequence[Line]) -> State:
-    threads = [_of_line(line) for line in lines]
-    in_use = sum(thread.in_use for thread in threads)
-    begun = sum(thread.begun for thread in threads)
-    return State(
-        pool.kind,
-        bool(pool.tells_waits),
-        pool.capacity,
-        pool.claimed_ns,
-        in_use=in_use,
-        # Slots are read one after the other: what changed meanwhile is not to go below zero.
-        in_flight=max(0, in_use - pool.parked),
-        queued=max(0, pool.handed - begun),
-        begun=begun,
-        worked_ns=sum(thread.worked_ns for thread in threads),
-    )
+def _of_pool(line: Line, threads: Sequence[int]) -> tuple[int, int, int, int, int, int]:
+    handed, back, parked, surplus = line.record
+    third = len(threads) // 3
+    work_ns, begun = threads[:third], sum(threads[third : 2 * third])
+    timed = sum(map((0).__gt__, work_ns))
+    in_use = timed + surplus
+    # Words are read one after the other: what changed meanwhile is not to go below zero.
+    in_flight, queued = max(0, in_use - parked), max(0, handed - back - begun)
+    return in_use, in_flight, queued, begun, timed, sum(work_ns)

@@ -39,7 +39,8 @@ _LISTEN_INFO = struct.Struct("=B7x16xII")  # tcpi_state, tcpi_unacked, tcpi_sack
 _unpack, _SIZE = _LISTEN_INFO.unpack_from, _LISTEN_INFO.size
 _new_tuple = tuple.__new__
 _LAST_DATA_RECV = struct.Struct("=52xI")  # tcpi_last_data_recv
-_unpack_last_data_recv, _LAST_DATA_RECV_SIZE = _LAST_DATA_RECV.unpack, _LAST_DATA_RECV.size
+# For each request, so without a function around them: how many bytes to ask for, and their decoder.
+LAST_DATA_RECV_SIZE, unpack_last_data_recv = _LAST_DATA_RECV.size, _LAST_DATA_RECV.unpack
 _WHOLE = 1024  # bytes: the struct, 280 of them in Linux 6.18, and what may still be added
 
 
@@ -73,15 +74,14 @@ def read(sock: ListeningSocket) -> AcceptQueue:
     return decode(sock.getsockopt(IPPROTO_TCP, TCP_INFO, _WHOLE))
 
 
-def last_data_recv_ms(sock: ListeningSocket) -> int:
+def last_data_recv_ms(sock: ListeningSocket) -> int | None:
     """Ask how long ago the last bytes came to an accepted socket.
 
-    -1 if the kernel does not tell: the socket is not one of TCP, or is closed. This is done for
-    each request.
+    None if the kernel does not tell: the socket is not one of TCP, or is closed.
     """
     try:
-        octets = sock.getsockopt(IPPROTO_TCP, TCP_INFO, _LAST_DATA_RECV_SIZE)
-        (since_ms,) = _unpack_last_data_recv(octets)
+        octets = sock.getsockopt(IPPROTO_TCP, TCP_INFO, LAST_DATA_RECV_SIZE)
+        (since_ms,) = unpack_last_data_recv(octets)
     except (OSError, struct.error):
-        return -1
-    return since_ms  # type: ignore[no-any-return]  # a u32
+        return None
+    return int(since_ms)

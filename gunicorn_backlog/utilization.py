@@ -37,11 +37,11 @@ class Utilization:
             former = before.get(pid)
             if former is not None and former.claimed_ns == state.claimed_ns:
                 since_ns = looked_ns
-                worked_ns -= former.worked_ns + former.in_use * looked_ns
+                worked_ns -= former.worked_ns + former.timed * looked_ns
             elif state.claimed_ns >= looked_ns:
                 since_ns = state.claimed_ns
             else:
                 continue
-            worked_ns += state.worked_ns + state.in_use * self._looked_ns
+            worked_ns += state.worked_ns + state.timed * self._looked_ns
             available_ns += state.capacity * (self._looked_ns - since_ns)
         return WorkTime(worked_ns, available_ns)

@@ -12,12 +12,12 @@ BOOT_LIMIT_S = 30.0
 
 def state(in_use: int = 0, kind: Kind = Kind.SYNC) -> State:
     """Return a worker's state."""
-    return State(kind, False, int(kind == Kind.SYNC), 0, in_use, in_use, 0, 0, 0)
+    return State(kind, False, int(kind == Kind.SYNC), 0, in_use, in_use, 0, 0, 0, 0)
 
 
 def pool(capacity: int, in_use: int, in_flight: int, queued: int) -> State:
     """Return the state of a gthread worker."""
-    return State(Kind.POOL, False, capacity, 0, in_use, in_flight, queued, 0, 0)
+    return State(Kind.POOL, False, capacity, 0, in_use, in_flight, queued, 0, 0, 0)
 
 
 def aged(*pids: int) -> dict[int, int]:
@@ -32,9 +32,10 @@ def test_every_worker_has_one_state() -> None:
     assert crew.total == 4
 
 
-def test_of_an_unknown_class_there_is_no_state() -> None:
+@pytest.mark.parametrize("kind", [Kind.UNKNOWN, Kind.UNWATCHED])
+def test_of_an_unknown_class_there_is_no_state(kind: Kind) -> None:
     """It counts, and with it nobody can say how many requests are in flight."""
-    crew = Roster().count(aged(1, 2), {1: state(1), 2: state(kind=Kind.UNKNOWN)}, BOOT_LIMIT_S)
+    crew = Roster().count(aged(1, 2), {1: state(1), 2: state(kind=kind)}, BOOT_LIMIT_S)
     assert crew == Crew(idle=0, working=1, starting=0, unknown=1, in_flight=None)
 
 

@@ -15,8 +15,7 @@ from gunicorn_backlog.notices import Notices
 from gunicorn_backlog.roster import Crew
 from gunicorn_backlog.sampler import Sampler
 from gunicorn_backlog.scoreboard import Scoreboard
-from gunicorn_backlog.slot import Kind
-from gunicorn_backlog.workers.counting import InFlight
+from gunicorn_backlog.slot import WORK_NS, Kind
 from tests.lab.arbiter import Arbiter, Cfg, Listener, Worker
 
 LIMIT = 5
@@ -46,9 +45,8 @@ def test_one_look(arbiter: Arbiter, caplog: pytest.LogCaptureFixture) -> None:
     """Queues, workers by state, and the forks so far; nothing to say."""
     scoreboard = Scoreboard(slots=2)
     sampler = sampling(arbiter, scoreboard)
-    (slot,) = scoreboard.claim(1, 1, [(Kind.SYNC, 1)])
-    begin = InFlight(slot).begin
-    begin()
+    slot = scoreboard.claim(1, 1, Kind.SYNC, 1)
+    slot.words[WORK_NS] = -1
     sample = sampler.sample()
     assert sample.queues == {tag(arbiter): AcceptQueue(0, LIMIT)}
     assert sample.crew == Crew(0, 1, 1, 0, 1, saturated=True)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+import random
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
-from gunicorn_backlog import scoreboard as module
-from gunicorn_backlog.scoreboard import Scoreboard, ScoreboardError
-from gunicorn_backlog.slot import CHECK, Kind, Slot
+from gunicorn_backlog import claims
+from gunicorn_backlog.claims import ClaimError
+from gunicorn_backlog.scoreboard import Scoreboard
+from gunicorn_backlog.slot import HANDED, WORK_NS, Kind, Slot
 from gunicorn_backlog.workers.counting import InFlight
 
 AGE = 7
@@ -48,8 +50,7 @@ def child(
 
 def claim(scoreboard: Scoreboard, age: int = AGE) -> Slot:
     """Claim a slot for this process."""
-    (slot,) = scoreboard.claim(os.getpid(), age, [(Kind.SYNC, 1)])
-    return slot
+    return scoreboard.claim(os.getpid(), age, Kind.GREENLET, 0)
 
 
 def in_use(scoreboard: Scoreboard, pid: int, age: int = AGE) -> int:
@@ -68,7 +69,7 @@ def test_a_worker_is_seen_from_its_claim_on() -> None:
     slot = claim(scoreboard)
     state = scoreboard.read(running)[os.getpid()]
     assert state is not None
-    assert (state.kind, state.capacity, state.in_use, state.begun) == (Kind.SYNC, 1, 0, 0)
+    assert (state.kind, state.capacity, state.in_use, state.begun) == (Kind.GREENLET, 0, 0, 0)
 
     requests = InFlight(slot)
     requests.begin()
@@ -109,25 +110,54 @@ def test_the_slot_of_a_dead_worker_is_claimed_again() -> None:
     assert scoreboard._claimed() == 1
 
 
-def test_slots_of_a_pool_need_not_lie_side_by_side() -> None:
-    """Each of a dead owner's slots is free by itself; what is missing is taken from behind."""
-    scoreboard = Scoreboard(slots=8)
-    wanted = [(Kind.THREAD, 1)] * 3 + [(Kind.POOL, 3)]
-    with child(lambda: claim(scoreboard)):
-        claim(scoreboard)
-        running = {os.getpid(): AGE + 1}
-    scoreboard.claim(os.getpid(), AGE + 1, wanted)
-    state = scoreboard.read(running)[os.getpid()]
-    assert state is not None
-    assert (state.kind, state.capacity, state.in_use) == (Kind.POOL, 3, 0)
-    assert scoreboard._claimed() == 4
+def test_lines_of_threads_are_claimed_again() -> None:
+    """Those of a dead pool are free, in one piece; a larger pool takes others behind the living."""
+    scoreboard = Scoreboard(slots=8, lines=12)
+
+    def pool(threads: int, age: int = AGE) -> Slot:
+        return scoreboard.claim(os.getpid(), age, Kind.POOL, threads)
+
+    with child(lambda: pool(8)):
+        with child(lambda: pool(8)):
+            assert [line.threads_at for line in scoreboard._claimed_lines()] == [0, 3]
+        with child(lambda: pool(9)) as pid:
+            assert [line.threads_at for line in scoreboard._claimed_lines()] == [0, 3]
+            assert list(scoreboard.read({pid: AGE})) == [pid]
+            with child(lambda: pool(1)), pytest.raises(ClaimError, match="no 3 lines for threads"):
+                pool(1)
 
 
-def test_a_worker_that_has_not_claimed_all_is_not_up() -> None:
-    """The slots of its threads are written before its own."""
+def test_threads_begin_with_nothing() -> None:
+    """Whatever those counted that had the lines before."""
     scoreboard = Scoreboard(slots=8)
-    scoreboard.claim(os.getpid(), AGE, [(Kind.THREAD, 1)] * 2)
-    assert scoreboard.read({os.getpid(): AGE}) == {}
+
+    def serve() -> None:
+        slot = scoreboard.claim(os.getpid(), AGE, Kind.POOL, 2)
+        slot.words[HANDED] = 5
+        slot.threads[1].words[WORK_NS] = -5
+
+    with child(serve) as pid:
+        before = scoreboard.read({pid: AGE})[pid]
+    scoreboard.claim(os.getpid(), AGE, Kind.POOL, 2)
+    after = scoreboard.read({os.getpid(): AGE})[os.getpid()]
+    assert before is not None
+    assert after is not None
+    assert (before.in_use, before.queued) == (1, 5)
+    assert (after.in_use, after.queued, after.worked_ns) == (0, 0, 0)
+
+
+def test_nonsense_in_the_memory_raises_nothing() -> None:
+    """A worker that ran amok may have written anything, anywhere."""
+    scoreboard = Scoreboard(slots=4, lines=6)
+    claim(scoreboard)
+    for seed in range(50):
+        nonsense = random.Random(seed).randbytes(600)
+        scoreboard._memory[16 : 16 + len(nonsense)] = nonsense
+        running = {line.pid: line.age for line in scoreboard._claimed_lines()}
+        scoreboard.read(running)
+        scoreboard.waits()
+        with suppress(ClaimError):
+            scoreboard.claim(os.getpid(), AGE, Kind.POOL, 2)
 
 
 def test_a_pid_that_comes_again_is_not_taken_for_the_former() -> None:
@@ -146,52 +176,21 @@ def test_no_slot_is_left() -> None:
     scoreboard = Scoreboard(slots=1)
     with (
         child(lambda: claim(scoreboard)),
-        pytest.raises(ScoreboardError, match="all 1 slots"),
+        pytest.raises(ClaimError, match="all 1 slots"),
     ):
         claim(scoreboard)
 
 
 def test_a_stopped_claimer_holds_up_nobody_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who can't get the lock says so; and the lock of a killed process is free."""
-    monkeypatch.setattr(module, "_LOCK_TRIES", 3)
+    monkeypatch.setattr(claims, "_LOCK_TRIES", 3)
     scoreboard = Scoreboard(slots=4)
     with (
         child(lambda: fcntl.lockf(scoreboard._fd, fcntl.LOCK_EX)),
-        pytest.raises(ScoreboardError, match="another worker holds"),
+        pytest.raises(ClaimError, match="another worker holds"),
     ):
         claim(scoreboard)
     claim(scoreboard)
-
-
-def test_a_slot_that_stays_torn_is_no_state() -> None:
-    """As if its owner was stopped in the middle of a write: the reader gives it up, by None."""
-    scoreboard = Scoreboard(slots=4)
-    slot = claim(scoreboard)
-    slot.words[CHECK] += 1
-    assert scoreboard.read({os.getpid(): AGE}) == {os.getpid(): None}
-    slot.words[CHECK] -= 1
-    assert in_use(scoreboard, os.getpid()) == 0
-
-
-def test_one_torn_slot_of_many_takes_the_worker_with_it() -> None:
-    """What its other threads do is not all that it does."""
-    scoreboard = Scoreboard(slots=4)
-    first, *_ = scoreboard.claim(os.getpid(), AGE, [(Kind.THREAD, 1)] * 2 + [(Kind.POOL, 2)])
-    first.words[CHECK] += 1
-    assert scoreboard.read({os.getpid(): AGE}) == {os.getpid(): None}
-
-
-def test_a_century_fits() -> None:
-    """The fields and their sum hold a hundred years of nanoseconds."""
-    scoreboard = Scoreboard(slots=1)
-    slot = claim(scoreboard)
-    century_ns = 100 * 366 * 86400 * 10**9
-    record = (century_ns, century_ns - 1, century_ns, century_ns)
-    for word, number in enumerate((*record, slot.seal + sum(record))):
-        slot.words[word] = number
-    state = scoreboard.read({os.getpid(): AGE})[os.getpid()]
-    assert state is not None
-    assert state.worked_ns + state.in_use * century_ns == century_ns
 
 
 def test_waits_stay_counted() -> None:

@@ -18,7 +18,7 @@ class Clock:
 
 def worker(claimed_ns: int, worked_ns: int, in_use: int = 0, capacity: int = 1) -> State:
     """Return a state; ``worked_ns`` is as it would be at 0."""
-    return State(Kind.SYNC, False, capacity, claimed_ns, in_use, in_use, 0, 0, worked_ns)
+    return State(Kind.SYNC, False, capacity, claimed_ns, in_use, in_use, 0, 0, in_use, worked_ns)
 
 
 def test_a_request_longer_than_the_time_between_looks() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gunicorn_backlog.scoreboard import WAITS
+from gunicorn_backlog.scoreboard import COUNTERS
 from gunicorn_backlog.waits import (
     BUCKETS,
     LONGEST_MS,
@@ -24,7 +24,7 @@ ERROR = 0.032
 
 def counters(waits_ms: list[int]) -> list[int]:
     """Return the counters of these waits."""
-    counted = [0] * WAITS
+    counted = [0] * COUNTERS
     for waited_ms in waits_ms:
         counted[bucket_of(waited_ms)] += 1
     return counted
@@ -34,7 +34,7 @@ def test_the_table() -> None:
     """The buckets of the docstring, and no more of them than the scoreboard has counters."""
     assert [bucket_of(ms) for ms in (0, 31, 32, 63, 64, 127)] == [0, 31, 32, 47, 48, 63]
     assert [bucket_of(ms) for ms in (524_288, LONGEST_MS, 10**12)] == [256, 258, 258]
-    assert BUCKETS == 259 <= WAITS
+    assert BUCKETS == 259 <= COUNTERS
 
 
 @given(st.integers(0, LONGEST_MS))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache, partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 class Claim(Protocol):
     """``Scoreboard.claim`` for one worker."""
 
-    def __call__(
-        self, wanted: Sequence[tuple[Kind, int]], *, tells_waits: bool = False
-    ) -> list[Slot]: ...
+    def __call__(self, kind: Kind, capacity: int, *, tells_waits: bool = False) -> Slot: ...
 
 
 class Family(NamedTuple):
@@ -74,22 +72,22 @@ def prepare(arbiter: Arbiter) -> None:
 
 
 def enter(worker: Worker, scoreboard: Scoreboard) -> None:
-    """Claim slots for this worker, in its own process, and watch it.
+    """Claim a slot for this worker, in its own process, and watch it.
 
     A worker of an unknown class claims a slot too: then it is known to be up, and no more. So does
-    one that is not made as its bases are, and can't be watched. Raises ScoreboardError, and
-    whatever watching it raised.
+    one that can't be watched: it is not made as its bases are, or has more threads than there are
+    lines. Raises ClaimError, and whatever watching it raised.
     """
     claim = partial(scoreboard.claim, worker.pid, worker.age)
     family = family_of(type(worker))
     if family is None:
-        claim([(Kind.UNKNOWN, 0)])
+        claim(Kind.UNKNOWN, 0)
         return
     try:
         family.load()(worker, claim)
     except Exception:
         scoreboard.mute()  # parts of it may be watched already
-        claim([(Kind.UNKNOWN, 0)])
+        claim(Kind.UNWATCHED, 0)
         raise
 
 

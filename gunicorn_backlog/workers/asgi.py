@@ -6,20 +6,24 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from gunicorn_backlog.slot import Kind
-from gunicorn_backlog.workers.counting import InFlight, InPlaceOf
+from gunicorn_backlog.workers.counting import InFlight, InPlaceOf, when_it_runs
 
 if TYPE_CHECKING:
     from gunicorn_backlog.arbiter import ASGIWorker, UvicornWorker
     from gunicorn_backlog.workers import Claim
 
 
-ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
+ASGIApp = Callable[[Any, Any, Any], Awaitable[Any]]
 
 
 def watch(worker: ASGIWorker, claim: Claim) -> None:
-    """Wrap the app that the worker is about to serve."""
-    (slot,) = claim([(Kind.ASGI, 0)])
-    worker.asgi = InPlaceOf(worker.asgi, counted(worker.asgi, InFlight(slot)))
+    """Wrap the app when the worker is about to serve it."""
+    in_flight = InFlight(claim(Kind.ASGI, 0))
+
+    def wrap() -> None:
+        worker.asgi = InPlaceOf(worker.asgi, counted(worker.asgi, in_flight))
+
+    when_it_runs(worker, wrap)
 
 
 def watch_uvicorn(worker: UvicornWorker, claim: Claim) -> None:
@@ -27,13 +31,13 @@ def watch_uvicorn(worker: UvicornWorker, claim: Claim) -> None:
 
     Not earlier: what uvicorn is given may be a factory, a WSGI app or one of ASGI 2, and it looks.
     """
-    (slot,) = claim([(Kind.ASGI, 0)])
+    in_flight = InFlight(claim(Kind.ASGI, 0))
     config = worker.config
     load = config.load
 
     def load_watched() -> None:
         load()
-        config.loaded_app = counted(config.loaded_app, InFlight(slot))
+        config.loaded_app = counted(config.loaded_app, in_flight)
 
     config.load = load_watched
 
@@ -41,13 +45,12 @@ def watch_uvicorn(worker: UvicornWorker, claim: Claim) -> None:
 def counted(app: ASGIApp, in_flight: InFlight) -> ASGIApp:
     """Return the app, whose calls count as requests; but for its lifespan, which is none."""
 
-    async def app_counted(scope: Any, receive: Any, send: Any) -> None:
+    async def app_counted(scope: Any, receive: Any, send: Any) -> Any:
         if scope["type"] == "lifespan":
-            await app(scope, receive, send)
-            return
+            return await app(scope, receive, send)
         in_flight.begin()
         try:
-            await app(scope, receive, send)
+            return await app(scope, receive, send)  # not None: uvicorn tells the app's author
         finally:
             in_flight.end()
 

@@ -1,43 +1,72 @@
-"""Requests, counted by the process that serves them, into its slots."""
+"""Requests, counted by the process that serves them, into its slot."""
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
-from typing import Any, TypeVar
+from itertools import repeat
+from typing import Any, NamedTuple, TypeVar
 
-from gunicorn_backlog.slot import BEGUN, CHECK, ENDED, SINCE_NS, WORKED_NS, Slot
+from gunicorn_backlog.slot import BEGUN, IN_FLIGHT, SINCE_NS, WORK_NS, Record, Slot
 
 T = TypeVar("T")
 
 
+class Free(NamedTuple):
+    """Records that requests take and give back; ``take`` raises IndexError if there is none."""
+
+    take: Callable[[], Record]
+    give_back: Callable[[Record], object]
+
+
+def always(record: Record) -> Free:
+    """Return the record of who serves one request at a time.
+
+    It is free even if a signal handler that raised has kept the former from giving it back.
+    """
+    nowhere: deque[Record] = deque(maxlen=0)
+    return Free(repeat(record).__next__, nowhere.append)
+
+
+def any_of(records: list[Record]) -> Free:
+    """Return the records of threads, each of which takes one that nobody else has."""
+    return Free(records.pop, records.append)
+
+
 def timed(
-    handle: Callable[..., T], slot: Slot, *, clock_ns: Callable[[], int] = time.monotonic_ns
+    handle: Callable[..., T],
+    free: Free,
+    *,
+    beyond: Callable[..., T] | None = None,
+    clock_ns: Callable[[], int] = time.monotonic_ns,
 ) -> Callable[..., T]:
-    """Return ``handle``, counted and timed in that slot; only one call at a time may be under way.
+    """Return ``handle``, each call of which is counted and timed in a record that is free.
 
     It is on the way of every request, so it calls nothing but the clock.
+
+    :param beyond: what is called in its place if no record is free.
     """
-    seal = slot.seal
-    count = worked_ns = 0
+    beyond = beyond or handle
+    take, give_back = free
 
     def handle_timed(*args: object, **named: object) -> T:
-        nonlocal count, worked_ns
-        ended = count
-        count += 1
-        words = slot.words
-        since_ns = clock_ns()
-        words[BEGUN] = count
-        words[SINCE_NS] = since_ns
-        words[CHECK] = seal + count + ended + worked_ns + since_ns
+        try:
+            record = take()
+        except IndexError:
+            return beyond(*args, **named)
+        words = record.words
+        worked_ns = words[WORK_NS]
+        if worked_ns < 0:  # the former was broken off before it could end
+            worked_ns += words[SINCE_NS]
+        words[BEGUN] += 1
+        words[SINCE_NS] = since_ns = clock_ns()
+        words[WORK_NS] = worked_ns - since_ns
         try:
             return handle(*args, **named)
         finally:
-            worked_ns += clock_ns() - since_ns
-            words = slot.words
-            words[ENDED] = count
-            words[WORKED_NS] = worked_ns
-            words[CHECK] = seal + count + count + worked_ns + since_ns
+            record.words[WORK_NS] = worked_ns + clock_ns() - since_ns
+            give_back(record)
 
     return handle_timed
 
@@ -47,23 +76,21 @@ class InFlight:
 
     def __init__(self, slot: Slot) -> None:
         self._slot = slot
-        self._begun = self._ended = 0
 
     def begin(self) -> None:
         """Count one more."""
         slot = self._slot
-        with slot.lock:
-            self._begun += 1
-            slot.words[BEGUN] = self._begun
-            slot.words[CHECK] = slot.seal + self._begun + self._ended
+        lock = slot.lock
+        lock.acquire()  # twice as fast as ``with``
+        try:
+            slot.words[IN_FLIGHT] += 1
+            slot.words[BEGUN] += 1
+        finally:
+            lock.release()
 
     def end(self) -> None:
         """Count one less."""
-        slot = self._slot
-        with slot.lock:
-            self._ended += 1
-            slot.words[ENDED] = self._ended
-            slot.words[CHECK] = slot.seal + self._begun + self._ended
+        self._slot.add(IN_FLIGHT, -1)
 
     def counted(self, function: Callable[..., T]) -> Callable[..., T]:
         """Return the function, each call of which is a request."""
@@ -91,4 +118,20 @@ class InPlaceOf:
 
     def __getattr__(self, name: str) -> Any:
         """Return what the app has of that name."""
+        if name == "_app":  # a copy that is being made has none yet
+            raise AttributeError(name)
         return getattr(self._app, name)
+
+
+def when_it_runs(worker: Any, wrap: Callable[[], None]) -> None:
+    """Have ``wrap`` called when gunicorn runs the worker, right after all hooks.
+
+    Whatever hooks of the user's own find in the worker until then is what gunicorn put there.
+    """
+    run = worker.run
+
+    def run_watched() -> None:
+        wrap()
+        run()
+
+    worker.run = run_watched

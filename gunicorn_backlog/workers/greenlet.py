@@ -5,7 +5,6 @@ Not ``handle``, for a kept-alive connection stays in there while nothing is aske
 
 from __future__ import annotations
 
-from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from gunicorn_backlog.slot import Kind
@@ -22,14 +21,14 @@ def watch(worker: GreenletWorker, claim: Claim) -> None:
     if getattr(worker, "server_class", None) is not None:  # it serves in the gevent worker's place
         _watch_server(worker, claim)
         return
-    (slot,) = claim([(Kind.GREENLET, 0)], tells_waits=waiting.tcp_tells(worker.sockets))
+    slot = claim(Kind.GREENLET, 0, tells_waits=waiting.tcp_tells(worker.sockets))
     in_flight = InFlight(slot)
     handle_request = waiting.watch_requests(
         worker.handle_request,
         worker.sockets,
         slot,
-        request_of=itemgetter(1),
-        socket_of=itemgetter(2),
+        request_at=1,
+        socket_at=2,
     )
     worker.handle_request = in_flight.counted(handle_request)
     if hasattr(worker, "handle_http2_request"):
@@ -46,6 +45,6 @@ def _watch_server(worker: GreenletWorker, claim: Claim) -> None:
     if not hasattr(handler, "run_application"):
         wsgi.watch(worker, claim)
         return
-    (slot,) = claim([(Kind.WSGI, 0)])
+    slot = claim(Kind.WSGI, 0)
     run_application = InFlight(slot).counted(handler.run_application)
     worker.wsgi_handler = type(handler.__name__, (handler,), {"run_application": run_application})

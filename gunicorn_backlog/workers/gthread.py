@@ -2,25 +2,26 @@
 
 The worker's main thread accepts connections and hands them to the pool with ``enqueue_req``; a
 thread calls ``handle`` for each request of theirs. Both names are the same from gunicorn 20.1.0 to
-27.0.1, and are looked up on the instance. Every thread at work has a slot of its own to write, so
+27.0.1, and are looked up on the instance. Every thread at work has a record of its own to write, so
 that none waits for another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from operator import itemgetter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from threading import get_ident
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from gunicorn_backlog.slot import CHECK, HANDED, PARKED, Kind, Slot
+from gunicorn_backlog.slot import BACK, HANDED, PARKED, SURPLUS, Kind, Slot
 from gunicorn_backlog.workers import waiting
-from gunicorn_backlog.workers.counting import timed
+from gunicorn_backlog.workers.counting import any_of, timed
 
 if TYPE_CHECKING:
     from gunicorn_backlog.arbiter import ThreadWorker
     from gunicorn_backlog.workers import Claim
+
+T = TypeVar("T")
 
 
 def watch(worker: ThreadWorker, claim: Claim) -> None:
@@ -28,49 +29,59 @@ def watch(worker: ThreadWorker, claim: Claim) -> None:
 
     ``handle_request`` is called by ``handle``, when the head of a request was read.
     """
-    threads = _size_of_pool(worker)
-    wanted = [(Kind.THREAD, 1)] * threads + [(Kind.POOL, threads)]
-    *slots, own = claim(wanted, tells_waits=waiting.tcp_tells(worker.sockets))
-    pool = Pool(own)
-    _watch_waits(worker, own)
-    _watch_handle(worker, pool, slots)
-    _watch_enqueue(worker, pool)
+    tells = waiting.tcp_tells(worker.sockets)
+    slot = claim(Kind.POOL, _size_of_pool(worker), tells_waits=tells)
+    pool = Pool(slot)
+    _watch_waits(worker, slot)
+    worker.handle = timed(
+        worker.handle, any_of(slot.threads), beyond=pool.without_record(worker.handle)
+    )
+    worker.enqueue_req = pool.handed(worker.enqueue_req)
     if hasattr(worker, "handle_http2"):
         _watch_http2(worker, pool)
 
 
 class Pool:
-    """Counts what was handed to a pool of threads, and those that are parked on a connection."""
+    """Counts what a pool of threads is handed, and its threads that are somehow special."""
 
     def __init__(self, slot: Slot) -> None:
         self._slot = slot
-        self._handed = self._parked = 0
 
-    def hand(self, connections: int) -> None:
-        """Count connections that are handed to the pool, or taken from it where no slot is."""
-        with self._slot.lock:
-            self._handed = max(0, self._handed + connections)
-            self._write()
+    def handed(self, enqueue: Callable[..., T]) -> Callable[..., T]:
+        """Return the function that hands a connection over, counted; one thread calls it."""
+        slot = self._slot
+
+        def enqueue_counted(*args: object, **named: object) -> T:
+            slot.words[HANDED] += 1
+            try:
+                return enqueue(*args, **named)
+            except BaseException:  # the pool is shut down, or gunicorn 20.1.0 failed at a handshake
+                slot.add(BACK, 1)
+                raise
+
+        return enqueue_counted
+
+    def without_record(self, handle: Callable[..., T]) -> Callable[..., T]:
+        """Return what is called by more threads than the pool says that it has: a user's may."""
+
+        def handle_counted(*args: object, **named: object) -> T:
+            self._slot.add(BACK, 1)
+            with self._counted(SURPLUS, 1):
+                return handle(*args, **named)
+
+        return handle_counted
+
+    def parked(self, threads: int) -> AbstractContextManager[None]:
+        """Count threads that are parked meanwhile; -1: one is not."""
+        return self._counted(PARKED, threads)
 
     @contextmanager
-    def parked(self, threads: int) -> Iterator[None]:
-        """Count threads that are parked meanwhile; -1: one is not."""
-        self._park(threads)
+    def _counted(self, word: int, number: int) -> Iterator[None]:
+        self._slot.add(word, number)
         try:
             yield
         finally:
-            self._park(-threads)
-
-    def _park(self, threads: int) -> None:
-        with self._slot.lock:
-            self._parked += threads
-            self._write()
-
-    def _write(self) -> None:
-        words = self._slot.words
-        words[HANDED] = self._handed
-        words[PARKED] = self._parked
-        words[CHECK] = self._slot.seal + self._handed + self._parked
+            self._slot.add(word, -number)
 
 
 def _size_of_pool(worker: ThreadWorker) -> int:
@@ -78,50 +89,19 @@ def _size_of_pool(worker: ThreadWorker) -> int:
     return int(getattr(worker.tpool, "_max_workers", worker.cfg.threads))
 
 
-def _watch_waits(worker: ThreadWorker, own: Slot) -> None:
+def _watch_waits(worker: ThreadWorker, slot: Slot) -> None:
     greetings = waiting.Greetings() if worker.cfg.is_ssl else None
     worker.handle_request = waiting.watch_requests(
         worker.handle_request,
         worker.sockets,
-        own,
-        request_of=itemgetter(0),
-        socket_of=lambda args: args[1].sock,
+        slot,
+        request_at=0,
+        socket_at=1,
+        in_connection=True,
         greetings=greetings,
     )
     if greetings is not None:
-        worker.handle = greetings.watch(worker.handle, lambda args: args[0].sock)
-
-
-def _watch_handle(worker: ThreadWorker, pool: Pool, slots: list[Slot]) -> None:
-    handle = worker.handle
-    free = [timed(handle, slot) for slot in slots]
-
-    def handle_watched(*args: object, **named: object) -> object:
-        try:
-            handle_timed = free.pop()
-        except IndexError:  # a pool of a user's own, and it has more threads than it says
-            pool.hand(-1)
-            return handle(*args, **named)
-        try:
-            return handle_timed(*args, **named)
-        finally:
-            free.append(handle_timed)
-
-    worker.handle = handle_watched
-
-
-def _watch_enqueue(worker: ThreadWorker, pool: Pool) -> None:
-    enqueue_req = worker.enqueue_req
-
-    def enqueue_req_watched(*args: object, **named: object) -> object:
-        pool.hand(1)
-        try:
-            return enqueue_req(*args, **named)
-        except BaseException:  # the pool is shut down, or gunicorn 20.1.0 failed at the handshake
-            pool.hand(-1)
-            raise
-
-    worker.enqueue_req = enqueue_req_watched
+        worker.handle = greetings.watch(worker.handle, 0, in_connection=True)
 
 
 def _watch_http2(worker: ThreadWorker, pool: Pool) -> None:

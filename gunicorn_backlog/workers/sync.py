@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from gunicorn_backlog.slot import Kind
 from gunicorn_backlog.workers import waiting
-from gunicorn_backlog.workers.counting import timed
+from gunicorn_backlog.workers.counting import always, timed
 
 if TYPE_CHECKING:
     from gunicorn_backlog.arbiter import SyncWorker
@@ -20,16 +19,16 @@ def watch(worker: SyncWorker, claim: Claim) -> None:
     It is called right after the accept, so reading from a slow client counts as work.
     ``handle_request`` is called when the head of a request was read.
     """
-    (slot,) = claim([(Kind.SYNC, 1)], tells_waits=waiting.tcp_tells(worker.sockets))
+    slot = claim(Kind.SYNC, 1, tells_waits=waiting.tcp_tells(worker.sockets))
     greetings = waiting.Greetings() if worker.cfg.is_ssl else None
     worker.handle_request = waiting.watch_requests(
         worker.handle_request,
         worker.sockets,
         slot,
-        request_of=itemgetter(1),
-        socket_of=itemgetter(2),
+        request_at=1,
+        socket_at=2,
         greetings=greetings,
     )
     if greetings is not None:
-        worker.handle = greetings.watch(worker.handle, itemgetter(1))
-    worker.handle = timed(worker.handle, slot)
+        worker.handle = greetings.watch(worker.handle, 1)
+    worker.handle = timed(worker.handle, always(slot))

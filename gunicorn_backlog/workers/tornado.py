@@ -22,11 +22,10 @@ def watch(worker: WSGIWorker, claim: Claim) -> None:
     """Wrap the WSGI app, or else what executes tornado's request handlers."""
     app = worker.wsgi
     if _is_a(app, "tornado.web", "Application"):
-        (slot,) = claim([(Kind.WSGI, 0)])
-        _count_handlers(InFlight(slot))
+        _count_handlers(InFlight(claim(Kind.WSGI, 0)))
     elif _is_a(app, "tornado.wsgi", "WSGIContainer"):
-        (slot,) = claim([(Kind.WSGI, 0)])
-        app.wsgi_application = wsgi.counted(app.wsgi_application, InFlight(slot))
+        in_flight = InFlight(claim(Kind.WSGI, 0))
+        app.wsgi_application = wsgi.counted(app.wsgi_application, in_flight)
     else:
         wsgi.watch(worker, claim)
 
@@ -50,10 +49,10 @@ def _count_handlers(in_flight: InFlight) -> None:
 
 
 def _counted(method: Any, in_flight: InFlight) -> Any:
-    async def method_counted(*args: object, **named: object) -> None:
+    async def method_counted(*args: object, **named: object) -> object:
         in_flight.begin()
         try:
-            await method(*args, **named)
+            return await method(*args, **named)
         finally:
             in_flight.end()
 

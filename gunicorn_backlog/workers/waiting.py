@@ -25,27 +25,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from gunicorn_backlog import request_start, tcp_info
 from gunicorn_backlog.accept_queue import QueueError
 from gunicorn_backlog.slot import Slot
-from gunicorn_backlog.waits import EXACT_MS, bucket_of
+from gunicorn_backlog.tcp_info import IPPROTO_TCP, TCP_INFO
+from gunicorn_backlog.waits import SHORT, bucket_of
 
 if TYPE_CHECKING:
     from gunicorn_backlog.arbiter import WorkerSocket
 
 T = TypeVar("T")
-Record = Callable[[int], None]
-Pick = Callable[[Any], Any]  # of the arguments of a method of gunicorn's
 
+IS_SHORT = len(SHORT)  # ms
 HEADERS = ("X-REQUEST-START", "X-QUEUE-START")  # gunicorn gives names in capitals
-
-
-def recorder(slot: Slot) -> Record:
-    """Return a function that counts a wait, in ms; several threads may call it."""
-
-    def record(waited_ms: int) -> None:
-        bucket = waited_ms if waited_ms < EXACT_MS else bucket_of(waited_ms)
-        with slot.lock:
-            slot.waits[bucket] += 1
-
-    return record
 
 
 def tcp_tells(sockets: Sequence[WorkerSocket]) -> bool:
@@ -54,7 +43,7 @@ def tcp_tells(sockets: Sequence[WorkerSocket]) -> bool:
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             try:
                 filled_in = tcp_info.read(sock).limit > 0
-                return filled_in and tcp_info.last_data_recv_ms(sock) >= 0
+                return filled_in and tcp_info.last_data_recv_ms(sock) is not None
             except (OSError, QueueError):
                 return False
     return False
@@ -65,58 +54,75 @@ def watch_requests(
     sockets: Sequence[WorkerSocket],
     slot: Slot,
     *,
-    request_of: Pick,
-    socket_of: Pick,
+    request_at: int,
+    socket_at: int,
+    in_connection: bool = False,
     greetings: Greetings | None = None,
 ) -> Callable[..., T]:
     """Return ``handle_request``, whose calls count how long each request waited.
 
+    A subclass of a user's own may call it in a way that none of gunicorn's does: then nothing is
+    counted, and nothing is raised but what ``handle_request`` raises.
+
     :param sockets: those that the worker listens at.
-    :param request_of: returns the request, of the arguments of ``handle_request``.
-    :param socket_of: returns the accepted socket, of the same.
+    :param request_at: which of the arguments of ``handle_request`` is the request.
+    :param socket_at: which is the accepted socket; or, ``in_connection``, what has it as ``sock``.
     :param greetings: of TLS, if there is any.
     """
-    record = recorder(slot)
     if tcp_tells(sockets):
-        handle_request = _by_tcp(handle_request, record, socket_of, greetings)
+        handle_request = _by_tcp(handle_request, slot, socket_at, in_connection, greetings)
     if any(sock.family == socket.AF_UNIX for sock in sockets):
-        handle_request = _by_header(handle_request, record, request_of, socket_of)
+        handle_request = _by_header(handle_request, slot, request_at, socket_at, in_connection)
     return handle_request
 
 
 def _by_tcp(
     handle_request: Callable[..., T],
-    record: Record,
-    socket_of: Pick,
+    slot: Slot,
+    socket_at: int,
+    in_connection: bool,
     greetings: Greetings | None,
 ) -> Callable[..., T]:
-    last_data_recv_ms = tcp_info.last_data_recv_ms
+    """It is on the way of every request, so it calls nothing but the kernel."""
+    size, unpack = tcp_info.LAST_DATA_RECV_SIZE, tcp_info.unpack_last_data_recv
+    shared, count_shared = slot.shared, slot.count_wait
 
     def handle_request_recorded(*args: Any, **named: Any) -> T:
-        if named:  # as a subclass of a user's own may call it
-            return handle_request(*args, **named)
-        sock = socket_of(args)
-        waited_ms = last_data_recv_ms(sock)
-        if waited_ms >= 0:
-            record(waited_ms if greetings is None else waited_ms + greetings.pop(sock))
-        return handle_request(*args)
+        try:
+            sock = args[socket_at].sock if in_connection else args[socket_at]
+            (waited_ms,) = unpack(sock.getsockopt(IPPROTO_TCP, TCP_INFO, size))
+            if greetings is not None:
+                waited_ms += greetings.pop(sock)
+            bucket = SHORT[waited_ms] if waited_ms < IS_SHORT else bucket_of(waited_ms)
+            if shared:
+                count_shared(bucket)
+            else:
+                slot.waits[bucket] += 1
+        except Exception:  # no socket, not one of TCP, or closed
+            pass
+        return handle_request(*args, **named)
 
     return handle_request_recorded
 
 
 def _by_header(
     handle_request: Callable[..., T],
-    record: Record,
-    request_of: Pick,
-    socket_of: Pick,
+    slot: Slot,
+    request_at: int,
+    socket_at: int,
+    in_connection: bool,
     *,
     clock: Callable[[], float] = time.time,
 ) -> Callable[..., T]:
     def handle_request_recorded(*args: Any, **named: Any) -> T:
-        if not named and socket_of(args).family == socket.AF_UNIX:
-            waited_s = _said_by_proxy(request_of(args).headers, clock())
-            if waited_s is not None:
-                record(round(1000 * waited_s))
+        try:
+            sock = args[socket_at].sock if in_connection else args[socket_at]
+            if sock.family == socket.AF_UNIX:
+                waited_s = _said_by_proxy(args[request_at].headers, clock())
+                if waited_s is not None:
+                    slot.count_wait(bucket_of(round(1000 * waited_s)))
+        except Exception:  # neither a socket nor a request
+            pass
         return handle_request(*args, **named)
 
     return handle_request_recorded
@@ -125,8 +131,9 @@ def _by_header(
 def _said_by_proxy(headers: Iterable[tuple[str, str]], now_s: float) -> float | None:
     for wanted in HEADERS:
         said = [value for name, value in headers if name == wanted]
-        if said:
-            return request_start.waited_s(said[-1], now_s)
+        waited_s = request_start.waited_s(said[-1], now_s) if said else None
+        if waited_s is not None:
+            return waited_s
     return None
 
 
@@ -139,14 +146,18 @@ class Greetings:
     def __init__(self) -> None:
         self._waited_ms: dict[int, int] = {}
 
-    def watch(self, handle: Callable[..., T], socket_of: Pick) -> Callable[..., T]:
+    def watch(
+        self, handle: Callable[..., T], socket_at: int, *, in_connection: bool = False
+    ) -> Callable[..., T]:
         """Return ``handle``, whose calls look at connections that have not greeted yet."""
 
         def handle_recorded(*args: Any, **named: Any) -> T:
-            if not named:
-                sock = socket_of(args)
+            try:
+                sock = args[socket_at].sock if in_connection else args[socket_at]
                 if not _has_greeted(sock):
                     self._waited_ms[sock.fileno()] = _waited_ms(sock)
+            except Exception:  # no socket
+                pass
             return handle(*args, **named)
 
         return handle_recorded
@@ -162,7 +173,7 @@ def _waited_ms(sock: Any) -> int:
         unread = fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4))
     except OSError:
         return 0
-    return max(0, tcp_info.last_data_recv_ms(sock)) if any(unread) else 0
+    return tcp_info.last_data_recv_ms(sock) or 0 if any(unread) else 0
 
 
 def _has_greeted(sock: Any) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sized
 from typing import TYPE_CHECKING, Any
 
 from gunicorn_backlog.slot import Kind
-from gunicorn_backlog.workers.counting import InFlight, InPlaceOf
+from gunicorn_backlog.workers.counting import InFlight, InPlaceOf, when_it_runs
 
 if TYPE_CHECKING:
     from gunicorn_backlog.arbiter import WSGIWorker
@@ -19,9 +19,13 @@ WSGIApp = Callable[..., Any]
 
 
 def watch(worker: WSGIWorker, claim: Claim) -> None:
-    """Wrap the app that the worker is about to hand to the server."""
-    (slot,) = claim([(Kind.WSGI, 0)])
-    worker.wsgi = InPlaceOf(worker.wsgi, counted(worker.wsgi, InFlight(slot)))
+    """Wrap the app when the worker is about to hand it to the server."""
+    in_flight = InFlight(claim(Kind.WSGI, 0))
+
+    def wrap() -> None:
+        worker.wsgi = InPlaceOf(worker.wsgi, counted(worker.wsgi, in_flight))
+
+    when_it_runs(worker, wrap)
 
 
 def counted(app: WSGIApp, in_flight: InFlight) -> WSGIApp:

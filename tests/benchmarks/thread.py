@@ -72,7 +72,7 @@ def step_of(stack: ExitStack, agent: StandInAgent, listeners: int, count: int) -
     running = {}
     for age in range(1, count + 1):
         pid = os.getpid() + age  # the claim looks only at who is dead
-        scoreboard.claim(pid, age, [(Kind.SYNC, 1)], tells_waits=True)
+        scoreboard.claim(pid, age, Kind.SYNC, 1, tells_waits=True)
         running[pid] = Worker(pid=pid, age=age)
     arbiter = Arbiter([Listener(it) for it in sockets], running, worker_age=count)
     sampler, window = Sampler(arbiter, scoreboard, NOTICES), Window(count)

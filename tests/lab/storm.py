@@ -10,8 +10,9 @@ import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from itertools import cycle
 
 from tests.lab.server import Server, request
 
@@ -35,6 +36,7 @@ class Storm:
         self._server = server
         self._requests = requests
         self._rarely = rarely
+        self._deaths = cycle(("abort", "kill", "overdue"))
         self._weights = {how: weight for how, weight in WEIGHTS.items() if how not in without}
 
     def rage(self) -> None:
@@ -49,7 +51,7 @@ class Storm:
         chance = random.Random(seed)
         for _ in range(self._requests // CLIENTS):
             if chance.random() < 1 / self._rarely:
-                how = chance.choice(("abort", "kill", "overdue"))
+                how = next(self._deaths)
             else:
                 how = chance.choices(tuple(self._weights), tuple(self._weights.values()))[0]
             self.sent[how] += 1
@@ -76,9 +78,8 @@ class Storm:
 
     def _leave(self, chance: random.Random) -> None:
         """The app calls sys.exit(): a sync worker answers 500, or ends."""
-        self.kills_s.append(time.monotonic())
-        self._get("/leave")
-        self.kills_s.append(time.monotonic())
+        with self._killing():
+            self._get("/leave")
 
     def _several(self, chance: random.Random) -> None:
         """Several requests on one connection, if it is kept alive."""
@@ -128,9 +129,17 @@ class Storm:
 
     def _overdue(self, chance: random.Random) -> None:
         """A request that is longer than the server's timeout, if a worker has one for requests."""
+        with self._killing():
+            self._get("/last/2500")
+
+    @contextmanager
+    def _killing(self) -> Iterator[None]:
+        """Note that a worker may die now, and when it has."""
         self.kills_s.append(time.monotonic())
-        self._get("/last/2500")
-        self.kills_s.append(time.monotonic())
+        try:
+            yield
+        finally:
+            self.kills_s.append(time.monotonic())
 
     def _signal(self, chance: random.Random, number: signal.Signals) -> None:
         with self._connect() as client:

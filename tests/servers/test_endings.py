@@ -50,7 +50,7 @@ def weather(
     wait_until_all_are_idle(agent, WORKERS)
     # Its pool of threads loses one for each SystemExit of the app, before gunicorn 24, for good.
     without = {"leave"} if worker_class is GTHREAD and gunicorn.version < "24" else set()
-    storm = Storm(server, requests, rarely=max(300, requests // 50), without=without)
+    storm = Storm(server, requests, rarely=max(100, requests // 50), without=without)
     storm.rage()
     wait_until_all_are_idle(agent, WORKERS)
 

@@ -34,16 +34,13 @@ TEED = (
     + """
 import os
 from gunicorn_backlog.workers import waiting
-recorder = waiting.recorder
-def teed(slot):
-    record = recorder(slot)
-    def record_and_tell(waited_ms):
-        sink = os.open(os.environ["SINK"], os.O_APPEND | os.O_CREAT | os.O_WRONLY)
-        os.write(sink, b"%d\\n" % waited_ms)
-        os.close(sink)
-        record(waited_ms)
-    return record_and_tell
-waiting.recorder = teed
+bucket_of = waiting.bucket_of
+def teed(waited_ms):
+    sink = os.open(os.environ["SINK"], os.O_APPEND | os.O_CREAT | os.O_WRONLY)
+    os.write(sink, b"%d\\n" % waited_ms)
+    os.close(sink)
+    return bucket_of(waited_ms)
+waiting.IS_SHORT, waiting.bucket_of = 0, teed
 """
 )
 

@@ -9,7 +9,7 @@ import pytest
 
 from gunicorn_backlog.scoreboard import Scoreboard
 from gunicorn_backlog.slot import Kind, State
-from gunicorn_backlog.workers.counting import InFlight, timed
+from gunicorn_backlog.workers.counting import InFlight, always, timed
 
 RUNNING = {os.getpid(): 1}
 THREADS = 4
@@ -36,13 +36,13 @@ def seen(scoreboard: Scoreboard) -> State:
 
 def worked_ns(state: State, now_ns: int) -> int:
     """Return the time worked until now."""
-    return state.worked_ns + state.in_use * now_ns
+    return state.worked_ns + state.timed * now_ns
 
 
 def test_working_from_call_to_return() -> None:
     """In use within the call, not after it; the time between is worked, errors included."""
     scoreboard = Scoreboard(slots=1)
-    (slot,) = scoreboard.claim(os.getpid(), 1, [(Kind.SYNC, 1)])
+    slot = scoreboard.claim(os.getpid(), 1, Kind.SYNC, 1)
     within: list[State] = []
     clock = Clock()
 
@@ -52,7 +52,7 @@ def test_working_from_call_to_return() -> None:
             raise args[0]
         return args
 
-    watched = timed(handle, slot, clock_ns=clock)
+    watched = timed(handle, always(slot), clock_ns=clock)
     assert watched(1, 2, 3) == (1, 2, 3)
     with pytest.raises(SystemExit):
         watched(SystemExit(1))
@@ -68,7 +68,7 @@ def test_working_from_call_to_return() -> None:
 def test_requests_of_many_threads() -> None:
     """Begins and ends of threads at the same time are all counted."""
     scoreboard = Scoreboard(slots=1)
-    (slot,) = scoreboard.claim(os.getpid(), 1, [(Kind.WSGI, 0)])
+    slot = scoreboard.claim(os.getpid(), 1, Kind.WSGI, 0)
     request = InFlight(slot).counted(lambda: None)
 
     def requests() -> None:
@@ -88,7 +88,7 @@ def test_requests_of_many_threads() -> None:
 def test_a_request_that_fails_has_ended(error: type[BaseException]) -> None:
     """Whatever is raised goes through, and is counted."""
     scoreboard = Scoreboard(slots=1)
-    (slot,) = scoreboard.claim(os.getpid(), 1, [(Kind.GREENLET, 0)])
+    slot = scoreboard.claim(os.getpid(), 1, Kind.GREENLET, 0)
 
     def fail() -> None:
         raise error

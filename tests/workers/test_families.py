@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import os
 import socket
 from collections.abc import Iterator
@@ -21,7 +22,17 @@ from uvicorn.config import Config as UvicornConfig
 
 from gunicorn_backlog.scoreboard import Scoreboard
 from gunicorn_backlog.slot import Kind, State
-from gunicorn_backlog.workers import Claim, asgi, enter, family_of, greenlet, gthread, tornado, wsgi
+from gunicorn_backlog.workers import (
+    Claim,
+    asgi,
+    enter,
+    family_of,
+    greenlet,
+    gthread,
+    sync,
+    tornado,
+    wsgi,
+)
 from gunicorn_backlog.workers.counting import InFlight
 from tests.lab.waiting import wait_for
 
@@ -98,9 +109,9 @@ def test_a_worker_that_can_not_be_watched(scoreboard: Scoreboard) -> None:
     worker.cfg = Threaded.cfg
     with pytest.raises(AttributeError):
         enter(worker, scoreboard)
-    assert seen(scoreboard).kind == Kind.UNKNOWN
+    assert seen(scoreboard).kind == Kind.UNWATCHED
     assert worker.handle(1) == 1
-    assert seen(scoreboard).kind == Kind.UNKNOWN
+    assert seen(scoreboard).kind == Kind.UNWATCHED
 
 
 @dataclass
@@ -131,7 +142,7 @@ class Threaded:
 
 
 def test_a_pool_that_has_more_threads_than_it_says(scoreboard: Scoreboard, claim: Claim) -> None:
-    """Its requests are served all the same; those without a slot are not taken for queued ones."""
+    """Its requests are served all the same, and those without a record are in flight, too."""
 
     worker: Any = Threaded(ThreadPoolExecutor(4))
     worker.tpool._max_workers = 2
@@ -140,7 +151,7 @@ def test_a_pool_that_has_more_threads_than_it_says(scoreboard: Scoreboard, claim
     futures = [worker.enqueue_req(number) for number in range(5)]
     wait_for("four threads", lambda: worker.ran == 4)
     state = seen(scoreboard)
-    assert (state.capacity, state.in_use, state.queued) == (2, 2, 1)
+    assert (state.capacity, state.in_use, state.in_flight, state.queued) == (2, 4, 4, 1)
     worker.released.set()
     assert [future.result(10) for future in futures] == [(number,) for number in range(5)]
     state = seen(scoreboard)
@@ -177,6 +188,9 @@ class Served:
     server_class: type | None = None
     wsgi_handler: Any = None
 
+    def run(self) -> None:
+        """Serve nobody."""
+
 
 def streamed() -> Iterator[bytes]:
     """Answer in two parts."""
@@ -193,6 +207,7 @@ def test_a_wsgi_answer_is_in_flight_until_it_is_closed(
     """It is what the app returned, as far as a server can tell: with a length if it had one."""
     worker: Any = Served(lambda environ, start_response: answer)
     wsgi.watch(worker, claim)
+    worker.run()
     returned = worker.wsgi({}, None)
     assert seen(scoreboard).in_flight == 1
     assert hasattr(returned, "__len__") == (size is not None)
@@ -217,6 +232,7 @@ def test_a_wsgi_answer_closed_early_is_closed_in_the_app(
 
     worker: Any = Served(lambda: Failing())
     wsgi.watch(worker, claim)
+    worker.run()
     with pytest.raises(RuntimeError, match="in the app"):
         worker.wsgi().close()
     assert seen(scoreboard).in_flight == 0
@@ -224,8 +240,7 @@ def test_a_wsgi_answer_closed_early_is_closed_in_the_app(
 
 def test_an_app_that_fails_or_returns_nothing(scoreboard: Scoreboard, claim: Claim) -> None:
     """The server gets the error that it would have got."""
-    (slot,) = claim([(Kind.WSGI, 0)])
-    in_flight = InFlight(slot)
+    in_flight = InFlight(claim(Kind.WSGI, 0))
 
     def fail() -> None:
         raise SystemExit
@@ -319,10 +334,14 @@ def test_a_server_without_such_a_handler(scoreboard: Scoreboard, claim: Claim) -
         def __call__(self) -> list[bytes]:
             return [b"a"]
 
-    worker: Any = Served(App(), server_class=Served)
+    app = App()
+    worker: Any = Served(app, server_class=Served)
     greenlet.watch(worker, claim)
+    assert worker.wsgi is app  # as long as hooks of the user's own may look at it
+    worker.run()
     assert worker.wsgi.name == "mine"
-    answer = worker.wsgi()
+    assert copy.copy(worker.wsgi).name == "mine"
+    answer: Any = worker.wsgi()
     assert seen(scoreboard).in_flight == 1
     answer.close()
     assert seen(scoreboard).in_flight == 0
@@ -337,3 +356,28 @@ def test_methods_called_by_keyword(scoreboard: Scoreboard, claim: Claim) -> None
     gthread.watch(worker, claim)
     assert worker.enqueue_req(conn=3).result(10) == 3
     worker.tpool.shutdown()
+
+
+@pytest.mark.parametrize("args", [(), (1,), ("request", "client"), (1, 2, 3, 4, 5)])
+def test_methods_that_a_subclass_made_otherwise(
+    args: tuple[object, ...], scoreboard: Scoreboard, claim: Claim
+) -> None:
+    """Other arguments than gunicorn's own: it is served as before, and its waits are not known."""
+
+    @dataclass
+    class Own:
+        sockets: list[socket.socket]
+        cfg: Any = Threaded.cfg
+
+        def handle(self, *args: object) -> object:
+            return self.handle_request(*args)
+
+        def handle_request(self, *args: object) -> object:
+            return args
+
+    with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_UNIX) as unix:
+        worker: Any = Own([tcp, unix])
+        sync.watch(worker, claim)
+        assert worker.handle(*args) == args
+    assert seen(scoreboard).begun == 1
+    assert not any(scoreboard.waits())

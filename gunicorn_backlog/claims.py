@@ -1,0 +1,78 @@
+"""What of the scoreboard is free, and the lock under which a worker takes some of it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from gunicorn_backlog.slot import Kind, Line, lines_of
+
+_PID_MAX = 1 << 22  # PID_MAX_LIMIT in include/linux/threads.h
+_LOCK_TRIES = 100
+_LOCK_PAUSE_S = 0.01
+
+
+class ClaimError(Exception):
+    """There is no slot to be had."""
+
+
+@contextmanager
+def lock(fd: int) -> Iterator[None]:
+    """Hold the claimers' lock on a file; the kernel releases it if we die.
+
+    Raises ClaimError rather than wait for ever for a claimer that was stopped.
+    """
+    for _ in range(_LOCK_TRIES):
+        try:
+            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except (BlockingIOError, PermissionError):  # POSIX allows both for "locked"
+            time.sleep(_LOCK_PAUSE_S)
+    else:
+        raise ClaimError("another worker holds the scoreboard's lock")
+    try:
+        yield
+    finally:
+        fcntl.lockf(fd, fcntl.LOCK_UN)
+
+
+def taken(claimed: Sequence[Line], pid: int) -> dict[int, Line]:
+    """Return the slots whose owners are alive, by index; but for ours, of an earlier life."""
+    alive = {owner: owner != pid and _is_alive(owner) for owner in {it.pid for it in claimed}}
+    return {index: line for index, line in enumerate(claimed) if alive[line.pid]}
+
+
+def free_slot(taken: Mapping[int, Line], slots: int) -> int:
+    """Return the first slot that is nobody's. Raises ClaimError."""
+    for index in range(slots):
+        if index not in taken:
+            return index
+    raise ClaimError(f"all {slots} slots of the scoreboard are taken")
+
+
+def free_lines(taken: Collection[Line], count: int, lines: int) -> int:
+    """Return where so many lines in a row are nobody's. Raises ClaimError."""
+    at = 0
+    pools = [line for line in taken if line.kind == Kind.POOL]
+    for pool in sorted(pools, key=lambda it: it.threads_at):
+        if pool.threads_at - at >= count:
+            break
+        at = max(at, pool.threads_at + lines_of(pool.capacity))
+    if at + count > lines:
+        raise ClaimError(f"the scoreboard has no {count} lines for threads left")
+    return at
+
+
+def _is_alive(pid: int) -> bool:
+    if not 0 < pid <= _PID_MAX:  # nobody's, whatever a worker that ran amok wrote there
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
