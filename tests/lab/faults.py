@@ -1,0 +1,188 @@
+"""Faults, one at a time, to a gunicorn that is under load: its workers, its arbiter, its Agent."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import signal
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from agent import Datagram, StandInAgent
+
+from gunicorn_backlog.address import Address
+from tests.lab.server import Server
+from tests.lab.vitals import descriptors, hears_signals
+from tests.lab.waiting import wait_for
+
+LASTS_S = 1.0
+
+
+class MovingAgent:
+    """A stand-in Agent at a Unix socket's path, that comes and goes; all that it got is kept."""
+
+    def __init__(self, path: Path) -> None:
+        self.address = Address("unixgram", path=str(path))
+        self.datagrams: list[Datagram] = []
+        self._agent: StandInAgent | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it is, when it is there."""
+        return str(self.address)
+
+    def come(self) -> None:
+        """Listen."""
+        self._agent = StandInAgent(self.address, heard=self.datagrams.append).__enter__()
+
+    def go(self) -> None:
+        """Listen no more."""
+        if self._agent is not None:
+            self._agent.stop()
+        self._agent = None
+
+    @contextmanager
+    def deaf(self) -> Iterator[None]:
+        """Be there, with a full queue, and read nothing."""
+        self.go()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.bind(self.address.path)
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other, suppress(OSError):
+                other.setblocking(False)
+                while True:
+                    other.sendto(b"full", self.address.path)
+            yield
+        Path(self.address.path).unlink()
+        self.come()
+
+
+class Faults:
+    """Does a random fault; ``windows`` is when there was one, and of which kind.
+
+    :param offset: the file that says how far off the server's time of day is.
+    """
+
+    def __init__(self, server: Server, agent: MovingAgent, offset: Path, *, seed: int) -> None:
+        self.done: Counter[str] = Counter()
+        self.windows: list[tuple[float, float, str]] = []
+        self._server = server
+        self._agent = agent
+        self._offset = offset
+        self._chance = random.Random(seed)
+
+    def do_one(self) -> None:
+        """Do one, and return when it is over."""
+        kinds: dict[str, Callable[[], None]] = {
+            it.__name__: it
+            for it in (
+                self.kill_a_worker,
+                self.abort_a_worker,
+                self.stop_a_worker,
+                self.stop_the_arbiter,
+                self.more_and_fewer_workers,
+                self.reload,
+                self.upgrade_and_back,
+                self.agent_away,
+                self.agent_deaf,
+                self.no_descriptors,
+                self.set_the_clock,
+            )
+        }
+        kind = self._chance.choice(sorted(kinds))
+        began_s = time.monotonic()
+        kinds[kind]()
+        self.done[kind] += 1
+        self.windows.append((began_s, time.monotonic(), kind))
+
+    def _worker(self) -> int:
+        return self._chance.choice(sorted(self._server.worker_pids()))
+
+    def kill_a_worker(self) -> None:
+        """As the kernel does without memory."""
+        with suppress(ProcessLookupError):
+            os.kill(self._worker(), signal.SIGKILL)
+
+    def abort_a_worker(self) -> None:
+        """As the arbiter does after the timeout."""
+        with suppress(ProcessLookupError):
+            os.kill(self._worker(), signal.SIGABRT)
+
+    def stop_a_worker(self) -> None:
+        """For a while."""
+        worker = self._worker()
+        with suppress(ProcessLookupError):
+            os.kill(worker, signal.SIGSTOP)
+            time.sleep(LASTS_S)
+            os.kill(worker, signal.SIGCONT)
+
+    def stop_the_arbiter(self) -> None:
+        """For a while."""
+        self._server.signal(signal.SIGSTOP)
+        time.sleep(LASTS_S)
+        self._server.signal(signal.SIGCONT)
+
+    def more_and_fewer_workers(self) -> None:
+        """One more, and one less."""
+        self._server.signal(signal.SIGTTIN)
+        time.sleep(LASTS_S)
+        self._server.signal(signal.SIGTTOU)
+
+    def reload(self) -> None:
+        """With another tag."""
+        former = self._server.worker_pids()
+        config = self._server.config.read_text().partition("\nconfigure(")[0]
+        tag = f"color:{self._chance.choice(('red', 'green', 'blue'))}"
+        self._server.reload(f"{config}\nconfigure(tags=[{tag!r}])\n")
+        wait_for("the former workers to leave", lambda: not former & self._server.worker_pids())
+
+    def upgrade_and_back(self) -> None:
+        """A second master comes up, and is sent away again."""
+        former = self._server.worker_pids()
+        self._server.signal(signal.SIGUSR2)
+        (new,) = wait_for("a new master", lambda: self._masters(former))
+        seen = len(self._agent.datagrams)
+
+        def it_pushes() -> bool:
+            return any(b"app:lab.2" in it.octets for it in self._agent.datagrams[seen:])
+
+        wait_for("its push", it_pushes)
+        os.kill(new, signal.SIGTERM)
+        wait_for("it to end", lambda: not Path(f"/proc/{new}").exists(), deadline_s=40)
+
+    def _masters(self, former: set[int]) -> list[int]:
+        """Return the arbiter's new children that have children, or will: they handle SIGHUP."""
+        return [
+            pid
+            for pid in self._server.worker_pids() - former
+            if not hears_signals(pid) and Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        ]
+
+    def agent_away(self) -> None:
+        """It is restarted."""
+        self._agent.go()
+        time.sleep(LASTS_S)
+        self._agent.come()
+
+    def agent_deaf(self) -> None:
+        """Its queue is full."""
+        with self._agent.deaf():
+            time.sleep(LASTS_S)
+
+    def no_descriptors(self) -> None:
+        """The arbiter can open nothing, while its Agent is restarted."""
+        pid = self._server.pid
+        former = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        self._agent.go()
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (max(descriptors(pid)) + 1, former[1]))
+        time.sleep(LASTS_S)
+        self._agent.come()
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, former)
+
+    def set_the_clock(self) -> None:
+        """By up to an hour, forth or back."""
+        self._offset.write_text(f"{self._chance.randint(-3600, 3600):+d}\n")
