@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -76,7 +77,7 @@ def check_each(sockets: list[ClientConnection], server: Server, agent: StandInAg
             assert push.values("gunicorn.requests.in_flight") == (remaining,)
             assert push.workers == {"idle": 0, "working": 1, "starting": 0}
         if remaining == 2:
-            sockets.pop().socket.close()
+            sockets.pop().socket.shutdown(socket.SHUT_RDWR)
         else:
             sockets.pop().close()
 
