@@ -50,11 +50,16 @@ class Agent:
         """Send the points, in one datagram if they fit; without a way to the Agent drop them."""
         if not self._enabled:
             return
+        self._refresh()
         try:
-            sock = self._connected()
+            self._send(points)
         except OSError as error:
             self.error = _described(error)
-            return
+        self._refresh()  # if the Agent has just gone, the next push knows where it is now
+
+    def _send(self, points: list[Point]) -> None:
+        """Send the points, and note an error of the socket's. Raises OSError if there is none."""
+        sock = self._connected()
         sock.error = None
         with self._client:
             for point in points:
@@ -69,9 +74,11 @@ class Agent:
             self._socket.close()
         self._socket = self._client.socket = None
 
+    def _refresh(self) -> None:
+        self._resolver.refresh(away=self.error not in (None, QUEUE_FULL))
+
     def _connected(self) -> AgentSocket:
         """Return a socket to where the Agent is now. Raises OSError."""
-        self._resolver.refresh(away=self.error not in (None, QUEUE_FULL))
         if self._resolver.target is None:
             raise self._resolver.error or OSError(errno.EINPROGRESS, "its name is being resolved")
         if self._target != self._resolver.target:

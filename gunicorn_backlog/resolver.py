@@ -15,7 +15,7 @@ from gunicorn_backlog.agent_socket import Target
 from gunicorn_backlog.unpatched import original
 
 REFRESH_S = 60.0  # the name may come to mean another address without any send failing
-RETRY_S = 5.0  # while the Agent is away
+RETRY_S = 0.9  # while the Agent is away: with each push of the default interval, early ones too
 
 
 class Resolver:

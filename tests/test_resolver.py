@@ -70,7 +70,7 @@ def test_each_minute_and_more_often_while_the_agent_is_away(names: Names) -> Non
     assert names.asked == 1
     ask(resolver, away=True)
     assert names.asked == 2
-    clock.now_s += RETRY_S - 1
+    clock.now_s += RETRY_S / 2
     ask(resolver, away=True)
     assert names.asked == 2
     clock.now_s += REFRESH_S
