@@ -41,6 +41,10 @@ class Delivery:
         elif self._good_pushes >= BACK_AFTER and self._notices.was_said("away"):
             self._say_it_is_back()
 
+    def before_fork(self) -> None:
+        """Let a look-up of the Agent's name end, within milliseconds."""
+        self._agent.before_fork()
+
     def close(self) -> None:
         """Close the socket."""
         self._agent.close()

@@ -68,6 +68,10 @@ class Agent:
         if sock.broken:
             self.close()
 
+    def before_fork(self) -> None:
+        """Let a look-up of the Agent's name end, within milliseconds."""
+        self._resolver.before_fork()
+
     def close(self) -> None:
         """Close the socket; the next push makes another."""
         if self._socket is not None:

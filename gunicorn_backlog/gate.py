@@ -11,7 +11,7 @@ from typing import Any
 
 from gunicorn_backlog.unpatched import original
 
-WAIT_S = 0.05  # at the most: a fork that waits for us costs the server a worker's start
+WAIT_S = 0.04  # at the most: a fork that waits for us costs the server a worker's start
 LOST_S = 1.0  # far longer than a fork takes
 
 

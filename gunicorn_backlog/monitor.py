@@ -88,6 +88,8 @@ class Monitor:
         belong to the config in force, without a doubt. The thread can't know that.
         """
         if os.getpid() == self._pid and not self._stop.is_set() and self._gate.before_fork():
+            if self._delivery is not None:
+                self._attempt("waiting for a look-up", self._delivery.before_fork)
             self._attempt("taking up the new config", self._reload)
 
     def _after_fork_in_parent(self) -> None:

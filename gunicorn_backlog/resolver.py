@@ -12,10 +12,11 @@ from contextlib import suppress
 from gunicorn_backlog import agent_socket
 from gunicorn_backlog.address import Address
 from gunicorn_backlog.agent_socket import Target
-from gunicorn_backlog.unpatched import original
+from gunicorn_backlog.short_thread import ShortThread
 
 REFRESH_S = 60.0  # the name may come to mean another address without any send failing
 RETRY_S = 0.9  # while the Agent is away: with each push of the default interval, early ones too
+FORK_WAIT_S = 0.01  # for a look-up to end: most take far less, and one that takes long only waits
 
 
 class Resolver:
@@ -24,6 +25,9 @@ class Resolver:
     A name is looked up in a thread that ends with the look-up: a resolver may hang for as long as
     it likes. ``target`` is the latest answer, kept while there is no newer one; ``error`` says why
     the latest look-up failed.
+
+    The C library takes locks when a look-up begins, and when its thread ends. A fork copies them:
+    the first look-up of a worker that was born at such a moment would hang for ever.
     """
 
     def __init__(self, address: Address, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -32,13 +36,16 @@ class Resolver:
         self._address = address
         self._clock = clock
         self._asked_s: float | None = None
-        self._under_way = False
+        self._thread: ShortThread | None = None  # of the latest look-up
+        self._hangs = False
 
     def refresh(self, *, away: bool) -> None:
         """Look the name up again if it is time to; ``away``: the Agent does not answer there."""
         now_s = self._clock()
         wait_s = RETRY_S if away or self.target is None else REFRESH_S
-        if self._under_way or (self._asked_s is not None and now_s - self._asked_s < wait_s):
+        if self._asked_s is not None and now_s - self._asked_s < wait_s:
+            return
+        if self._thread is not None and not self._thread.returned:
             return
         self._asked_s = now_s
         if is_local(self._address):
@@ -48,13 +55,16 @@ class Resolver:
             codecs.lookup("idna")
             self._look_up_apart()
 
+    def before_fork(self) -> None:
+        """Let the look-up end that is under way; of one that hangs no fork but the first waits."""
+        if self._thread is not None and not self._hangs:
+            self._hangs = not self._thread.wait(FORK_WAIT_S)
+
     def _look_up_apart(self) -> None:
         """Start a thread; it inherits the mask of ours, who calls this, and so takes no signals."""
-        self._under_way = True
         try:
-            original("_thread", "start_new_thread")(self._look_up, ())
+            self._thread, self._hangs = ShortThread(self._look_up), False
         except RuntimeError:
-            self._under_way = False
             self.error = OSError(errno.EBUSY, "no thread to look its name up in")
 
     def _look_up(self) -> None:
@@ -63,8 +73,6 @@ class Resolver:
             self.error = None
         except OSError as error:
             self.error = error
-        finally:
-            self._under_way = False
 
 
 def is_local(address: Address) -> bool:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 
 import pytest
 
-from gunicorn_backlog import agent_socket
-from gunicorn_backlog import resolver as module
+from gunicorn_backlog import agent_socket, short_thread
 from gunicorn_backlog.address import Address, parse
 from gunicorn_backlog.agent_socket import Target
-from gunicorn_backlog.resolver import REFRESH_S, RETRY_S, Resolver, is_local
+from gunicorn_backlog.resolver import FORK_WAIT_S, REFRESH_S, RETRY_S, Resolver, is_local
 from tests.lab.waiting import wait_for
 
 NAME = Address("udp", host="agent.example", port=8125)
@@ -56,7 +56,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Names:
 def ask(resolver: Resolver, *, away: bool = False) -> None:
     """Refresh, and wait until no look-up is under way."""
     resolver.refresh(away=away)
-    wait_for("the look-up", lambda: not resolver._under_way)
+    wait_for("the look-up", lambda: resolver._thread is None or resolver._thread.returned)
 
 
 def test_each_minute_and_more_often_while_the_agent_is_away(names: Names) -> None:
@@ -116,6 +116,25 @@ def test_one_look_up_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(asked) == 1
 
 
+def test_of_a_look_up_that_hangs_one_fork_waits_and_not_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It waits for its name server, with no lock of the C library's: a fork may go on."""
+    go_on = threading.Event()
+    monkeypatch.setattr(agent_socket, "resolve", lambda _: go_on.wait(20) and FIRST)
+    resolver = Resolver(NAME)
+    resolver.before_fork()  # no look-up yet
+    resolver.refresh(away=False)
+    waits_s = []
+    for _ in range(3):
+        began_s = time.monotonic()
+        resolver.before_fork()
+        waits_s.append(time.monotonic() - began_s)
+    go_on.set()
+    assert waits_s[0] >= FORK_WAIT_S
+    assert max(waits_s[1:]) < waits_s[0]
+
+
 @pytest.mark.parametrize(
     ("url", "local"),
     [
@@ -140,7 +159,7 @@ def test_no_thread_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     resolver = Resolver(NAME, clock=clock)
     with monkeypatch.context() as patch:
-        patch.setattr(module, "original", lambda *_: refuse)
+        patch.setattr(short_thread, "original", lambda *_: refuse)
         resolver.refresh(away=False)
     assert "no thread" in str(resolver.error)
     monkeypatch.setattr(agent_socket, "resolve", Names())
