@@ -18,10 +18,12 @@ class Delivery:
     push does not fill the log.
     """
 
-    def __init__(self, settings: Settings, notices: Notices) -> None:
+    def __init__(
+        self, settings: Settings, notices: Notices, *, former: Delivery | None = None
+    ) -> None:
         self._settings = settings
         self._notices = notices
-        self._agent = Agent(settings)
+        self._agent: Agent = Agent(settings, former=former._agent if former else None)
         self._good_pushes = 0
 
     def prepare(self) -> None:

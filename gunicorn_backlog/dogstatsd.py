@@ -31,12 +31,25 @@ class Agent:
     known against it.
     """
 
-    def __init__(self, settings: Settings, environ: Mapping[str, str] = os.environ) -> None:
-        """Make a client that has no threads, no telemetry, and no part in the process's forks."""
+    def __init__(
+        self,
+        settings: Settings,
+        environ: Mapping[str, str] = os.environ,
+        *,
+        former: Agent | None = None,
+    ) -> None:
+        """Make a client that has no threads, no telemetry, and no part in the process's forks.
+
+        It knows what the ``former`` knew of the same address: a name is not looked up for each HUP.
+        """
         self.address = settings.address
         self.error: str | None = None
         self._enabled = environ.get("DD_DOGSTATSD_DISABLE") not in _DISABLED
-        self._resolver = Resolver(settings.address)
+        self._resolver: Resolver = (
+            former._resolver
+            if former is not None and former.address == settings.address
+            else Resolver(settings.address)
+        )
         self._target: Target | None = None
         self._socket: AgentSocket | None = None
         self._client = _client(settings)

@@ -124,11 +124,14 @@ class Monitor:
             self._adopt(settings, workers.forked(self._arbiter) - 1)
 
     def _adopt(self, settings: Settings, forked: int) -> None:
-        """Put the settings in force: the next push is all theirs.
+        """Put the settings in force.
+
+        The interval under way goes on if they leave its pace: else HUPs that follow each other
+        faster than an interval lasts would put the push off for as long as they do.
 
         :param forked: the workers that were forked before, under other settings.
         """
-        self.settings = settings
+        former, self.settings = self.settings, settings
         for number, text in enumerate(settings.unusable):
             self._notices.warn(f"unusable {number}", f"{text}; passed over")
         if not settings.enabled:
@@ -142,7 +145,7 @@ class Monitor:
             self._window = Window(forked)
             self._sampler.begin(forked)
             self._start_thread()
-        else:
+        elif settings.pace != former.pace:
             self._window.begin_anew()
 
     def _redirect(self, settings: Settings) -> None:
@@ -150,9 +153,10 @@ class Monitor:
         # not in our thread, for a fork would leave the module half imported in the worker.
         from gunicorn_backlog.delivery import Delivery
 
-        if self._delivery is not None:
-            self._delivery.close()
-        self._delivery = Delivery(settings, self._notices)
+        former = self._delivery
+        if former is not None:
+            former.close()
+        self._delivery = Delivery(settings, self._notices, former=former)
 
     def _create_scoreboard(self) -> Scoreboard | None:
         try:
@@ -206,25 +210,32 @@ class Monitor:
             ended.set()
 
     def _loop(self, ended: Event) -> None:
-        settings, schedule = self._begin()
+        settings = self._begin()
+        schedule = _scheduled(settings)
         while not self._stop.wait(schedule.wait_s()):
             with self._gate:
                 if not self.settings.enabled:
                     ended.set()  # in the gate: a HUP that enables then starts another thread
                     return
                 self._attempt("sampling", self._sample)
-                if settings is self.settings and schedule.sampled():
+                if settings.pace == self.settings.pace and schedule.sampled():
                     self._attempt("pushing", self._push)
             if settings is not self.settings:
-                settings, schedule = self._begin()
+                former, settings = settings, self._begin()
+                if settings.pace != former.pace:
+                    schedule = _scheduled(settings)
         with self._gate:
             if self.settings.enabled:
                 self._attempt("sampling", self._sample)
                 self._attempt("the last push", lambda: self._push(stopping=True))
 
-    def _begin(self) -> tuple[Settings, Schedule]:
+    def _begin(self) -> Settings:
         """Begin with the settings in force."""
         with self._gate:
             if self._delivery is not None:
                 self._attempt("preparing", self._delivery.prepare)
-            return self.settings, Schedule(self.settings.interval_s, self.settings.samples)
+            return self.settings
+
+
+def _scheduled(settings: Settings) -> Schedule:
+    return Schedule(settings.interval_s, settings.samples)

@@ -49,6 +49,14 @@ class Settings(NamedTuple):
     backlog_type: BacklogType = "histogram"
     unusable: tuple[str, ...] = ()
 
+    @property
+    def pace(self) -> tuple[float, int, Address]:
+        """What must not change for an interval under way to go on: when it ends, and where to.
+
+        Another Agent's name may not be looked up by then.
+        """
+        return self.interval_s, self.samples, self.address
+
 
 def check(configured: Mapping[str, object], environ: Mapping[str, str]) -> None:
     """Raise ConfigError for the first bad setting in ``configure()`` or the environment."""

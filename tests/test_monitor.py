@@ -213,6 +213,47 @@ def test_a_new_config_is_taken_up_with_the_next_fork(
     assert next_pushes(agent, 2)[-1].all("gunicorn.workers", "color:blue")
 
 
+def test_reloads_do_not_put_the_push_off(
+    started: Starting, arbiter: Arbiter, agent: StandInAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HUPs that follow each other faster than an interval lasts: it ends when it would have."""
+    monkeypatch.setenv("GUNICORN_BACKLOG_INTERVAL", "1")
+    started()
+
+    def reload() -> bool:
+        arbiter.cfg = Cfg()
+        fork()
+        return len(agent.datagrams) >= 2
+
+    wait_for("pushes", reload)
+
+
+def test_a_name_is_not_looked_up_for_each_reload(
+    started: Starting, arbiter: Arbiter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is a thread started for it each time, while a resolver hangs; mocked."""
+    asked: list[object] = []
+    go_on = threading.Event()
+
+    def resolve(address: object) -> agent_socket.Target:
+        asked.append(address)
+        go_on.wait(30)
+        raise OSError("gave up")
+
+    monkeypatch.setattr(agent_socket, "resolve", resolve)
+    monkeypatch.setenv("GUNICORN_BACKLOG_URL", "udp://agent.example:8125")
+    monkeypatch.setenv("GUNICORN_BACKLOG_INTERVAL", "10")
+    monkeypatch.setenv("GUNICORN_BACKLOG_SAMPLES", "100")
+    it = started()
+    for samples in (3, 6, 9):
+        wait_for("it to go on", lambda samples=samples: len(it._window._samples) >= samples)  # type: ignore[misc]
+        arbiter.cfg = Cfg()
+        fork()
+    wait_for("it to take up the last", lambda: len(it._window._samples) >= 12)
+    go_on.set()
+    assert len(asked) == 1
+
+
 def test_nothing_old_is_pushed_after_a_pause(
     started: Starting, arbiter: Arbiter, agent: StandInAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
