@@ -7,18 +7,38 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 
+SCOREBOARD = "/memfd:gunicorn_backlog"
+
 
 def our_threads(pid: int) -> list[int]:
     """Return the threads of an arbiter that block every signal, as none does but ours.
 
-    A thread in which the Agent's name is looked up is one of them, while it lasts.
+    A thread in which the Agent's name is looked up is one of them, while it lasts. The main thread
+    is none: it blocks signals for the moment in which it starts ours.
     """
-    return [thread for thread in threads(pid) if _blocks_sigterm(pid, thread)]
+    return [it for it in threads(pid) if it != pid and _blocks_sigterm(pid, it)]
 
 
 def threads(pid: int) -> list[int]:
     """Return the ids of a process's threads."""
     return [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()]
+
+
+def processes() -> set[int]:
+    """Return the pids of all processes that can be seen from here."""
+    return {int(it.name) for it in Path("/proc").iterdir() if it.name.isdecimal()}
+
+
+def children(pid: int) -> set[int]:
+    """Return the pids of an arbiter's children: its workers, and the new master of an upgrade."""
+    return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+
+
+def is_alive(pid: int) -> bool:
+    """Tell whether the process runs; one that has ended may still wait to be reaped."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return False
 
 
 def _blocks_sigterm(pid: int, thread: int) -> bool:
@@ -34,6 +54,18 @@ def descriptors(pid: int) -> dict[int, str]:
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(FileNotFoundError):
             found[int(entry.name)] = os.readlink(entry)
+    return found
+
+
+def scoreboards(pid: int) -> set[int]:
+    """Return the inodes of the scoreboards that a process has open or mapped."""
+    found = set()
+    with suppress(OSError):  # it has ended
+        for fd, link in descriptors(pid).items():
+            if SCOREBOARD in link:
+                found.add(os.stat(f"/proc/{pid}/fd/{fd}").st_ino)
+        maps = Path(f"/proc/{pid}/maps").read_text().splitlines()
+        found |= {int(line.split()[4]) for line in maps if SCOREBOARD in line}
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from tests.conftest import ServerFactory
 from tests.lab.gunicorns import Gunicorn
 from tests.lab.pushes import Push, next_pushes, pushes
 from tests.lab.server import Server
-from tests.lab.vitals import descriptors
+from tests.lab.vitals import descriptors, is_alive, processes, scoreboards
 from tests.lab.waiting import wait_for
 
 KILLS = 50
@@ -61,6 +62,20 @@ def claimed_slots(server: Server) -> int:
     raise AssertionError("there is no memfd")
 
 
+def who_has(scoreboard: int) -> set[int]:
+    """Return the processes that have a scoreboard open or mapped, of all on this machine."""
+    return {pid for pid in processes() if scoreboard in scoreboards(pid)}
+
+
+def members(*, session: int) -> set[int]:
+    """Return the processes of a session that are alive."""
+    found = set()
+    for pid in filter(is_alive, processes()):
+        with suppress(ProcessLookupError):
+            found |= {pid} if os.getsid(pid) == session else set()
+    return found
+
+
 def test_killed_workers_leave_nothing(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, temporary: Path
 ) -> None:
@@ -100,18 +115,24 @@ def test_a_killed_arbiter_leaves_nothing(
     """After kill -9 of the arbiter its workers end, and no push comes any more."""
     files = set(SHM.iterdir())
     environ = {"GUNICORN_BACKLOG_URL": agent.url, "TMPDIR": str(temporary)}
-    server = serve(gunicorn, environ=environ)
+    # A worker looks for its arbiter when half of its timeout has passed.
+    server = serve(gunicorn, environ=environ, arguments=("--timeout", "4"))
     server.wait_until_it_serves()
-    workers = server.worker_pids()
+    workers = wait_for("both workers", server.both_worker_pids)
     next_pushes(agent, 1)
+    (scoreboard,) = scoreboards(server.pid)
+    assert {server.pid, *workers} <= who_has(scoreboard)
+    server.hold(1)
+    wait_for("one at work", lambda: at_work(server, workers))
 
     server.signal(signal.SIGKILL)
     server.process.wait()
+    server.let_go()
     seen = len(agent.datagrams)  # who is dead can't push; one may have been under way
-    wait_for(
-        "its workers to end", lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers)
-    )
+    wait_for("its workers to end", lambda: not any(map(is_alive, workers)))
 
+    assert who_has(scoreboard) == set()
+    assert members(session=server.pid) == set()
     assert len(agent.datagrams) <= seen + 1
     assert pushes(agent)[-1].values("gunicorn.is_running") == (0,)
     assert not [path for path in set(SHM.iterdir()) - files if "gunicorn" in path.name]
