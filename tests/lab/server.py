@@ -15,7 +15,7 @@ from typing import IO, cast
 
 from tests.lab.gunicorns import Gunicorn
 from tests.lab.journal import Journal
-from tests.lab.vitals import hears_signals
+from tests.lab.vitals import children, hears_signals
 from tests.lab.waiting import wait_for
 
 CONFIG = "from gunicorn_backlog.hooks import *\n"
@@ -24,6 +24,7 @@ CONFIG = "from gunicorn_backlog.hooks import *\n"
 class Server:
     """One gunicorn with its workers, on a free port, in a session of its own.
 
+    :param workers: how many it is told to have; None: its config says it.
     :param config: the text of its config file; None: no config file.
     :param environ: variables on top of a clean environment.
     :param run_by: a command that executes gunicorn, such as nsenter.
@@ -36,7 +37,7 @@ class Server:
         gunicorn: Gunicorn,
         folder: Path,
         *,
-        workers: int = 2,
+        workers: int | None = 2,
         config: str | None = CONFIG,
         arguments: tuple[str, ...] = (),
         environ: Mapping[str, str] | None = None,
@@ -56,10 +57,12 @@ class Server:
         if config is not None:
             self.config.write_text(config)
             arguments = ("--config", str(self.config), *arguments)
+        if workers is not None:
+            arguments = ("--workers", str(workers), *arguments)
         if gunicorn.has_control_socket:
             arguments = ("--no-control-socket", *arguments)
         self._command = list(run_by) + gunicorn.command(
-            *("--workers", str(workers), "--name", "lab"),
+            *("--name", "lab"),
             *(
                 part
                 for it in (bind if bind is not None else [self.address])
@@ -113,8 +116,7 @@ class Server:
 
     def worker_pids(self) -> set[int]:
         """Return the arbiter's children, as the kernel lists them."""
-        path = Path(f"/proc/{self.pid}/task/{self.pid}/children")
-        return {int(pid) for pid in path.read_text().split()}
+        return children(self.pid)
 
     def both_worker_pids(self) -> set[int] | None:
         """Return the pids of two workers, if there are two."""
