@@ -14,7 +14,7 @@ from itertools import pairwise
 import pytest
 from agent import StandInAgent
 
-from gunicorn_backlog import agent_socket, configuring, metrics, monitor, workers
+from gunicorn_backlog import agent_socket, configuring, metrics, watch, workers
 from gunicorn_backlog.address import parse
 from gunicorn_backlog.configuring import Configured
 from gunicorn_backlog.delivery import Delivery
@@ -38,7 +38,7 @@ Starting = Callable[[], Monitor]
 @pytest.fixture(autouse=True)
 def _settings(monkeypatch: pytest.MonkeyPatch, agent: StandInAgent) -> None:
     monkeypatch.setattr(configuring, "configured", Configured())
-    monkeypatch.setattr(monitor, "configured", configuring.configured)
+    monkeypatch.setattr(watch, "configured", configuring.configured)
     monkeypatch.setenv("GUNICORN_BACKLOG_URL", agent.url)
     monkeypatch.setenv("GUNICORN_BACKLOG_INTERVAL", "0.1")
 
@@ -64,8 +64,8 @@ def started(arbiter: Arbiter) -> Iterator[Starting]:
     for it in monitors:
         it.stop()
         wait_for("its thread to end", it._ended.is_set)
-        if it._delivery is not None:
-            it._delivery.close()
+        if it._watch._delivery is not None:
+            it._watch._delivery.close()
 
 
 def test_pushes_until_it_is_stopped(started: Starting, agent: StandInAgent) -> None:
@@ -193,7 +193,7 @@ def test_an_error_in_a_reload_is_logged_and_the_former_settings_stay(
 
     started()
     with monkeypatch.context() as patch:
-        patch.setattr(monitor, "load", fail)
+        patch.setattr(watch, "load", fail)
         arbiter.cfg = Cfg()
         fork()
         fork()
@@ -246,10 +246,10 @@ def test_a_name_is_not_looked_up_for_each_reload(
     monkeypatch.setenv("GUNICORN_BACKLOG_SAMPLES", "100")
     it = started()
     for samples in (3, 6, 9):
-        wait_for("it to go on", lambda samples=samples: len(it._window._samples) >= samples)  # type: ignore[misc]
+        wait_for("it to go on", lambda samples=samples: len(it._watch._window._samples) >= samples)  # type: ignore[misc]
         arbiter.cfg = Cfg()
         fork()
-    wait_for("it to take up the last", lambda: len(it._window._samples) >= 12)
+    wait_for("it to take up the last", lambda: len(it._watch._window._samples) >= 12)
     go_on.set()
     assert len(asked) == 1
 
@@ -260,7 +260,7 @@ def test_nothing_old_is_pushed_after_a_pause(
     """Disabled and enabled again: no sample and no fork of before is in the first push."""
     monkeypatch.setenv("GUNICORN_BACKLOG_INTERVAL", "1")
     it = started()
-    wait_for("a few samples", lambda: len(it._window._samples) >= 3)
+    wait_for("a few samples", lambda: len(it._watch._window._samples) >= 3)
     arbiter.worker_age = 100
     monkeypatch.setenv("GUNICORN_BACKLOG_ENABLED", "no")
     arbiter.cfg = Cfg()
@@ -314,8 +314,8 @@ def test_a_resolver_that_hangs_holds_up_nothing(
     it = started()
     assert hangs.wait(20)
     for _ in range(2):
-        wait_for("a few samples", lambda: len(it._window._samples) >= 3)
-        wait_for("the next interval", lambda: len(it._window._samples) < 3)
+        wait_for("a few samples", lambda: len(it._watch._window._samples) >= 3)
+        wait_for("the next interval", lambda: len(it._watch._window._samples) < 3)
 
     began_s = time.monotonic()
     fork()
@@ -363,7 +363,7 @@ def test_without_shared_memory_workers_are_counted(
     def refuse() -> None:
         raise OSError(12, "Cannot allocate memory")
 
-    monkeypatch.setattr(monitor, "Scoreboard", refuse)
+    monkeypatch.setattr(watch, "Scoreboard", refuse)
     started()
     (push,) = next_pushes(agent, 1)
     assert push.workers == {"": 1}

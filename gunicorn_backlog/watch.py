@@ -1,0 +1,137 @@
+"""What is seen of one arbiter and sent, by the settings in force: samples, and their pushes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gunicorn_backlog import workers
+from gunicorn_backlog.claims import ClaimError
+from gunicorn_backlog.configuring import configured
+from gunicorn_backlog.notices import Notices
+from gunicorn_backlog.sampler import Sampler
+from gunicorn_backlog.scoreboard import Scoreboard
+from gunicorn_backlog.settings import ConfigError, Settings, load
+from gunicorn_backlog.window import Window
+
+if TYPE_CHECKING:
+    from gunicorn_backlog.arbiter import Arbiter, Config, Worker
+    from gunicorn_backlog.delivery import Delivery
+
+
+class Watch:
+    """Samples, and pushes; nobody calls it while somebody else does, see ``monitor``."""
+
+    def __init__(self, arbiter: Arbiter, notices: Notices) -> None:
+        self.settings = Settings(enabled=False)
+        self._arbiter = arbiter
+        self._notices = notices
+        self._cfg: Config | None = None
+        self._scoreboard: Scoreboard | None = None
+        self._sampler: Sampler | None = None
+        self._delivery: Delivery | None = None
+        self._window = Window()
+        self._entered: Worker | None = None  # in the worker's own process
+
+    def load(self) -> Settings:
+        """Return what the arbiter's config and the environment say. Raises ConfigError."""
+        self._cfg = self._arbiter.cfg
+        return load(self._cfg, configured.take())
+
+    def load_again(self) -> Settings | None:
+        """Return the settings of a config that was loaded since; None if there is no good one."""
+        if self._arbiter.cfg is self._cfg:
+            return None
+        self._notices.reloaded()
+        self._notices.forget("config")
+        try:
+            return self.load()
+        except ConfigError as error:
+            wrong = str(error).removeprefix("gunicorn_backlog: ")
+            self._notices.warn("config", f"{wrong}; the former settings stay in force")
+            return None
+
+    def adopt(self, settings: Settings, forked: int, *, anew: bool) -> None:
+        """Put the settings in force.
+
+        The interval under way goes on if they leave its pace: else HUPs that follow each other
+        faster than an interval lasts would put the push off for as long as they do.
+
+        :param forked: the workers that were forked before, under other settings.
+        :param anew: whether nothing was sampled since.
+        """
+        former, self.settings = self.settings, settings
+        for number, text in enumerate(settings.unusable):
+            self._notices.warn(f"unusable {number}", f"{text}; passed over")
+        if not settings.enabled:
+            return
+        self._redirect(settings)
+        workers.prepare(self._arbiter)
+        if self._scoreboard is None or self._sampler is None:
+            self._sampler = Sampler(self._arbiter, self._create_scoreboard(), self._notices)
+            self._sampler.begin(forked)
+        if anew:
+            self._window = Window(forked)
+            self._sampler.begin(forked)
+        elif settings.pace != former.pace:
+            self._window.begin_anew()
+
+    def prepare(self) -> None:
+        """Find out where the Agent is, some time before the first push."""
+        if self._delivery is not None:
+            self._delivery.prepare()
+
+    def sample(self) -> None:
+        """Look at everything once."""
+        assert self._sampler is not None
+        self._window.add(self._sampler.sample())
+
+    def push(self, *, stopping: bool = False) -> None:
+        """Send what the samples since the last push come to."""
+        assert self._delivery is not None
+        assert self._sampler is not None
+        interval = self._window.close(self._sampler.dropped(), self._sampler.waits())
+        if interval is not None:
+            self._delivery.deliver(interval, self._arbiter.proc_name, stopping=stopping)
+
+    def before_fork(self) -> None:
+        """Let a look-up of the Agent's name end, within milliseconds."""
+        if self._delivery is not None:
+            self._delivery.before_fork()
+
+    def after_fork_in_child(self) -> None:
+        """Leave a worker no socket; and a worker's child no slot, for it did not claim one."""
+        if self._scoreboard is not None:
+            self._scoreboard.mute()
+        if self._delivery is not None:
+            self._delivery.close()
+
+    def enter(self, worker: Worker) -> None:
+        """In a new worker's process: claim its slot, and watch the worker, once."""
+        if not self.settings.enabled or self._scoreboard is None or self._entered is worker:
+            return
+        self._entered = worker
+        try:
+            workers.enter(worker, self._scoreboard)
+        except ClaimError as error:
+            self._notices.warn("unwatched", f"worker {worker.pid} is not watched: {error}")
+
+    def _redirect(self, settings: Settings) -> None:
+        # Imports datadog: not while gunicorn reads its config, not if we are disabled, and not in
+        # our thread, for a fork would leave the module half imported in the worker.
+        from gunicorn_backlog.delivery import Delivery
+
+        former = self._delivery
+        if former is not None:
+            former.close()
+        self._delivery = Delivery(settings, self._notices, former=former)
+
+    def _create_scoreboard(self) -> Scoreboard | None:
+        try:
+            self._scoreboard = Scoreboard()
+        except (OSError, ValueError) as error:
+            self._notices.warn(
+                "scoreboard",
+                f"no shared memory ({error}): workers are counted, their states and requests "
+                "in flight are not sent; a reload tries again",
+            )
+        return self._scoreboard
