@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gunicorn_backlog.metrics import CATALOGUE, Point, points
+from gunicorn_backlog.catalogue import CATALOGUE
+from gunicorn_backlog.metrics import Point, points
 from gunicorn_backlog.options import BacklogType
 from gunicorn_backlog.roster import Crew, Threads
 from gunicorn_backlog.waits import Waits

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-DEADLINE_S = 20.0
+DEADLINE_S = 40.0
 
 
 def wait_for(what: str, condition: Callable[[], T | None], *, deadline_s: float = DEADLINE_S) -> T:
