@@ -1,4 +1,4 @@
-"""The catalogue of what is sent: README, metadata, monitors and dashboards are checked against it."""
+"""The catalogue of what is sent; README, metadata and dashboards are checked against it."""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import resource
 import signal
 import socket
 import time
@@ -17,7 +16,7 @@ from agent import Datagram, StandInAgent
 
 from gunicorn_backlog.address import Address
 from tests.lab.server import Server
-from tests.lab.vitals import descriptors, hears_signals
+from tests.lab.vitals import hears_signals
 from tests.lab.waiting import wait_for
 
 LASTS_S = 1.0
@@ -89,7 +88,6 @@ class Faults:
                 self.upgrade_and_back,
                 self.agent_away,
                 self.agent_deaf,
-                self.no_descriptors,
                 self.set_the_clock,
             )
         }
@@ -172,16 +170,6 @@ class Faults:
         """Its queue is full."""
         with self._agent.deaf():
             time.sleep(LASTS_S)
-
-    def no_descriptors(self) -> None:
-        """The arbiter can open nothing, while its Agent is restarted."""
-        pid = self._server.pid
-        former = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-        self._agent.go()
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (max(descriptors(pid)) + 1, former[1]))
-        time.sleep(LASTS_S)
-        self._agent.come()
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, former)
 
     def set_the_clock(self) -> None:
         """By up to an hour, forth or back."""

@@ -169,6 +169,6 @@ def check_log(server: Server, faults: Faults) -> None:
     assert not [line for line in lines if "gunicorn is not affected" in line]
     ours = [line for line in lines if "the Agent at" in line]
     assert ours == lines
-    times = sum(faults.done[it] for it in ("agent_away", "agent_deaf", "no_descriptors"))
+    times = sum(faults.done[it] for it in ("agent_away", "agent_deaf"))
     masters = 1 + faults.done["upgrade_and_back"]
     assert len(lines) <= 2 * times * masters + masters
