@@ -65,6 +65,12 @@ class AgentSocket(Socket):
         except OSError as error:
             self.error = error
 
+    def note_refusal(self) -> None:
+        """Note what came back: from an Agent on this host it has, when ``send`` returns."""
+        code = self.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code and self.error is None:
+            self.error = OSError(code, os.strerror(code))
+
     @property
     def broken(self) -> bool:
         """Whether it must be replaced: the peer is gone, or a part of a message is missing."""

@@ -77,6 +77,7 @@ class Agent:
         with self._client:
             for point in points:
                 self._report(point)
+        sock.note_refusal()
         self.error = _described(sock.error) if sock.error else None
         if sock.broken:
             self.close()
