@@ -68,10 +68,12 @@ def under_load(server: Server) -> Iterator[list[float]]:
     threads = [threading.Thread(target=it) for it in (rage, ask)]
     for thread in threads:
         thread.start()
-    yield unanswered_s
-    over.set()
-    for thread in threads:
-        thread.join()
+    try:
+        yield unanswered_s
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
 
 
 @forms("minutes", short=0.5, long=60)
