@@ -128,17 +128,21 @@ def check_pace(pushes: Sequence[Told], *, spare_s: float, without: Collection[in
     return longest
 
 
-def check_end(pushes: Sequence[Told]) -> None:
-    """Check that the last push says that the arbiter goes, and no other while it has a worker."""
-    assert pushes[-1].is_critical
+def check_end(pushes: Sequence[Told], *, alone: bool) -> None:
+    """Check that the last push says that the arbiter goes, and no other while it has a worker.
+
+    :param alone: nothing else runs: then there is a last push, for which 0.1 s are allowed.
+    """
+    assert pushes[-1].is_critical or not alone, "no last push"
     for push in pushes[:-1]:
-        assert push.is_critical == (sum(push.workers.values()) == 0)
+        assert push.is_critical == (sum(push.workers.values()) == 0), push.workers
 
 
 def check_spawned(pushes: Sequence[Told], forks: Path, arbiter: int) -> int:
     """Check that all forks under configs that enable us were pushed; return their number."""
     forked = forks.read_text().split("\n").count(f"{arbiter} True")
-    assert sum(push.spawned for push in pushes) == forked
+    spawned = sum(push.spawned for push in pushes)
+    assert spawned == forked, f"{spawned} spawned, {forked} forked"
     return forked
 
 

@@ -30,6 +30,7 @@ from tests.lab.vitals import children, hears_signals, is_alive, scoreboards
 from tests.lab.waiting import wait_for
 from tests.lab.watch import ThreadWatch
 
+LONG = 10  # times, when nothing else runs
 WORKERS = 2
 SPARE_S = 0.7  # how late a machine with other work may be
 
@@ -83,7 +84,7 @@ def forth(agent: StandInAgent, former: int, new: int) -> None:
     wait_for_push(agent, new, "lab")
 
 
-@forms("upgrades", short=1, long=10)
+@forms("upgrades", short=1, long=LONG)
 def test_upgrades_and_back(
     upgrades: int, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, tmp_path: Path
 ) -> None:
@@ -115,7 +116,7 @@ def test_upgrades_and_back(
     for pid in arbiters:
         pushes = stream(pid, agent)
         longest = max(longest, check_pace(pushes, spare_s=SPARE_S))
-        check_end(pushes)
+        check_end(pushes, alone=upgrades == LONG)
         assert check_spawned(pushes, forks, pid) == WORKERS
         assert watch.counts(pid) == [1]
     check_apps(told(agent))
