@@ -31,6 +31,10 @@ class ThreadWatch:
         """Watch this arbiter too, from now to its end."""
         self._counts.setdefault(pid, [])
 
+    def latest(self, pid: int) -> int | None:
+        """Return the number of threads at the latest look; None before the first."""
+        return self._counts[pid][-1] if self._counts[pid] else None
+
     def counts(self, pid: int) -> list[int]:
         """Return the numbers of threads, each that is not as the one before.
 
