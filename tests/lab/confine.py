@@ -88,6 +88,13 @@ def on_read_only_files() -> tuple[str, ...]:
     return ("unshare", "-m", "sh", "-c", script, "sh")
 
 
+def with_slow_open(path: str, delay_ms: int) -> tuple[str, ...]:
+    """Run where it takes so long to open that file."""
+    require("strace", "-V")
+    delay = f"inject=openat:delay_enter={1000 * delay_ms}"
+    return ("strace", "-f", "-qq", "-o", "/dev/null", "-P", path, "-e", "trace=openat", "-e", delay)
+
+
 def with_false_time(offset: Path) -> dict[str, str]:
     """Return variables by which a program's time of day is off by what the file says (``+3600``).
 

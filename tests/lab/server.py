@@ -135,16 +135,16 @@ class Server:
             raise AssertionError(f"gunicorn ended: {self.log}")
         return False
 
-    def get(self, path: str = "/") -> bytes:
+    def get(self, path: str = "/", *, timeout_s: float = 30) -> bytes:
         """Return the body of one answer. Raises OSError."""
-        with self.connect() as client:
+        with self.connect(timeout_s=timeout_s) as client:
             client.sendall(request(path))
             answer = b"".join(iter(lambda: client.recv(65536), b""))
         return answer.partition(b"\r\n\r\n")[2]
 
-    def connect(self) -> socket.socket:
+    def connect(self, *, timeout_s: float = 30) -> socket.socket:
         """Return a connection to the server. Raises OSError."""
-        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=timeout_s)
 
     def hold(self, requests: int, path: str = "/hold") -> None:
         """Send so many requests, each on a connection of its own, that are answered on let_go()."""
