@@ -13,6 +13,7 @@ from gunicorn_backlog import agent_socket
 from gunicorn_backlog.address import Address
 from gunicorn_backlog.agent_socket import Target
 from gunicorn_backlog.short_thread import ShortThread
+from gunicorn_backlog.unpatched import original
 
 REFRESH_S = 60.0  # the name may come to mean another address without any send failing
 RETRY_S = 0.9  # while the Agent is away: with each push of the default interval, early ones too
@@ -53,6 +54,7 @@ class Resolver:
         else:
             # The thread's first use would import it, and a fork amid that leaves it half imported.
             codecs.lookup("idna")
+            _read_configuration()
             self._look_up_apart()
 
     def before_fork(self) -> None:
@@ -73,6 +75,16 @@ class Resolver:
             self.error = None
         except OSError as error:
             self.error = error
+
+
+def _read_configuration() -> None:
+    """Have the C library read /etc/resolv.conf, if it is new: it asks nobody for a number.
+
+    It holds a lock meanwhile, which the look-up then need not take for as long: here, inside the
+    fork gate, no fork copies it, however slow the file or the machine is.
+    """
+    with suppress(OSError):
+        original("socket", "gethostbyname_ex")("127.0.0.1")
 
 
 def is_local(address: Address) -> bool:
