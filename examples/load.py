@@ -45,13 +45,13 @@ def gunicorn(
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:
-    """Stop the server, then whatever is left of its group."""
+    """Stop the server, and kill its whole group if it does not end."""
     server.terminate()
-    with suppress(subprocess.TimeoutExpired):
+    try:
         server.wait(timeout=5)
-    with suppress(ProcessLookupError):
+    except subprocess.TimeoutExpired:
         os.killpg(server.pid, signal.SIGKILL)
-    server.wait()
+        server.wait()
 
 
 def _wait_until_it_serves(port: int, server: subprocess.Popen[bytes], stop: Event) -> None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import socket
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.lab.group import Group
 from tests.lab.server import free_port
 from tests.lab.waiting import wait_for
 
@@ -54,13 +53,9 @@ def nginx(folder: Path, upstream: str) -> Iterator[int]:
     config = folder / "nginx.conf"
     user = "user root;" if os.geteuid() == 0 else ""  # else that of an nginx without privileges
     config.write_text(FRAME.format(folder=folder, site=site, user=user))
-    process = subprocess.Popen([command, "-c", str(config)], start_new_session=True)
-    try:
+    with Group([command, "-c", str(config)]):
         wait_for("nginx to listen", lambda: _listens(port))
         yield port
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def _listens(port: int) -> bool:

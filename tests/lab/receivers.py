@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import urllib.request
@@ -17,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.lab.group import Group
 
 _PREPARE = """
 set -e
@@ -68,14 +69,13 @@ def datadog_server(folder: Path) -> Iterator[DatadogServer]:
         pytest.skip("no privilege to make a network namespace (unshare -n -m)")
     log = folder / "datadog.log"
     with log.open("wb") as output:
-        process = subprocess.Popen(
+        process = Group(
             ["unshare", "-n", "-m", "sh", "-c", _PREPARE, str(binary)],
             env={"PATH": os.environ["PATH"], **_AZURE},
             stdout=output,
             stderr=output,
-            start_new_session=True,
         )
-    with _ended(process):
+    with process:
         yield DatadogServer(process, log)
 
 
@@ -153,24 +153,9 @@ def netdata(folder: Path) -> Iterator[Netdata]:
     config = folder / "netdata.conf"
     config.write_text(_NETDATA.format(user=user, folder=folder, web=web, statsd=statsd))
     with (folder / "netdata.log").open("wb") as output:
-        process = subprocess.Popen(
-            [program, "-D", "-c", str(config)],
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    with _ended(process):
+        process = Group([program, "-D", "-c", str(config)], stdout=output, stderr=output)
+    with process:
         yield Netdata(web, statsd)
-
-
-@contextmanager
-def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def _free_port(kind: int) -> int:

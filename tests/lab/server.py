@@ -6,13 +6,14 @@ import os
 import selectors
 import signal
 import socket
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
 from typing import IO, cast
 
+from tests.lab.group import Group
 from tests.lab.gunicorns import Gunicorn
 from tests.lab.journal import Journal
 from tests.lab.vitals import children, hears_signals
@@ -78,31 +79,29 @@ class Server:
         self._environ = gunicorn.environ(**own, **(environ or {}))
         self._pass_fds = pass_fds
         self._clients: list[socket.socket] = []
-        self.process: subprocess.Popen[bytes]
+        self.process: Group
 
     def __enter__(self) -> Server:
         with self._log.open("wb") as log:
             self.process = self._popen(log)
         return self
 
-    def _popen(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            self._command,
-            env=self._environ,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            pass_fds=self._pass_fds,
+    def _popen(self, log: IO[bytes]) -> Group:
+        return Group(
+            self._command, env=self._environ, stdout=log, stderr=log, pass_fds=self._pass_fds
         )
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
         for client in self._clients:
             client.close()
         self.release.unlink(missing_ok=True)
         self.journal.path.unlink(missing_ok=True)
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        self.process.__exit__(kind, value, traceback)
 
     @property
     def pid(self) -> int:

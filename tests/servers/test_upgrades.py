@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import suppress
 from pathlib import Path
 
 from agent import StandInAgent
@@ -92,24 +91,19 @@ def test_upgrades_and_back(
     forks = tmp_path / "forks"
     server = serve(gunicorn, workers=None, config=telling(agent, forks, workers=WORKERS))
     arbiter, arbiters = server.pid, [server.pid]
-    try:
-        with ThreadWatch() as watch:
-            watch.over(arbiter)
-            wait_for_push(agent, arbiter, "lab")
-            wait_for_workers(arbiter)
-            for _ in range(upgrades):
-                arbiters.append(upgrade(agent, watch, arbiter))
-                back(agent, arbiter, arbiters[-1])
-                arbiters.append(upgrade(agent, watch, arbiter))
-                forth(agent, arbiter, arbiters[-1])
-                arbiter = arbiters[-1]
-            assert server.get()
-            os.kill(arbiter, signal.SIGTERM)
-            wait_for("the last to end", lambda: not is_alive(arbiter))
-    finally:
-        for pid in filter(is_alive, arbiters):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+    with ThreadWatch() as watch:
+        watch.over(arbiter)
+        wait_for_push(agent, arbiter, "lab")
+        wait_for_workers(arbiter)
+        for _ in range(upgrades):
+            arbiters.append(upgrade(agent, watch, arbiter))
+            back(agent, arbiter, arbiters[-1])
+            arbiters.append(upgrade(agent, watch, arbiter))
+            forth(agent, arbiter, arbiters[-1])
+            arbiter = arbiters[-1]
+        assert server.get()
+        os.kill(arbiter, signal.SIGTERM)
+        wait_for("the last to end", lambda: not is_alive(arbiter))
     wait_until_all_came(agent)
 
     longest = 0.0

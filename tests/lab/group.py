@@ -1,0 +1,45 @@
+"""A process with all that it starts, none of which outlives its use."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from types import TracebackType
+from typing import Any
+
+SIGNAL_PROCESS_GROUP = 4  # PIDFD_SIGNAL_PROCESS_GROUP of linux/pidfd.h, since Linux 6.9
+
+
+class Group(subprocess.Popen[bytes]):
+    """A process in a session of its own; leaving the context kills the group and waits, once.
+
+    The group is held by a descriptor: once its first process was reaped, its number can be that of
+    someone else, while others of the group may well be left. An older kernel knows no group by
+    descriptor: there the group is killed as long as its first process was not reaped.
+    """
+
+    def __init__(self, command: list[str], **how: Any) -> None:
+        super().__init__(command, start_new_session=True, **how)
+        self._descriptor = os.pidfd_open(self.pid)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._descriptor >= 0:
+            self._kill_all()
+            os.close(self._descriptor)
+            self._descriptor = -1
+        super().__exit__(kind, value, traceback)  # which waits
+
+    def _kill_all(self) -> None:
+        try:
+            signal.pidfd_send_signal(self._descriptor, signal.SIGKILL, None, SIGNAL_PROCESS_GROUP)
+        except ProcessLookupError:
+            pass  # none is left
+        except OSError:
+            if self.poll() is None:
+                os.killpg(self.pid, signal.SIGKILL)
