@@ -161,14 +161,12 @@ def test_the_same_without_us(
     assert side.load.ends["hung"] == 0
 
 
-@pytest.mark.soak
 def test_a_look_up_of_ours_hangs_no_worker(
     newest: Gunicorn, serve: ServerFactory, agent: StandInAgent, tmp_path: Path
 ) -> None:
     """A worker is not forked while the C library holds a lock for our look-up of the Agent's name.
 
-    It would wait for that lock for ever, in the app's first look-up. Alone, for a fork waits 10 ms
-    for a look-up and no longer, and beside other work one may take that long.
+    It would wait for that lock for ever, in the app's first look-up.
     """
     names = Names(tmp_path)
     names.lead_to("127.0.0.1")
@@ -176,7 +174,7 @@ def test_a_look_up_of_ours_hangs_no_worker(
         newest,
         workers=4,
         config=FAST + CONFIG,
-        run_by=(*names.run_by, *with_slow_open("/etc/resolv.conf", delay_ms=4)),
+        run_by=(*names.run_by, *with_slow_open("/etc/resolv.conf", delay_ms=10)),
         arguments=("--max-requests", "1"),
         app="tests.lab.first_request:app",
         environ=INTERVAL | {"GUNICORN_BACKLOG_URL": f"udp://{NAME}:{port(agent)}"},
