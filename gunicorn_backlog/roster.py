@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
+from operator import ge, sub
 from typing import NamedTuple
 
-from gunicorn_backlog.slot import BOUNDED, UNSEEN, Kind, State
+from gunicorn_backlog.slot import BOUNDED, Kind
+from gunicorn_backlog.states import Owners, States
 
 
 class Threads(NamedTuple):
@@ -50,7 +52,7 @@ class Roster:
     def count(
         self,
         running: Mapping[int, int],
-        states: Mapping[int, State],
+        states: States,
         boot_limit_s: float,
         *,
         watched_after: int = 0,
@@ -63,20 +65,23 @@ class Roster:
 
         :param kind_starting: of those that are starting.
         """
-        without_slot = [pid for pid in running if pid not in states]
-        expected = [pid for pid in without_slot if running[pid] > watched_after]
+        owners, seen, in_use = states.owners, states.owners.seen, states.columns.in_use
+        expected = [pid for pid in owners.without_slot if running[pid] > watched_after]
         starting = self._starting(expected, boot_limit_s)
-        seen = [state for state in states.values() if state.kind not in UNSEEN]
-        working = sum(1 for state in seen if state.in_use)
-        unknown = len(running) - len(seen) - starting
+        working = sum(map(bool, in_use))
+        unknown = len(running) - seen - starting
+        if unknown:
+            return Crew(seen - working, working, starting, unknown, in_flight=None)
         return Crew(
-            len(seen) - working,
+            seen - working,
             working,
             starting,
-            unknown,
-            in_flight=None if unknown else sum(state.in_flight for state in seen),
-            threads=None if unknown else _threads(seen, kind_starting),
-            saturated=None if unknown else _saturated(seen, kind_starting),
+            unknown=0,
+            in_flight=sum(states.columns.in_flight),
+            threads=_threads(states, kind_starting),
+            saturated=all(map(ge, in_use, owners.capacities))
+            if are_bounded(owners, kind_starting)
+            else None,
         )
 
     def _starting(self, without_slot: list[int], boot_limit_s: float) -> int:
@@ -88,21 +93,16 @@ class Roster:
         return len(without_slot) - self.overdue
 
 
-def are_bounded(states: Collection[State], kind_starting: Kind) -> bool:
+def are_bounded(owners: Owners, kind_starting: Kind) -> bool:
     """Tell whether each of these workers has a capacity, and those that are starting will."""
-    return kind_starting in BOUNDED and all(state.capacity for state in states)
+    return kind_starting in BOUNDED and all(owners.capacities)
 
 
-def _saturated(seen: Collection[State], kind_starting: Kind) -> bool | None:
-    if not are_bounded(seen, kind_starting):
-        return None
-    return all(state.in_use >= state.capacity for state in seen)
-
-
-def _threads(seen: Collection[State], kind_starting: Kind) -> Threads | None:
-    pools = [state for state in seen if state.kind == Kind.POOL]
-    if not pools and kind_starting != Kind.POOL:
-        return None
-    working = sum(pool.in_use for pool in pools)
-    idle = sum(max(0, pool.capacity - pool.in_use) for pool in pools)
-    return Threads(idle, working, sum(pool.queued for pool in pools))
+def _threads(states: States, kind_starting: Kind) -> Threads | None:
+    pools = states.owners.places.get(Kind.POOL)
+    if pools is None:
+        return Threads(0, 0, 0) if kind_starting == Kind.POOL else None
+    in_use = states.columns.in_use[pools]
+    free = map(sub, states.owners.capacities[pools], in_use)
+    idle = sum(it for it in free if it > 0)
+    return Threads(idle, sum(in_use), sum(states.columns.queued[pools]))

@@ -11,7 +11,8 @@ from gunicorn_backlog.listeners import Listeners
 from gunicorn_backlog.notices import Notices
 from gunicorn_backlog.roster import Crew, Roster, are_bounded
 from gunicorn_backlog.scoreboard import Scoreboard
-from gunicorn_backlog.slot import TELLING, Kind, State
+from gunicorn_backlog.slot import TELLING, Kind
+from gunicorn_backlog.states import Owners
 from gunicorn_backlog.utilization import Utilization, WorkTime
 from gunicorn_backlog.waits import Counted, Waits
 from gunicorn_backlog.window import Sample
@@ -46,7 +47,7 @@ class Sampler:
         self._watched_after = forked
         self._utilization = Utilization()
         if self._scoreboard is not None:
-            self._counted = Counted(self._scoreboard.waits())
+            self._counted = Counted(self._scoreboard.reader.waits())
 
     def sample(self) -> Sample:
         """Look at everything once."""
@@ -62,7 +63,7 @@ class Sampler:
         if self._scoreboard is None or self._counted is None:
             return None
         by_proxy = workers.kind_forked(self._arbiter) in TELLING
-        counters = self._scoreboard.waits()
+        counters = self._scoreboard.reader.waits()
         return self._counted.look(counters, told=self._waits_told, by_proxy=by_proxy)
 
     def dropped(self) -> dict[str, int]:
@@ -90,12 +91,12 @@ class Sampler:
         running = workers.running(self._arbiter)
         if self._scoreboard is None:
             return Crew(0, 0, 0, len(running), None), None
-        found = self._scoreboard.read(running)
-        states = {pid: state for pid, state in found.items() if state is not None}
-        if len(states) < len(found):
+        states = self._scoreboard.reader.read(running)
+        owners = states.owners
+        if states.unread:
             return None, None
-        if states:
-            self._waits_told = any(state.tells_waits for state in states.values())
+        if owners.pids:
+            self._waits_told = any(owners.tells_waits)
         kind = workers.kind_forked(self._arbiter)
         crew = self._roster.count(
             running,
@@ -104,8 +105,8 @@ class Sampler:
             watched_after=self._watched_after,
             kind_starting=kind,
         )
-        self._say_what_is_unknown(states)
-        if not are_bounded(states.values(), kind):
+        self._say_what_is_unknown(owners)
+        if not are_bounded(owners, kind):
             return crew, None
         work = self._utilization.look(states)
         return crew, None if crew.unknown else work
@@ -114,7 +115,7 @@ class Sampler:
         timeout_s = self._arbiter.cfg.timeout
         return timeout_s + BOOT_SPARE_S if timeout_s else BOOT_LIMIT_WITHOUT_TIMEOUT_S
 
-    def _say_what_is_unknown(self, states: dict[int, State]) -> None:
+    def _say_what_is_unknown(self, owners: Owners) -> None:
         if self._roster.overdue:
             self._notices.warn(
                 "no slot",
@@ -123,14 +124,13 @@ class Sampler:
                 "post_worker_init of its own, let it call "
                 "gunicorn_backlog.hooks.post_worker_init(worker)",
             )
-        kinds = {state.kind for state in states.values()}
-        if Kind.UNWATCHED in kinds:
+        if Kind.UNWATCHED in owners.places:
             self._notices.warn(
                 "unwatched",
                 "a worker could not be watched, as its own line says: workers are counted, their "
                 "states and requests in flight are not sent",
             )
-        if Kind.UNKNOWN in kinds:
+        if Kind.UNKNOWN in owners.places:
             self._notices.warn(
                 "unknown class",
                 f"the worker class {self._arbiter.cfg.worker_class_str} is not known: its workers "

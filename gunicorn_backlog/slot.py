@@ -52,7 +52,6 @@ worker comes from one word: nobody can see it half written.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -184,51 +183,3 @@ class Line(NamedTuple):
     word_2: int
     word_3: int
     threads_at: int
-
-    @property
-    def record(self) -> tuple[int, ...]:
-        """The words of the record."""
-        return self[6:10]
-
-
-class State(NamedTuple):
-    """What one worker said of itself last.
-
-    ``in_use`` is how many requests or connections it is at, ``timed`` how many of those have a
-    record. At any ``now_ns`` since, ``worked_ns + timed * now_ns`` is the time that it worked.
-    """
-
-    kind: int
-    tells_waits: bool
-    capacity: int
-    claimed_ns: int
-    in_use: int
-    in_flight: int
-    queued: int
-    begun: int
-    timed: int
-    worked_ns: int
-
-
-def state_of(line: Line, threads: Sequence[int] = ()) -> State:
-    """Return a worker's state, of its slot and the words of its threads."""
-    owner = (line.kind, bool(line.tells_waits), line.capacity, line.claimed_ns)
-    if line.kind == Kind.SYNC:
-        work_ns, begun, *_ = line.record
-        in_use = int(work_ns < 0)
-        return State(*owner, in_use, in_use, 0, begun, in_use, work_ns)
-    if line.kind == Kind.POOL:
-        return State(*owner, *_of_pool(line, threads))
-    in_flight, begun, *_ = line.record
-    return State(*owner, in_flight, in_flight, 0, begun, 0, 0)
-
-
-def _of_pool(line: Line, threads: Sequence[int]) -> tuple[int, int, int, int, int, int]:
-    handed, back, parked, surplus = line.record
-    third = len(threads) // 3
-    work_ns, begun = threads[:third], sum(threads[third : 2 * third])
-    timed = sum(map((0).__gt__, work_ns))
-    in_use = timed + surplus
-    # Words are read one after the other: what changed meanwhile is not to go below zero.
-    in_flight, queued = max(0, in_use - parked), max(0, handed - back - begun)
-    return in_use, in_flight, queued, begun, timed, sum(work_ns)

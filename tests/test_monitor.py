@@ -24,9 +24,9 @@ from gunicorn_backlog.listeners import Listeners
 from gunicorn_backlog.metrics import Point
 from gunicorn_backlog.monitor import Monitor
 from gunicorn_backlog.notices import Notices
+from gunicorn_backlog.reader import Reader
 from gunicorn_backlog.roster import Roster
 from gunicorn_backlog.sampler import Sampler
-from gunicorn_backlog.scoreboard import Scoreboard
 from gunicorn_backlog.window import Window
 from tests.lab.arbiter import Arbiter, Cfg, Listener, Worker
 from tests.lab.pushes import next_pushes, pushes
@@ -92,7 +92,7 @@ STAGES: dict[str, Sequence[tuple[object, str]]] = {
         (Sampler, "sample"),
         (Listeners, "read"),
         (Limits, "look"),
-        (Scoreboard, "read"),
+        (Reader, "read"),
         (Roster, "count"),
         (Window, "add"),
         (workers, "running"),
@@ -100,7 +100,7 @@ STAGES: dict[str, Sequence[tuple[object, str]]] = {
     ),
     "pushing": (
         (Listeners, "dropped"),
-        (Scoreboard, "waits"),
+        (Reader, "waits"),
         (Window, "close"),
         (Delivery, "deliver"),
         (metrics, "points"),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from gunicorn_backlog.roster import Crew, Roster, Threads
-from gunicorn_backlog.slot import Kind, State
+from gunicorn_backlog.slot import Kind
+from gunicorn_backlog.states import State
+from tests.lab.states import states_of
 
 BOOT_LIMIT_S = 30.0
 
@@ -25,9 +29,16 @@ def aged(*pids: int) -> dict[int, int]:
     return {pid: pid for pid in pids}
 
 
+def count(
+    running: dict[int, int], rows: dict[int, State], *, roster: Roster | None = None, **how: Any
+) -> Crew:
+    """Return what a roster, or a new one, makes of the rows by pid of running workers."""
+    return (roster or Roster()).count(running, states_of(rows, running), BOOT_LIMIT_S, **how)
+
+
 def test_every_worker_has_one_state() -> None:
     """In use: working; not: idle; no slot: starting."""
-    crew = Roster().count(aged(1, 2, 3, 4), {1: state(1), 2: state(), 3: state()}, BOOT_LIMIT_S)
+    crew = count(aged(1, 2, 3, 4), {1: state(1), 2: state(), 3: state()})
     assert crew == Crew(idle=2, working=1, starting=1, unknown=0, in_flight=1)
     assert crew.total == 4
 
@@ -35,7 +46,7 @@ def test_every_worker_has_one_state() -> None:
 @pytest.mark.parametrize("kind", [Kind.UNKNOWN, Kind.UNWATCHED])
 def test_of_an_unknown_class_there_is_no_state(kind: Kind) -> None:
     """It counts, and with it nobody can say how many requests are in flight."""
-    crew = Roster().count(aged(1, 2), {1: state(1), 2: state(kind=kind)}, BOOT_LIMIT_S)
+    crew = count(aged(1, 2), {1: state(1), 2: state(kind=kind)})
     assert crew == Crew(idle=0, working=1, starting=0, unknown=1, in_flight=None)
 
 
@@ -43,31 +54,31 @@ def test_who_does_not_report_after_the_boot_is_unknown() -> None:
     """A worker is starting until the limit; another one that comes later has its own time."""
     now_s = 100.0
     roster = Roster(clock=lambda: now_s)
-    assert roster.count(aged(1), {}, BOOT_LIMIT_S) == Crew(0, 0, 1, 0, 0)
+    assert count(aged(1), {}, roster=roster) == Crew(0, 0, 1, 0, 0)
     now_s += BOOT_LIMIT_S + 1
-    assert roster.count(aged(1, 2), {}, BOOT_LIMIT_S) == Crew(0, 0, 1, 1, None)
+    assert count(aged(1, 2), {}, roster=roster) == Crew(0, 0, 1, 1, None)
     assert roster.overdue == 1
-    assert roster.count(aged(1, 2), {1: state()}, BOOT_LIMIT_S) == Crew(1, 0, 1, 0, 0)
+    assert count(aged(1, 2), {1: state()}, roster=roster) == Crew(1, 0, 1, 0, 0)
     assert roster.overdue == 0
 
 
 def test_who_came_up_when_nobody_watched_is_unknown() -> None:
     """It may be at work: it is not starting. With a slot from earlier it is known all the same."""
-    crew = Roster().count(aged(1, 2, 3), {1: state(1)}, BOOT_LIMIT_S, watched_after=2)
+    crew = count(aged(1, 2, 3), {1: state(1)}, watched_after=2)
     assert crew == Crew(idle=0, working=1, starting=1, unknown=1, in_flight=None)
 
 
 def test_threads_of_all_pools() -> None:
     """Idle, working and queued ones; a worker at work may have a free thread."""
-    crew = Roster().count(aged(1, 2), {1: pool(4, 2, 1, 0), 2: pool(4, 4, 4, 7)}, BOOT_LIMIT_S)
+    crew = count(aged(1, 2), {1: pool(4, 2, 1, 0), 2: pool(4, 4, 4, 7)})
     assert (crew.working, crew.idle, crew.in_flight) == (2, 0, 5)
     assert crew.threads == Threads(idle=2, working=6, queued=7)
 
 
 def test_without_pools_there_are_no_threads_but_those_to_come() -> None:
     """None of a class without; zeros as long as gthread's workers are starting."""
-    assert Roster().count(aged(1), {1: state()}, BOOT_LIMIT_S).threads is None
-    starting = Roster().count(aged(1), {}, BOOT_LIMIT_S, kind_starting=Kind.POOL)
+    assert count(aged(1), {1: state()}).threads is None
+    starting = count(aged(1), {}, kind_starting=Kind.POOL)
     assert starting.threads == Threads(0, 0, 0)
 
 
@@ -90,5 +101,5 @@ def test_saturated_is_nobody_free(
     states: dict[int, State], kind: Kind, saturated: bool | None
 ) -> None:
     """Of workers with a capacity only, now and to come."""
-    crew = Roster().count(aged(1, 2), states, BOOT_LIMIT_S, kind_starting=kind)
+    crew = count(aged(1, 2), states, kind_starting=kind)
     assert crew.saturated is saturated

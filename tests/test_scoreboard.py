@@ -55,8 +55,7 @@ def claim(scoreboard: Scoreboard, age: int = AGE) -> Slot:
 
 def in_use(scoreboard: Scoreboard, pid: int, age: int = AGE) -> int:
     """Return what the scoreboard says of the worker."""
-    state = scoreboard.read({pid: age})[pid]
-    assert state is not None
+    state = scoreboard.reader.read({pid: age}).rows()[pid]
     return state.in_use
 
 
@@ -64,11 +63,10 @@ def test_a_worker_is_seen_from_its_claim_on() -> None:
     """Not claimed: no entry; claimed: idle; begun: in use; ended: idle."""
     scoreboard = Scoreboard(slots=4)
     running = {os.getpid(): AGE}
-    assert scoreboard.read(running) == {}
+    assert scoreboard.reader.read(running).rows() == {}
 
     slot = claim(scoreboard)
-    state = scoreboard.read(running)[os.getpid()]
-    assert state is not None
+    state = scoreboard.reader.read(running).rows()[os.getpid()]
     assert (state.kind, state.capacity, state.in_use, state.begun) == (Kind.GREENLET, 0, 0, 0)
 
     requests = InFlight(slot)
@@ -83,7 +81,7 @@ def test_another_process_writes_and_we_read() -> None:
     scoreboard = Scoreboard(slots=4)
     with child(lambda: InFlight(claim(scoreboard)).begin()) as pid:
         assert in_use(scoreboard, pid) == 1
-        assert scoreboard.read({}) == {}
+        assert scoreboard.reader.read({}).rows() == {}
 
 
 def test_a_muted_slot_is_written_no_more() -> None:
@@ -106,8 +104,8 @@ def test_the_slot_of_a_dead_worker_is_claimed_again() -> None:
     scoreboard = Scoreboard(slots=2)
     for age in range(1, 6):
         with child(lambda age=age: claim(scoreboard, age)) as pid:  # type: ignore[misc]
-            assert list(scoreboard.read({pid: age})) == [pid]
-    assert scoreboard._claimed() == 1
+            assert list(scoreboard.reader.read({pid: age}).rows()) == [pid]
+    assert len(scoreboard.reader.claimed()) == 1
 
 
 def test_lines_of_threads_are_claimed_again() -> None:
@@ -119,10 +117,10 @@ def test_lines_of_threads_are_claimed_again() -> None:
 
     with child(lambda: pool(8)):
         with child(lambda: pool(8)):
-            assert [line.threads_at for line in scoreboard._claimed_lines()] == [0, 3]
+            assert [line.threads_at for line in scoreboard.reader.claimed()] == [0, 3]
         with child(lambda: pool(9)) as pid:
-            assert [line.threads_at for line in scoreboard._claimed_lines()] == [0, 3]
-            assert list(scoreboard.read({pid: AGE})) == [pid]
+            assert [line.threads_at for line in scoreboard.reader.claimed()] == [0, 3]
+            assert list(scoreboard.reader.read({pid: AGE}).rows()) == [pid]
             with child(lambda: pool(1)), pytest.raises(ClaimError, match="no 3 lines for threads"):
                 pool(1)
 
@@ -137,11 +135,9 @@ def test_threads_begin_with_nothing() -> None:
         slot.threads[1].words[WORK_NS] = -5
 
     with child(serve) as pid:
-        before = scoreboard.read({pid: AGE})[pid]
+        before = scoreboard.reader.read({pid: AGE}).rows()[pid]
     scoreboard.claim(os.getpid(), AGE, Kind.POOL, 2)
-    after = scoreboard.read({os.getpid(): AGE})[os.getpid()]
-    assert before is not None
-    assert after is not None
+    after = scoreboard.reader.read({os.getpid(): AGE}).rows()[os.getpid()]
     assert (before.in_use, before.queued) == (1, 5)
     assert (after.in_use, after.queued, after.worked_ns) == (0, 0, 0)
 
@@ -153,9 +149,9 @@ def test_nonsense_in_the_memory_raises_nothing() -> None:
     for seed in range(50):
         nonsense = random.Random(seed).randbytes(600)
         scoreboard._memory[16 : 16 + len(nonsense)] = nonsense
-        running = {line.pid: line.age for line in scoreboard._claimed_lines()}
-        scoreboard.read(running)
-        scoreboard.waits()
+        running = {line.pid: line.age for line in scoreboard.reader.claimed()}
+        scoreboard.reader.read(running).rows()
+        scoreboard.reader.waits()
         with suppress(ClaimError):
             scoreboard.claim(os.getpid(), AGE, Kind.POOL, 2)
 
@@ -164,11 +160,11 @@ def test_a_pid_that_comes_again_is_not_taken_for_the_former() -> None:
     """The age tells two workers of one pid apart, and the second takes over the slot."""
     scoreboard = Scoreboard(slots=4)
     InFlight(claim(scoreboard, age=1)).begin()
-    assert scoreboard.read({os.getpid(): 2}) == {}
+    assert scoreboard.reader.read({os.getpid(): 2}).rows() == {}
 
     claim(scoreboard, age=2)
     assert in_use(scoreboard, os.getpid(), age=2) == 0
-    assert scoreboard._claimed() == 1
+    assert len(scoreboard.reader.claimed()) == 1
 
 
 def test_no_slot_is_left() -> None:
@@ -204,9 +200,9 @@ def test_waits_stay_counted() -> None:
         with child(count):
             pass
     claim(scoreboard, age=3).waits[3] += 1
-    assert scoreboard._claimed() == 1
+    assert len(scoreboard.reader.claimed()) == 1
     with child(lambda: claim(scoreboard, 4).waits.__setitem__(0, 2**63)):
-        assert scoreboard.waits()[:5] == (2**63, 0, 0, 5, 0)
+        assert scoreboard.reader.waits()[:5] == (2**63, 0, 0, 5, 0)
 
 
 def test_it_is_a_memfd_without_a_name_in_any_file_system() -> None:
@@ -227,7 +223,7 @@ def test_without_memfd_it_is_an_unlinked_file(monkeypatch: pytest.MonkeyPatch) -
         scoreboard = Scoreboard(slots=4)
         assert os.listdir(folder) == []
         with child(lambda: claim(scoreboard)) as pid:
-            assert list(scoreboard.read({pid: AGE})) == [pid]
+            assert list(scoreboard.reader.read({pid: AGE}).rows()) == [pid]
 
 
 def test_no_memory_is_an_os_error_and_leaks_no_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from gunicorn_backlog.slot import Kind, State
+from gunicorn_backlog.slot import Kind
+from gunicorn_backlog.states import State
 from gunicorn_backlog.utilization import Utilization, WorkTime
+from tests.lab.states import states_of
 
 
 class Clock:
@@ -28,9 +30,9 @@ def test_a_request_longer_than_the_time_between_looks() -> None:
     busy_since_1100 = worker(claimed_ns=1000, worked_ns=-1100, in_use=1)
     looks = []
     for clock.now_ns in (1200, 1300, 1400):
-        looks.append(utilization.look({1: busy_since_1100}))
+        looks.append(utilization.look(states_of({1: busy_since_1100})))
     clock.now_ns = 1500
-    looks.append(utilization.look({1: worker(claimed_ns=1000, worked_ns=350)}))
+    looks.append(utilization.look(states_of({1: worker(claimed_ns=1000, worked_ns=350)})))
     assert looks == [WorkTime(100, 200), WorkTime(100, 100), WorkTime(100, 100), WorkTime(50, 100)]
 
 
@@ -40,7 +42,7 @@ def test_threads_count_each() -> None:
     utilization = Utilization(clock_ns=clock)
     clock.now_ns = 1100
     pool = worker(claimed_ns=1000, worked_ns=-2 * 1000, in_use=2, capacity=4)
-    assert utilization.look({1: pool}) == WorkTime(200, 400)
+    assert utilization.look(states_of({1: pool})) == WorkTime(200, 400)
 
 
 def test_workers_that_come_and_go() -> None:
@@ -48,9 +50,9 @@ def test_workers_that_come_and_go() -> None:
     clock = Clock()
     utilization = Utilization(clock_ns=clock)
     clock.now_ns = 1100
-    utilization.look({1: worker(1000, 50), 2: worker(1000, 70)})
+    utilization.look(states_of({1: worker(1000, 50), 2: worker(1000, 70)}))
     clock.now_ns = 1200
-    work = utilization.look({1: worker(1000, 90), 2: worker(1150, 20)})
+    work = utilization.look(states_of({1: worker(1000, 90), 2: worker(1150, 20)}))
     assert work == WorkTime(40 + 20, 100 + 50)
 
 
@@ -59,6 +61,6 @@ def test_who_was_not_seen_before_begins_now() -> None:
     clock = Clock()
     utilization = Utilization(clock_ns=clock)
     clock.now_ns = 1100
-    assert utilization.look({1: worker(500, 400)}) == WorkTime(0, 0)
+    assert utilization.look(states_of({1: worker(500, 400)})) == WorkTime(0, 0)
     clock.now_ns = 1200
-    assert utilization.look({1: worker(500, 430)}) == WorkTime(30, 100)
+    assert utilization.look(states_of({1: worker(500, 430)})) == WorkTime(30, 100)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gunicorn_backlog.scoreboard import COUNTERS
+from gunicorn_backlog.layout import COUNTERS
 from gunicorn_backlog.waits import (
     BUCKETS,
     LONGEST_MS,

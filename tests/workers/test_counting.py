@@ -8,7 +8,8 @@ import threading
 import pytest
 
 from gunicorn_backlog.scoreboard import Scoreboard
-from gunicorn_backlog.slot import Kind, State
+from gunicorn_backlog.slot import Kind
+from gunicorn_backlog.states import State
 from gunicorn_backlog.workers.counting import InFlight, always, timed
 
 RUNNING = {os.getpid(): 1}
@@ -29,9 +30,7 @@ class Clock:
 
 def seen(scoreboard: Scoreboard) -> State:
     """Return what a reader sees of this process."""
-    state = scoreboard.read(RUNNING)[os.getpid()]
-    assert state is not None
-    return state
+    return scoreboard.reader.read(RUNNING).rows()[os.getpid()]
 
 
 def worked_ns(state: State, now_ns: int) -> int:

@@ -21,7 +21,8 @@ from tornado.wsgi import WSGIContainer
 from uvicorn.config import Config as UvicornConfig
 
 from gunicorn_backlog.scoreboard import Scoreboard
-from gunicorn_backlog.slot import Kind, State
+from gunicorn_backlog.slot import Kind
+from gunicorn_backlog.states import State
 from gunicorn_backlog.workers import (
     Claim,
     asgi,
@@ -53,9 +54,7 @@ def claim(scoreboard: Scoreboard) -> Claim:
 
 def seen(scoreboard: Scoreboard) -> State:
     """Return what a reader sees of this process."""
-    state = scoreboard.read({os.getpid(): AGE})[os.getpid()]
-    assert state is not None
-    return state
+    return scoreboard.reader.read({os.getpid(): AGE}).rows()[os.getpid()]
 
 
 def named(name: str, module: str, *bases: type) -> type:
@@ -380,4 +379,4 @@ def test_methods_that_a_subclass_made_otherwise(
         sync.watch(worker, claim)
         assert worker.handle(*args) == args
     assert seen(scoreboard).begun == 1
-    assert not any(scoreboard.waits())
+    assert not any(scoreboard.reader.waits())

@@ -1,0 +1,75 @@
+"""How the shared memory is laid out in which each worker says what it is doing.
+
+All numbers are in the machine's byte order, the layout is that of version 1:
+
+======  ====  ==============  ===================================================================
+offset  size  field           meaning, and who writes it
+======  ====  ==============  ===================================================================
+0       8     magic           ``b"gubacklg"``; the header is the arbiter's, written once
+8       4     version         1
+12      4     arbiter_pid
+16      4     slots           how many slots follow
+20      4     lines           how many lines for threads follow them
+24      4     claimed         slots ever claimed, from the first; a worker, under the lock
+28      4     counters        how many counters each slot's waits have
+32      32    (padding)
+64      --    slots           one after the other, 64 bytes each, see ``slot``
+--      --    lines           of 64 bytes, of threads: a pool's one after the other
+--      --    waits           of each slot one after the other, counters of 8 bytes: how many
+                              requests waited how long, see ``waits``; the rest of them is padding
+======  ====  ==============  ===================================================================
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from typing import NamedTuple
+
+from gunicorn_backlog.slot import LINE_SIZE
+
+MAGIC = b"gubacklg"
+VERSION = 1
+COUNTERS = 264  # of a slot's waits, whole cache lines
+WAITS_SIZE = 8 * COUNTERS
+SLOTS_AT = 64
+
+_HEADER = struct.Struct("=8sIIIIII32x")
+_CLAIMED = struct.Struct("=I")
+_CLAIMED_AT = 24
+
+
+class Layout(NamedTuple):
+    """Where what is, by how many slots, and lines for threads, there are."""
+
+    slots: int
+    lines: int
+
+    @property
+    def lines_at(self) -> int:
+        """Where the lines for threads begin."""
+        return SLOTS_AT + self.slots * LINE_SIZE
+
+    @property
+    def waits_at(self) -> int:
+        """Where the waits begin."""
+        return self.lines_at + self.lines * LINE_SIZE
+
+    @property
+    def size(self) -> int:
+        """All of it, in bytes."""
+        return self.waits_at + self.slots * WAITS_SIZE
+
+    def header(self, arbiter_pid: int) -> bytes:
+        """Return the header of a memory in which nothing is claimed."""
+        return _HEADER.pack(MAGIC, VERSION, arbiter_pid, self.slots, self.lines, 0, COUNTERS)
+
+    def claimed(self, memory: mmap.mmap) -> int:
+        """Return how many slots were ever claimed."""
+        (claimed,) = _CLAIMED.unpack_from(memory, _CLAIMED_AT)
+        return min(int(claimed), self.slots)  # a worker that ran amok may have written it
+
+
+def write_claimed(memory: mmap.mmap, claimed: int) -> None:
+    """Write how many slots were ever claimed."""
+    memory[_CLAIMED_AT : _CLAIMED_AT + _CLAIMED.size] = _CLAIMED.pack(claimed)

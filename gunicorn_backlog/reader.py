@@ -1,0 +1,156 @@
+"""Read the shared memory beside its writers, and write nothing."""
+
+from __future__ import annotations
+
+import mmap
+import sys
+from collections.abc import Collection, Iterable, Mapping
+from itertools import chain
+from struct import Struct
+
+from gunicorn_backlog.layout import COUNTERS, SLOTS_AT, WAITS_SIZE, Layout
+from gunicorn_backlog.slot import LINE_SIZE, SLOT, TELLING, WORDS_OF_LINE, Kind, Line
+from gunicorn_backlog.states import (
+    Columns,
+    Owners,
+    States,
+    of_any_number,
+    of_one_at_a_time,
+    of_pool,
+    owners_of,
+)
+
+_COUNTERS = Struct(f"={COUNTERS}Q")
+_KIND_AT = 8
+_OF_THE_CLAIM = (0, 1, 2, 7)  # the words of a slot that a claim writes
+_RECORD = (3, 4, 5, 6)  # and those of the record
+_TRIES = 10
+
+
+class Reader:
+    """Reads slots, lines of threads, and waits.
+
+    What two reads in a row find alike is as it was between the two: the numbers of a slot belong
+    together, and so do those of a pool's threads.
+    """
+
+    def __init__(self, memory: mmap.mmap, layout: Layout) -> None:
+        self._memory = memory
+        self._layout = layout
+        self._owners = Owners()
+        self._owned_by: object = None  # what the owners were made of
+        self._telling: list[bool] = []  # of each slot: whether waits were ever counted in it
+
+    def read(self, running: Mapping[int, int]) -> States:
+        """Return what the ``running`` workers (age by pid) said last.
+
+        Who has claimed no slot yet is in ``owners.without_slot``. Who changes its slot for as long
+        as it is read, again and again, is ``unread``.
+        """
+        size = self._layout.claimed(self._memory) * LINE_SIZE
+        lines = zip(range(0, size, LINE_SIZE), range(LINE_SIZE, size + 1, LINE_SIZE), strict=True)
+        slots, unsteady = self._take(SLOTS_AT, size, lines)
+        words = memoryview(slots).cast("q")
+        owners = self._owners_of(slots, words, running)
+        record = [words[word::WORDS_OF_LINE].tolist() for word in _RECORD]
+        parts: list[Columns] = []
+        unread: list[int] = []
+        for kind, at in owners.places.items():
+            own = [[column[slot] for slot in owners.slots[at]] for column in record]
+            if kind == Kind.POOL:
+                parts.append(self._of_pools(own, owners, at, unread))
+            else:
+                of_records = of_one_at_a_time if kind == Kind.SYNC else of_any_number
+                parts.append(of_records(*own[:2]))
+        if unsteady:
+            unread += [
+                pid for pid, at in zip(owners.pids, owners.slots, strict=True) if at in unsteady
+            ]
+        return States(owners, _joined(parts), unread)
+
+    def waits(self) -> tuple[int, ...]:
+        """Return the counters of all slots together: only ever greater, whoever claims them."""
+        claimed = self._layout.claimed(self._memory)
+        self._telling += [False] * (claimed - len(self._telling))
+        for index, telling in enumerate(self._telling):
+            if not telling:  # counters that nobody counts in are left untouched
+                kind = self._memory[SLOTS_AT + index * LINE_SIZE + _KIND_AT]
+                self._telling[index] = kind in TELLING
+        # Each counter has 64 bits of a long number: added up, none reaches into the next.
+        starts = range(self._layout.waits_at, self._layout.size, WAITS_SIZE)
+        total = sum(
+            int.from_bytes(self._memory[at : at + WAITS_SIZE], sys.byteorder)
+            for at, telling in zip(starts, self._telling, strict=False)
+            if telling
+        )
+        return _COUNTERS.unpack(total.to_bytes(WAITS_SIZE, sys.byteorder))
+
+    def claimed(self) -> list[Line]:
+        """Return all slots that were ever claimed, as they are now."""
+        end = SLOTS_AT + self._layout.claimed(self._memory) * LINE_SIZE
+        return _lines(self._memory[SLOTS_AT:end])
+
+    def _owners_of(
+        self, slots: bytes | bytearray, words: memoryview, running: Mapping[int, int]
+    ) -> Owners:
+        """Return the owners: the same object as long as workers and claims are the same."""
+        claims = [words[word::WORDS_OF_LINE].tobytes() for word in _OF_THE_CLAIM]
+        if self._owned_by != (claims, running):
+            self._owned_by = claims, running
+            self._owners = owners_of(_lines(slots), running, self._layout.lines)
+        return self._owners
+
+    def _of_pools(
+        self, record: list[list[int]], owners: Owners, at: slice, unread: list[int]
+    ) -> Columns:
+        """Return the columns of the pools, and add to ``unread`` those that can't be read."""
+        pieces = [(threads.begin, threads.end) for threads in owners.threads]
+        lines, unsteady = self._take(self._layout.lines_at, max(pieces)[1], pieces)
+        words = memoryview(lines).cast("q")
+        rows = [
+            of_pool(own, words[threads.work_ns].tolist(), words[threads.begun].tolist())
+            for *own, threads in zip(*record, owners.threads, strict=True)
+        ]
+        unread += [owners.pids[at][number] for number in unsteady]
+        return Columns(*map(list, zip(*rows, strict=True)))
+
+    def _take(
+        self, at: int, size: int, pieces: Iterable[tuple[int, int]]
+    ) -> tuple[bytes | bytearray, Collection[int]]:
+        """Return what is there, and the numbers of the pieces that changed whenever they were read.
+
+        :param pieces: where each begins and ends: what of each belongs together.
+        """
+        taken, again = self._memory[at : at + size], self._memory[at : at + size]
+        if taken == again:
+            return taken, ()
+        settled, unsteady = bytearray(taken), []
+        for number, (begin, end) in enumerate(pieces):
+            if taken[begin:end] != again[begin:end]:
+                steady = self._steady(at + begin, at + end)
+                if steady is None:
+                    unsteady.append(number)
+                else:
+                    settled[begin:end] = steady
+        return settled, unsteady
+
+    def _steady(self, begin: int, end: int) -> bytes | None:
+        """Return a piece as two reads in a row find it, if any of the next reads do."""
+        taken = self._memory[begin:end]
+        for _ in range(_TRIES):
+            again = self._memory[begin:end]
+            if again == taken:
+                return taken
+            taken = again
+        return None
+
+
+def _lines(slots: bytes | bytearray) -> list[Line]:
+    return [Line._make(it) for it in SLOT.iter_unpack(slots)]
+
+
+def _joined(parts: list[Columns]) -> Columns:
+    """Return the columns of all workers, of those of each kind."""
+    if len(parts) == 1:
+        return parts[0]
+    return Columns(*(list(chain.from_iterable(column)) for column in zip(*parts, strict=True)))

@@ -1,0 +1,99 @@
+"""states: what workers say of themselves, and whose the slots are."""
+
+from __future__ import annotations
+
+from gunicorn_backlog.slot import Kind, Line
+from gunicorn_backlog.states import (
+    Columns,
+    Owners,
+    State,
+    States,
+    of_any_number,
+    of_one_at_a_time,
+    of_pool,
+    owners_of,
+)
+
+LINES = 100
+
+
+def line(pid: int, age: int, kind: Kind, capacity: int = 1, threads_at: int = 0) -> Line:
+    """Return a slot's fields."""
+    return Line(pid, age, kind, 1, capacity, 10 * age, 0, 0, 0, 0, threads_at)
+
+
+def test_of_one_request_at_a_time() -> None:
+    """In use from the begin on, and the time goes on; idle it is the time worked."""
+    columns = of_one_at_a_time([1000, 1000 - 5300], [4, 5])
+    assert columns == Columns([0, 1], [0, 1], [0, 0], [4, 5], [0, 1], [1000, 1000 - 5300])
+    assert States(Owners(), columns).worked_by(5350) == 1000 + 1050
+
+
+def test_of_any_number_of_requests() -> None:
+    """In use as many as are in flight; the time is not known."""
+    none = [0, 0]
+    assert of_any_number([3, 0], [9, 2]) == Columns([3, 0], [3, 0], none, [9, 2], none, none)
+
+
+def test_of_a_pool() -> None:
+    """Its threads add up; connections that none took are queued; parked threads serve nobody."""
+    assert of_pool([10, 1, 1, 0], [700 - 1000, 50, 0], [5, 2, 0]) == (1, 0, 2, 7, 1, 450 - 700)
+
+
+def test_threads_without_a_record() -> None:
+    """They are in use, and their requests in flight; their time is not known."""
+    assert of_pool([5, 3, 0, 2], [-100, -100], [1, 1]) == (4, 4, 0, 2, 2, -200)
+
+
+def test_what_changes_while_it_is_read_is_never_negative() -> None:
+    """A thread that ended after it was seen parked, and began after the pool was seen."""
+    in_use, in_flight, queued, *_ = of_pool([4, 0, 1, 0], [100], [5])
+    assert (in_use, in_flight, queued) == (0, 0, 0)
+
+
+def test_owners_are_the_running_workers_by_kind() -> None:
+    """A slot of the dead is nobody's, nor that of a pid's former life."""
+    claimed = [
+        line(11, 1, Kind.POOL, 2),
+        line(12, 2, Kind.SYNC),
+        line(13, 3, Kind.POOL, 9, threads_at=3),
+        line(14, 4, Kind.SYNC),
+        line(15, 5, Kind.SYNC),
+    ]
+    owners = owners_of(claimed, {11: 1, 12: 2, 13: 3, 15: 50, 16: 6}, LINES)
+    assert owners.pids == [12, 11, 13]
+    assert owners.slots == [1, 0, 2]
+    assert owners.places == {Kind.SYNC: slice(0, 1), Kind.POOL: slice(1, 3)}
+    assert owners.without_slot == [15, 16]
+    assert owners.threads[0] == (0, 3 * 64, slice(0, 2), slice(8, 10))
+    assert owners.threads[1] == (3 * 64, 9 * 64, slice(24, 33), slice(40, 49))
+
+
+def test_those_of_whom_nothing_is_known_are_not_seen() -> None:
+    """Their class is unknown, or they could not be watched."""
+    kinds = [Kind.UNKNOWN, Kind.UNWATCHED, Kind.SYNC, Kind.ASGI]
+    claimed = [line(number, number, kind) for number, kind in enumerate(kinds, start=1)]
+    owners = owners_of(claimed, {number: number for number in range(1, 5)}, LINES)
+    assert (len(owners.pids), owners.seen) == (4, 2)
+
+
+def test_nonsense_of_a_worker_that_ran_amok_is_left_out() -> None:
+    """Threads where there are no lines; and two slots of one worker are one."""
+    claimed = [line(1, 1, Kind.POOL, 8, LINES - 2), line(2, 2, Kind.SYNC), line(2, 2, Kind.SYNC)]
+    owners = owners_of(claimed, {1: 1, 2: 2}, LINES)
+    assert owners.pids == [2]
+    assert owners.without_slot == [1]
+
+
+def test_rows_are_the_columns_by_pid_without_those_unread() -> None:
+    """Each with the kind and the claim of its owner."""
+    owners = owners_of(
+        [line(1, 1, Kind.SYNC), line(2, 2, Kind.ASGI, 0), line(3, 3, Kind.SYNC)],
+        {1: 1, 2: 2, 3: 3},
+        LINES,
+    )
+    columns = Columns([1, 0, 4], [1, 0, 4], [0, 0, 0], [7, 8, 9], [1, 0, 0], [-5, 6, 0])
+    assert States(owners, columns, unread=[3]).rows() == {
+        1: State(Kind.SYNC, True, 1, 10, 1, 1, 0, 7, 1, -5),
+        2: State(Kind.ASGI, True, 0, 20, 4, 4, 0, 9, 0, 0),
+    }
