@@ -1,0 +1,169 @@
+"""One request of each family of workers, as far as it is watched; the methods do nothing.
+
+Each function returns a worker's request, to be called with an accepted socket. Without a ``claim``
+the worker is not watched; without ``listeners`` it does not look how long a request waited.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+from gunicorn_backlog.scoreboard import Scoreboard
+from gunicorn_backlog.tcp_info import (
+    IPPROTO_TCP,
+    LAST_DATA_RECV_SIZE,
+    TCP_INFO,
+    unpack_last_data_recv,
+)
+from gunicorn_backlog.workers import Claim, asgi, greenlet, gthread, sync, wsgi
+
+Request = Callable[[Any], object]
+Wrap = Callable[[Any], Any]
+
+
+def claim() -> Claim:
+    """Return what a worker claims its slot with."""
+    return partial(Scoreboard(slots=16).claim, os.getpid(), 1)
+
+
+def of_sync(
+    claim: Claim | None, *listeners: socket.socket, floor: Wrap = lambda method: method
+) -> Request:
+    """From ``handle`` on.
+
+    :param floor: wraps ``handle_request``.
+    """
+
+    def handle(listener: Any, client: Any, addr: Any) -> None:
+        worker.handle_request(listener, 1, client, addr)
+
+    def handle_request(listener: Any, req: Any, client: Any, addr: Any) -> None:
+        pass
+
+    cfg = SimpleNamespace(is_ssl=False)
+    worker: Any = SimpleNamespace(
+        cfg=cfg, sockets=listeners, handle=handle, handle_request=floor(handle_request)
+    )
+    if claim:
+        sync.watch(worker, claim)
+    return lambda accepted: worker.handle(None, accepted, None)
+
+
+def of_gthread(claim: Claim | None, *listeners: socket.socket) -> Request:
+    """From the queue before its threads on, in which nothing waits."""
+
+    def enqueue_req(conn: Any) -> None:
+        worker.handle(conn)
+
+    def handle(conn: Any) -> None:
+        worker.handle_request(1, conn)
+
+    def handle_request(req: Any, conn: Any) -> None:
+        pass
+
+    cfg = SimpleNamespace(is_ssl=False, threads=2)
+    worker: Any = SimpleNamespace(
+        cfg=cfg,
+        tpool=None,
+        sockets=listeners,
+        enqueue_req=enqueue_req,
+        handle=handle,
+        handle_request=handle_request,
+    )
+    if claim:
+        gthread.watch(worker, claim)
+    conn = SimpleNamespace(sock=None)
+
+    def request(accepted: Any) -> None:
+        conn.sock = accepted
+        worker.enqueue_req(conn)
+
+    return request
+
+
+def of_greenlet(claim: Claim | None, *listeners: socket.socket) -> Request:
+    """``handle_request`` of the gevent and the eventlet worker."""
+
+    def handle_request(listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
+        pass
+
+    worker: Any = SimpleNamespace(sockets=listeners, handle_request=handle_request)
+    if claim:
+        greenlet.watch(worker, claim)
+    return lambda accepted: worker.handle_request(None, 1, accepted, None)
+
+
+def of_wsgi(claim: Claim | None) -> Request:
+    """The app's call, and the close of its answer, as tornado does it."""
+
+    def app(environ: object, start_response: object) -> list[bytes]:
+        return []
+
+    worker: Any = SimpleNamespace(wsgi=app, run=lambda: None)
+    if claim:
+        wsgi.watch(worker, claim)
+    worker.run()
+
+    def request(accepted: Any) -> None:
+        answer = worker.wsgi(None, None)
+        if hasattr(answer, "close"):
+            answer.close()
+
+    return request
+
+
+def of_asgi(claim: Claim | None) -> Request:
+    """The app's callable, run to its end; it waits for nothing."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        pass
+
+    worker: Any = SimpleNamespace(asgi=app, run=lambda: None)
+    if claim:
+        asgi.watch(worker, claim)
+    worker.run()
+    scope = {"type": "http"}
+
+    def request(accepted: Any) -> None:
+        call: Coroutine[Any, Any, None] = worker.asgi(scope, None, None)
+        with suppress(StopIteration):
+            call.send(None)
+
+    return request
+
+
+def of_nobody() -> Request:
+    """Two calls of an empty function."""
+
+    def nothing() -> None:
+        pass
+
+    def request(accepted: Any) -> None:
+        nothing()
+        nothing()
+
+    return request
+
+
+def bare() -> Request:
+    """The system call alone, as it is asked how long a request waited."""
+    return lambda accepted: accepted.getsockopt(IPPROTO_TCP, TCP_INFO, LAST_DATA_RECV_SIZE)
+
+
+def floor(handle_request: Any) -> Any:
+    """Return ``handle_request`` with the system call and its decoder before it; neither is kept.
+
+    It takes gunicorn's own arguments only: no wrapper of any arguments can cost less.
+    """
+
+    def handle_request_late(listener: Any, req: Any, client: Any, addr: Any) -> Any:
+        unpack_last_data_recv(client.getsockopt(IPPROTO_TCP, TCP_INFO, LAST_DATA_RECV_SIZE))
+        return handle_request(listener, req, client, addr)
+
+    return handle_request_late
