@@ -19,12 +19,14 @@ from tests.benchmarks import machine, plot
 from tests.benchmarks.table import Table
 
 README = Path(__file__).with_name("README.md")
+EXAMPLES = Path(__file__).parents[2] / "examples"  # where the stand-in Agent is, as for pytest
 BEGIN, END = "<!-- figures: written by --readme -->", "<!-- end of figures -->"
 
 
 def main() -> None:
     """Run what the command line names."""
     options = _parser().parse_args()
+    sys.path.append(str(EXAMPLES))
     where = machine.described()
     tables, failed = _measured(options.names or _names(), quick=options.quick)
     if not tables:

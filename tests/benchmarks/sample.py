@@ -1,78 +1,145 @@
-"""What one sample of a listener costs, by kind, beside the bare system call."""
+"""What one sample takes, of listeners and of workers, and what a push takes."""
 
 from __future__ import annotations
 
 import logging
-import os
-import platform
 import socket
-import statistics
 import struct
 import tempfile
 import timeit
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from gunicorn_backlog.listeners import Listeners
 from gunicorn_backlog.notices import Notices
+from tests.benchmarks.stand_in import Size, StandIn, listening
+from tests.benchmarks.table import Row, Table, row
+from tests.benchmarks.turns import in_turns, median, target
 from tests.lab.arbiter import Arbiter, Cfg, Listener
 
-ROUNDS = 31
-CALLS = 2000
-TCP_INFO = 11
+ROUNDS, QUICK_ROUNDS = 21, 5
+CALLS_S = 0.01  # how long a round measures one case
+LISTENERS = (1, 4, 16, 64)
+WORKERS = (1, 4, 16, 128, 1000)
+POOLS = ((4, 8), (16, 32), (64, 128))  # workers, and threads of each
+SHARING = 4  # workers at an address with reuse_port
+SAMPLES = 10  # of an interval
+TARGET_EACH = 2.0  # times the bare call, of a TCP listener
+TARGET_US = 1000.0  # of 1,000 workers
+
+IPPROTO_TCP, TCP_INFO = 6, 11
 UNPACK = struct.Struct("=B7x16xII").unpack
+NOTICES = Notices(logging.getLogger("benchmark"))
+
+LISTENERS_TEXT = f"""\
+All accept queues of a server, read once; the column beside is one listener's share, in terms of
+`getsockopt(TCP_INFO)` and `unpack` alone. With `reuse_port` {SHARING} workers listen at each
+address."""
+SAMPLES_TEXT = f"""\
+One sample of a whole server, listeners and workers, of which there are {SAMPLES} in an interval.
+`sync` unless threads are named; nobody is at work, and all caches are warm."""
+PUSHES_TEXT = """\
+One push: the drops, the waits, what the interval comes to, and its datagrams to a UDP socket."""
 
 
-def reading(*sockets: socket.socket, **cfg: Any) -> Callable[[], object]:
-    """Return a function that samples the listeners of an arbiter with these sockets."""
+class Step(NamedTuple):
+    """What one sample and one push took, in us."""
+
+    sample: float
+    push: float
+
+
+def tables(quick: bool) -> list[Table]:
+    """Measure all in turns, table by table."""
+    rounds = QUICK_ROUNDS if quick else ROUNDS
+    with ExitStack() as stack:
+        readers = _readers(stack, Path(stack.enter_context(tempfile.TemporaryDirectory())))
+        us = in_turns({name: _timed(read) for name, read in readers.items()}, rounds)
+    with ExitStack() as stack:
+        sizes = [Size(count, 4) for count in LISTENERS] + [Size(1, count) for count in WORKERS]
+        sizes += [Size(1, workers, threads) for workers, threads in POOLS]
+        servers = {size: stack.enter_context(StandIn(size)) for size in dict.fromkeys(sizes)}
+        steps = in_turns({str(size): partial(_step, it) for size, it in servers.items()}, rounds)
+    return [_of_listeners(us), *_of_servers(steps)]
+
+
+def _of_listeners(us: dict[str, list[float]]) -> Table:
+    bare = median(us["bare"])
+    rows = [row("bare `getsockopt` and `unpack`", "us", us["bare"], beside=bare)]
+    for name, values in us.items():
+        if name != "bare":
+            share = median(values) / int(name.split()[0]) / bare
+            note = target(share, TARGET_EACH) if "TCP" in name else ""
+            rows.append(row(name, "us", values, note=note)._replace(beside=share))
+    return Table("Reading listeners", LISTENERS_TEXT, rows, beside="each, beside bare")
+
+
+def _of_servers(steps: dict[str, list[Step]]) -> list[Table]:
+    samples, pushes = [], []
+    for size, found in steps.items():
+        samples.append(_of_sample(size, [step.sample for step in found]))
+        pushes.append(row(size, "us", [step.push for step in found]))
+    return [Table("A sample", SAMPLES_TEXT, samples), Table("A push", PUSHES_TEXT, pushes)]
+
+
+def _of_sample(size: str, us: list[float]) -> Row:
+    note = target(median(us), TARGET_US, "us") if f"{max(WORKERS)} workers" in size else ""
+    return row(size, "us", us, note=note)
+
+
+def _step(server: StandIn) -> Step:
+    """Sample and push a few intervals, and return what one of each takes."""
+    intervals = max(1, round(CALLS_S / SAMPLES / server.sample_s))
+    sample_s = push_s = 0.0
+    for _ in range(intervals):
+        sample_s += timeit.timeit(server.sample, number=SAMPLES) / SAMPLES
+        push_s += timeit.timeit(server.push, number=1)
+    return Step(1e6 * sample_s / intervals, 1e6 * push_s / intervals)
+
+
+def _timed(read: Callable[[], object]) -> Callable[[], float]:
+    """Return a function that returns what a call takes, in us."""
+    number, took_s = timeit.Timer(read).autorange()
+    calls = max(1, round(CALLS_S * number / took_s))
+    return lambda: 1e6 * timeit.timeit(read, number=calls) / calls
+
+
+def _readers(stack: ExitStack, folder: Path) -> dict[str, Callable[[], object]]:
+    """Return what reads the listeners, of each kind and number."""
+    one = stack.enter_context(listening())
+    readers: dict[str, Callable[[], object]] = {
+        "bare": lambda: UNPACK(one.getsockopt(IPPROTO_TCP, TCP_INFO, 32))
+    }
+    for count in LISTENERS:
+        tcp = [stack.enter_context(listening()) for _ in range(count)]
+        unix = [stack.enter_context(_unix(folder / f"{count}-{it}")) for it in range(count)]
+        readers[f"{count} TCP"] = _reading(tcp)
+        readers[f"{count} Unix"] = _reading(unix)
+        readers[f"{count} with `reuse_port`"] = _reading_shared(stack, count)
+    return readers
+
+
+def _reading(sockets: list[socket.socket], **cfg: Any) -> Callable[[], object]:
+    """Return a function that reads the queues of an arbiter with these sockets."""
     arbiter = Arbiter([Listener(sock) for sock in sockets], cfg=Cfg(**cfg))
-    listeners = Listeners(arbiter, Notices(logging.getLogger("benchmark")))
-    return listeners.read
+    return Listeners(arbiter, NOTICES).read
 
 
-def tcp(stack: ExitStack, address: tuple[str, int] = ("127.0.0.1", 0)) -> socket.socket:
-    """Return a listening TCP socket that shares its address."""
-    sock = stack.enter_context(socket.socket())
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    sock.bind(address)
+def _reading_shared(stack: ExitStack, count: int) -> Callable[[], object]:
+    addresses = []
+    for _ in range(count):
+        address = ("127.0.0.1", 0)
+        for _ in range(SHARING):
+            address = stack.enter_context(listening(address)).getsockname()
+        addresses.append(address)
+    return _reading([], reuse_port=True, address=addresses)
+
+
+def _unix(path: Path) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(str(path))
     sock.listen(5)
     return sock
-
-
-def main() -> None:
-    """Measure all in turns, and print medians."""
-    with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory())
-        one = tcp(stack)
-        sixteen = [tcp(stack) for _ in range(16)]
-        unix = stack.enter_context(socket.socket(socket.AF_UNIX))
-        unix.bind(f"{folder}/app.sock")
-        unix.listen(5)
-        shared = tcp(stack)
-        for _ in range(3):
-            tcp(stack, shared.getsockname())
-        cases: dict[str, Callable[[], object]] = {
-            "bare getsockopt + unpack": lambda: UNPACK(one.getsockopt(6, TCP_INFO, 32)),
-            "1 TCP listener": reading(one),
-            "16 TCP listeners": reading(*sixteen),
-            "1 Unix listener": reading(unix),
-            "reuse_port, 4 workers": reading(reuse_port=True, address=[shared.getsockname()]),
-        }
-        times: dict[str, list[float]] = {name: [] for name in cases}
-        for _ in range(ROUNDS):
-            for name, case in cases.items():
-                times[name].append(timeit.timeit(case, number=CALLS) / CALLS * 1e6)
-
-    print(
-        f"Python {platform.python_version()}, Linux {platform.release()}, {os.cpu_count()} cores; "
-        f"medians of {ROUNDS} rounds"
-    )
-    bare = statistics.median(times["bare getsockopt + unpack"])
-    for name, values in times.items():
-        median = statistics.median(values)
-        print(f"{name:26} {median:8.2f} us  {median / bare:6.2f} x bare")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,41 @@
+"""gunicorns of this environment, with us and without, for what is measured of whole servers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from tests.benchmarks.stand_in import deaf_agent
+from tests.lab.gunicorns import Gunicorn
+from tests.lab.server import CONFIG, Server
+from tests.lab.vitals import hears_signals
+from tests.lab.waiting import wait_for
+
+WITHOUT, WITH = "", CONFIG
+TAGS = {"DD_ENV": "production", "DD_SERVICE": "shop-checkout", "DD_VERSION": "2026.11.25-1"}
+
+
+@contextmanager
+def running(config: str, *, workers: int = 4, **options: Any) -> Iterator[Server]:
+    """Run a gunicorn until the context is left; what it pushes goes to an Agent that is deaf."""
+    with TemporaryDirectory() as folder, deaf_agent() as agent:
+        environ = {"GUNICORN_BACKLOG_URL": f"udp://127.0.0.1:{agent.getsockname()[1]}"}
+        environ |= options.pop("environ", {})
+        gunicorn = Gunicorn(version("gunicorn"), Path(sys.prefix))
+        with Server(
+            gunicorn, Path(folder), config=config, workers=workers, environ=environ, **options
+        ) as server:
+            server.wait_until_it_serves()
+            wait_for("all workers", lambda: all_are_up(server, workers))
+            yield server
+
+
+def all_are_up(server: Server, workers: int) -> bool:
+    """Tell whether there are so many workers, and each has come up."""
+    pids = server.worker_pids()
+    return len(pids) == workers and all(map(hears_signals, pids))

@@ -1,0 +1,102 @@
+"""A server as far as its arbiter's thread looks at one: sockets, slots, and no process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import timeit
+from contextlib import ExitStack
+from typing import NamedTuple
+from unittest.mock import patch
+
+from gunicorn_backlog import claims
+from gunicorn_backlog.address import Address
+from gunicorn_backlog.delivery import Delivery
+from gunicorn_backlog.notices import Notices
+from gunicorn_backlog.sampler import Sampler
+from gunicorn_backlog.scoreboard import Scoreboard
+from gunicorn_backlog.settings import Settings
+from gunicorn_backlog.slot import Kind
+from gunicorn_backlog.window import Window
+from tests.lab.arbiter import Arbiter, Listener, Worker
+
+
+class Size(NamedTuple):
+    """How much of everything a server has; ``threads`` of each worker, 0: it is a sync worker."""
+
+    listeners: int
+    workers: int
+    threads: int = 0
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        listeners = f"{self.listeners} listener{'s' if self.listeners > 1 else ''}"
+        workers = f"{self.workers} worker{'s' if self.workers > 1 else ''}"
+        return f"{listeners}, {workers}" + (f" of {self.threads} threads" if self.threads else "")
+
+
+class StandIn:
+    """A server of that size, sampled and pushed from here."""
+
+    def __init__(self, size: Size) -> None:
+        self._stack = ExitStack()
+        sockets = [self._stack.enter_context(listening()) for _ in range(size.listeners)]
+        scoreboard, running = Scoreboard(), {}
+        kind = Kind.POOL if size.threads else Kind.SYNC
+        # These workers are nobody's pids: a slot of the dead would be claimed by the next.
+        with patch.object(claims, "_is_alive", lambda pid: True):
+            for age in range(1, size.workers + 1):
+                pid = os.getpid() + age
+                scoreboard.claim(pid, age, kind, size.threads or 1, tells_waits=True)
+                running[pid] = Worker(pid=pid, age=age)
+        arbiter = Arbiter([Listener(it) for it in sockets], running, worker_age=size.workers)
+        notices = Notices(logging.getLogger("benchmark"))
+        self.sampler = Sampler(arbiter, scoreboard, notices)
+        self.sampler.begin(size.workers)
+        self._check(size)
+        self._window = Window(size.workers)
+        agent = self._stack.enter_context(deaf_agent())
+        address = Address("udp", *agent.getsockname())
+        self._delivery = Delivery(Settings()._replace(address=address), notices)
+        self._stack.callback(self._delivery.close)
+        self.sample_s = timeit.timeit(self.sample, number=10) / 10
+
+    def _check(self, size: Size) -> None:
+        """Refuse to measure a server that is not of that size."""
+        crew, threads = self.sampler.sample().crew, size.workers * size.threads
+        assert crew is not None
+        if (crew.idle, crew.threads.idle if crew.threads else 0) != (size.workers, threads):
+            raise AssertionError(f"not a server with {size}: {crew}")
+
+    def __enter__(self) -> StandIn:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def sample(self) -> None:
+        """Look at everything once."""
+        self._window.add(self.sampler.sample())
+
+    def push(self) -> None:
+        """Send what the samples since the last time come to."""
+        interval = self._window.close(self.sampler.dropped(), self.sampler.waits())
+        assert interval is not None
+        self._delivery.deliver(interval, "lab")
+
+
+def listening(address: tuple[str, int] = ("127.0.0.1", 0)) -> socket.socket:
+    """Return a listening TCP socket that shares its address."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.bind(address)
+    sock.listen(5)
+    return sock
+
+
+def deaf_agent() -> socket.socket:
+    """Return a UDP socket that takes what comes, and costs no time to anybody who measures."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+    return sock
