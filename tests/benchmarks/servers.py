@@ -17,7 +17,6 @@ from tests.lab.vitals import hears_signals
 from tests.lab.waiting import wait_for
 
 WITHOUT, WITH = "", CONFIG
-TAGS = {"DD_ENV": "production", "DD_SERVICE": "shop-checkout", "DD_VERSION": "2026.11.25-1"}
 
 
 @contextmanager
