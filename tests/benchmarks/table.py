@@ -21,12 +21,17 @@ class Row(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Measurements of one run, in turns; ``text`` says what was measured, and beside what."""
+    """Measurements of one run, in turns; ``text`` says what was measured, and beside what.
+
+    ``middle`` and ``spread`` are headings, for a table whose rows are not medians and quartiles.
+    """
 
     title: str
     text: str
     rows: Sequence[Row]
     beside: str = ""  # the heading of that column
+    middle: str = "median"
+    spread: str = "quartiles"
 
     def markdown(self) -> str:
         """Return it as Markdown."""
@@ -34,7 +39,7 @@ class Table(NamedTuple):
         notes = any(row.note for row in self.rows) and " |"
         lines = [
             f"## {self.title}\n\n{self.text}\n",
-            f"| | median | quartiles | times |{beside or ''}{notes or ''}",
+            f"| | {self.middle} | {self.spread} | times |{beside or ''}{notes or ''}",
             f"|---|---|---|---|{beside and '---|'}{(notes and '---|') or ''}",
         ]
         return "\n".join([*lines, *(self._line(row, bool(notes)) for row in self.rows)]) + "\n"

@@ -1,0 +1,119 @@
+"""A server whose accept queue gets bursts of a known height and length, at random moments."""
+
+from __future__ import annotations
+
+import random
+import socket
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+from agent import StandInAgent
+
+from tests.lab.gunicorns import Gunicorn
+from tests.lab.oracle import ss
+from tests.lab.server import Server
+
+HEIGHTS = (3, 30)  # connections
+GAP_S = (1.5, 2.5)  # all report once a second: no report is of two bursts
+
+# All three watch the same server: the same bursts.
+CONFIG = """
+from gunicorn_backlog import hooks as _ours
+from gunicorn_backlog.hooks import post_worker_init, on_exit
+from tests.benchmarks import handwritten as _handwritten
+from tests.benchmarks.handwritten import post_request, pre_fork, pre_request
+enable_backlog_metric = True
+def when_ready(server):
+    _ours.when_ready(server)
+    _handwritten.when_ready(server)
+"""
+HELD = (
+    b"POST / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n"
+    b"Content-Length: 1\r\nExpect: 100-continue\r\n\r\n"
+)
+
+
+class Burst(NamedTuple):
+    """Connections that waited together, and what was told from its begin until the next's."""
+
+    length_ms: int
+    height: int
+    took_ms: float
+    told: dict[str, list[float]]  # by tool
+
+
+class Lane:
+    """One gunicorn with one worker, all tools that watch it, and a stand-in for their Agent."""
+
+    def __init__(self, gunicorn: Gunicorn, folder: Path, seed: int) -> None:
+        self._random = random.Random(seed)
+        self._agent = StandInAgent()
+        port = self._agent.url.rpartition(":")[2]
+        self._server = Server(
+            gunicorn,
+            folder,
+            workers=1,
+            config=CONFIG,
+            arguments=("--statsd-host", f"127.0.0.1:{port}"),
+            environ={"GUNICORN_BACKLOG_URL": self._agent.url, "HANDWRITTEN_PORT": port},
+            app="tests.benchmarks.apps:held",
+        )
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Lane:
+        with ExitStack() as stack:
+            stack.enter_context(self._agent)
+            stack.enter_context(self._server).wait_until_it_serves()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def run(self, lengths_ms: Sequence[int]) -> list[Burst]:
+        """Make these bursts, in an order of chance."""
+        lengths_ms = self._random.sample(lengths_ms, len(lengths_ms))
+        time.sleep(self._random.uniform(*GAP_S))
+        return [self._burst(length_ms) for length_ms in lengths_ms]
+
+    def _burst(self, length_ms: int) -> Burst:
+        height = self._random.randint(*HEIGHTS)
+        with self._server.connect() as holding, ExitStack() as waiting:
+            holding.sendall(HELD)
+            assert b"100 Continue" in holding.recv(65536)  # its only worker is at it now
+            seen, began_s = len(self._agent.datagrams), time.monotonic()
+            for _ in range(height):
+                waiting.enter_context(self._server.connect())
+            full_s = time.monotonic()
+            time.sleep(length_ms / 1000)
+            took_s = time.monotonic() - full_s
+            if length_ms == 1000:
+                assert ss(self._server.address).recv_q == height
+            waiting.close()  # they stay in the queue until they are accepted
+            _finish(holding)
+        time.sleep(self._random.uniform(*GAP_S))
+        told = self._told(seen, began_s)
+        return Burst(length_ms, height, 1000 * took_s, told)
+
+    def _told(self, seen: int, since_s: float) -> dict[str, list[float]]:
+        told: dict[str, list[float]] = {}
+        for datagram in self._agent.datagrams[seen:]:
+            if datagram.at_s < since_s:
+                continue
+            for line in datagram.lines:
+                if line.name == "handwritten.backlog":
+                    told.setdefault("hand-written", []).extend(line.values)
+                elif line.name == "gunicorn.backlog":
+                    tool = "gunicorn_backlog" if line.tag("listener") else "gunicorn's own"
+                    told.setdefault(tool, []).extend(line.values)
+        return told
+
+
+def _finish(holding: socket.socket) -> None:
+    """Send the byte that is waited for, and read the answer to its end."""
+    holding.sendall(b"a")
+    while holding.recv(65536):
+        pass
