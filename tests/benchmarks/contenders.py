@@ -1,0 +1,173 @@
+"""Who else watches a gunicorn, each set up as its documentation says."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import NamedTuple
+
+from tests.lab.server import CONFIG, free_port
+
+APPS = "tests.benchmarks.apps"
+BASE = "no monitor"
+EMPTY = "no monitor, an empty `pre_request`"
+IN_FLASK = "no monitor, in Flask"
+OLDER = "23.0.0"
+ON_OLDER = f"no monitor, on gunicorn {OLDER}"
+OURS = "gunicorn_backlog"
+NO_WAIT = "gunicorn_backlog, without the wait"
+
+ROUTES = "waits on a Unix socket without a proxy's header, routes and statuses"
+NO_QUEUE = "backlogs, limits, drops, gthread's queue, waits"
+
+
+class Contender(NamedTuple):
+    """A way to watch a gunicorn: its config file, and what it is about.
+
+    :param package: what has to be installed.
+    :param tells_working: whether it tells which workers are at work, or what share of their time.
+    :param unseen: what it can't see.
+    :param note: what else there is to say.
+    :param base: what it is compared to: the same app without it.
+    :param base_around: the same of what is put around a request, if that is another one.
+    :param gunicorn: the version that it runs with, if it does not with the installed one.
+    """
+
+    name: str
+    config: str = ""
+    package: str = "gunicorn"
+    tells_working: bool = False
+    unseen: str = ""
+    note: str = ""
+    base: str = BASE
+    base_around: str | None = None
+    app: str = f"{APPS}:smallest"
+    arguments: tuple[str, ...] = ()
+    gunicorn: str | None = None
+
+    @property
+    def version(self) -> str | None:
+        """The package's version; None: it is not installed."""
+        try:
+            return version(self.package)
+        except PackageNotFoundError:
+            return None
+
+
+PROMETHEUS = """
+from gunicorn_prometheus_exporter.hooks import (
+    default_on_exit as on_exit,
+    default_on_starting as on_starting,
+    default_post_fork as post_fork,
+    default_when_ready as when_ready,
+    default_worker_int as worker_int,
+)
+worker_class = "gunicorn_prometheus_exporter.PrometheusWorker"
+"""
+# Spans and metrics are made and collected, and dropped in place of being exported.
+OPENTELEMETRY = """
+def post_fork(server, worker):
+    from opentelemetry import metrics, trace
+    from opentelemetry.instrumentation.gunicorn import GunicornInstrumentor
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    from tests.benchmarks import dropping
+    provider = TracerProvider()
+    provider.add_span_processor(BatchSpanProcessor(dropping.spans()))
+    trace.set_tracer_provider(provider)
+    reader = PeriodicExportingMetricReader(dropping.metrics())
+    metrics.set_meter_provider(MeterProvider([reader]))
+    GunicornInstrumentor().instrument()
+"""
+# gunicorn's own makes a line for the debug log, even if none is written.
+EMPTY_PRE_REQUEST = """
+def pre_request(worker, req):
+    pass
+"""
+WITHOUT_THE_WAIT = """
+from gunicorn_backlog.workers import waiting as _waiting
+_waiting.watch_requests = lambda handle_request, *args, **named: handle_request
+"""
+
+CONTENDERS = (
+    Contender(BASE),
+    Contender(
+        EMPTY,
+        EMPTY_PRE_REQUEST,
+        note="what a `pre_request` of one's own saves: gunicorn's makes a line for the debug log",
+    ),
+    Contender(
+        OURS,
+        CONFIG,
+        "gunicorn_backlog",
+        tells_working=True,
+        unseen=ROUTES,
+    ),
+    Contender(
+        NO_WAIT,
+        CONFIG + WITHOUT_THE_WAIT,
+        "gunicorn_backlog",
+        tells_working=True,
+        unseen="waits, in this row only",
+    ),
+    Contender(
+        "gunicorn's own backlog metric, with statsd",
+        "enable_backlog_metric = True",
+        unseen="Unix sockets and `reuse_port`, which listener, limits, drops, gthread's queue, "
+        "idle or working, waits",
+        arguments=("--statsd-host", "127.0.0.1:{deaf}"),
+    ),
+    Contender(
+        "hand-written, a `multiprocessing.Value` per worker",
+        "from tests.benchmarks.handwritten import *",
+        tells_working=True,
+        unseen="Unix sockets (its thread dies of one) and `reuse_port`, which listener, limits, "
+        "drops, gthread's queue and threads, a worker that reads from a slow client, waits",
+        note="beside an empty `pre_request`, for its own replaces gunicorn's",
+        base_around=EMPTY,
+    ),
+    Contender(ON_OLDER, base=ON_OLDER, gunicorn=OLDER),
+    Contender(
+        f"gunicorn-prometheus-exporter, on gunicorn {OLDER}",
+        PROMETHEUS,
+        "gunicorn-prometheus-exporter",
+        unseen=f"{NO_QUEUE}, idle or working (a worker is `running`, with its CPU share)",
+        note="takes gunicorn 25 and later down at the start: its arbiter makes `SIG_QUEUE` a list",
+        base=ON_OLDER,
+        gunicorn=OLDER,
+    ),
+    Contender(
+        "opentelemetry-instrumentation-gunicorn",
+        OPENTELEMETRY,
+        "opentelemetry-instrumentation-gunicorn",
+        unseen=f"{NO_QUEUE}, idle or working (requests are counted and traced when they end)",
+    ),
+    Contender(IN_FLASK, package="flask", base=IN_FLASK, app=f"{APPS}:in_flask()"),
+    Contender(
+        "judoscale, in Flask",
+        package="judoscale",
+        tells_working=True,
+        unseen="backlogs, limits, drops, gthread's queue, a worker that reads from a slow client, "
+        "waits unless a proxy sends a header; its utilization is of a process, not of threads",
+        base=IN_FLASK,
+        app=f"{APPS}:in_flask_with_judoscale()",
+    ),
+)
+
+
+def environ(folder: str, deaf: int, judoscale: str) -> dict[str, str]:
+    """Return the variables that any of them reads.
+
+    :param deaf: a UDP port at which nobody reads: it is not about what an Agent costs.
+    :param judoscale: where its API is, as far as it is needed.
+    """
+    return {
+        "GUNICORN_BACKLOG_URL": f"udp://127.0.0.1:{deaf}",
+        "HANDWRITTEN_PORT": str(deaf),
+        "PROMETHEUS_METRICS_PORT": str(free_port()),
+        "PROMETHEUS_BIND_ADDRESS": "127.0.0.1",
+        "PROMETHEUS_MULTIPROC_DIR": f"{folder}/prometheus",
+        "GUNICORN_WORKERS": "1",
+        "JUDOSCALE_URL": judoscale,
+    }

@@ -1,0 +1,200 @@
+"""What each monitor puts around a request, and what is left of the requests per second."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks import contenders, dropping
+from tests.benchmarks.contenders import BASE, CONTENDERS, EMPTY, NO_WAIT, OURS, Contender
+from tests.benchmarks.skeleton import CALLS, Rounds
+from tests.benchmarks.table import Row, Table, row
+from tests.lab.gunicorns import Gunicorn, install
+from tests.lab.server import Server
+
+ROUNDS, QUICK_ROUNDS = 101, 7
+PAIRS, QUICK_PAIRS = 15, 2
+WRK_S, QUICK_WRK_S = 2, 1
+STRIPPED = "from tests.benchmarks import skeleton as _skeleton\n_skeleton.strip()\n"
+Values = dict[str, list[float]]
+
+
+def tables(quick: bool) -> list[Table]:
+    """Measure all that are installed, in turns."""
+    there = [it for it in CONTENDERS if it.version is not None]
+    left_out = [f"{it.name} is not installed" for it in CONTENDERS if it.version is None]
+    with tempfile.TemporaryDirectory() as older:
+        with ExitStack() as stack:
+            start = _Starter(stack, Path(older))
+            around = start.all(there, start.stripped)
+            times = in_turns(around, QUICK_ROUNDS if quick else ROUNDS, start.broken)
+        found = [_around_a_request(there, times, left_out + start.broken)]
+        if shutil.which("wrk") is None:
+            return found
+        with ExitStack() as stack:
+            start = _Starter(stack, Path(older))
+            seconds = QUICK_WRK_S if quick else WRK_S
+            loaded = [it for it in there if it.name not in (NO_WAIT, EMPTY)]
+            serving = start.all(loaded, lambda it: start.serving(it, seconds))
+            rates = in_turns(serving, QUICK_PAIRS if quick else PAIRS, start.broken)
+    return [*found, _requests_per_second(loaded, rates, seconds, left_out + start.broken)]
+
+
+def in_turns(cases: Mapping[str, Callable[[], float]], rounds: int, broken: list[str]) -> Values:
+    """Return so many values of each, one of each in turn, every other turn backwards.
+
+    Who fails is left out, and ``broken`` says why.
+    """
+    values: Values = {name: [] for name in cases}
+    for turn in range(rounds):
+        for name in list(values)[:: -1 if turn % 2 else 1]:
+            try:
+                values[name].append(cases[name]())
+            except (AssertionError, OSError, ValueError) as error:
+                del values[name]
+                broken.append(f"{name} ended in turn {turn} ({str(error)[-200:]})")
+    return values
+
+
+class _Starter:
+    """Starts a gunicorn for each contender; all run until the stack is closed.
+
+    ``broken`` says of those that do not run why. Older gunicorns are installed into ``older``.
+    """
+
+    def __init__(self, stack: ExitStack, older: Path) -> None:
+        self.broken: list[str] = []
+        self._stack = stack
+        self._older = older
+        self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        deaf = stack.enter_context(socket.socket(type=socket.SOCK_DGRAM))
+        deaf.bind(("127.0.0.1", 0))
+        self._deaf = deaf.getsockname()[1]
+        judoscale = stack.enter_context(dropping.judoscale())
+        (self._folder / "prometheus").mkdir()
+        self._environ = contenders.environ(str(self._folder), self._deaf, judoscale)
+
+    def all(
+        self, wanted: Sequence[Contender], start: Callable[[Contender], Callable[[], float]]
+    ) -> dict[str, Callable[[], float]]:
+        """Start all that run; return how each is measured."""
+        measured = {}
+        for contender in wanted:
+            try:
+                measured[contender.name] = start(contender)
+            except (AssertionError, OSError, pytest.skip.Exception) as error:
+                self.broken.append(f"{contender.name} does not run ({str(error)[-200:]})")
+        return measured
+
+    def stripped(self, contender: Contender) -> Callable[[], float]:
+        """Start one whose worker times rounds; return what measures one of them."""
+        rounds = Rounds(self._stack)
+        config = STRIPPED + contender.config
+        self._server(contender, config, rounds.environ)
+        rounds.connected()
+        return rounds.round_ns
+
+    def serving(self, contender: Contender, seconds: int) -> Callable[[], float]:
+        """Start one that serves; return what measures its requests per second."""
+        server = self._server(contender, contender.config, {}).wait_until_it_serves()
+        return lambda: wrk(server, seconds)
+
+    def _server(self, contender: Contender, config: str, environ: Mapping[str, str]) -> Server:
+        gunicorn = Gunicorn(version("gunicorn"), Path(sys.prefix))
+        if contender.gunicorn is not None:
+            gunicorn = install(contender.gunicorn, self._older)
+        server = Server(
+            gunicorn,
+            self._folder,
+            workers=1,
+            config=config,
+            arguments=(
+                *("--timeout", "0"),
+                *(argument.format(deaf=self._deaf) for argument in contender.arguments),
+            ),
+            environ={**self._environ, **environ},
+            app=contender.app,
+        )
+        self._stack.enter_context(server)
+        return server
+
+
+def wrk(server: Server, seconds: int) -> float:
+    """Return the requests per second that four connections get."""
+    command = ["wrk", "-t1", "-c4", f"-d{seconds}s", f"http://{server.address}/"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (done.stdout, done.stderr, server.log[-2000:])
+    (rate,) = re.findall(r"Requests/sec:\s+([0-9.]+)", done.stdout)
+    assert "Non-2xx" not in done.stdout, done.stdout
+    return float(rate)
+
+
+def _around_a_request(
+    taking_part: Sequence[Contender], times: Values, left_out: Sequence[str]
+) -> Table:
+    added = {}
+    for it in taking_part:
+        base = it.base_around or it.base
+        if it.name != base and {it.name, base} <= times.keys():
+            pairs = zip(times[it.name], times[base], strict=True)
+            added[it.name] = [ns - base_ns for ns, base_ns in pairs]
+    ours = statistics.median(added[OURS])
+    rows = [
+        row(it.name, "ns", added[it.name], beside=ours, note=_note(it))
+        for it in taking_part
+        if it.name in added
+    ]
+    return Table(
+        "Peers: what is put around a request",
+        "What a request of a sync worker takes of a processor beyond one without a monitor, in a "
+        "real gunicorn's worker whose own part, from the accept to the answer, is taken out: "
+        "wrapped methods, hooks and the access log are left. Rounds of "
+        f"{CALLS} requests, in turns. Bare, a "
+        f"request takes {statistics.median(times[BASE]):,.0f} ns." + _absent(left_out),
+        rows,
+        beside="of gunicorn_backlog's",
+    )
+
+
+def _note(contender: Contender) -> str:
+    parts = [f"{contender.package} {contender.version}"]
+    if contender.unseen:
+        working = "tells" if contender.tells_working else "does not tell"
+        parts += [f"{working} working workers", f"does not see {contender.unseen}"]
+    return "; ".join([*parts, contender.note] if contender.note else parts)
+
+
+def _requests_per_second(
+    taking_part: Sequence[Contender], rates: Values, seconds: int, left_out: Sequence[str]
+) -> Table:
+    rows: list[Row] = []
+    for it in (it for it in taking_part if it.name in rates and it.base in rates):
+        base = rates[it.base]
+        pairs = [100 * (rate / bare - 1) for rate, bare in zip(rates[it.name], base, strict=True)]
+        low, median, high = statistics.quantiles(pairs, n=4, method="inclusive")
+        note = f"{median:+.1f} % ({low:+.1f} to {high:+.1f}) in pairs" if it.name != it.base else ""
+        beside = statistics.median(base)
+        rows.append(row(it.name, "requests/s", rates[it.name], beside=beside, note=note))
+    return Table(
+        "Peers: requests per second",
+        f"`wrk` with four connections for {seconds} s at a time, in turns; one sync worker, the "
+        "smallest app. What is sent goes to a UDP port that nobody reads, or is dropped. Pairs: "
+        "beside the same turn without a monitor." + _absent(left_out),
+        rows,
+        beside="of no monitor",
+    )
+
+
+def _absent(left_out: Sequence[str]) -> str:
+    return f" Left out: {'; '.join(left_out)}." if left_out else ""
