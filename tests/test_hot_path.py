@@ -108,8 +108,8 @@ def accepted() -> Iterator[tuple[socket.socket, socket.socket]]:
 @pytest.mark.parametrize(
     ("family", "watched", "waiting"),
     [
-        pytest.param(families.of_sync, Cost(72, 4), Cost(53, 3), id="sync"),
-        pytest.param(families.of_gthread, Cost(90, 6), Cost(78, 6), id="gthread"),
+        pytest.param(families.of_sync, Cost(62, 3), Cost(53, 3), id="sync"),
+        pytest.param(families.of_gthread, Cost(99, 7), Cost(78, 6), id="gthread"),
         pytest.param(families.of_greenlet, Cost(97, 8), Cost(53, 3), id="gevent"),
         pytest.param(families.of_asgi, Cost(116, 9), None, id="asgi"),
         pytest.param(families.of_wsgi, Cost(157, 15), None, id="wsgi"),

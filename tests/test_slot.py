@@ -15,7 +15,7 @@ from gunicorn_backlog.slot import (
     Slot,
     lines_of,
 )
-from gunicorn_backlog.workers.counting import always, timed
+from gunicorn_backlog.workers.counting import timed
 
 
 def test_a_slot_is_one_cache_line() -> None:
@@ -48,5 +48,5 @@ def test_a_record_is_free_again_after_a_signal_handler_raised() -> None:
     """What was broken off between begin and call is no work, and the next request is counted."""
     record = Record(memoryview(bytearray(24)).cast("q"))
     record.words[BEGUN], record.words[SINCE_NS], record.words[WORK_NS] = 3, 90, 40 - 90
-    timed(int, always(record), clock_ns=iter((100, 200)).__next__)()
+    timed(int, record, clock_ns=iter((100, 200)).__next__)()
     assert record.words.tolist() == [40 + 100, 4, 100]

@@ -3,61 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable
-from itertools import repeat
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from gunicorn_backlog.slot import BEGUN, IN_FLIGHT, SINCE_NS, WORK_NS, Record, Slot
 
 T = TypeVar("T")
 
 
-class Free(NamedTuple):
-    """Records that requests take and give back; ``take`` raises IndexError if there is none."""
-
-    take: Callable[[], Record]
-    give_back: Callable[[Record], object]
-
-
-def always(record: Record) -> Free:
-    """Return the record of who serves one request at a time.
-
-    It is free even if a signal handler that raised has kept the former from giving it back.
-    """
-    nowhere: deque[Record] = deque(maxlen=0)
-    return Free(repeat(record).__next__, nowhere.append)
-
-
-def any_of(records: list[Record]) -> Free:
-    """Return the records of threads, each of which takes one that nobody else has."""
-    return Free(records.pop, records.append)
-
-
 def timed(
-    handle: Callable[..., T],
-    free: Free,
-    *,
-    beyond: Callable[..., T] | None = None,
-    clock_ns: Callable[[], int] = time.monotonic_ns,
+    handle: Callable[..., T], record: Record, *, clock_ns: Callable[[], int] = time.monotonic_ns
 ) -> Callable[..., T]:
-    """Return ``handle``, each call of which is counted and timed in a record that is free.
+    """Return ``handle``, each call of which is counted and timed: there is one at a time.
 
     It is on the way of every request, so it calls nothing but the clock.
-
-    :param beyond: what is called in its place if no record is free.
     """
-    beyond = beyond or handle
-    take, give_back = free
 
     def handle_timed(*args: object, **named: object) -> T:
-        try:
-            record = take()
-        except IndexError:
-            return beyond(*args, **named)
         words = record.words
         worked_ns = words[WORK_NS]
-        if worked_ns < 0:  # the former was broken off before it could end
+        if worked_ns < 0:  # a signal handler that raised broke the former off before it could end
             worked_ns += words[SINCE_NS]
         words[BEGUN] += 1
         words[SINCE_NS] = since_ns = clock_ns()
@@ -66,9 +31,28 @@ def timed(
             return handle(*args, **named)
         finally:
             record.words[WORK_NS] = worked_ns + clock_ns() - since_ns
-            give_back(record)
 
     return handle_timed
+
+
+def any_of(handles: list[Callable[..., T]], beyond: Callable[..., T]) -> Callable[..., T]:
+    """Return what calls one of these, each of which is called by one thread at a time.
+
+    :param beyond: what is called in their place if none is free.
+    """
+    take, give_back = handles.pop, handles.append
+
+    def handle_by_any(*args: object, **named: object) -> T:
+        try:
+            handle = take()
+        except IndexError:
+            return beyond(*args, **named)
+        try:
+            return handle(*args, **named)
+        finally:
+            give_back(handle)
+
+    return handle_by_any
 
 
 class InFlight:

@@ -33,9 +33,8 @@ def watch(worker: ThreadWorker, claim: Claim) -> None:
     slot = claim(Kind.POOL, _size_of_pool(worker), tells_waits=tells)
     pool = Pool(slot)
     _watch_waits(worker, slot)
-    worker.handle = timed(
-        worker.handle, any_of(slot.threads), beyond=pool.without_record(worker.handle)
-    )
+    handles = [timed(worker.handle, record) for record in slot.threads]
+    worker.handle = any_of(handles, beyond=pool.without_record(worker.handle))
     worker.enqueue_req = pool.handed(worker.enqueue_req)
     if hasattr(worker, "handle_http2"):
         _watch_http2(worker, pool)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gunicorn_backlog.slot import Kind
 from gunicorn_backlog.workers import waiting
-from gunicorn_backlog.workers.counting import always, timed
+from gunicorn_backlog.workers.counting import timed
 
 if TYPE_CHECKING:
     from gunicorn_backlog.arbiter import SyncWorker
@@ -31,4 +31,4 @@ def watch(worker: SyncWorker, claim: Claim) -> None:
     )
     if greetings is not None:
         worker.handle = greetings.watch(worker.handle, 1)
-    worker.handle = timed(worker.handle, always(slot))
+    worker.handle = timed(worker.handle, slot)

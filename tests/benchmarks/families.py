@@ -15,12 +15,14 @@ from types import SimpleNamespace
 from typing import Any
 
 from gunicorn_backlog.scoreboard import Scoreboard
+from gunicorn_backlog.slot import Kind, Slot
 from gunicorn_backlog.tcp_info import (
     IPPROTO_TCP,
     LAST_DATA_RECV_SIZE,
     TCP_INFO,
     unpack_last_data_recv,
 )
+from gunicorn_backlog.waits import SHORT
 from gunicorn_backlog.workers import Claim, asgi, greenlet, gthread, sync, wsgi
 
 Request = Callable[[Any], object]
@@ -30,6 +32,11 @@ Wrap = Callable[[Any], Any]
 def claim() -> Claim:
     """Return what a worker claims its slot with."""
     return partial(Scoreboard(slots=16).claim, os.getpid(), 1)
+
+
+def kept_floor(handle_request: Any) -> Any:
+    """Return ``handle_request`` with the least that keeps how long a request waited."""
+    return floor(handle_request, claim()(Kind.SYNC, 1))
 
 
 def of_sync(
@@ -156,14 +163,26 @@ def bare() -> Request:
     return lambda accepted: accepted.getsockopt(IPPROTO_TCP, TCP_INFO, LAST_DATA_RECV_SIZE)
 
 
-def floor(handle_request: Any) -> Any:
-    """Return ``handle_request`` with the system call and its decoder before it; neither is kept.
+def floor(handle_request: Any, slot: Slot | None = None) -> Any:
+    """Return ``handle_request`` with the system call and its decoder before it.
 
-    It takes gunicorn's own arguments only: no wrapper of any arguments can cost less.
+    It takes gunicorn's own arguments only, and minds no error: what takes any arguments costs more.
+
+    :param slot: where the wait is counted; None: it is not kept.
     """
 
     def handle_request_late(listener: Any, req: Any, client: Any, addr: Any) -> Any:
         unpack_last_data_recv(client.getsockopt(IPPROTO_TCP, TCP_INFO, LAST_DATA_RECV_SIZE))
         return handle_request(listener, req, client, addr)
 
-    return handle_request_late
+    def handle_request_counted(listener: Any, req: Any, client: Any, addr: Any) -> Any:
+        (waited_ms,) = unpack_last_data_recv(
+            client.getsockopt(IPPROTO_TCP, TCP_INFO, LAST_DATA_RECV_SIZE)
+        )
+        waits[SHORT[waited_ms]] += 1
+        return handle_request(listener, req, client, addr)
+
+    if slot is None:
+        return handle_request_late
+    waits = slot.waits
+    return handle_request_counted

@@ -24,6 +24,7 @@ CASES: dict[str, Callable[[socket.socket], Request]] = {
     f"sync, {WATCHED}": lambda _: families.of_sync(claim()),
     f"sync, {WAITING}": lambda it: families.of_sync(claim(), it),
     "sync, floor": lambda _: families.of_sync(claim(), floor=families.floor),
+    "sync, kept": lambda _: families.of_sync(claim(), floor=families.kept_floor),
     "gthread": lambda _: families.of_gthread(None),
     f"gthread, {WATCHED}": lambda _: families.of_gthread(claim()),
     f"gthread, {WAITING}": lambda it: families.of_gthread(claim(), it),

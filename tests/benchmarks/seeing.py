@@ -32,10 +32,10 @@ def tables(quick: bool) -> list[Table]:
         f"A worker is held at a request while {HEIGHTS[0]} to {HEIGHTS[1]} clients connect, and "
         f"let go after so many ms; {lanes * of_each} bursts of each length at random moments "
         f"(seed {SEED}), {GAP_S[0]:g} to {GAP_S[1]:g} s apart, at {lanes} servers. Every server "
-        "is watched by all tools at once, with their defaults: ours samples ten times a second and "
-        "pushes once, gunicorn's own (`enable_backlog_metric`) and the hand-written one look and "
-        "send once a second. gunicorn-prometheus-exporter, opentelemetry-instrumentation-gunicorn "
-        "and judoscale send no backlog."
+        "is watched by all tools at once: ours, by its defaults, samples ten times a second and "
+        "pushes once; gunicorn's own (`enable_backlog_metric`) looks and sends once a second, and "
+        "so does the hand-written one, by our choice. gunicorn-prometheus-exporter, "
+        "opentelemetry-instrumentation-gunicorn and judoscale send no backlog."
     )
     return [
         Table(

@@ -10,7 +10,7 @@ import pytest
 from gunicorn_backlog.scoreboard import Scoreboard
 from gunicorn_backlog.slot import Kind
 from gunicorn_backlog.states import State
-from gunicorn_backlog.workers.counting import InFlight, always, timed
+from gunicorn_backlog.workers.counting import InFlight, timed
 
 RUNNING = {os.getpid(): 1}
 THREADS = 4
@@ -51,7 +51,7 @@ def test_working_from_call_to_return() -> None:
             raise args[0]
         return args
 
-    watched = timed(handle, always(slot), clock_ns=clock)
+    watched = timed(handle, slot, clock_ns=clock)
     assert watched(1, 2, 3) == (1, 2, 3)
     with pytest.raises(SystemExit):
         watched(SystemExit(1))
