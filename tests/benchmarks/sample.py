@@ -60,6 +60,7 @@ def tables(quick: bool) -> list[Table]:
         us = in_turns({name: _timed(read) for name, read in readers.items()}, rounds)
     with ExitStack() as stack:
         sizes = [Size(count, 4) for count in LISTENERS] + [Size(1, count) for count in WORKERS]
+        sizes += [Size(max(LISTENERS), max(WORKERS))]
         sizes += [Size(1, workers, threads) for workers, threads in POOLS]
         servers = {size: stack.enter_context(StandIn(size)) for size in dict.fromkeys(sizes)}
         steps = in_turns({str(size): partial(_step, it) for size, it in servers.items()}, rounds)
