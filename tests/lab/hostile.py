@@ -144,12 +144,19 @@ def coming_and_going(folder: Path) -> Iterator[Place]:
 
 @contextmanager
 def moving(folder: Path) -> Iterator[Place]:
-    """Its name leads to one address and to another by turns, and it is at the first only."""
+    """It moves to another address all the time, and its name goes with it."""
     names = Names(folder)
-    names.lead_to(HOSTS[1])
-    with StandInAgent(Address("udp", HOSTS[0], free_udp_port(HOSTS[0]))) as agent:
-        port = agent.url.rpartition(":")[2]
-        with changing(lambda times: names.lead_to(HOSTS[times % 2])):
+    port = free_udp_port(HOSTS[0])
+    with ExitStack() as life:
+
+        def move(times: int) -> None:
+            host = HOSTS[times % 2]
+            life.close()
+            life.enter_context(StandInAgent(Address("udp", host, port)))
+            names.lead_to(host)
+
+        move(0)
+        with changing(move):
             yield Place(f"udp://{NAME}:{port}", run_by=names.run_by)
 
 
