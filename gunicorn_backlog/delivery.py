@@ -43,9 +43,9 @@ class Delivery:
         elif self._good_pushes >= BACK_AFTER and self._notices.was_said("away"):
             self._say_it_is_back()
 
-    def before_fork(self) -> None:
-        """Let a look-up of the Agent's name end, within milliseconds."""
-        self._agent.before_fork()
+    def before_fork(self, until_s: float) -> None:
+        """Let a look-up of the Agent's name end, until then or for some milliseconds."""
+        self._agent.before_fork(until_s)
 
     def close(self) -> None:
         """Close the socket."""

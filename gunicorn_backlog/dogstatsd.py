@@ -82,9 +82,9 @@ class Agent:
         if sock.broken:
             self.close()
 
-    def before_fork(self) -> None:
-        """Let a look-up of the Agent's name end, within milliseconds."""
-        self._resolver.before_fork()
+    def before_fork(self, until_s: float) -> None:
+        """Let a look-up of the Agent's name end, until then or for some milliseconds."""
+        self._resolver.before_fork(until_s)
 
     def close(self) -> None:
         """Close the socket; the next push makes another."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gunicorn_backlog import workers
-from gunicorn_backlog.gate import ForkGate
+from gunicorn_backlog.gate import WAIT_S, ForkGate
 from gunicorn_backlog.notices import Notices
 from gunicorn_backlog.schedule import Schedule
 from gunicorn_backlog.settings import Settings
@@ -69,8 +71,9 @@ class Monitor:
         and before it can load another: here what ``configure()`` was told and the environment
         belong to the config in force, without a doubt. The thread can't know that.
         """
+        until_s = time.monotonic() + WAIT_S
         if os.getpid() == self._pid and not self._stop.is_set() and self._gate.before_fork():
-            self._attempt("waiting for a look-up", self._watch.before_fork)
+            self._attempt("waiting for a look-up", partial(self._watch.before_fork, until_s))
             self._attempt("taking up the new config", self._reload)
 
     def _after_fork_in_parent(self) -> None:

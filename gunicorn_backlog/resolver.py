@@ -17,7 +17,7 @@ from gunicorn_backlog.unpatched import original
 
 REFRESH_S = 60.0  # the name may come to mean another address without any send failing
 RETRY_S = 0.9  # while the Agent is away: with each push of the default interval, early ones too
-FORK_WAIT_S = 0.01  # for a look-up to end: most take far less, and one that takes long only waits
+FORK_WAIT_S = 0.01  # that a fork waits for a look-up at the least, after it waited for our thread
 
 
 class Resolver:
@@ -57,10 +57,14 @@ class Resolver:
             _read_configuration()
             self._look_up_apart()
 
-    def before_fork(self) -> None:
-        """Let the look-up end that is under way; of one that hangs no fork but the first waits."""
+    def before_fork(self, until_s: float) -> None:
+        """Let the look-up end that is under way, until ``until_s`` of the monotonic clock.
+
+        Of one that hangs no fork but the first waits. Most take far less than a millisecond, but on
+        a busy machine their thread may have to wait for a processor.
+        """
         if self._thread is not None and not self._hangs:
-            self._hangs = not self._thread.wait(FORK_WAIT_S)
+            self._hangs = not self._thread.wait(max(FORK_WAIT_S, until_s - time.monotonic()))
 
     def _look_up_apart(self) -> None:
         """Start a thread; it inherits the mask of ours, who calls this, and so takes no signals."""

@@ -93,10 +93,10 @@ class Watch:
         if interval is not None:
             self._delivery.deliver(interval, self._arbiter.proc_name, stopping=stopping)
 
-    def before_fork(self) -> None:
-        """Let a look-up of the Agent's name end, within milliseconds."""
+    def before_fork(self, until_s: float) -> None:
+        """Let a look-up of the Agent's name end, until then or for some milliseconds."""
         if self._delivery is not None:
-            self._delivery.before_fork()
+            self._delivery.before_fork(until_s)
 
     def after_fork_in_child(self) -> None:
         """Leave a worker no socket; and a worker's child no slot, for it did not claim one."""

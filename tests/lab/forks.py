@@ -16,6 +16,7 @@ import sys
 import time
 
 from gunicorn_backlog.address import parse
+from gunicorn_backlog.gate import WAIT_S
 from gunicorn_backlog.resolver import REFRESH_S, Resolver
 
 HANGS_S = 5
@@ -37,7 +38,7 @@ def main() -> None:
     url, forks = sys.argv[1:]
     times_s = itertools.count(step=int(REFRESH_S))  # so that each refresh asks
     resolver = Resolver(parse(url), clock=lambda: float(next(times_s)))
-    os.register_at_fork(before=resolver.before_fork)
+    os.register_at_fork(before=lambda: resolver.before_fork(time.monotonic() + WAIT_S))
     hung = 0
     for _ in range(int(forks)):
         resolver.refresh(away=True)
