@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import re
-import shutil
 import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import contenders, dropping
+from tests.benchmarks import contenders, dropping, wrk
 from tests.benchmarks.contenders import BASE, CONTENDERS, EMPTY, NO_WAIT, OURS, Contender
 from tests.benchmarks.skeleton import CALLS, Rounds
 from tests.benchmarks.table import Row, Table, row
@@ -40,7 +37,7 @@ def tables(quick: bool) -> list[Table]:
             around = start.all(there, start.stripped)
             times = in_turns(around, QUICK_ROUNDS if quick else ROUNDS, start.broken)
         found = [_around_a_request(there, times, left_out + start.broken)]
-        if shutil.which("wrk") is None:
+        if not wrk.is_installed():
             return found
         with ExitStack() as stack:
             start = _Starter(stack, Path(older))
@@ -108,7 +105,7 @@ class _Starter:
     def serving(self, contender: Contender, seconds: int) -> Callable[[], float]:
         """Start one that serves; return what measures its requests per second."""
         server = self._server(contender, contender.config, {}).wait_until_it_serves()
-        return lambda: wrk(server, seconds)
+        return lambda: wrk.requests_per_second(server, seconds)
 
     def _server(self, contender: Contender, config: str, environ: Mapping[str, str]) -> Server:
         gunicorn = Gunicorn(version("gunicorn"), Path(sys.prefix))
@@ -128,16 +125,6 @@ class _Starter:
         )
         self._stack.enter_context(server)
         return server
-
-
-def wrk(server: Server, seconds: int) -> float:
-    """Return the requests per second that four connections get."""
-    command = ["wrk", "-t1", "-c4", f"-d{seconds}s", f"http://{server.address}/"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, (done.stdout, done.stderr, server.log[-2000:])
-    (rate,) = re.findall(r"Requests/sec:\s+([0-9.]+)", done.stdout)
-    assert "Non-2xx" not in done.stdout, done.stdout
-    return float(rate)
 
 
 def _around_a_request(

@@ -1,0 +1,103 @@
+"""Requests per second with us and without, pair by pair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from typing import NamedTuple
+
+from tests.benchmarks import wrk
+from tests.benchmarks.servers import WITH, WITHOUT, running
+from tests.benchmarks.table import Row, Table, row
+from tests.benchmarks.turns import in_turns, interval_of_median, median, ratios, target
+from tests.lab.server import Server
+from tests.lab.vitals import cpu_ns, threads
+
+PAIRS, QUICK_PAIRS = 25, 3
+SECONDS, QUICK_SECONDS = 3, 1
+CLASSES: dict[str, tuple[str, ...]] = {"sync": (), "gthread": ("--threads", "4")}
+# "again" is the same as "without": what differs between these two is the machine's doing.
+CONFIGS = {"without us": WITHOUT, "without us, again": WITHOUT, "with us": WITH}
+PINNED = ("taskset", "-c", "0")  # and wrk where it likes, which is elsewhere
+TARGET_PERCENT = 1.0
+
+TEXT = f"""\
+`wrk` with {wrk.CONNECTIONS} connections for {SECONDS} s at a time, in turns; one worker with the
+smallest app, and its arbiter, on one core. {PAIRS} turns; a pair is two servers in the same turn.
+The processor time is that of the worker, of all its threads, for each request."""
+
+
+class Run(NamedTuple):
+    """What one run came to."""
+
+    rate: float  # requests per second
+    cpu_us: float  # of the worker, per request
+
+
+def tables(quick: bool) -> list[Table]:
+    """Measure, class by class."""
+    if not wrk.is_installed():
+        raise RuntimeError("wrk is not installed (Debian: wrk)")
+    pairs, seconds = (QUICK_PAIRS, QUICK_SECONDS) if quick else (PAIRS, SECONDS)
+    rows = []
+    for name, arguments in CLASSES.items():
+        with ExitStack() as stack:
+            cases = {
+                config: _case(stack, text, arguments, seconds) for config, text in CONFIGS.items()
+            }
+            rows += _rows(name, in_turns(cases, pairs))
+    return [Table("Throughput", TEXT, rows)]
+
+
+def _case(
+    stack: ExitStack, config: str, arguments: tuple[str, ...], seconds: int
+) -> Callable[[], Run]:
+    server = stack.enter_context(
+        running(
+            config,
+            workers=1,
+            arguments=arguments,
+            run_by=PINNED,
+            app="tests.benchmarks.apps:smallest",
+        )
+    )
+    wrk.requests_per_second(server, seconds)  # to warm up
+    return partial(_run, server, seconds)
+
+
+def _run(server: Server, seconds: int) -> Run:
+    (worker,) = server.worker_pids()
+    before_ns = _cpu_ns(worker)
+    rate = wrk.requests_per_second(server, seconds)
+    return Run(rate, (_cpu_ns(worker) - before_ns) / 1000 / (rate * seconds))
+
+
+def _cpu_ns(worker: int) -> int:
+    return sum(cpu_ns(worker, thread) for thread in threads(worker))
+
+
+def _rows(name: str, runs: Mapping[str, Sequence[Run]]) -> list[Row]:
+    rates = {config: [run.rate for run in found] for config, found in runs.items()}
+    cpu_us = {config: [run.cpu_us for run in found] for config, found in runs.items()}
+    base = "without us"
+    others = [config for config in runs if config != base]
+    return [
+        *(row(f"{name}, {config}", "requests/s", rates[config]) for config in runs),
+        *(_pairs(f"{name}, {it}", rates[it], rates[base], lost=True) for it in others),
+        *(row(f"{name}, {config}, a request", "us of CPU", cpu_us[config]) for config in runs),
+        *(
+            _pairs(f"{name}, {it}, a request", cpu_us[it], cpu_us[base], lost=False)
+            for it in others
+        ),
+    ]
+
+
+def _pairs(name: str, values: Sequence[float], base: Sequence[float], *, lost: bool) -> Row:
+    """Return by how many percent it is more, or less if it is ``lost``, pair by pair."""
+    percent = [100 * ((1 - it) if lost else (it - 1)) for it in ratios(values, base)]
+    low, high = interval_of_median(percent)
+    note = f"95 %: {low:+.2f} to {high:+.2f}"
+    if lost and "again" not in name:
+        note += f"; {target(median(percent), TARGET_PERCENT, '%')}"
+    return row(f"{name}: {'less' if lost else 'more'} than without", "%", percent, note=note)
