@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from gunicorn_backlog.slot import Kind, Line, lines_of
 
 _PID_MAX = 1 << 22  # PID_MAX_LIMIT in include/linux/threads.h
-_LOCK_TRIES = 100
-_LOCK_PAUSE_S = 0.01
+_LOCK_TRIES = 200
+_LOCK_PAUSES_S = (0.005, 0.015)  # not all at the same time: workers of a HUP come up together
 
 
 class ClaimError(Exception):
@@ -25,12 +25,14 @@ def lock(fd: int) -> Iterator[None]:
 
     Raises ClaimError rather than wait for ever for a claimer that was stopped.
     """
+    shortest_s, longest_s = _LOCK_PAUSES_S
+    pause_s = shortest_s + (longest_s - shortest_s) * (os.getpid() % 16) / 15
     for _ in range(_LOCK_TRIES):
         try:
             fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             break
         except (BlockingIOError, PermissionError):  # POSIX allows both for "locked"
-            time.sleep(_LOCK_PAUSE_S)
+            time.sleep(pause_s)
     else:
         raise ClaimError("another worker holds the scoreboard's lock")
     try:
@@ -39,10 +41,20 @@ def lock(fd: int) -> Iterator[None]:
         fcntl.lockf(fd, fcntl.LOCK_UN)
 
 
-def taken(claimed: Sequence[Line], pid: int) -> dict[int, Line]:
-    """Return the slots whose owners are alive, by index; but for ours, of an earlier life."""
-    alive = {owner: owner != pid and _is_alive(owner) for owner in {it.pid for it in claimed}}
-    return {index: line for index, line in enumerate(claimed) if alive[line.pid]}
+def dead(claimed: Sequence[Line]) -> set[tuple[int, int]]:
+    """Return pid and age of the owners that are dead; it takes long, so not under the lock."""
+    pids = {line.pid for line in claimed}
+    gone = {pid for pid in pids if not _is_alive(pid)}
+    return {(line.pid, line.age) for line in claimed if line.pid in gone}
+
+
+def taken(claimed: Sequence[Line], pid: int, dead: Collection[tuple[int, int]]) -> dict[int, Line]:
+    """Return the slots whose owners are not dead, by index; but for ours, of an earlier life."""
+    return {
+        index: line
+        for index, line in enumerate(claimed)
+        if line.pid not in (0, pid) and (line.pid, line.age) not in dead
+    }
 
 
 def free_slot(taken: Mapping[int, Line], slots: int) -> int:

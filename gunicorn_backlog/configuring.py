@@ -36,16 +36,14 @@ class Configured:
             merged.update(said)
         return merged
 
-    def take(self) -> dict[str, object]:
-        """Return all that was said, and forget what the next run of the config file says again.
+    def taken(self) -> None:
+        """Forget what the next run of the config file says again.
 
         Called once per config that gunicorn loaded, so that a setting which it no longer makes is
         back at its default.
         """
-        values = self.values
         self._by_module.pop(RUN_AGAIN, None)
         self.serving = True
-        return values
 
 
 configured = Configured()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from datadog.dogstatsd.base import DogStatsd
 else:
     DogStatsd = import_apart("datadog.dogstatsd.base", without={"requests", "urllib3"}).DogStatsd
+
+_ENDS_A_FIELD = re.compile(r"[|\s]")
 
 QUEUE_FULL = "its queue is full"
 
@@ -132,6 +135,8 @@ def _client(settings: Settings) -> DogStatsd:
     client.constant_tags = tags.merge(
         settings.tags, map(tags.clean, client.constant_tags), settings.inherited_tags
     )
+    if _ENDS_A_FIELD.search(client._external_data or ""):  # it goes out as it is
+        client._external_data = None
     return client
 
 

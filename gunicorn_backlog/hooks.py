@@ -22,6 +22,7 @@ __all__ = ["on_exit", "post_worker_init", "when_ready"]
 
 _settings.check({}, _os.environ)
 
+_notices = _Notices()
 _monitor: _Monitor | None = None
 
 
@@ -33,10 +34,10 @@ def when_ready(server: _Arbiter) -> None:
     try:
         from gunicorn_backlog.monitor import Monitor
 
-        _monitor = Monitor(server)
+        _monitor = Monitor(server, _notices)
         _monitor.start()
     except Exception as error:
-        _Notices().failed("starting", error)
+        _notices.failed("starting", error)
 
 
 def post_worker_init(worker: _Worker) -> None:
@@ -45,7 +46,8 @@ def post_worker_init(worker: _Worker) -> None:
         if _monitor is not None:
             _monitor.enter(worker)
     except Exception as error:
-        _Notices().failed("watching this worker", error)
+        if not _notices.was_said("unwatched"):  # by the arbiter, of a worker before this one
+            _notices.failed("watching this worker", error)
 
 
 def on_exit(server: _Arbiter) -> None:
@@ -54,4 +56,4 @@ def on_exit(server: _Arbiter) -> None:
         if _monitor is not None:
             _monitor.stop()
     except Exception as error:
-        _Notices().failed("stopping", error)
+        _notices.failed("stopping", error)

@@ -69,12 +69,14 @@ class Monitor:
 
         HUP forks the new workers after it set all that the new config says, ``raw_env`` included,
         and before it can load another: here what ``configure()`` was told and the environment
-        belong to the config in force, without a doubt. The thread can't know that.
+        belong to the config in force, without a doubt. The thread can't know that, and takes up
+        only what nobody took up for long.
         """
         until_s = time.monotonic() + WAIT_S
         if os.getpid() == self._pid and not self._stop.is_set() and self._gate.before_fork():
             self._attempt("waiting for a look-up", partial(self._watch.before_fork, until_s))
-            self._attempt("taking up the new config", self._reload)
+            # gunicorn has counted the worker that it is about to fork.
+            self._attempt("taking up the new config", partial(self._reload, uncounted=1))
 
     def _after_fork_in_parent(self) -> None:
         if os.getpid() == self._pid:
@@ -87,12 +89,11 @@ class Monitor:
 
     # Inside the gate.
 
-    def _reload(self) -> None:
+    def _reload(self, *, uncounted: int = 0) -> None:
         """Take up the arbiter's config, if it is another one than last time."""
         settings = self._watch.load_again()
         if settings is not None:
-            # gunicorn has counted the worker that it is about to fork.
-            self._adopt(settings, workers.forked(self._arbiter) - 1)
+            self._adopt(settings, workers.forked(self._arbiter) - uncounted)
 
     def _adopt(self, settings: Settings, forked: int) -> None:
         """Put the settings in force; see that there is a thread if they want one."""
@@ -107,8 +108,10 @@ class Monitor:
         A signal that the kernel gave to it would not wake the arbiter from its sleep.
         """
         ended = Event()
-        former = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        # Asked for first: a handler that raises while all are blocked must not leave them so.
+        former = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         try:
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
             original("_thread", "start_new_thread")(self._run, (ended,))
             self._ended = ended
         except RuntimeError as error:
@@ -138,6 +141,8 @@ class Monitor:
                 if not watch.settings.enabled:
                     ended.set()  # in the gate: a HUP that enables then starts another thread
                     return
+                if watch.is_late():
+                    self._attempt("taking up the new config", self._reload)
                 self._attempt("sampling", watch.sample)
                 if settings.pace == watch.settings.pace and schedule.sampled():
                     self._attempt("pushing", watch.push)

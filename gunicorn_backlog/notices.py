@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 
 
 class Notices:
@@ -50,4 +51,5 @@ class Notices:
         self._before_reload.discard(kind)
         # What is told may be named by others: a worker class, a path, a variable.
         line = "".join(it if it.isprintable() else " " for it in text)
-        self._logger.log(level, "gunicorn_backlog: %s", line, exc_info=exc_info)
+        with suppress(Exception):  # of a user's own handler
+            self._logger.log(level, "gunicorn_backlog: %s", line, exc_info=exc_info)

@@ -9,7 +9,16 @@ from itertools import chain
 from struct import Struct
 
 from gunicorn_backlog.layout import COUNTERS, SLOTS_AT, WAITS_SIZE, Layout
-from gunicorn_backlog.slot import LINE_SIZE, SLOT, TELLING, WORDS_OF_LINE, Kind, Line
+from gunicorn_backlog.slot import (
+    LINE_SIZE,
+    SLOT,
+    TELLING,
+    WORDS_OF_CLAIM,
+    WORDS_OF_LINE,
+    WORDS_OF_RECORD,
+    Kind,
+    Line,
+)
 from gunicorn_backlog.states import (
     Columns,
     Owners,
@@ -19,12 +28,11 @@ from gunicorn_backlog.states import (
     of_pool,
     owners_of,
 )
+from gunicorn_backlog.waits import BUCKETS
 
 _COUNTERS = Struct(f"={COUNTERS}Q")
-_KIND_AT = 8
-_OF_THE_CLAIM = (0, 1, 2, 7)  # the words of a slot that a claim writes
-_RECORD = (3, 4, 5, 6)  # and those of the record
 _TRIES = 10
+_BEYOND = 1 << 8 * WAITS_SIZE
 
 
 class Reader:
@@ -52,9 +60,9 @@ class Reader:
         slots, unsteady = self._take(SLOTS_AT, size, lines)
         words = memoryview(slots).cast("q")
         owners = self._owners_of(slots, words, running)
-        record = [words[word::WORDS_OF_LINE].tolist() for word in _RECORD]
+        record = [words[word::WORDS_OF_LINE].tolist() for word in WORDS_OF_RECORD]
         parts: list[Columns] = []
-        unread: list[int] = []
+        unread = list(owners.without_lines)
         for kind, at in owners.places.items():
             own = [[column[slot] for slot in owners.slots[at]] for column in record]
             if kind == Kind.POOL:
@@ -69,21 +77,24 @@ class Reader:
         return States(owners, _joined(parts), unread)
 
     def waits(self) -> tuple[int, ...]:
-        """Return the counters of all slots together: only ever greater, whoever claims them."""
+        """Return the counters of all slots together: only ever greater, whoever claims them.
+
+        Unless a worker ran amok: then whatever it wrote, modulo 2**64.
+        """
         claimed = self._layout.claimed(self._memory)
         self._telling += [False] * (claimed - len(self._telling))
-        for index, telling in enumerate(self._telling):
-            if not telling:  # counters that nobody counts in are left untouched
-                kind = self._memory[SLOTS_AT + index * LINE_SIZE + _KIND_AT]
-                self._telling[index] = kind in TELLING
-        # Each counter has 64 bits of a long number: added up, none reaches into the next.
+        if not all(self._telling):  # counters that nobody counts in are left untouched
+            for index, line in enumerate(self.claimed()[: len(self._telling)]):
+                self._telling[index] |= line.kind in TELLING
+        # Each counter has 64 bits of a long number: added up, no true one reaches into the next.
         starts = range(self._layout.waits_at, self._layout.size, WAITS_SIZE)
         total = sum(
             int.from_bytes(self._memory[at : at + WAITS_SIZE], sys.byteorder)
             for at, telling in zip(starts, self._telling, strict=False)
             if telling
         )
-        return _COUNTERS.unpack(total.to_bytes(WAITS_SIZE, sys.byteorder))
+        octets = (total % _BEYOND).to_bytes(WAITS_SIZE, sys.byteorder)
+        return _COUNTERS.unpack(octets)[:BUCKETS]
 
     def claimed(self) -> list[Line]:
         """Return all slots that were ever claimed, as they are now."""
@@ -94,9 +105,9 @@ class Reader:
         self, slots: bytes | bytearray, words: memoryview, running: Mapping[int, int]
     ) -> Owners:
         """Return the owners: the same object as long as workers and claims are the same."""
-        claims = [words[word::WORDS_OF_LINE].tobytes() for word in _OF_THE_CLAIM]
+        claims = [words[word::WORDS_OF_LINE].tobytes() for word in WORDS_OF_CLAIM]
         if self._owned_by != (claims, running):
-            self._owned_by = claims, running
+            self._owned_by = claims, dict(running)
             self._owners = owners_of(_lines(slots), running, self._layout.lines)
         return self._owners
 
@@ -105,7 +116,7 @@ class Reader:
     ) -> Columns:
         """Return the columns of the pools, and add to ``unread`` those that can't be read."""
         pieces = [(threads.begin, threads.end) for threads in owners.threads]
-        lines, unsteady = self._take(self._layout.lines_at, max(pieces)[1], pieces)
+        lines, unsteady = self._take(self._layout.lines_at, max(end for _, end in pieces), pieces)
         words = memoryview(lines).cast("q")
         rows = [
             of_pool(own, words[threads.work_ns].tolist(), words[threads.begun].tolist())

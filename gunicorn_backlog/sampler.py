@@ -14,7 +14,7 @@ from gunicorn_backlog.scoreboard import Scoreboard
 from gunicorn_backlog.slot import TELLING, Kind
 from gunicorn_backlog.states import Owners
 from gunicorn_backlog.utilization import Utilization, WorkTime
-from gunicorn_backlog.waits import Counted, Waits
+from gunicorn_backlog.waits import Counted, Waits, WaitsError
 from gunicorn_backlog.window import Sample
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # gunicorn kills a worker that has not come up within its timeout: one that lives on has.
 BOOT_SPARE_S = 5
 BOOT_LIMIT_WITHOUT_TIMEOUT_S = 60
+UNREAD_IN_A_ROW = 3  # samples
 
 
 class Sampler:
@@ -41,6 +42,7 @@ class Sampler:
         self._watched_after = 0  # the age of the youngest worker that could not know of us
         self._cfg: Config | None = None
         self._asked = 0
+        self._unread_in_a_row = 0
 
     def begin(self, forked: int) -> None:
         """Begin to watch, or begin anew, after so many workers were forked unwatched."""
@@ -64,7 +66,11 @@ class Sampler:
             return None
         by_proxy = workers.kind_forked(self._arbiter) in TELLING
         counters = self._scoreboard.reader.waits()
-        return self._counted.look(counters, told=self._waits_told, by_proxy=by_proxy)
+        try:
+            return self._counted.look(counters, told=self._waits_told, by_proxy=by_proxy)
+        except WaitsError as error:
+            self._notices.warn("waits", f"not sent this time: waits ({error})")
+            return None
 
     def dropped(self) -> dict[str, int]:
         """Return the connections that each listener dropped since the last call."""
@@ -94,7 +100,8 @@ class Sampler:
         states = self._scoreboard.reader.read(running)
         owners = states.owners
         if states.unread:
-            return None, None
+            return self._unread(len(running)), None
+        self._unread_in_a_row = 0
         if owners.pids:
             self._waits_told = any(owners.tells_waits)
         kind = workers.kind_forked(self._arbiter)
@@ -110,6 +117,18 @@ class Sampler:
             return crew, None
         work = self._utilization.look(states)
         return crew, None if crew.unknown else work
+
+    def _unread(self, running: int) -> Crew | None:
+        """Return nothing; if a worker is never read, what is known all the same."""
+        self._unread_in_a_row += 1
+        if self._unread_in_a_row < UNREAD_IN_A_ROW:
+            return None
+        self._notices.warn(
+            "unread",
+            "what a worker says of itself changes whenever it is read: workers are counted, their "
+            "states and requests in flight are not sent",
+        )
+        return Crew(0, 0, 0, running, None)
 
     def _boot_limit_s(self) -> int:
         timeout_s = self._arbiter.cfg.timeout

@@ -39,9 +39,10 @@ class Scoreboard:
         Raises ClaimError.
         """
         threads = capacity if kind == Kind.POOL else 0
+        dead = claims.dead(self.reader.claimed())
         with claims.lock(self._fd):
             claimed = self.reader.claimed()
-            taken = claims.taken(claimed, pid)
+            taken = claims.taken(claimed, pid, dead)
             index = claims.free_slot(taken, self._layout.slots)
             at = claims.free_lines(taken.values(), lines_of(threads), self._layout.lines)
             owner = pid, age, kind, tells_waits, capacity, time.monotonic_ns()

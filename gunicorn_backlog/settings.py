@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # Kubernetes and Docker give these to every container beside a service named "gunicorn-backlog".
 _SERVICE_LINK = re.compile(ENVIRONMENT_PREFIX + r"(SERVICE|PORT)(_|$)")
 _ILLEGAL_IN_NAME = re.compile(r"[^A-Za-z0-9_.]")
+_NO_BEGIN = re.compile(r"^[^A-Za-z]+")
 
 
 class ConfigError(SystemExit):
@@ -144,4 +145,5 @@ def _inherited_address(cfg: Config, environ: Mapping[str, str], unusable: list[s
 
 
 def _prefix(statsd_prefix: str) -> str:
-    return _ILLEGAL_IN_NAME.sub("_", statsd_prefix.rstrip("."))
+    """Return the prefix as Datadog would make it: names begin with a letter."""
+    return _NO_BEGIN.sub("", _ILLEGAL_IN_NAME.sub("_", statsd_prefix.rstrip(".")))

@@ -10,15 +10,16 @@ import fcntl
 import mmap
 import os
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 
 
 def create(name: str, size: int) -> tuple[int, mmap.mmap]:
     """Return a descriptor of that many bytes, all 0, and where they are mapped. Raises OSError."""
-    fd = _anonymous_file(name)
+    fd, allocate = _anonymous_file(name)
     try:
         os.fchmod(fd, 0o600)
-        os.ftruncate(fd, size)
+        allocate(fd, size)
         _seal(fd)
         return fd, mmap.mmap(fd, size)
     except OSError:
@@ -26,12 +27,21 @@ def create(name: str, size: int) -> tuple[int, mmap.mmap]:
         raise
 
 
-def _anonymous_file(name: str) -> int:
+def _anonymous_file(name: str) -> tuple[int, Callable[[int, int], None]]:
+    """Return a descriptor, and what gives it its size."""
     try:
-        return os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        return os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), os.ftruncate
     except (AttributeError, OSError):  # not Linux; an old kernel; refused by seccomp
         with tempfile.TemporaryFile() as file:
-            return os.dup(file.fileno())
+            return os.dup(file.fileno()), _fill
+
+
+def _fill(fd: int, size: int) -> None:
+    """Have all of a file on its disk: to store where a full disk has no room kills the process."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(fd, 0, size)
+    else:
+        os.write(fd, bytes(size))
 
 
 def _seal(fd: int) -> None:

@@ -45,8 +45,9 @@ and of all others:
 
 A pool's threads have their records in lines of eight words: ``work_ns`` of all of them in the first
 lines, then ``begun``, then ``since_ns``. Clocks are CLOCK_MONOTONIC in nanoseconds, the same for
-every process of the machine. A word is written by one store, and each number that is sent of a
-worker comes from one word: nobody can see it half written.
+every process of the machine. A word is written by one store: nobody can see it half written.
+Whether a worker is at work, and for how long, comes from one word; what comes of several, a pool's
+queue say, is never below 0.
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ from gunicorn_backlog.unpatched import original
 
 SLOT = struct.Struct("=IIHHIQqqqqI4x")
 LINE_SIZE = SLOT.size  # bytes, also of the lines of threads
+WORDS_OF_CLAIM = (0, 1, 2, 7)  # of a slot: pid and age, kind and capacity, claimed_ns, threads_at
+WORDS_OF_RECORD = (3, 4, 5, 6)
 OWNER = struct.Struct("=II")  # pid, age
 WORDS_OF_LINE = 8
 
@@ -104,6 +107,11 @@ class Record:
     def __init__(self, words: memoryview) -> None:
         self.words = words
 
+    def heal(self) -> None:
+        """Begin anew, at 0: a worker that ran amok wrote a number to which nothing can be added."""
+        for word in range(len(self.words)):
+            self.words[word] = 0
+
     def mute(self) -> None:
         """Write to nowhere from now on: in a process that the owner forked in its turn."""
         self.words = memoryview(bytearray(8 * len(self.words))).cast("q")
@@ -135,16 +143,18 @@ class Slot(Record):
         self.threads = [Record(words[number::third]) for number in range(threads)]
 
     def add(self, word: int, number: int) -> None:
-        """Add a number to a word of the record."""
+        """Add a number to a word of the record. Raises nothing."""
         lock = self.lock
         lock.acquire()  # twice as fast as ``with``
         try:
             self.words[word] += number
+        except ValueError:
+            self.heal()
         finally:
             lock.release()
 
     def count_wait(self, bucket: int) -> None:
-        """Count a wait."""
+        """Count a wait. Raises ValueError."""
         lock = self.lock
         lock.acquire()
         try:

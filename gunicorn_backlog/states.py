@@ -16,7 +16,8 @@ class Owners(NamedTuple):
     """Whose the slots are: what changes only with a claim, or when a worker comes or goes.
 
     Each column has the workers in the order of their kinds; ``places`` says where those of a kind
-    are. ``without_slot`` are the pids of the others that run.
+    are. Not among them are, by their pids, those that run and have no slot, and pools whose lines
+    are someone else's: they have died, and the arbiter does not know it yet.
     """
 
     slots: Sequence[int] = ()
@@ -27,6 +28,7 @@ class Owners(NamedTuple):
     threads: Sequence[Threads] = ()  # of the pools only
     places: Mapping[int, slice] = {}
     without_slot: Sequence[int] = ()
+    without_lines: Sequence[int] = ()
 
     @property
     def seen(self) -> int:
@@ -128,14 +130,22 @@ def of_pool(
 def owners_of(claimed: Sequence[Line], running: Mapping[int, int], lines: int) -> Owners:
     """Return whose of the ``running`` workers (age by pid) the claimed slots are.
 
-    :param lines: how many there are for threads: a pool that claims others has run amok, and is
-        left out.
+    :param lines: how many there are for threads.
     """
+    theirs = _with_lines(claimed, lines)
     by_pid = {
         line.pid: (line.kind, slot, line)
         for slot, line in enumerate(claimed)
-        if running.get(line.pid) == line.age and _end_of_threads(line) <= lines
+        if running.get(line.pid) == line.age
     }
+    lost = [
+        pid
+        for pid, (_, slot, line) in by_pid.items()
+        if line.kind == Kind.POOL and slot not in theirs
+    ]
+    without_slot = running.keys() - by_pid.keys()
+    for pid in lost:
+        del by_pid[pid]
     found = [line for _, _, line in sorted(by_pid.values())]
     kinds = [line.kind for line in found]
     return Owners(
@@ -149,8 +159,26 @@ def owners_of(claimed: Sequence[Line], running: Mapping[int, int], lines: int) -
             kind: slice(kinds.index(kind), kinds.index(kind) + kinds.count(kind))
             for kind in dict.fromkeys(kinds)
         },
-        without_slot=sorted(running.keys() - by_pid.keys()),
+        without_slot=sorted(without_slot),
+        without_lines=lost,
     )
+
+
+def _with_lines(claimed: Sequence[Line], lines: int) -> set[int]:
+    """Return the slots of the pools whose lines are theirs: of two that overlap, the later's.
+
+    Not those where there are no lines: who claims such has run amok.
+    """
+    pools = [(line, slot) for slot, line in enumerate(claimed) if line.kind == Kind.POOL]
+    theirs: list[tuple[Line, int]] = []
+    for line, slot in sorted(pools, key=lambda it: it[0].threads_at):
+        if _end_of_threads(line) > lines:
+            continue
+        if not theirs or line.threads_at >= _end_of_threads(theirs[-1][0]):
+            theirs.append((line, slot))
+        elif line.claimed_ns > theirs[-1][0].claimed_ns:
+            theirs[-1] = line, slot
+    return {slot for _, slot in theirs}
 
 
 def _end_of_threads(line: Line) -> int:

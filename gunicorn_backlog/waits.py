@@ -25,6 +25,7 @@ from typing import NamedTuple
 LONGEST_MS = 600_000
 _EXACT_MS = 32  # below this each ms has a bucket
 _EXACT_BITS = 5
+_MOST = 1 << 32  # requests between two looks
 
 
 def bucket_of(waited_ms: int) -> int:
@@ -46,6 +47,10 @@ def middle_of(bucket: int) -> float:
     shift = max(0, (bucket >> _EXACT_BITS - 1) - 1)
     first = (bucket - (shift << _EXACT_BITS - 1)) << shift
     return first + ((1 << shift) - 1) / 2
+
+
+class WaitsError(Exception):
+    """What is counted can't be: a worker ran amok."""
 
 
 class Waits(NamedTuple):
@@ -78,11 +83,17 @@ class Counted:
     def look(self, counters: Sequence[int], *, told: bool, by_proxy: bool = True) -> Waits | None:
         """Return the waits since the last look; None if they can't be told.
 
+        Raises WaitsError if there can't have been so many, or fewer than none; the next look is
+        from here on.
+
         :param told: whether each request's is.
         :param by_proxy: whether some may be all the same, by a proxy: from the first one on.
         """
         before, self._before = self._before, counters
-        waits = waits_of([now - then for now, then in zip(counters, before, strict=True)])
+        since = [now - then for now, then in zip(counters, before, strict=True)]
+        if min(since) < 0 or max(since) > _MOST:
+            raise WaitsError(f"between {min(since)} and {max(since)} requests waited as long")
+        waits = waits_of(since)
         self._any = by_proxy and not told and (self._any or waits.requests > 0)
         return waits if told or self._any else None
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from gunicorn_backlog import workers
 from gunicorn_backlog.claims import ClaimError
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
     from gunicorn_backlog.arbiter import Arbiter, Config, Worker
     from gunicorn_backlog.delivery import Delivery
 
+T = TypeVar("T")
+
+LATE_S = 10.0  # gunicorn may import a preloaded app between the new config and the first fork
+
 
 class Watch:
     """Samples, and pushes; nobody calls it while somebody else does, see ``monitor``."""
@@ -26,6 +32,7 @@ class Watch:
         self._arbiter = arbiter
         self._notices = notices
         self._cfg: Config | None = None
+        self._late_s: float | None = None
         self._scoreboard: Scoreboard | None = None
         self._sampler: Sampler | None = None
         self._delivery: Delivery | None = None
@@ -33,9 +40,33 @@ class Watch:
         self._entered: Worker | None = None  # in the worker's own process
 
     def load(self) -> Settings:
-        """Return what the arbiter's config and the environment say. Raises ConfigError."""
-        self._cfg = self._arbiter.cfg
-        return load(self._cfg, configured.take())
+        """Return what the arbiter's config and the environment say. Raises ConfigError.
+
+        Whatever else breaks it off, a signal's handler say: the next call loads the same again.
+        """
+        cfg = self._arbiter.cfg
+        try:
+            settings = load(cfg, configured.values)
+        except ConfigError:
+            self._taken(cfg)
+            raise
+        self._taken(cfg)
+        return settings
+
+    def _taken(self, cfg: Config) -> None:
+        configured.taken()
+        self._cfg, self._late_s = cfg, None
+
+    def is_late(self) -> bool:
+        """Tell whether there has been a new config for LATE_S, and no fork at which to take it up.
+
+        So it is if there are no workers, and if the fork did not get the gate.
+        """
+        if self._arbiter.cfg is self._cfg:
+            return False
+        if self._late_s is None:
+            self._late_s = time.monotonic() + LATE_S
+        return time.monotonic() >= self._late_s
 
     def load_again(self) -> Settings | None:
         """Return the settings of a config that was loaded since; None if there is no good one."""
@@ -89,9 +120,19 @@ class Watch:
         """Send what the samples since the last push come to."""
         assert self._delivery is not None
         assert self._sampler is not None
-        interval = self._window.close(self._sampler.dropped(), self._sampler.waits())
+        dropped = self._asked("counting drops", self._sampler.dropped)
+        waits = self._asked("adding up waits", self._sampler.waits)
+        interval = self._window.close(dropped or {}, waits)
         if interval is not None:
             self._delivery.deliver(interval, self._arbiter.proc_name, stopping=stopping)
+
+    def _asked(self, what: str, question: Callable[[], T]) -> T | None:
+        """Return the answer; without one the interval is over all the same."""
+        try:
+            return question()
+        except Exception as error:
+            self._notices.failed(what, error)
+            return None
 
     def before_fork(self, until_s: float) -> None:
         """Let a look-up of the Agent's name end, until then or for some milliseconds."""

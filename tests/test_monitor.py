@@ -98,9 +98,9 @@ STAGES: dict[str, Sequence[tuple[object, str]]] = {
         (workers, "running"),
         (workers, "forked"),
     ),
+    "counting drops": ((Listeners, "dropped"),),
+    "adding up waits": ((Reader, "waits"),),
     "pushing": (
-        (Listeners, "dropped"),
-        (Reader, "waits"),
         (Window, "close"),
         (Delivery, "deliver"),
         (metrics, "points"),

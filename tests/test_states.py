@@ -82,7 +82,20 @@ def test_nonsense_of_a_worker_that_ran_amok_is_left_out() -> None:
     claimed = [line(1, 1, Kind.POOL, 8, LINES - 2), line(2, 2, Kind.SYNC), line(2, 2, Kind.SYNC)]
     owners = owners_of(claimed, {1: 1, 2: 2}, LINES)
     assert owners.pids == [2]
-    assert owners.without_slot == [1]
+    assert (owners.without_slot, owners.without_lines) == ([], [1])
+
+
+def test_lines_are_those_of_who_claimed_them_last() -> None:
+    """The former has died, and the arbiter has not heard of it: what it did is not known."""
+    claimed = [
+        line(1, 1, Kind.POOL, 9, threads_at=0),
+        line(2, 3, Kind.POOL, 1, threads_at=3),
+        line(3, 2, Kind.POOL, 1, threads_at=6),
+    ]
+    owners = owners_of(claimed, {1: 1, 2: 3, 3: 2}, LINES)
+    assert owners.pids == [2, 3]
+    assert owners.without_lines == [1]
+    assert owners.without_slot == []
 
 
 def test_rows_are_the_columns_by_pid_without_those_unread() -> None:

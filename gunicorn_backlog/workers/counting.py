@@ -24,13 +24,20 @@ def timed(
         worked_ns = words[WORK_NS]
         if worked_ns < 0:  # a signal handler that raised broke the former off before it could end
             worked_ns += words[SINCE_NS]
-        words[BEGUN] += 1
-        words[SINCE_NS] = since_ns = clock_ns()
-        words[WORK_NS] = worked_ns - since_ns
+        since_ns = clock_ns()
+        try:
+            words[BEGUN] += 1
+            words[SINCE_NS] = since_ns
+            words[WORK_NS] = worked_ns - since_ns
+        except ValueError:
+            record.heal()
         try:
             return handle(*args, **named)
         finally:
-            record.words[WORK_NS] = worked_ns + clock_ns() - since_ns
+            try:
+                record.words[WORK_NS] = worked_ns + clock_ns() - since_ns
+            except ValueError:
+                record.heal()
 
     return handle_timed
 
@@ -69,6 +76,8 @@ class InFlight:
         try:
             slot.words[IN_FLIGHT] += 1
             slot.words[BEGUN] += 1
+        except ValueError:
+            slot.heal()
         finally:
             lock.release()
 

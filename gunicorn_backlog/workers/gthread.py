@@ -51,7 +51,10 @@ class Pool:
         slot = self._slot
 
         def enqueue_counted(*args: object, **named: object) -> T:
-            slot.words[HANDED] += 1
+            try:
+                slot.words[HANDED] += 1
+            except ValueError:
+                slot.heal()
             try:
                 return enqueue(*args, **named)
             except BaseException:  # the pool is shut down, or gunicorn 20.1.0 failed at a handshake
