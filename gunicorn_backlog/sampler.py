@@ -69,7 +69,7 @@ class Sampler:
         try:
             return self._counted.look(counters, told=self._waits_told, by_proxy=by_proxy)
         except WaitsError as error:
-            self._notices.warn("waits", f"not sent this time: waits ({error})")
+            self._notices.warn("waits", f"{error}: how long requests waited is not sent this time")
             return None
 
     def dropped(self) -> dict[str, int]:

@@ -92,7 +92,7 @@ class Counted:
         before, self._before = self._before, counters
         since = [now - then for now, then in zip(counters, before, strict=True)]
         if min(since) < 0 or max(since) > _MOST:
-            raise WaitsError(f"between {min(since)} and {max(since)} requests waited as long")
+            raise WaitsError(f"a counter of waits changed by {max(since, key=abs)}")
         waits = waits_of(since)
         self._any = by_proxy and not told and (self._any or waits.requests > 0)
         return waits if told or self._any else None
