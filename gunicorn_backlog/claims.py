@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from gunicorn_backlog.slot import Kind, Line, lines_of
 
 _PID_MAX = 1 << 22  # PID_MAX_LIMIT in include/linux/threads.h
-_LOCK_TRIES = 200
-_LOCK_PAUSES_S = (0.005, 0.015)  # not all at the same time: workers of a HUP come up together
+_PATIENCE_S = 3.0  # of many workers that come up together each has its turn long before
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.002, 0.05
 
 
 class ClaimError(Exception):
@@ -25,20 +25,25 @@ def lock(fd: int) -> Iterator[None]:
 
     Raises ClaimError rather than wait for ever for a claimer that was stopped.
     """
-    shortest_s, longest_s = _LOCK_PAUSES_S
-    pause_s = shortest_s + (longest_s - shortest_s) * (os.getpid() % 16) / 15
-    for _ in range(_LOCK_TRIES):
-        try:
-            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except (BlockingIOError, PermissionError):  # POSIX allows both for "locked"
-            time.sleep(pause_s)
-    else:
-        raise ClaimError("another worker holds the scoreboard's lock")
+    until_s, pause_s = time.monotonic() + _PATIENCE_S, _FIRST_PAUSE_S
+    while not _is_locked(fd):
+        if time.monotonic() > until_s:
+            raise ClaimError("another worker holds the scoreboard's lock")
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)  # whoever holds it needs the processor
     try:
         yield
     finally:
         fcntl.lockf(fd, fcntl.LOCK_UN)
+
+
+def _is_locked(fd: int) -> bool:
+    """Take the lock if nobody has it; tell whether it is ours."""
+    try:
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # POSIX allows both for "locked"
+        return False
+    return True
 
 
 def dead(claimed: Sequence[Line]) -> set[tuple[int, int]]:

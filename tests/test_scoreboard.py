@@ -179,7 +179,7 @@ def test_no_slot_is_left() -> None:
 
 def test_a_stopped_claimer_holds_up_nobody_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who can't get the lock says so; and the lock of a killed process is free."""
-    monkeypatch.setattr(claims, "_LOCK_TRIES", 3)
+    monkeypatch.setattr(claims, "_PATIENCE_S", 0.03)
     scoreboard = Scoreboard(slots=4)
     with (
         child(lambda: fcntl.lockf(scoreboard._fd, fcntl.LOCK_EX)),
