@@ -89,18 +89,21 @@ def _factor(second: int, burst: Burst) -> float:
     return 1.0 + (burst.times - 1.0) * min(1.0, max(0.0, edge_s / BURST_RAMP_S))
 
 
-def requests(seed: int, per_s: Sequence[float] | None = None) -> list[Request]:
+def requests(
+    seed: int, per_s: Sequence[float] | None = None, *, load: float = 1.0
+) -> list[Request]:
     """Return the requests in order.
 
     :param per_s: for each second how many arrive in it, on average; None: a day of ``seed``'s.
+    :param load: times as many.
     """
     arrivals, works, pods = (random.Random(f"{seed} {what}") for what in ("at", "for", "pod"))
     if per_s is None:
         per_s = rates(_bursts(arrivals))
-    found = []
+    found: list[Request] = []
     at_s = 0.0
     while True:
-        at_s += arrivals.expovariate(per_s[int(at_s)])
+        at_s += arrivals.expovariate(load * per_s[int(at_s)])
         if at_s >= len(per_s):
             return found
         found.append(Request(at_s, works.expovariate(1.0), pods.random()))

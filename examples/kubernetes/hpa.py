@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 SYNC_S = 15  # --horizontal-pod-autoscaler-sync-period
+LONGEST_PERIOD_S = 1800  # that a policy may have
 TOLERANCE = 0.1  # --horizontal-pod-autoscaler-tolerance
 
 
@@ -88,6 +89,7 @@ class Autoscaler:
             desired = max(desired, self._least_allowed(now_s, replicas))
         desired = min(self.most, max(self.least, desired))
         if desired != replicas:
+            self._changes = [it for it in self._changes if it[0] > now_s - LONGEST_PERIOD_S]
             self._changes.append((now_s, desired - replicas))
         return desired
 
@@ -120,5 +122,4 @@ class Autoscaler:
 
     def _changed(self, begin_s: float) -> int:
         """Return how many pods came, less those that went, since then."""
-        self._changes = [it for it in self._changes if it[0] > begin_s - 3600]
         return sum(by for at_s, by in self._changes if at_s > begin_s)

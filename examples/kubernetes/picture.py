@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from simulate import Result
+if TYPE_CHECKING:
+    from simulate import Result
 
-COLOURS = ("#c44e52", "#dd8452", "#55a868", "#7a6ff0")
+OURS = {"utilization": "#55a868", "utilization and backlog": "#7a6ff0"}
+OTHERS = ("#c44e52", "#dd8452")
 
 
 def save(results: Sequence[Result], path: Path) -> None:
@@ -34,7 +36,7 @@ def save(results: Sequence[Result], path: Path) -> None:
 
 def _draw_costs(axis: Any, results: Sequence[Result]) -> None:
     """Minutes over the objective against pod-hours: a line for each signal, a point a target."""
-    for colour, (name, line) in zip(COLOURS, _by_name(results).items(), strict=False):
+    for name, colour, line in _lines(results):
         hours, minutes = [it.pod_hours for it in line], [it.minutes_over for it in line]
         axis.plot(hours, minutes, "o-", color=colour, label=name)
         for it in line:
@@ -49,8 +51,8 @@ def _draw_costs(axis: Any, results: Sequence[Result]) -> None:
 
 def _draw_pods(axis: Any, results: Sequence[Result]) -> None:
     """The pods of each signal at the same target; below, the minutes over the objective."""
-    named = _by_name([it for it in results if it.case.target == 50])
-    for row, (colour, (name, line)) in enumerate(zip(COLOURS, named.items(), strict=False)):
+    at_50 = _lines([it for it in results if it.case.target == 50])
+    for row, (name, colour, line) in enumerate(at_50):
         hours = [minute / 60 for minute in range(len(line[0].replicas))]
         axis.plot(hours, line[0].replicas, color=colour, label=f"{name}, 50 %", linewidth=1)
         over = [hour for hour, bad in zip(hours, line[0].over, strict=True) if bad]
@@ -60,8 +62,10 @@ def _draw_pods(axis: Any, results: Sequence[Result]) -> None:
     axis.legend(fontsize=8)
 
 
-def _by_name(results: Sequence[Result]) -> dict[str, list[Result]]:
+def _lines(results: Sequence[Result]) -> list[tuple[str, str, list[Result]]]:
+    """Return each signal's name, colour and results."""
     found: dict[str, list[Result]] = defaultdict(list)
     for it in results:
         found[it.case.name].append(it)
-    return found
+    others = iter(OTHERS)
+    return [(name, OURS.get(name) or next(others), line) for name, line in found.items()]

@@ -72,10 +72,12 @@ class Ours:
 
     :param target: percent, of the pods' average.
     :param backlog: waiting requests, of each pod; None: without this second signal.
+    :param refresh_at_s: at which second of thirty the Cluster Agent asks.
     """
 
     target: float
     backlog: float | None
+    refresh_at_s: int = 15
 
     def __post_init__(self) -> None:
         self._second: dict[Pod, float] = {}
@@ -90,7 +92,7 @@ class Ours:
             self._second = {pod: pod.worked_s(now_s) for pod in self._pushing(now_s, fleet)}
         elif now_s % FLUSH_S == 0:
             self._take(now_s, fleet)
-        if now_s % REFRESH_S == REFRESH_S // 2:
+        if now_s % REFRESH_S == self.refresh_at_s:
             self._refresh(now_s)
 
     def propose(self, now_s: int, fleet: Fleet) -> list[int]:
