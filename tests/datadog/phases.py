@@ -1,0 +1,180 @@
+"""The phases that monitors are tried in: each a real gunicorn under real load.
+
+    python -m tests.datadog.phases [PHASE ...]
+
+records them anew into ``recordings/``, half a minute each.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import load
+from agent import StandInAgent
+
+from tests.datadog.recording import Recording
+from tests.lab.gunicorns import VERSIONS, Gunicorn, install
+from tests.lab.pushes import wait_until_all_are_idle
+from tests.lab.server import Server
+
+FOLDER = Path(__file__).parent / "recordings"
+INTERVAL_S = 0.1
+SPEED = 20  # of the clock that is made of it: a push stands for 2 s, half a minute for ten minutes
+LASTS_S = 36.0
+ALIVE = 1 / 6  # so much of the time a server lives that is to be ended
+SERVICE_TIME_S = 0.4  # the demo's
+DEMO_APP = "examples.app:app"
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A server, and what happens to it while it is recorded."""
+
+    what: str
+    happens: Callable[[Server, float], object]
+    workers: int = 2
+    arguments: tuple[str, ...] = ()
+    app: str = DEMO_APP
+
+
+def _demo_clients(number: int) -> Callable[[Server, float], object]:
+    """Return the demo's load: so many clients, each asking again as soon as it is answered."""
+
+    def happens(server: Server, lasts_s: float) -> None:
+        never = threading.Event()
+        with load.clients(number, server.port, SERVICE_TIME_S, never):
+            never.wait(lasts_s)
+
+    return happens
+
+
+def _visitors(server: Server, lasts_s: float) -> None:
+    """Requests that come at random, with random service times: 65 % of four workers' time."""
+    chance = random.Random(1)
+    rate_per_s, mean_s, threads = 26.0, 0.1, []
+    ends_s = time.monotonic() + lasts_s
+    while time.monotonic() < ends_s:
+        path = f"/sleep/{chance.expovariate(1 / mean_s):.3f}"
+        threads.append(threading.Thread(target=_ask, args=(server, path)))
+        threads[-1].start()
+        time.sleep(chance.expovariate(rate_per_s))
+    for thread in threads:
+        thread.join()
+
+
+def _ask(server: Server, path: str) -> None:
+    with suppress(OSError):
+        server.get(path)
+
+
+def _deaths(server: Server, lasts_s: float) -> None:
+    """A request each second that ends its worker, and others in between."""
+    ends_s = time.monotonic() + lasts_s
+    while time.monotonic() < ends_s:
+        _ask(server, "/die")
+        for _ in range(4):
+            _ask(server, "/")
+            time.sleep(0.15)
+
+
+def _killed(server: Server, lasts_s: float) -> None:
+    """After a while all its processes are killed at once."""
+    ends_s = time.monotonic() + lasts_s
+    time.sleep(lasts_s * ALIVE)
+    os.killpg(server.pid, signal.SIGKILL)
+    time.sleep(max(0.0, ends_s - time.monotonic()))
+
+
+def _stopped(server: Server, lasts_s: float) -> None:
+    """After a while it is stopped, as a service manager does."""
+    ends_s = time.monotonic() + lasts_s
+    time.sleep(lasts_s * ALIVE)
+    server.process.terminate()
+    time.sleep(max(0.0, ends_s - time.monotonic()))
+
+
+PHASES = {
+    "healthy": Phase(
+        "requests come at random, 26 a second of 0.1 s on average (both exponential); 4 workers",
+        _visitors,
+        workers=4,
+    ),
+    "saturated": Phase(
+        "the demo's: 12 clients ask again at once, 0.4 s each; 2 workers", _demo_clients(12)
+    ),
+    "overflow": Phase(
+        "30 clients ask again at once, 0.4 s each; 2 workers, --backlog 4",
+        _demo_clients(30),
+        arguments=("--backlog", "4"),
+    ),
+    "crash_loop": Phase(
+        "a request about each second has its worker killed by SIGKILL; 2 workers",
+        _deaths,
+        app="tests.datadog.dying_app:app",
+    ),
+    "killed": Phase("nobody asks; after 6 s all processes are killed; 2 workers", _killed),
+    "stopped": Phase("nobody asks; after 6 s the arbiter gets SIGTERM; 2 workers", _stopped),
+}
+
+
+def record(phase: Phase, gunicorn: Gunicorn, folder: Path, lasts_s: float = LASTS_S) -> Recording:
+    """Run a phase's server and load, and return what was pushed from then on."""
+    with _server(phase, gunicorn, folder) as (server, agent):
+        began_s = time.monotonic()
+        phase.happens(server, lasts_s)
+        return Recording.of(list(agent.datagrams), began_s, began_s + lasts_s)
+
+
+@contextmanager
+def _server(
+    phase: Phase, gunicorn: Gunicorn, folder: Path
+) -> Iterator[tuple[Server, StandInAgent]]:
+    with ExitStack() as stack:
+        agent = stack.enter_context(StandInAgent())
+        environ = {
+            "GUNICORN_BACKLOG_URL": agent.url,
+            "GUNICORN_BACKLOG_INTERVAL": str(INTERVAL_S),
+            "DD_ENV": "lab",
+            "DD_SERVICE": "demo",
+        }
+        server = Server(
+            gunicorn,
+            folder,
+            workers=phase.workers,
+            arguments=phase.arguments,
+            environ=environ,
+            app=phase.app,
+        )
+        stack.enter_context(server).wait_until_it_serves()
+        wait_until_all_are_idle(agent, phase.workers)
+        yield server, agent
+
+
+def main() -> None:
+    """Record the phases of the command line, or all."""
+    names = sys.argv[1:] or list(PHASES)
+    with tempfile.TemporaryDirectory() as temporary:
+        gunicorn = install(VERSIONS[-1], Path(temporary))
+        for name in names:
+            recording = record(PHASES[name], gunicorn, Path(temporary))
+            comment = (
+                f"What a real gunicorn {gunicorn.version} pushed: {PHASES[name].what}.\n"
+                f"Made by: python -m tests.datadog.phases {name}\n"
+                f"A push each {INTERVAL_S} s with 10 samples; values are as they were pushed."
+            )
+            recording.write(FOLDER / f"{name}.tsv", comment)
+            print(f"{name}: {len(recording.pushes)} pushes", flush=True)
+
+
+if __name__ == "__main__":
+    main()

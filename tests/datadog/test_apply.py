@@ -1,0 +1,261 @@
+"""apply.py, as a user runs it, against a local stand-in for Datadog's API."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.datadog.files import FOLDER, MONITORS
+from tests.datadog.standin_api import KEYS, Answer, StandInApi
+
+METRICS = len((FOLDER / "metadata.csv").read_text().splitlines()) - 1
+ALL = len(MONITORS) + 1 + METRICS
+
+
+@pytest.fixture
+def api() -> Iterator[StandInApi]:
+    """A stand-in for Datadog's API."""
+    with StandInApi() as made:
+        yield made
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of examples/datadog, to change."""
+    return Path(shutil.copytree(FOLDER, tmp_path / "datadog"))
+
+
+def run(
+    url: str, *arguments: str, folder: Path = FOLDER, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run apply.py against an API."""
+    inherited = {
+        k: v for k, v in os.environ.items() if not k.startswith(("DD_", "DATADOG_", "COV"))
+    }
+    own = {"DD_API_KEY": KEYS[0], "DD_APP_KEY": KEYS[1], "DATADOG_HOST": url}
+    return subprocess.run(
+        [sys.executable, str(folder / "apply.py"), *arguments],
+        env=inherited | own | variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def check_refused(done: subprocess.CompletedProcess[str], *parts: str) -> None:
+    """Assert that it ended with one line that says these things, and no key."""
+    assert done.returncode == 1
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("apply: ")
+    assert all(part in line for part in parts), line
+    assert not any(key in line for key in KEYS)
+
+
+def test_the_first_run_creates_and_the_second_changes_nothing(api: StandInApi) -> None:
+    """Though the API adds fields, turns tags round, and calls a query alert a metric alert."""
+    first = run(api.url)
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.endswith(f"{ALL} created, 0 changed, 0 unchanged\n")
+    assert len(api.monitors) == len(MONITORS)
+    assert len(api.dashboards) == 1
+    assert len(api.metrics) == METRICS
+    assert api.metrics["gunicorn.backlog.dropped"]["unit"] == "connection"
+    assert api.metrics["gunicorn.backlog.dropped"]["per_unit"] == "second"
+
+    api.requests.clear()
+    second = run(api.url)
+    assert second.stdout == f"0 created, 0 changed, {ALL} unchanged\n"
+    assert api.writes == []
+
+
+def test_a_changed_threshold_updates_one_object(api: StandInApi, folder: Path) -> None:
+    """And says what it was, and what it is now."""
+    run(api.url)
+    path = folder / "monitors" / "saturated_workers.json"
+    path.write_text(path.read_text().replace("> 90", "> 85").replace('cal": 90', 'cal": 85'))
+    api.requests.clear()
+    done = run(api.url, folder=folder)
+
+    assert done.stdout.splitlines() == [
+        'change monitor "[gunicorn] Workers are saturated"',
+        '    query: "avg(last_10m):avg:gunicorn.workers.utilization{*} by {env... -> '
+        '"avg(last_10m):avg:gunicorn.workers.utilization{*} by {env...',
+        "    options.thresholds.critical: 90 -> 85",
+        f"0 created, 1 changed, {ALL - 1} unchanged",
+    ]
+    (written,) = api.writes
+    (changed,) = [it for it in api.monitors.values() if it["query"].endswith("> 85")]
+    assert written == f"PUT monitor/{changed['id']}"
+    assert changed["options"]["thresholds"]["critical"] == 85
+
+
+def test_a_dry_run_shows_the_difference_and_changes_nothing(api: StandInApi) -> None:
+    """In an empty account, and in one where somebody changed things by hand."""
+    done = run(api.url, "--dry-run")
+    assert done.stdout.count("would create monitor") == len(MONITORS)
+    assert done.stdout.endswith(f"{ALL} to create, 0 to change, 0 unchanged\n")
+    assert api.writes == []
+
+    run(api.url)
+    api.requests.clear()
+    (dashboard,) = api.dashboards.values()
+    dashboard["template_variables"][0]["defaults"] = ["web"]
+    api.metrics["gunicorn.workers"]["unit"] = "process"
+    before = api.state()
+    done = run(api.url, "--dry-run")
+    assert done.stdout.splitlines() == [
+        'would change dashboard "gunicorn: backlog and saturation"',
+        '    template_variables[0].defaults[0]: "web" -> "*"',
+        'would change metric "gunicorn.workers"',
+        '    unit: "process" -> "worker"',
+        f"0 to create, 2 to change, {ALL - 2} unchanged",
+    ]
+    assert (api.writes, api.state()) == ([], before)
+
+
+def test_those_to_notify_are_in_each_message(api: StandInApi) -> None:
+    """And are part of what is compared."""
+    run(api.url, "--notify", "@slack-ops", "--notify", "@me")
+    assert all(it["message"].endswith("\n\n@slack-ops @me") for it in api.monitors.values())
+    api.requests.clear()
+    run(api.url, "--notify", "@slack-ops", "--notify", "@me")
+    assert api.writes == []
+
+
+def test_monitors_of_others_are_left_alone(api: StandInApi) -> None:
+    """Ours are found by their tags, whatever they are called by now."""
+    run(api.url)
+    next(iter(api.monitors.values()))["name"] = "renamed"
+    api.monitors[7] = {"id": 7, "tags": ["team:x"], "name": "[gunicorn] Workers are saturated"}
+    done = run(api.url)
+    assert done.stdout.endswith(f"0 created, 1 changed, {ALL - 1} unchanged\n")
+    assert api.monitors[7]["name"] == "[gunicorn] Workers are saturated"
+
+
+def test_a_refused_key_is_one_line(api: StandInApi) -> None:
+    """With what to check."""
+    done = run(api.url, DD_APP_KEY="another")
+    check_refused(done, "GET monitor: 403: Forbidden (check DD_API_KEY, DD_APP_KEY")
+    assert api.requests == []
+
+
+QUOTA: Answer = (429, {"errors": ["Rate limit reached"]})
+
+
+def fail_at(api: StandInApi, number: int, answer: Answer) -> None:
+    """Have the API answer so to the write of that number, counted from 1."""
+    api.fault = lambda method, path: answer if len(api.writes) == number else None
+
+
+@pytest.mark.parametrize("number", [1, 2, len(MONITORS) + 1, len(MONITORS) + 2])
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (QUOTA, "429: Rate limit reached (try again in 7 s)"),
+        ((400, {"errors": ["Monitor limit reached"]}), "400: Monitor limit reached (Datadog does"),
+        ((500, {}), "500"),
+        ((200, "<html>a proxy's page"), "Invalid JSON response"),
+    ],
+)
+def test_what_was_made_before_a_refusal_is_taken_back(
+    api: StandInApi, number: int, answer: Answer, said: str
+) -> None:
+    """In the midst of the monitors, at the dashboard, at the first metric."""
+    before = api.state()
+    fail_at(api, number, answer)
+    check_refused(run(api.url), said, "nothing was changed")
+    assert api.state() == before
+
+
+def test_changes_are_taken_back_too(api: StandInApi, folder: Path) -> None:
+    """All is as it was, with what others had set."""
+    run(api.url)
+    next(iter(api.monitors.values()))["options"]["silenced"] = {"*": None}
+    for path in folder.glob("monitors/*.json"):
+        path.write_text(path.read_text().replace("**Why it matters**", "**Why**"))
+    metadata = folder / "metadata.csv"
+    metadata.write_text(metadata.read_text().replace("Workers by state", "Workers"))
+    before = json.loads(api.state())
+    for number in (3, len(MONITORS) + 1):
+        api.requests.clear()
+        fail_at(api, number, QUOTA)
+        check_refused(run(api.url, folder=folder), "nothing was changed")
+        assert [it.keys() for it in json.loads(api.state())] == [it.keys() for it in before]
+        for was, now in zip(before, json.loads(api.state()), strict=True):
+            for key, it in was.items():
+                tags = {"tags"} & it.keys()  # the stand-in turns them round each time
+                assert {k: v for k, v in it.items() if k not in tags} == {
+                    k: v for k, v in now[key].items() if k not in tags
+                }
+
+
+def test_what_could_not_be_taken_back_is_named(api: StandInApi) -> None:
+    """The API is gone for good after the second monitor."""
+    api.fault = lambda method, path: QUOTA if len(api.writes) >= 3 else None
+    check_refused(run(api.url), "could not be taken back: monitor/1001, monitor/1000")
+
+
+def test_nobody_there_is_one_line() -> None:
+    """A port where nobody listens."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{sock.getsockname()[1]}"
+        check_refused(run(url), "GET monitor: Could not request GET", "Connection refused")
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"DD_API_KEY": ""}, "DD_API_KEY is not set"),
+        ({"DD_APP_KEY": ""}, "DD_APP_KEY is not set"),
+        ({"DD_SITE": "https://app.datadoghq.eu"}, "DD_SITE is 'https://app.datadoghq.eu'; allowed"),
+    ],
+)
+def test_a_missing_setting_is_one_line(variables: dict[str, str], said: str) -> None:
+    """What is missing, or what is allowed."""
+    check_refused(run("http://127.0.0.1:9", **variables), said)
+
+
+def test_two_of_one_kind_are_not_guessed_at(api: StandInApi) -> None:
+    """Somebody cloned a monitor: which of them is ours?"""
+    run(api.url)
+    api.monitors[1] = next(iter(api.monitors.values())) | {"id": 1}
+    api.requests.clear()
+    check_refused(run(api.url), "there are 2 (monitor/1000, monitor/1); delete all but one")
+    assert api.writes == []
+
+
+def test_a_type_that_cannot_be_changed_is_told(api: StandInApi) -> None:
+    """Before anything else is changed."""
+    run(api.url)
+    for monitor in api.monitors.values():
+        monitor["type"] = "log alert"
+    api.requests.clear()
+    check_refused(run(api.url), "its type can't be changed; delete it first")
+    assert api.writes == []
+
+
+def test_a_monitor_that_datadog_finds_wrong_changes_nothing(api: StandInApi, folder: Path) -> None:
+    """All are validated before the first is made."""
+    path = folder / "monitors" / "saturated_workers.json"
+    path.write_text(path.read_text().replace('"notify_audit": false', '"notify_audit": 1'))
+    check_refused(run(api.url, folder=folder), "POST monitor/validate: 400", "notify_audit")
+    assert api.writes == []
+
+
+@pytest.mark.parametrize("file", ["monitors/no_data.json", "dashboard.json", "metadata.csv"])
+def test_a_file_that_is_not_right_is_one_line(api: StandInApi, folder: Path, file: str) -> None:
+    """Which one, and nothing is asked of the API."""
+    (folder / file).write_text("{}" if file.endswith("json") else "a\n1\n")
+    check_refused(run(api.url, folder=folder), str(folder / file))
+    assert api.requests == []
