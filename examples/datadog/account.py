@@ -48,7 +48,7 @@ def connect(environ: Mapping[str, str] = os.environ) -> None:
     )
 
 
-def call(method: str, path: str, body: Json | None = None, **parameters: str) -> Any:
+def call(method: str, path: str, body: Json | None = None, **parameters: Any) -> Any:
     """Return the API's answer. Raises ApplyError."""
     what = f"{method} {path}"
     try:

@@ -20,6 +20,7 @@ from typing import Any
 from account import ApplyError, Json, NotFoundError, call, connect
 from wanted import OURS, Wanted, own_tag, wanted
 
+LONGEST = 60  # characters of a value that is shown
 # The API takes either name for the other, and may answer with it.
 SAME_TYPES = ({"query alert", "metric alert"},)
 
@@ -91,12 +92,19 @@ def differences(want: Any, have: Any, path: str = "") -> Iterator[str]:
         for number, (inner, its) in enumerate(zip(want, have, strict=True)):
             yield from differences(inner, its, f"{path}[{number}]")
     elif want != have and not any({want, have} <= same for same in SAME_TYPES if path == "type"):
-        yield f"{path}: {_short(have)} -> {_short(want)}"
+        yield f"{path}: {_short(have, want)} -> {_short(want, have)}"
 
 
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _short(value: Any, other: Any) -> str:
+    """Return a value as JSON; of a long one what comes where it differs from the other."""
+    text, its = (json.dumps(it, ensure_ascii=False) for it in (value, other))
+    if len(text) <= LONGEST:
+        return text
+    pairs = zip(text, its, strict=False)
+    differ = next((at for at, (one, another) in enumerate(pairs) if one != another), len(its))
+    begin = max(0, differ - LONGEST // 2)
+    end = begin + LONGEST
+    return f"{'...' if begin else ''}{text[begin:end]}{'...' if end < len(text) else ''}"
 
 
 def plan(all_wanted: list[Wanted]) -> list[Change]:

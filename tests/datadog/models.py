@@ -6,7 +6,7 @@ the others, and a value that is not of an enumeration is only marked. Both are f
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from datadog_api_client.configuration import Configuration
@@ -23,6 +23,10 @@ from datadog_api_client.v1.model.metric_metadata import MetricMetadata
 from datadog_api_client.v1.model.monitor import Monitor
 
 __all__ = ["Dashboard", "MetricMetadata", "Monitor", "complaints"]
+
+# Neither has types.
+_convert: Callable[..., Any] = validate_and_convert_types
+_configuration: Callable[[], Any] = Configuration
 
 
 def complaints(model: type[ModelNormal], sent: object) -> list[str]:

@@ -2,7 +2,7 @@
 
     python -m tests.datadog.phases [PHASE ...]
 
-records them anew into ``recordings/``, half a minute each.
+records them anew into ``recordings/``, all at the same time, in twelve minutes.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,9 +29,9 @@ from tests.lab.pushes import wait_until_all_are_idle
 from tests.lab.server import Server
 
 FOLDER = Path(__file__).parent / "recordings"
-INTERVAL_S = 0.1
-SPEED = 20  # of the clock that is made of it: a push stands for 2 s, half a minute for ten minutes
-LASTS_S = 36.0
+INTERVAL_S = 1.0  # as it is by default
+LASTS_S = 720.0
+DEATH_EACH_S = 20.0
 ALIVE = 1 / 6  # so much of the time a server lives that is to be ended
 SERVICE_TIME_S = 0.4  # the demo's
 DEMO_APP = "examples.app:app"
@@ -78,13 +79,14 @@ def _ask(server: Server, path: str) -> None:
 
 
 def _deaths(server: Server, lasts_s: float) -> None:
-    """A request each second that ends its worker, and others in between."""
-    ends_s = time.monotonic() + lasts_s
+    """A request now and then that ends its worker, and others in between."""
+    ends_s, death_s = time.monotonic() + lasts_s, time.monotonic()
     while time.monotonic() < ends_s:
-        _ask(server, "/die")
-        for _ in range(4):
-            _ask(server, "/")
-            time.sleep(0.15)
+        if time.monotonic() >= death_s:
+            _ask(server, "/die")
+            death_s += DEATH_EACH_S
+        _ask(server, "/")
+        time.sleep(0.15)
 
 
 def _killed(server: Server, lasts_s: float) -> None:
@@ -113,64 +115,64 @@ PHASES = {
         "the demo's: 12 clients ask again at once, 0.4 s each; 2 workers", _demo_clients(12)
     ),
     "overflow": Phase(
-        "30 clients ask again at once, 0.4 s each; 2 workers, --backlog 4",
+        "30 clients ask again at once, 0.4 s each; 2 workers, --backlog 8",
         _demo_clients(30),
-        arguments=("--backlog", "4"),
+        arguments=("--backlog", "8"),
     ),
     "crash_loop": Phase(
-        "a request about each second has its worker killed by SIGKILL; 2 workers",
+        "each 20 s a worker dies by SIGKILL, and one asks all the time; 2 workers",
         _deaths,
         app="tests.datadog.dying_app:app",
     ),
-    "killed": Phase("nobody asks; after 6 s all processes are killed; 2 workers", _killed),
-    "stopped": Phase("nobody asks; after 6 s the arbiter gets SIGTERM; 2 workers", _stopped),
+    "killed": Phase("nobody asks; after two minutes all of it is killed; 2 workers", _killed),
+    "stopped": Phase("nobody asks; after two minutes it is sent SIGTERM; 2 workers", _stopped),
 }
 
 
-def record(phase: Phase, gunicorn: Gunicorn, folder: Path, lasts_s: float = LASTS_S) -> Recording:
+def record(
+    phase: Phase,
+    gunicorn: Gunicorn,
+    folder: Path,
+    *,
+    lasts_s: float = LASTS_S,
+    interval_s: float = INTERVAL_S,
+) -> Recording:
     """Run a phase's server and load, and return what was pushed from then on."""
-    with _server(phase, gunicorn, folder) as (server, agent):
-        began_s = time.monotonic()
-        phase.happens(server, lasts_s)
-        return Recording.of(list(agent.datagrams), began_s, began_s + lasts_s)
-
-
-@contextmanager
-def _server(
-    phase: Phase, gunicorn: Gunicorn, folder: Path
-) -> Iterator[tuple[Server, StandInAgent]]:
-    with ExitStack() as stack:
-        agent = stack.enter_context(StandInAgent())
+    with StandInAgent() as agent:
         environ = {
             "GUNICORN_BACKLOG_URL": agent.url,
-            "GUNICORN_BACKLOG_INTERVAL": str(INTERVAL_S),
+            "GUNICORN_BACKLOG_INTERVAL": str(interval_s),
             "DD_ENV": "lab",
             "DD_SERVICE": "demo",
         }
-        server = Server(
+        with Server(
             gunicorn,
             folder,
             workers=phase.workers,
             arguments=phase.arguments,
             environ=environ,
             app=phase.app,
-        )
-        stack.enter_context(server).wait_until_it_serves()
-        wait_until_all_are_idle(agent, phase.workers)
-        yield server, agent
+        ) as server:
+            server.wait_until_it_serves()
+            wait_until_all_are_idle(agent, phase.workers)
+            began_s = time.monotonic()
+            phase.happens(server, lasts_s)
+            return Recording.of(list(agent.datagrams), began_s, began_s + lasts_s)
 
 
 def main() -> None:
     """Record the phases of the command line, or all."""
     names = sys.argv[1:] or list(PHASES)
-    with tempfile.TemporaryDirectory() as temporary:
-        gunicorn = install(VERSIONS[-1], Path(temporary))
-        for name in names:
-            recording = record(PHASES[name], gunicorn, Path(temporary))
+    with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor(len(names)) as pool:
+        folder = Path(temporary)
+        gunicorn = install(VERSIONS[-1], folder)
+        recorded = [pool.submit(record, PHASES[name], gunicorn, folder) for name in names]
+        for name, future in zip(names, recorded, strict=True):
+            recording = future.result()
             comment = (
                 f"What a real gunicorn {gunicorn.version} pushed: {PHASES[name].what}.\n"
                 f"Made by: python -m tests.datadog.phases {name}\n"
-                f"A push each {INTERVAL_S} s with 10 samples; values are as they were pushed."
+                f"A push each {INTERVAL_S:g} s with 10 samples; values are as they were pushed."
             )
             recording.write(FOLDER / f"{name}.tsv", comment)
             print(f"{name}: {len(recording.pushes)} pushes", flush=True)

@@ -136,7 +136,7 @@ def first_series(dashboard: dict[str, Any]) -> dict[str, Any]:
         (lambda it: first_series(it).update(type="timeserie"), "/definition: unparsed"),
         (
             lambda it: first_series(it)["requests"][0].update(display_type="dots"),
-            "/display_type: 'dots' is none of",
+            "/definition: unparsed",
         ),
         (
             lambda it: first_series(it)["requests"][0]["queries"][0].update(scope="x"),
@@ -144,7 +144,7 @@ def first_series(dashboard: dict[str, Any]) -> dict[str, Any]:
         ),
         (
             lambda it: first_series(it)["requests"][0]["queries"][0].update(data_source="metric"),
-            "/queries/0: unparsed",
+            "/definition: unparsed",
         ),
     ],
 )

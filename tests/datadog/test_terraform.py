@@ -135,7 +135,7 @@ def parameters(source: str, name: str) -> set[str]:
     """Return the keyword parameters of a class, without running its module."""
     begin = source.index(f"class {name}:")
     end = source.index("\n@pulumi.input_type", begin)
-    (made,) = ast.parse(source[begin:end]).body
+    made = ast.parse(source[begin:end]).body[0]
     assert isinstance(made, ast.ClassDef)
     init = next(it for it in made.body if isinstance(it, ast.FunctionDef) and it.name == "__init__")
     return {it.arg for it in init.args.kwonlyargs}
