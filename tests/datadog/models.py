@@ -7,10 +7,9 @@ the others, and a value that is not of an enumeration is only marked. Both are f
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 from datadog_api_client.configuration import Configuration
-from datadog_api_client.exceptions import ApiException, ApiTypeError, ApiValueError
 from datadog_api_client.model_utils import (
     ModelComposed,
     ModelNormal,
@@ -25,15 +24,16 @@ from datadog_api_client.v1.model.monitor import Monitor
 __all__ = ["Dashboard", "MetricMetadata", "Monitor", "complaints"]
 
 # Neither has types.
-_convert: Callable[..., Any] = validate_and_convert_types
-_configuration: Callable[[], Any] = Configuration
+_convert = cast("Callable[..., Any]", validate_and_convert_types)
+_configuration = cast("Callable[[], Any]", Configuration)
 
 
 def complaints(model: type[ModelNormal], sent: object) -> list[str]:
     """Return all that is wrong with an object that is to be sent, each with its path in it."""
     try:
-        parsed = validate_and_convert_types(sent, (model,), ["sent"], True, True, Configuration())
-    except (ApiException, ApiTypeError, ApiValueError, TypeError, ValueError) as error:
+        # The names are JSON's, and types are checked.
+        parsed = _convert(sent, (model,), ["sent"], True, True, _configuration())
+    except (TypeError, ValueError) as error:
         return [" ".join(str(error).split())]
     return list(_walk(parsed, ""))
 

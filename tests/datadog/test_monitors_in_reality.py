@@ -17,7 +17,7 @@ from tests.datadog.recording import Recording
 from tests.lab.gunicorns import Gunicorn
 
 EVERY_S = 60  # how often a monitor is evaluated
-SHORT_S, SHORT_INTERVAL_S = 4.0, 0.1
+SHORT_S, SHORT_INTERVAL_S = 3.0, 0.1
 
 # The monitors that tell somebody in a phase, and in no other.
 WAITING = {"saturated_workers", "backlog_not_draining", "requests_waiting"}
@@ -54,6 +54,18 @@ def test_just_the_monitors_of_a_phase_fire(phase: str) -> None:
     states = {name: worst(monitor["definition"], got) for name, monitor in MONITORS.items()}
     assert {name for name, state in states.items() if state in (ALERT, NO_DATA)} == FIRE[phase]
     assert WARN not in states.values()
+
+
+def test_the_healthy_phase_is_a_busy_one() -> None:
+    """A monitor by the maximum would fire in it; and so would one with a lower threshold."""
+    got = received(Recording.read(FOLDER / "healthy.tsv"))
+    options = MONITORS["backlog_not_draining"]["definition"]["options"]
+    by_maximum = "min(last_5m):min:gunicorn.backlog.max{*} by {app,listener} > 0"
+    assert worst({"query": by_maximum, "options": options}, got) == ALERT
+    lower = {"thresholds": {"critical": 60}}
+    utilization = MONITORS["saturated_workers"]["definition"]
+    query = utilization["query"].replace("> 90", "> 60")
+    assert worst({"query": query, "options": utilization["options"] | lower}, got) == ALERT
 
 
 def test_each_monitor_fires_somewhere() -> None:
@@ -116,7 +128,7 @@ ALIKE: dict[str, Callable[[Recording], bool]] = {
 def test_a_fresh_recording_looks_like_the_one_that_is_kept(
     phase: str, newest: Gunicorn, tmp_path: Path
 ) -> None:
-    """The same series, and what makes the phase what it is, in four seconds of it."""
+    """The same series, and what makes the phase what it is, in three seconds of it."""
     kept = Recording.read(FOLDER / f"{phase}.tsv")
     fresh = record(PHASES[phase], newest, tmp_path, lasts_s=SHORT_S, interval_s=SHORT_INTERVAL_S)
     assert series(fresh) == series(kept)
