@@ -20,7 +20,11 @@ class ApplyError(Exception):
     """What stops us, in one line."""
 
 
-class NotFoundError(ApplyError):
+class RefusedError(ApplyError):
+    """Datadog answered that it did not do what it was asked."""
+
+
+class NotFoundError(RefusedError):
     """There is no such object."""
 
 
@@ -62,7 +66,7 @@ def call(method: str, path: str, body: Json | None = None, **parameters: Any) ->
     return answer
 
 
-def _refusal(what: str, status: int, answer: Any, headers: Mapping[str, str]) -> ApplyError:
+def _refusal(what: str, status: int, answer: Any, headers: Mapping[str, str]) -> RefusedError:
     errors = answer.get("errors") if isinstance(answer, dict) else None
     said = _one_line("; ".join(map(str, errors or ["no reason given"])))
     if status == 404:
@@ -73,7 +77,7 @@ def _refusal(what: str, status: int, answer: Any, headers: Mapping[str, str]) ->
         hint = f"try again in {headers.get('X-RateLimit-Reset', 'some')} s"
     else:
         hint = "Datadog does not take it"
-    return ApplyError(f"{what}: {status}: {said} ({hint})")
+    return RefusedError(f"{what}: {status}: {said} ({hint})")
 
 
 def _one_line(text: str) -> str:

@@ -11,18 +11,13 @@ refused, those before it are taken back.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from account import ApplyError, Json, NotFoundError, call, connect
+from account import ApplyError, Json, NotFoundError, RefusedError, call, connect
+from differences import differences
 from wanted import OURS, Wanted, own_tag, wanted
-
-LONGEST = 60  # characters of a value that is shown
-# The API takes either name for the other, and may answer with it.
-SAME_TYPES = ({"query alert", "metric alert"},)
 
 
 @dataclass(frozen=True)
@@ -40,6 +35,31 @@ class Change:
     wanted: Wanted
     found: Found | None
     differences: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> str:
+        """Where it is put; "" if it has no place yet. A metric has one by its name."""
+        if self.wanted.kind == "metric":
+            return f"metrics/{self.wanted.key}"
+        return self.found.path if self.found else ""
+
+    @property
+    def sent(self) -> Json:
+        """What to send to its place; a type can't be changed."""
+        body = self.wanted.body
+        return body if self.wanted.kind == "metric" else _without(body, "type")
+
+    @property
+    def before(self) -> Json:
+        """What to send to its place to take it back."""
+        was = self.found.body if self.found else {}
+        if self.wanted.kind == "metric":
+            return {name: was.get(name) or "" for name in _without(self.sent, "statsd_interval")}
+        return {name: was.get(name) for name in self.sent}
+
+
+def _without(body: Json, name: str) -> Json:
+    return {key: value for key, value in body.items() if key != name}
 
 
 class Account:
@@ -81,32 +101,6 @@ def _by_key(pairs: Iterator[tuple[str, Found]]) -> dict[str, list[Found]]:
     return found
 
 
-def differences(want: Any, have: Any, path: str = "") -> Iterator[str]:
-    """Say where ``have`` is not as wanted; what it has besides is left alone."""
-    if isinstance(want, dict) and isinstance(have, dict):
-        for name, inner in want.items():
-            yield from differences(inner, have.get(name), f"{path}.{name}" if path else name)
-    elif isinstance(want, list) and isinstance(have, list) and len(want) == len(have):
-        if path == "tags":
-            want, have = sorted(want), sorted(have)
-        for number, (inner, its) in enumerate(zip(want, have, strict=True)):
-            yield from differences(inner, its, f"{path}[{number}]")
-    elif want != have and not any({want, have} <= same for same in SAME_TYPES if path == "type"):
-        yield f"{path}: {_short(have, want)} -> {_short(want, have)}"
-
-
-def _short(value: Any, other: Any) -> str:
-    """Return a value as JSON; of a long one what comes where it differs from the other."""
-    text, its = (json.dumps(it, ensure_ascii=False) for it in (value, other))
-    if len(text) <= LONGEST:
-        return text
-    pairs = zip(text, its, strict=False)
-    differ = next((at for at, (one, another) in enumerate(pairs) if one != another), len(its))
-    begin = max(0, differ - LONGEST // 2)
-    end = begin + LONGEST
-    return f"{'...' if begin else ''}{text[begin:end]}{'...' if end < len(text) else ''}"
-
-
 def plan(all_wanted: list[Wanted]) -> list[Change]:
     """Return what is to be done, once Datadog found all of it right. Raises ApplyError."""
     account = Account()
@@ -131,38 +125,34 @@ def _check(change: Change) -> None:
 
 def carry_out(changes: list[Change]) -> None:
     """Make all changes, or none. Raises ApplyError."""
-    done: list[tuple[str, str, Json | None]] = []  # the way back: method, path, body
+    begun: list[Change] = []
     try:
         for change in changes:
-            done.append(_make(change))
-    except BaseException as error:
-        left = [path for method, path, body in reversed(done) if not _undo(method, path, body)]
-        if isinstance(error, ApplyError):
-            state = f"could not be taken back: {', '.join(left)}" if left else "nothing was changed"
-            raise ApplyError(f"{error}; {state}") from None
-        raise
+            begun.append(change)
+            _make(change)
+    except (ApplyError, KeyboardInterrupt) as error:
+        if isinstance(error, RefusedError):
+            begun.pop()  # of any other error one can't tell whether it was carried out
+        left = [it.wanted.title for it in reversed(begun) if not _was_taken_back(it)]
+        state = f"may be left as it is now: {', '.join(left)}" if left else "nothing was changed"
+        what = "stopped" if isinstance(error, KeyboardInterrupt) else error
+        raise ApplyError(f"{what}; {state}") from None
 
 
-def _make(change: Change) -> tuple[str, str, Json | None]:
-    """Make one change, and return how to take it back."""
-    it, found = change.wanted, change.found
-    if it.kind == "metric":
-        path = f"metrics/{it.key}"
-        call("PUT", path, it.body)
-        before = found.body if found else {}
-        back = {name: before.get(name) or "" for name in it.body if name != "statsd_interval"}
-        return "PUT", path, back
-    if found is None:
-        made = call("POST", it.kind, it.body)
-        return "DELETE", f"{it.kind}/{made['id']}", None
-    body = {name: value for name, value in it.body.items() if name != "type"}
-    call("PUT", found.path, body)
-    return "PUT", found.path, {name: found.body.get(name) for name in body}
+def _make(change: Change) -> None:
+    it = change.wanted
+    if change.path:
+        call("PUT", change.path, change.sent)
+    else:
+        call("POST", it.kind, it.body)
 
 
-def _undo(method: str, path: str, body: Json | None) -> bool:
+def _was_taken_back(change: Change) -> bool:
     try:
-        call(method, path, body)
+        if change.path:
+            call("PUT", change.path, change.before)
+        elif made := Account().find(change.wanted):
+            call("DELETE", made.path)
     except ApplyError:
         return False
     return True

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -23,7 +24,8 @@ Fault = Callable[[str, str], Answer | None]
 class StandInApi:
     """Listens at a free port of 127.0.0.1 (``url``); a context manager.
 
-    ``requests`` are all that came, as ``METHOD path``; ``fault`` may answer instead.
+    ``requests`` are all that came, as ``METHOD path``; ``fault`` may answer instead, and
+    ``before_reply`` is called when all is done but the reply.
     """
 
     def __init__(self) -> None:
@@ -32,6 +34,7 @@ class StandInApi:
         self.metrics: dict[str, dict[str, Any]] = {}
         self.requests: list[str] = []
         self.fault: Fault = lambda method, path: None
+        self.before_reply: Callable[[], object] = lambda: None
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever)
@@ -127,7 +130,9 @@ class StandInApi:
                     status, answer = api.answer(
                         self.command, path, [tag for tag in tags if tag], json.loads(body or b"{}")
                     )
-                self._say(status, answer)
+                api.before_reply()
+                with suppress(OSError):  # whoever asked is gone
+                    self._say(status, answer)
 
             def _say(self, status: int, answer: Any) -> None:
                 text = answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +33,23 @@ def api() -> Iterator[StandInApi]:
 def folder(tmp_path: Path) -> Path:
     """A copy of examples/datadog, to change."""
     return Path(shutil.copytree(FOLDER, tmp_path / "datadog"))
+
+
+def start(
+    url: str, *arguments: str, folder: Path = FOLDER, **variables: str
+) -> subprocess.Popen[str]:
+    """Start apply.py against an API."""
+    inherited = {
+        k: v for k, v in os.environ.items() if not k.startswith(("DD_", "DATADOG_", "COV"))
+    }
+    own = {"DD_API_KEY": KEYS[0], "DD_APP_KEY": KEYS[1], "DATADOG_HOST": url}
+    return subprocess.Popen(
+        [sys.executable, str(folder / "apply.py"), *arguments],
+        env=inherited | own | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def run(
@@ -153,7 +172,9 @@ QUOTA: Answer = (429, {"errors": ["Rate limit reached"]})
 
 def fail_at(api: StandInApi, number: int, answer: Answer) -> None:
     """Have the API answer so to the write of that number, counted from 1."""
-    api.fault = lambda method, path: answer if len(api.writes) == number else None
+    api.fault = lambda method, path: (
+        answer if len(api.writes) == number and method != "GET" else None
+    )
 
 
 @pytest.mark.parametrize(
@@ -201,9 +222,34 @@ def test_changes_are_taken_back_too(api: StandInApi, folder: Path) -> None:
 
 
 def test_what_could_not_be_taken_back_is_named(api: StandInApi) -> None:
-    """The API is gone for good after the second monitor."""
+    """The API takes nothing any more after the second monitor."""
     api.fault = lambda method, path: QUOTA if len(api.writes) >= 3 else None
-    check_refused(run(api.url), "could not be taken back: monitor/1001, monitor/1000")
+    check_refused(
+        run(api.url),
+        'may be left as it is now: monitor "[gunicorn] Backlog does not drain", '
+        'monitor "[gunicorn] Backlog is near its limit"',
+    )
+
+
+def test_ctrl_c_takes_back_what_was_made(api: StandInApi) -> None:
+    """Also what was made, and not yet answered."""
+    before, made, go_on = api.state(), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        if len(api.writes) == 3 and not made.is_set():
+            made.set()
+            go_on.wait(20)
+
+    api.before_reply = hold
+    with start(api.url) as process:
+        assert made.wait(20)
+        assert len(api.monitors) == 3
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=20)
+        go_on.set()
+    assert stderr == "apply: stopped; nothing was changed\n"
+    assert process.returncode == 1
+    assert api.state() == before
 
 
 def test_nobody_there_is_one_line() -> None:
