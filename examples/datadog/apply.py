@@ -66,14 +66,18 @@ class Account:
     """The objects that may be ours, as they were when we began. Raises ApplyError."""
 
     def __init__(self) -> None:
-        self._monitors = _by_key(
-            (own_tag(monitor["tags"]), Found(f"monitor/{monitor['id']}", monitor))
-            for monitor in call("GET", "monitor", monitor_tags=OURS)
-        )
-        self._dashboards = _by_key(
-            (dashboard["title"], Found(f"dashboard/{dashboard['id']}", dashboard))
-            for dashboard in call("GET", "dashboard")["dashboards"]
-        )
+        monitors, dashboards = call("GET", "monitor", monitor_tags=OURS), call("GET", "dashboard")
+        try:
+            self._monitors = _by_key(
+                (own_tag(monitor["tags"]), Found(f"monitor/{monitor['id']}", monitor))
+                for monitor in monitors
+            )
+            self._dashboards = _by_key(
+                (dashboard["title"], Found(f"dashboard/{dashboard['id']}", dashboard))
+                for dashboard in dashboards["dashboards"]
+            )
+        except (LookupError, TypeError):
+            raise ApplyError("what answers is not Datadog's API; check DD_SITE") from None
 
     def find(self, it: Wanted) -> Found | None:
         """Return the object that is to be as wanted, if there is one."""

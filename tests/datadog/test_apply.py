@@ -252,6 +252,13 @@ def test_ctrl_c_takes_back_what_was_made(api: StandInApi) -> None:
     assert api.state() == before
 
 
+@pytest.mark.parametrize("answer", [{}, None, {"dashboards": [{"id": 1}]}, "[]"])
+def test_another_api_is_one_line(api: StandInApi, answer: object) -> None:
+    """JSON, but not what Datadog answers."""
+    api.fault = lambda method, path: (200, answer)
+    check_refused(run(api.url), "what answers is not Datadog's API; check DD_SITE")
+
+
 def test_nobody_there_is_one_line() -> None:
     """A port where nobody listens."""
     with socket.socket() as sock:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gunicorn_backlog.catalogue import CATALOGUE
-from tests.datadog.files import MONITORS
+from tests.datadog.files import FOLDER, MONITORS
 from tests.datadog.grammar import parse
 from tests.datadog.models import Monitor, complaints
 from tests.datadog.queries import check
@@ -145,6 +145,15 @@ def test_the_metrics_that_its_message_names_exist(name: str) -> None:
         if not found.endswith(".py"):
             names = {metric.name for metric in CATALOGUE}
             assert found in names or found.removesuffix(".max") in names, found
+
+
+def test_the_readmes_query_asks_for_what_is_sent() -> None:
+    """The monitor that is shown to a newcomer."""
+    readme = (FOLDER.parents[1] / "README.md").read_text()
+    shown = re.findall(r"^(?:avg|min|max|sum)\(last_.*$", readme, re.MULTILINE)
+    assert shown
+    for text in shown:
+        check(parse(text))
 
 
 def test_each_has_a_tag_of_its_own() -> None:
