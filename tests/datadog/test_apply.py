@@ -14,9 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from wanted import wanted
 
 from tests.datadog.files import FOLDER, MONITORS
 from tests.datadog.standin_api import KEYS, Answer, StandInApi
+from tests.lab.waiting import DEADLINE_S
 
 METRICS = len((FOLDER / "metadata.csv").read_text().splitlines()) - 1
 ALL = len(MONITORS) + 1 + METRICS
@@ -27,6 +29,16 @@ def api() -> Iterator[StandInApi]:
     """A stand-in for Datadog's API."""
     with StandInApi() as made:
         yield made
+
+
+@pytest.fixture
+def filled(api: StandInApi) -> StandInApi:
+    """The stand-in with all objects, as a first run makes them; its requests count from then on."""
+    for it in wanted():
+        path = f"metrics/{it.key}" if it.kind == "metric" else it.kind
+        api.answer("PUT" if it.kind == "metric" else "POST", path, [], it.body)
+    api.requests.clear()
+    return api
 
 
 @pytest.fixture
@@ -97,13 +109,11 @@ def test_the_first_run_creates_and_the_second_changes_nothing(api: StandInApi) -
     assert api.writes == []
 
 
-def test_a_changed_threshold_updates_one_object(api: StandInApi, folder: Path) -> None:
+def test_a_changed_threshold_updates_one_object(filled: StandInApi, folder: Path) -> None:
     """And says what it was, and what it is now."""
-    run(api.url)
     path = folder / "monitors" / "saturated_workers.json"
     path.write_text(path.read_text().replace("> 90", "> 85").replace('cal": 90', 'cal": 85'))
-    api.requests.clear()
-    done = run(api.url, folder=folder)
+    done = run(filled.url, folder=folder)
 
     assert done.stdout.splitlines() == [
         'change monitor "[gunicorn] Workers are saturated"',
@@ -111,26 +121,27 @@ def test_a_changed_threshold_updates_one_object(api: StandInApi, folder: Path) -
         "    options.thresholds.critical: 90 -> 85",
         f"0 created, 1 changed, {ALL - 1} unchanged",
     ]
-    (written,) = api.writes
-    (changed,) = [it for it in api.monitors.values() if it["query"].endswith("> 85")]
+    (written,) = filled.writes
+    (changed,) = [it for it in filled.monitors.values() if it["query"].endswith("> 85")]
     assert written == f"PUT monitor/{changed['id']}"
     assert changed["options"]["thresholds"]["critical"] == 85
 
 
-def test_a_dry_run_shows_the_difference_and_changes_nothing(api: StandInApi) -> None:
-    """In an empty account, and in one where somebody changed things by hand."""
+def test_a_dry_run_shows_what_would_be_created(api: StandInApi) -> None:
+    """In an empty account."""
     done = run(api.url, "--dry-run")
     assert done.stdout.count("would create monitor") == len(MONITORS)
     assert done.stdout.endswith(f"{ALL} to create, 0 to change, 0 unchanged\n")
     assert api.writes == []
 
-    run(api.url)
-    api.requests.clear()
-    (dashboard,) = api.dashboards.values()
+
+def test_a_dry_run_shows_the_difference(filled: StandInApi) -> None:
+    """Where somebody changed things by hand; it changes nothing."""
+    (dashboard,) = filled.dashboards.values()
     dashboard["template_variables"][0]["defaults"] = ["web"]
-    api.metrics["gunicorn.workers"]["unit"] = "process"
-    before = api.state()
-    done = run(api.url, "--dry-run")
+    filled.metrics["gunicorn.workers"]["unit"] = "process"
+    before = filled.state()
+    done = run(filled.url, "--dry-run")
     assert done.stdout.splitlines() == [
         'would change dashboard "gunicorn: backlog and saturation"',
         '    template_variables[0].defaults[0]: "web" -> "*"',
@@ -138,7 +149,7 @@ def test_a_dry_run_shows_the_difference_and_changes_nothing(api: StandInApi) -> 
         '    unit: "process" -> "worker"',
         f"0 to create, 2 to change, {ALL - 2} unchanged",
     ]
-    assert (api.writes, api.state()) == ([], before)
+    assert (filled.writes, filled.state()) == ([], before)
 
 
 def test_those_to_notify_are_in_each_message(api: StandInApi) -> None:
@@ -150,14 +161,13 @@ def test_those_to_notify_are_in_each_message(api: StandInApi) -> None:
     assert api.writes == []
 
 
-def test_monitors_of_others_are_left_alone(api: StandInApi) -> None:
+def test_monitors_of_others_are_left_alone(filled: StandInApi) -> None:
     """Ours are found by their tags, whatever they are called by now."""
-    run(api.url)
-    next(iter(api.monitors.values()))["name"] = "renamed"
-    api.monitors[7] = {"id": 7, "tags": ["team:x"], "name": "[gunicorn] Workers are saturated"}
-    done = run(api.url)
+    next(iter(filled.monitors.values()))["name"] = "renamed"
+    filled.monitors[7] = {"id": 7, "tags": ["team:x"], "name": "[gunicorn] Workers are saturated"}
+    done = run(filled.url)
     assert done.stdout.endswith(f"0 created, 1 changed, {ALL - 1} unchanged\n")
-    assert api.monitors[7]["name"] == "[gunicorn] Workers are saturated"
+    assert filled.monitors[7]["name"] == "[gunicorn] Workers are saturated"
 
 
 def test_a_refused_key_is_one_line(api: StandInApi) -> None:
@@ -199,21 +209,20 @@ def test_what_was_made_before_a_refusal_is_taken_back(
     assert api.state() == before
 
 
-def test_changes_are_taken_back_too(api: StandInApi, folder: Path) -> None:
+def test_changes_are_taken_back_too(filled: StandInApi, folder: Path) -> None:
     """All is as it was, with what others had set."""
-    run(api.url)
-    next(iter(api.monitors.values()))["options"]["silenced"] = {"*": None}
+    next(iter(filled.monitors.values()))["options"]["silenced"] = {"*": None}
     for path in folder.glob("monitors/*.json"):
         path.write_text(path.read_text().replace("**Why it matters**", "**Why**"))
     metadata = folder / "metadata.csv"
     metadata.write_text(metadata.read_text().replace("Workers by state", "Workers"))
-    before = json.loads(api.state())
+    before = json.loads(filled.state())
     for number in (3, len(MONITORS) + 1):
-        api.requests.clear()
-        fail_at(api, number, QUOTA)
-        check_refused(run(api.url, folder=folder), "nothing was changed")
-        assert [it.keys() for it in json.loads(api.state())] == [it.keys() for it in before]
-        for was, now in zip(before, json.loads(api.state()), strict=True):
+        filled.requests.clear()
+        fail_at(filled, number, QUOTA)
+        check_refused(run(filled.url, folder=folder), "nothing was changed")
+        assert [it.keys() for it in json.loads(filled.state())] == [it.keys() for it in before]
+        for was, now in zip(before, json.loads(filled.state()), strict=True):
             for key, it in was.items():
                 tags = {"tags"} & it.keys()  # the stand-in turns them round each time
                 assert {k: v for k, v in it.items() if k not in tags} == {
@@ -238,14 +247,14 @@ def test_ctrl_c_takes_back_what_was_made(api: StandInApi) -> None:
     def hold() -> None:
         if len(api.writes) == 3 and not made.is_set():
             made.set()
-            go_on.wait(20)
+            go_on.wait(DEADLINE_S)
 
     api.before_reply = hold
     with start(api.url) as process:
-        assert made.wait(20)
+        assert made.wait(DEADLINE_S)
         assert len(api.monitors) == 3
         process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=20)
+        _, stderr = process.communicate(timeout=DEADLINE_S)
         go_on.set()
     assert stderr == "apply: stopped; nothing was changed\n"
     assert process.returncode == 1
@@ -281,23 +290,19 @@ def test_a_missing_setting_is_one_line(variables: dict[str, str], said: str) -> 
     check_refused(done, said)
 
 
-def test_two_of_one_kind_are_not_guessed_at(api: StandInApi) -> None:
+def test_two_of_one_kind_are_not_guessed_at(filled: StandInApi) -> None:
     """Somebody cloned a monitor: which of them is ours?"""
-    run(api.url)
-    api.monitors[1] = next(iter(api.monitors.values())) | {"id": 1}
-    api.requests.clear()
-    check_refused(run(api.url), "there are 2 (monitor/1000, monitor/1); delete all but one")
-    assert api.writes == []
+    filled.monitors[1] = next(iter(filled.monitors.values())) | {"id": 1}
+    check_refused(run(filled.url), "there are 2 (monitor/1000, monitor/1); delete all but one")
+    assert filled.writes == []
 
 
-def test_a_type_that_cannot_be_changed_is_told(api: StandInApi) -> None:
+def test_a_type_that_cannot_be_changed_is_told(filled: StandInApi) -> None:
     """Before anything else is changed."""
-    run(api.url)
-    for monitor in api.monitors.values():
+    for monitor in filled.monitors.values():
         monitor["type"] = "log alert"
-    api.requests.clear()
-    check_refused(run(api.url), "its type can't be changed; delete it first")
-    assert api.writes == []
+    check_refused(run(filled.url), "its type can't be changed; delete it first")
+    assert filled.writes == []
 
 
 def test_a_monitor_that_datadog_finds_wrong_changes_nothing(api: StandInApi, folder: Path) -> None:
