@@ -118,7 +118,7 @@ class MetricQuery:
 
     def selections(self) -> Iterator[Selection]:
         """Return all selections, from left to right."""
-        return _selections(self.expression)
+        return selections(self.expression)
 
 
 @dataclass(frozen=True)
@@ -138,9 +138,10 @@ class CheckQuery:
 Query = MetricQuery | CheckQuery
 
 
-def _selections(expression: Expression) -> Iterator[Selection]:
+def selections(expression: Expression) -> Iterator[Selection]:
+    """Return all selections of an expression, from left to right."""
     if isinstance(expression, Selection):
         yield expression
     elif isinstance(expression, Operation):
-        yield from _selections(expression.left)
-        yield from _selections(expression.right)
+        yield from selections(expression.left)
+        yield from selections(expression.right)
