@@ -1,0 +1,84 @@
+"""An account of Datadog's, through the API client of the ``datadog`` package."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import datadog
+from datadog.api.api_client import APIClient
+from datadog.api.exceptions import DatadogException
+
+TIMEOUT_S = 20
+ANSWERED = [400, 401, 403, 404, 409, 429]  # what the client returns, or raises as ApiError
+Json = dict[str, Any]
+
+
+class ApplyError(Exception):
+    """What stops us, in one line."""
+
+
+class RefusedError(ApplyError):
+    """Datadog answered that it did not do what it was asked."""
+
+
+class NotFoundError(RefusedError):
+    """There is no such object."""
+
+
+def connect(environ: Mapping[str, str] = os.environ) -> None:
+    """Set the client up by ``DD_API_KEY``, ``DD_APP_KEY`` and ``DD_SITE``.
+
+    ``DATADOG_HOST``, the client's own variable, is the whole URL of another API. Raises ApplyError.
+    """
+    for name in ("DD_API_KEY", "DD_APP_KEY"):
+        if not environ.get(name):
+            raise ApplyError(f"{name} is not set: make a key in Datadog's organization settings")
+    site = environ.get("DD_SITE") or "datadoghq.com"
+    if not re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", site):
+        raise ApplyError(
+            f"DD_SITE is {site!r}; allowed: a site such as datadoghq.eu, without https://"
+        )
+    datadog.initialize(
+        api_key=environ["DD_API_KEY"],
+        app_key=environ["DD_APP_KEY"],
+        api_host=environ.get("DATADOG_HOST") or f"https://api.{site}",
+        hostname_from_config=False,
+        return_raw_response=True,
+        mute=False,
+        timeout=TIMEOUT_S,
+    )
+
+
+def call(method: str, path: str, body: Json | None = None, **parameters: Any) -> Any:
+    """Return the API's answer. Raises ApplyError."""
+    what = f"{method} {path}"
+    try:
+        answer, response = APIClient.submit(
+            method, path, body=body, suppress_response_errors_on_codes=ANSWERED, **parameters
+        )
+    except (DatadogException, ValueError) as error:
+        raise ApplyError(f"{what}: {_one_line(str(error))}") from None
+    if response.status_code in ANSWERED:
+        raise _refusal(what, response.status_code, answer, response.headers)
+    return answer
+
+
+def _refusal(what: str, status: int, answer: Any, headers: Mapping[str, str]) -> RefusedError:
+    errors = answer.get("errors") if isinstance(answer, dict) else None
+    said = _one_line("; ".join(map(str, errors or ["no reason given"])))
+    if status == 404:
+        return NotFoundError(f"{what}: not found: {said}")
+    if status in (401, 403):
+        hint = "check DD_API_KEY, DD_APP_KEY and what it may do, and that DD_SITE is theirs"
+    elif status == 429:
+        hint = f"try again in {headers.get('X-RateLimit-Reset', 'some')} s"
+    else:
+        hint = "Datadog does not take it"
+    return RefusedError(f"{what}: {status}: {said} ({hint})")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

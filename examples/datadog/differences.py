@@ -1,0 +1,37 @@
+"""Where an object of the account is not as wanted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+LONGEST = 60  # characters of a value that is shown
+# The API takes either name for the other, and may answer with it.
+SAME_TYPES = ({"query alert", "metric alert"},)
+
+
+def differences(want: Any, have: Any, path: str = "") -> Iterator[str]:
+    """Say where ``have`` is not as wanted; what it has besides is left alone."""
+    if isinstance(want, dict) and isinstance(have, dict):
+        for name, inner in want.items():
+            yield from differences(inner, have.get(name), f"{path}.{name}" if path else name)
+    elif isinstance(want, list) and isinstance(have, list) and len(want) == len(have):
+        if path == "tags":
+            want, have = sorted(want), sorted(have)
+        for number, (inner, its) in enumerate(zip(want, have, strict=True)):
+            yield from differences(inner, its, f"{path}[{number}]")
+    elif want != have and not any({want, have} <= same for same in SAME_TYPES if path == "type"):
+        yield f"{path}: {_short(have, want)} -> {_short(want, have)}"
+
+
+def _short(value: Any, other: Any) -> str:
+    """Return a value as JSON; of a long one what comes where it differs from the other."""
+    text, its = (json.dumps(it, ensure_ascii=False) for it in (value, other))
+    if len(text) <= LONGEST:
+        return text
+    pairs = zip(text, its, strict=False)
+    differ = next((at for at, (one, another) in enumerate(pairs) if one != another), len(its))
+    begin = max(0, differ - LONGEST // 2)
+    end = begin + LONGEST
+    return f"{'...' if begin else ''}{text[begin:end]}{'...' if end < len(text) else ''}"

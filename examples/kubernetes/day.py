@@ -1,0 +1,114 @@
+"""A day of load: when requests arrive, and how long each keeps a worker, from one seed."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+DAY_S = 86_400
+BASE_PER_S = 2.0  # requests per second at 02:00
+PEAK_PER_S = 12.0  # and at 14:00
+BURSTS = 8
+BURST_TIMES = (1.5, 4.0)  # as much load: each something in between
+BURST_S = 600.0
+BURST_RAMP_S = 60.0
+
+
+class Request(NamedTuple):
+    """One of them.
+
+    ``work`` is how long it keeps a worker, in terms of the app's average; ``pod`` says, as a share
+    of the pods that are ready, to which it goes.
+    """
+
+    at_s: float
+    work: float
+    pod: float
+
+
+@dataclass(frozen=True)
+class App:
+    """What the app does with a request.
+
+    :param service_s: how long a request keeps a worker, on average; exponentially distributed.
+    :param cpu_share: how much of that time it is on a processor.
+    :param slow: from when to when what it waits for takes ``slow_times`` as long; seconds of the
+        day. The processor has no more to do for that.
+    """
+
+    name: str
+    service_s: float
+    cpu_share: float
+    slow: tuple[float, float] = (0.0, 0.0)
+    slow_times: float = 2.0
+
+    def slowness(self, at_s: float) -> float:
+        """Return how many times as long as usual a request takes."""
+        begin_s, end_s = self.slow
+        return self.slow_times if begin_s <= at_s < end_s else 1.0
+
+    def service_at_s(self, at_s: float) -> float:
+        """Return how long a request that comes now keeps a worker, on average."""
+        return self.service_s * self.slowness(at_s)
+
+    def cores(self, at_s: float) -> float:
+        """Return how much of a processor a worker at work uses."""
+        return self.cpu_share / self.slowness(at_s)
+
+
+class Burst(NamedTuple):
+    """From this second on, that many times the load."""
+
+    begin_s: float
+    times: float
+
+
+def rates(bursts: Sequence[Burst]) -> list[float]:
+    """Return for each second of the day how many requests arrive in it, on average."""
+    steady = [_steady(second) for second in range(DAY_S)]
+    factors = [1.0] * DAY_S
+    for burst in bursts:
+        begin = int(burst.begin_s)
+        for second in range(begin, min(DAY_S, begin + int(BURST_S) + 1)):
+            factors[second] = max(factors[second], _factor(second, burst))
+    return [rate * factor for rate, factor in zip(steady, factors, strict=True)]
+
+
+def _steady(second: int) -> float:
+    wave = (1 - math.cos(2 * math.pi * (second / DAY_S - 2 / 24))) / 2
+    return BASE_PER_S + (PEAK_PER_S - BASE_PER_S) * wave
+
+
+def _factor(second: int, burst: Burst) -> float:
+    """Return by how much a burst multiplies the load: it ramps up, holds, and ramps down."""
+    since_s = second - burst.begin_s
+    edge_s = min(since_s, BURST_S - since_s)
+    return 1.0 + (burst.times - 1.0) * min(1.0, max(0.0, edge_s / BURST_RAMP_S))
+
+
+def requests(
+    seed: int, per_s: Sequence[float] | None = None, *, load: float = 1.0
+) -> list[Request]:
+    """Return the requests in order.
+
+    :param per_s: for each second how many arrive in it, on average; None: a day of ``seed``'s.
+    :param load: times as many.
+    """
+    arrivals, works, pods = (random.Random(f"{seed} {what}") for what in ("at", "for", "pod"))
+    if per_s is None:
+        per_s = rates(_bursts(arrivals))
+    found: list[Request] = []
+    at_s = 0.0
+    while True:
+        at_s += arrivals.expovariate(load * per_s[int(at_s)])
+        if at_s >= len(per_s):
+            return found
+        found.append(Request(at_s, works.expovariate(1.0), pods.random()))
+
+
+def _bursts(chance: random.Random) -> list[Burst]:
+    hours = [chance.uniform(6, 22) for _ in range(BURSTS)]
+    return [Burst(hour * 3600, chance.uniform(*BURST_TIMES)) for hour in sorted(hours)]

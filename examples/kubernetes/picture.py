@@ -1,0 +1,71 @@
+"""A picture of the days: what each target costs and leaves undone, and the pods over time."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from simulate import Result
+
+OURS = {"utilization": "#55a868", "utilization and backlog": "#7a6ff0"}
+OTHERS = ("#c44e52", "#dd8452")
+
+
+def save(results: Sequence[Result], path: Path) -> None:
+    """Draw two panels for each app, and save them as the path's ending says."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    apps = list(dict.fromkeys(it.case.app for it in results))
+    figure, axes = pyplot.subplots(
+        len(apps), 2, figsize=(12, 4.2 * len(apps)), squeeze=False, layout="constrained"
+    )
+    for app, (costs, pods) in zip(apps, axes, strict=True):
+        of_app = [it for it in results if it.case.app is app]
+        _draw_costs(costs, of_app)
+        _draw_pods(pods, of_app)
+        costs.set_title(f"The app {app.name}", loc="left")
+    figure.savefig(path)
+    pyplot.close(figure)
+
+
+def _draw_costs(axis: Any, results: Sequence[Result]) -> None:
+    """Minutes over the objective against pod-hours: a line for each signal, a point a target."""
+    for name, colour, line in _lines(results):
+        hours, minutes = [it.pod_hours for it in line], [it.minutes_over for it in line]
+        axis.plot(hours, minutes, "o-", color=colour, label=name)
+        for it in line:
+            axis.annotate(
+                f" {it.case.target} %", (it.pod_hours, it.minutes_over), color=colour, fontsize=8
+            )
+    axis.set_xlabel("pod-hours")
+    axis.set_ylabel("minutes over the objective")
+    axis.set_yscale("log")
+    axis.legend(fontsize=8)
+
+
+def _draw_pods(axis: Any, results: Sequence[Result]) -> None:
+    """The pods of each signal at the same target; below, the minutes over the objective."""
+    at_50 = _lines([it for it in results if it.case.target == 50])
+    for row, (name, colour, line) in enumerate(at_50):
+        hours = [minute / 60 for minute in range(len(line[0].replicas))]
+        axis.plot(hours, line[0].replicas, color=colour, label=f"{name}, 50 %", linewidth=1)
+        over = [hour for hour, bad in zip(hours, line[0].over, strict=True) if bad]
+        axis.plot(over, [-1.5 - row] * len(over), "|", color=colour, markersize=5)
+    axis.set_xlabel("hour of the day; marks: minutes over the objective")
+    axis.set_ylabel("pods")
+    axis.legend(fontsize=8)
+
+
+def _lines(results: Sequence[Result]) -> list[tuple[str, str, list[Result]]]:
+    """Return each signal's name, colour and results."""
+    found: dict[str, list[Result]] = defaultdict(list)
+    for it in results:
+        found[it.case.name].append(it)
+    others = iter(OTHERS)
+    return [(name, OURS.get(name) or next(others), line) for name, line in found.items()]

@@ -1,0 +1,135 @@
+"""What an autoscaler is told of a fleet, and how late: by the metrics server, and by Datadog."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+import hpa
+from day import App
+from fleet import Fleet, Pod
+
+SCRAPE_S = 15  # metrics-server's --metric-resolution
+PUSH_S = 1  # the interval that a push of ours is about; an Agent keeps the last gauge
+FLUSH_S = 10  # DogStatsD's
+ROLLUP_S = 30  # of our queries: rollup(avg, 30)
+REFRESH_S = 30  # the Cluster Agent's external_metrics_provider.refresh_period
+
+
+class Signal(Protocol):
+    """Something that looks at a fleet each second, and proposes replicas when it is asked."""
+
+    def look(self, now_s: int, fleet: Fleet) -> None:
+        """Take what is due at this second."""
+
+    def propose(self, now_s: int, fleet: Fleet) -> list[int]:
+        """Return what each metric proposes; those that are not known yet propose nothing."""
+
+
+@dataclass
+class Cpu:
+    """An HPA's ``averageUtilization`` of the pods' CPU, as the metrics server has it.
+
+    :param request_cores: what a pod requests.
+    :param target: percent of that.
+    """
+
+    app: App
+    request_cores: float
+    target: float
+
+    def __post_init__(self) -> None:
+        self._before: dict[Pod, float] = {}
+        self._usages: dict[Pod, float] = {}
+
+    def look(self, now_s: int, fleet: Fleet) -> None:
+        """Scrape: a pod is measured from the second time on that it is seen ready."""
+        if now_s % SCRAPE_S:
+            return
+        worked_s = {pod: pod.worked_s(now_s) for pod in fleet.ready(now_s)}
+        cores = self.app.cores(now_s - 1)
+        self._usages = {
+            pod: 100 * cores * (worked - self._before[pod]) / SCRAPE_S / self.request_cores
+            for pod, worked in worked_s.items()
+            if pod in self._before
+        }
+        self._before = worked_s
+
+    def propose(self, now_s: int, fleet: Fleet) -> list[int]:
+        """Propose for the latest scrape."""
+        usages = [self._usages[pod] for pod in fleet.pods if pod in self._usages]
+        if not usages:
+            return []
+        ignored = len(fleet.pods) - len(usages)
+        return [hpa.resource(usages, self.target, len(fleet.pods), ignored)]
+
+
+@dataclass
+class Ours:
+    """``gunicorn.workers.utilization``, and the backlog, by way of Agent and Cluster Agent.
+
+    :param target: percent, of the pods' average.
+    :param backlog: waiting requests, of each pod; None: without this second signal.
+    :param refresh_at_s: at which second of thirty the Cluster Agent asks.
+    """
+
+    target: float
+    backlog: float | None
+    refresh_at_s: int = 15
+
+    def __post_init__(self) -> None:
+        self._second: dict[Pod, float] = {}
+        self._flush: dict[Pod, float] = {}
+        self._busy: dict[int, dict[Pod, list[float]]] = defaultdict(lambda: defaultdict(list))
+        self._queue: dict[int, dict[Pod, list[float]]] = defaultdict(lambda: defaultdict(list))
+        self._known: tuple[list[float], list[float]] | None = None
+
+    def look(self, now_s: int, fleet: Fleet) -> None:
+        """Push, flush and refresh, each at its time."""
+        if now_s % FLUSH_S == FLUSH_S - PUSH_S:
+            self._second = {pod: pod.worked_s(now_s) for pod in self._pushing(now_s, fleet)}
+        elif now_s % FLUSH_S == 0:
+            self._take(now_s, fleet)
+        if now_s % REFRESH_S == self.refresh_at_s:
+            self._refresh(now_s)
+
+    def propose(self, now_s: int, fleet: Fleet) -> list[int]:
+        """Propose for what the Cluster Agent knows."""
+        if self._known is None:
+            return []
+        busy, queues = self._known
+        replicas, ready = len(fleet.pods), len(fleet.ready(now_s))
+        proposals = [hpa.value(sum(busy) / len(busy), self.target, replicas, ready)]
+        if self.backlog is not None:
+            proposals.append(hpa.average_value(sum(queues), self.backlog, replicas))
+        return proposals
+
+    def _pushing(self, now_s: int, fleet: Fleet) -> Iterable[Pod]:
+        leaving = [pod for pod in fleet.left if pod.gone_s is not None and pod.gone_s > now_s]
+        return [*fleet.ready(now_s), *leaving]
+
+    def _take(self, now_s: int, fleet: Fleet) -> None:
+        """Flush: the last second's utilization, and the backlog's average of ten."""
+        bucket = (now_s - FLUSH_S) // ROLLUP_S
+        waited_s = {pod: pod.waited_s(now_s) for pod in self._pushing(now_s, fleet)}
+        for pod, waited in waited_s.items():
+            if pod in self._second:
+                worked_s = pod.worked_s(now_s) - self._second[pod]
+                self._busy[bucket][pod].append(100 * worked_s / PUSH_S / fleet.workers)
+            self._queue[bucket][pod].append((waited - self._flush.get(pod, 0.0)) / FLUSH_S)
+        self._flush = waited_s
+
+    def _refresh(self, now_s: int) -> None:
+        """Ask Datadog: of a query's points the last but one counts, the last may be incomplete."""
+        bucket = (now_s - FLUSH_S) // ROLLUP_S - 1
+        if bucket not in self._busy:
+            return
+        self._known = _averages(self._busy[bucket]), _averages(self._queue[bucket])
+        for old in [it for it in self._busy if it < bucket]:
+            del self._busy[old], self._queue[old]
+
+
+def _averages(series: dict[Pod, list[float]]) -> list[float]:
+    return [sum(values) / len(values) for values in series.values()]

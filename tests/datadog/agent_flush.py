@@ -1,0 +1,122 @@
+"""What the Agent makes of pushes every ten seconds, by its rules for each type.
+
+Those of ``pkg/aggregator/time_sampler.go`` and ``pkg/metrics/`` of datadog-agent:
+
+* gauge: the last value of the ten seconds;
+* count: the sum by ten, a rate per second; 0 for another 300 s if nothing more comes
+  (``dogstatsd_expiry_seconds``);
+* histogram: ``.avg``, ``.max``, ``.median``, ``.95percentile``, and ``.count`` as a rate per second
+  (``histogram_aggregates`` and ``histogram_percentiles`` as they are by default);
+* service check: passed on as it is.
+
+Each gets the Agent's tag ``host``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from agent import Line
+
+FLUSH_S = 10
+COUNTER_EXPIRY_S = 300
+HOST = "host:lab"
+
+
+@dataclass(frozen=True)
+class Series:
+    """A metric with one set of tags: its value by the second at which ten seconds begin."""
+
+    metric: str
+    tags: frozenset[str]
+    points: Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class Status:
+    """One result of a service check: 0 is OK, 2 CRITICAL."""
+
+    name: str
+    tags: frozenset[str]
+    at_s: float
+    status: int
+
+
+@dataclass(frozen=True)
+class Received:
+    """All that Datadog got, and until when."""
+
+    series: tuple[Series, ...]
+    statuses: tuple[Status, ...]
+    until_s: float
+
+
+@dataclass
+class _Bucket:
+    """The values of one series in ten seconds."""
+
+    values: list[float] = field(default_factory=list)
+
+
+def flush(pushes: Iterable[tuple[float, Iterable[Line]]], until_s: float) -> Received:
+    """Return what the Agent sends on of lines that arrived at these times, from 0 on.
+
+    Ten seconds that are not over at ``until_s`` are not sent yet. Raises ValueError for a type that
+    is not among those above.
+    """
+    buckets: dict[tuple[str, str, frozenset[str]], dict[int, _Bucket]] = defaultdict(dict)
+    statuses = []
+    for at_s, lines in pushes:
+        start_s = int(at_s // FLUSH_S) * FLUSH_S
+        for line in lines:
+            tags = line.tags | {HOST}
+            if line.type == "_sc":
+                statuses.append(Status(line.name, tags, at_s, int(line.values[0])))
+            elif start_s + FLUSH_S <= until_s:
+                bucket = buckets[line.name, line.type, tags].setdefault(start_s, _Bucket())
+                bucket.values.extend(line.values)
+    series = [
+        Series(f"{name}{suffix}", tags, points)
+        for (name, kind, tags), by_start in buckets.items()
+        for suffix, points in _points(kind, by_start, until_s).items()
+    ]
+    return Received(tuple(series), tuple(statuses), until_s)
+
+
+def _points(
+    kind: str, by_start: Mapping[int, _Bucket], until_s: float
+) -> dict[str, dict[int, float]]:
+    """Return the points of one pushed series by the suffix of their name."""
+    if kind == "g":
+        return {"": {start: bucket.values[-1] for start, bucket in by_start.items()}}
+    if kind == "c":
+        return {"": _counter(by_start, until_s)}
+    if kind == "h":
+        made: dict[str, dict[int, float]] = defaultdict(dict)
+        for start, bucket in by_start.items():
+            for suffix, value in histogram(bucket.values).items():
+                made[suffix][start] = value
+        return made
+    raise ValueError(f"a series of type {kind}: only g, c, h and _sc are known")
+
+
+def _counter(by_start: Mapping[int, _Bucket], until_s: float) -> dict[int, float]:
+    end_s = min(until_s, max(by_start) + FLUSH_S + COUNTER_EXPIRY_S)
+    starts = range(min(by_start), math.floor(end_s) - FLUSH_S + 1, FLUSH_S)
+    return {start: sum(by_start.get(start, _Bucket()).values) / FLUSH_S for start in starts}
+
+
+def histogram(values: Iterable[float]) -> dict[str, float]:
+    """Return what the Agent makes of a histogram's values, by the suffix of the name."""
+    ordered = sorted(values)
+    count = len(ordered)
+    return {
+        ".avg": sum(ordered) / count,
+        ".max": ordered[-1],
+        ".median": ordered[(count - 1) // 2],
+        ".95percentile": ordered[(95 * count - 1) // 100],
+        ".count": count / FLUSH_S,
+    }

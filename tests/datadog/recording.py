@@ -1,0 +1,79 @@
+"""What a real server pushed over a time, and the file that it is kept in.
+
+The file's lines, behind comments that begin with #:
+
+    lasts_s <tab> seconds                  how long was recorded, silence at the end included
+    series  <tab> name|type|tag,tag        one line each, numbered from 0 by their order
+    at_s    <tab> value <tab> value ...    a push: of each series its value, or values joined by :,
+                                           or - where this push had none
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent import Datagram, Line
+
+NONE = "-"
+Push = tuple[float, tuple[Line, ...]]  # when, in seconds since the recording began, and what
+SeriesKey = tuple[str, str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Pushes in the order of time, and how long was listened."""
+
+    pushes: tuple[Push, ...]
+    lasts_s: float
+
+    @classmethod
+    def of(cls, datagrams: Iterable[Datagram], began_s: float, ended_s: float) -> Recording:
+        """Keep what arrived between two times of the monotonic clock."""
+        pushes = tuple(
+            (datagram.at_s - began_s, tuple(datagram.lines))
+            for datagram in datagrams
+            if began_s <= datagram.at_s <= ended_s
+        )
+        return cls(pushes, ended_s - began_s)
+
+    def write(self, path: Path, comment: str) -> None:
+        """Write it to a file. Raises OSError."""
+        keys = sorted({_key(line) for _, lines in self.pushes for line in lines})
+        rows = [f"# {line}" for line in comment.splitlines()]
+        rows.append(f"lasts_s\t{self.lasts_s:.2f}")
+        rows += [f"series\t{name}|{kind}|{','.join(tags)}" for name, kind, tags in keys]
+        for at_s, lines in self.pushes:
+            values = {_key(line): ":".join(f"{value:g}" for value in line.values) for line in lines}
+            rows.append("\t".join([f"{at_s:.2f}", *(values.get(key, NONE) for key in keys)]))
+        path.write_text("\n".join(rows) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> Recording:
+        """Read it from a file. Raises OSError, ValueError."""
+        keys: list[SeriesKey] = []
+        pushes: list[Push] = []
+        lasts_s = 0.0
+        for row in path.read_text().splitlines():
+            head, *cells = row.split("\t")
+            if head == "series":
+                name, kind, tags = cells[0].split("|")
+                keys.append((name, kind, tuple(tags.split(","))))
+            elif head == "lasts_s":
+                lasts_s = float(cells[0])
+            elif not head.startswith("#"):
+                pushes.append((float(head), _lines(keys, cells)))
+        return cls(tuple(pushes), lasts_s)
+
+
+def _key(line: Line) -> SeriesKey:
+    return line.name, line.type, tuple(sorted(line.tags))
+
+
+def _lines(keys: list[SeriesKey], cells: list[str]) -> tuple[Line, ...]:
+    return tuple(
+        Line(name, kind, tuple(map(float, cell.split(":"))), frozenset(tags))
+        for (name, kind, tags), cell in zip(keys, cells, strict=True)
+        if cell != NONE
+    )

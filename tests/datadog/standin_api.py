@@ -1,0 +1,150 @@
+"""A stand-in for Datadog's API over HTTP: monitors, dashboards and metrics' metadata.
+
+It keeps what it is sent, adds what the real one adds, and answers errors as told. It checks nothing
+else: what Datadog would refuse it takes, but for what the typed models of its own client refuse.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from tests.datadog.models import Dashboard, MetricMetadata, Monitor, complaints
+
+KEYS = ("api-key", "app-key")
+Answer = tuple[int, Any]
+Fault = Callable[[str, str], Answer | None]
+
+
+class StandInApi:
+    """Listens at a free port of 127.0.0.1 (``url``); a context manager.
+
+    ``requests`` are all that came, as ``METHOD path``; ``fault`` may answer instead, and
+    ``before_reply`` is called when all is done but the reply.
+    """
+
+    def __init__(self) -> None:
+        self.monitors: dict[int, dict[str, Any]] = {}
+        self.dashboards: dict[str, dict[str, Any]] = {}
+        self.metrics: dict[str, dict[str, Any]] = {}
+        self.requests: list[str] = []
+        self.fault: Fault = lambda method, path: None
+        self.before_reply: Callable[[], object] = lambda: None
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+
+    def __enter__(self) -> StandInApi:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    @property
+    def writes(self) -> list[str]:
+        """The requests that could change something."""
+        return [it for it in self.requests if not it.startswith("GET") and "validate" not in it]
+
+    def state(self) -> str:
+        """Return all that it keeps, to compare."""
+        return json.dumps([self.monitors, self.dashboards, self.metrics], sort_keys=True)
+
+    def answer(self, method: str, path: str, tags: list[str], body: dict[str, Any]) -> Answer:
+        """Return what the API answers."""
+        self.requests.append(f"{method} {path}")
+        if fault := self.fault(method, path):
+            return fault
+        kind, _, key = path.partition("/")
+        if kind == "monitor":
+            return self._monitor(method, key, tags, body)
+        if kind == "dashboard":
+            return self._dashboard(method, key, body)
+        return self._metadata(method, key, body)
+
+    def _monitor(self, method: str, key: str, tags: list[str], body: dict[str, Any]) -> Answer:
+        if method == "GET":
+            return 200, [it for it in self.monitors.values() if set(tags) <= set(it["tags"])]
+        if method == "DELETE":
+            return 200, {"deleted_monitor_id": self.monitors.pop(int(key))["id"]}
+        whole = body if method == "POST" else self.monitors[int(key)] | body
+        sent = {name: value for name, value in whole.items() if name in Monitor.attribute_map}
+        if wrong := complaints(Monitor, sent):
+            return 400, {"errors": wrong}
+        if key == "validate":
+            return 200, {}
+        number = int(key) if key else 1000 + len(self.monitors)
+        added = {"id": number, "multi": True, "creator": {"handle": "me"}, "overall_state": "OK"}
+        options = {"silenced": {}, "locked": False} | whole["options"]
+        self.monitors[number] = whole | added | {"options": options, "tags": whole["tags"][::-1]}
+        if whole["type"] == "query alert":
+            self.monitors[number]["type"] = "metric alert"
+        return 200, self.monitors[number]
+
+    def _dashboard(self, method: str, key: str, body: dict[str, Any]) -> Answer:
+        if method == "GET" and not key:
+            names = ("id", "title", "description", "layout_type")
+            listed = [{name: it[name] for name in names} for it in self.dashboards.values()]
+            return 200, {"dashboards": listed}
+        if method == "GET":
+            return 200, self.dashboards[key]
+        if method == "DELETE":
+            return 200, {"deleted_dashboard_id": self.dashboards.pop(key)["id"]}
+        if wrong := complaints(Dashboard, body):
+            return 400, {"errors": wrong}
+        key = key or f"abc-{len(self.dashboards)}"
+        widgets = [{"id": number} | it for number, it in enumerate(body["widgets"])]
+        added = {"id": key, "url": f"/dashboard/{key}", "author_handle": "me"}
+        self.dashboards[key] = body | added | {"widgets": widgets}
+        return 200, self.dashboards[key]
+
+    def _metadata(self, method: str, key: str, body: dict[str, Any]) -> Answer:
+        if method == "GET" and key not in self.metrics:
+            return 404, {"errors": ["metric_name not found"]}
+        if method == "GET":
+            return 200, self.metrics[key]
+        if wrong := complaints(MetricMetadata, body):
+            return 400, {"errors": wrong}
+        self.metrics[key] = {"integration": None} | self.metrics.get(key, {}) | body
+        return 200, self.metrics[key]
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        api = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def _do(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                url = urlsplit(self.path)
+                tags = parse_qs(url.query).get("monitor_tags", [""])[0].split(",")
+                sent = (self.headers["DD-API-KEY"], self.headers["DD-APPLICATION-KEY"])
+                status, answer = 403, {"errors": ["Forbidden"]}
+                if sent == KEYS:
+                    path = url.path.removeprefix("/api/v1/")
+                    status, answer = api.answer(
+                        self.command, path, [tag for tag in tags if tag], json.loads(body or b"{}")
+                    )
+                api.before_reply()
+                with suppress(OSError):  # whoever asked is gone
+                    self._say(status, answer)
+
+            def _say(self, status: int, answer: Any) -> None:
+                text = answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(text)))
+                self.send_header("X-RateLimit-Reset", "7")
+                self.end_headers()
+                self.wfile.write(text)
+
+            do_GET = do_POST = do_PUT = do_DELETE = _do
+
+            def log_message(self, *args: object) -> None:
+                """Say nothing."""
+
+        return Handler

@@ -1,0 +1,157 @@
+"""The dashboard: Datadog's own models, its queries, its variables and its layout."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from gunicorn_backlog.catalogue import CATALOGUE
+from tests.datadog.files import DASHBOARD
+from tests.datadog.grammar import parse
+from tests.datadog.models import Dashboard, complaints
+from tests.datadog.queries import check, metric_of
+from tests.datadog.query import MetricQuery
+
+COLUMNS = 12  # of a dashboard
+STORY = ("waiting", "long", "busy", "limit", "dropped", "restart")
+VARIABLES = ("service", "env", "app", "listener")
+
+
+def widgets(inside: dict[str, Any] = DASHBOARD) -> Iterator[dict[str, Any]]:
+    """Return all definitions of widgets, those in groups too."""
+    for widget in inside["widgets"]:
+        yield widget["definition"]
+        if widget["definition"]["type"] == "group":
+            yield from widgets(widget["definition"])
+
+
+def requests() -> Iterator[dict[str, Any]]:
+    """Return all requests of all widgets."""
+    for widget in widgets():
+        yield from widget.get("requests", [])
+
+
+def queries() -> list[MetricQuery]:
+    """Return all queries, parsed."""
+    parsed = [parse(query["query"]) for request in requests() for query in request["queries"]]
+    return [query for query in parsed if isinstance(query, MetricQuery)]
+
+
+def test_datadogs_models_know_every_field_and_value() -> None:
+    """Nothing is unknown, unparsed, missing or of another type."""
+    assert complaints(Dashboard, DASHBOARD) == []
+
+
+def test_its_queries_ask_for_what_is_sent() -> None:
+    """Each is of our subset, one metric without a condition, and right by the catalogue."""
+    texts = [query["query"] for request in requests() for query in request["queries"]]
+    assert len(texts) > 20
+    for text in texts:
+        query = parse(text)
+        check(query)
+        assert isinstance(query, MetricQuery)
+        assert str(query) == text
+        assert query.comparison is None
+        assert len(list(query.selections())) == 1
+
+
+def test_its_queries_follow_the_template_variables() -> None:
+    """All of those that the metric has a tag for, so that no widget stays as it is."""
+    assert [it["name"] for it in DASHBOARD["template_variables"]] == [*VARIABLES]
+    assert [it["prefix"] for it in DASHBOARD["template_variables"]] == [*VARIABLES]
+    for query in queries():
+        for selection in query.selections():
+            metric, _ = metric_of(selection.metric)
+            names = VARIABLES if "listener" in metric.tags else VARIABLES[:-1]
+            assert selection.scope == tuple(f"${name}" for name in names), selection
+    (check_status,) = [it for it in widgets() if it["type"] == "check_status"]
+    assert check_status["tags"] == [f"${name}" for name in VARIABLES[:-1]]
+
+
+def test_its_formulas_are_made_of_its_queries() -> None:
+    """Each query of a request is used, and nothing else is."""
+    for request in requests():
+        names = [query["name"] for query in request["queries"]]
+        used = [
+            name
+            for formula in request["formulas"]
+            for name in re.findall(r"[a-z_][a-z0-9_]*", formula["formula"])
+        ]
+        assert sorted(used) == sorted(names), request
+
+
+def test_every_metric_is_shown() -> None:
+    """The service check too."""
+    shown = {metric_of(it.metric)[0].name for query in queries() for it in query.selections()}
+    shown |= {widget["check"] for widget in widgets() if widget["type"] == "check_status"}
+    assert shown == {metric.name for metric in CATALOGUE}
+
+
+def test_it_tells_the_story_from_left_to_right() -> None:
+    """One group for each question, three in a row, none over another."""
+    groups = DASHBOARD["widgets"]
+    titles = [group["definition"]["title"] for group in groups]
+    for number, (title, word) in enumerate(zip(titles, STORY, strict=True), start=1):
+        assert title.startswith(f"{number} ")
+        assert word in title
+    corners = [(group["layout"]["y"] > 0, group["layout"]["x"]) for group in groups]
+    assert corners == sorted(corners)
+    for inside in (DASHBOARD, *(group["definition"] for group in groups)):
+        check_layout([widget["layout"] for widget in inside["widgets"]])
+    for group in groups:
+        inner = group["definition"]["widgets"]
+        assert all(it["layout"]["width"] <= group["layout"]["width"] for it in inner)
+
+
+def check_layout(places: list[dict[str, int]]) -> None:
+    """Assert that no two widgets lie on each other, nor one beyond the right edge."""
+    taken = [
+        (x, y)
+        for it in places
+        for x in range(it["x"], it["x"] + it["width"])
+        for y in range(it["y"], it["y"] + it["height"])
+    ]
+    assert len(set(taken)) == len(taken)
+    assert max(x for x, _ in taken) < COLUMNS
+
+
+def first_series(dashboard: dict[str, Any]) -> dict[str, Any]:
+    """Return the first time series of a dashboard."""
+    found: dict[str, Any] = next(it for it in widgets(dashboard) if it["type"] == "timeseries")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("plant", "complaint"),
+    [
+        (lambda it: it.update(layout="ordered"), "/layout: unknown field"),
+        (lambda it: it.update(layout_type="sorted"), "/layout_type: 'sorted' is none of"),
+        (lambda it: it.pop("title"), "required positional argument: 'title'"),
+        (lambda it: it["template_variables"][0].update(tag="a"), "/template_variables/0/tag: unk"),
+        (lambda it: first_series(it).update(titel="x"), "/titel: unknown field"),
+        (lambda it: first_series(it).update(type="timeserie"), "/definition: unparsed"),
+        (
+            lambda it: first_series(it)["requests"][0].update(display_type="dots"),
+            "/definition: unparsed",
+        ),
+        (
+            lambda it: first_series(it)["requests"][0]["queries"][0].update(scope="x"),
+            "/queries/0/scope: unknown field",
+        ),
+        (
+            lambda it: first_series(it)["requests"][0]["queries"][0].update(data_source="metric"),
+            "/definition: unparsed",
+        ),
+    ],
+)
+def test_a_planted_error_is_found(
+    plant: Callable[[dict[str, Any]], object], complaint: str
+) -> None:
+    """An unknown field at any depth, a value of no enumeration, a type of no widget."""
+    dashboard = copy.deepcopy(DASHBOARD)
+    plant(dashboard)
+    assert complaint in "\n".join(complaints(Dashboard, dashboard))

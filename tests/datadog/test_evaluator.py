@@ -1,0 +1,149 @@
+"""The evaluator of monitors, on series made up by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tests.datadog.agent_flush import Received, Series, Status
+from tests.datadog.evaluator import ALERT, NO_DATA, OK, WARN, EvaluationError, evaluate
+
+A, B = frozenset({"app:a", "host:1"}), frozenset({"app:a", "host:2"})
+NUMBERS = {10 * number: float(number) for number in range(30)}  # five minutes, up to 29
+
+
+def received(**metrics: Mapping[int, float]) -> Received:
+    """Return series of one host."""
+    series = tuple(Series(name, A, points) for name, points in metrics.items())
+    return Received(series, (), 300)
+
+
+def state(query: str, got: Received, at_s: float = 300, **options: Any) -> str:
+    """Return the state of the only group."""
+    usual = {"thresholds": {}, "on_missing_data": "show_no_data", "require_full_window": False}
+    definition = {"query": query, "options": usual | options}
+    (found,) = evaluate(definition, got, at_s).values()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ("max(last_5m):avg:x{*} > 28", ALERT),
+        ("max(last_5m):avg:x{*} > 29", OK),
+        ("max(last_5m):avg:x{*} >= 29", ALERT),
+        ("min(last_5m):avg:x{*} < 1", ALERT),
+        ("min(last_5m):avg:x{*} <= 0", ALERT),
+        ("min(last_5m):avg:x{*} < 0", OK),
+        ("min(last_1m):avg:x{*} < 24", OK),
+        ("min(last_1m):avg:x{*} < 25", ALERT),
+        ("avg(last_5m):avg:x{*} > 14.4", ALERT),
+        ("avg(last_5m):avg:x{*} > 14.5", OK),
+        ("sum(last_1m):sum:x{*}.as_count() > 1589", ALERT),  # (24 + ... + 29) * 10 s = 1590
+        ("sum(last_1m):sum:x{*}.as_count() > 1590", OK),
+        ("max(last_5m):avg:x{*} * 2 > 57", ALERT),
+        ("max(last_5m):avg:x{*} / avg:x{*} * 100 > 100", OK),
+        ("max(last_5m):avg:x{*} - avg:x{*} + 1 > 0.5", ALERT),
+        ("max(last_5m):avg:x{app:a} by {app} > 28", ALERT),
+    ],
+)
+def test_a_condition_holds_or_not(condition: str, expected: str) -> None:
+    """Of a series of 0 to 29, for each function that our queries use."""
+    assert state(condition, received(x=NUMBERS)) == expected
+
+
+def test_hosts_are_taken_together_point_by_point() -> None:
+    """As the query's aggregator says, in each group."""
+    got = Received((Series("x", A, {0: 1.0, 10: 5.0}), Series("x", B, {0: 3.0})), (), 20)
+    for aggregator, lowest in (("avg", 2), ("min", 1), ("max", 3), ("sum", 4)):
+        query = f"min(last_5m):{aggregator}:x{{*}} by {{app}} <= {lowest}"
+        assert state(query, got, 20) == ALERT
+        assert state(query.replace("<=", "<"), got, 20) == OK
+    definition = {
+        "query": "max(last_5m):max:x{*} by {host,env} > 4",
+        "options": {"thresholds": {}, "on_missing_data": "resolve", "require_full_window": False},
+    }
+    assert evaluate(definition, got, 20) == {("1", "N/A"): ALERT, ("2", "N/A"): OK}
+
+
+def test_a_warning_comes_first() -> None:
+    """Between the warning's threshold and the critical one."""
+    for value, expected in ((79, OK), (80, OK), (81, WARN), (90, WARN), (91, ALERT)):
+        got = received(x={0: float(value)})
+        query = "avg(last_5m):avg:x{*} > 90"
+        assert state(query, got, 10, thresholds={"critical": 90, "warning": 80}) == expected
+
+
+def test_nobody_is_told_before_the_window_is_full() -> None:
+    """If the monitor says so; without that, one point is enough."""
+    got = received(x={60 + it: 9.0 for it in range(0, 400, 10)})
+    query = "min(last_5m):avg:x{*} > 0"
+    assert state(query, got, 350, require_full_window=True) == OK
+    assert state(query, got, 350) == ALERT
+    assert state(query, got, 360, require_full_window=True) == ALERT
+
+
+def test_missing_data_is_what_the_monitor_says() -> None:
+    """Only ``show_and_notify_no_data`` tells somebody."""
+    query, got = "max(last_5m):avg:x{*} > 100", received(x={0: 1.0})
+    assert state(query, got, 300) == OK
+    assert state(query, got, 301, on_missing_data="show_and_notify_no_data") == NO_DATA
+    for silent in ("show_no_data", "resolve"):
+        assert state(query, got, 301, on_missing_data=silent) == OK
+
+
+def test_a_new_group_is_left_in_peace_for_a_while() -> None:
+    """It is not evaluated before its delay is over."""
+    got = received(x={0: 9.0, 10: 9.0})
+    definition = {
+        "query": "max(last_5m):avg:x{*} > 1",
+        "options": {
+            **{"thresholds": {}, "on_missing_data": "resolve", "require_full_window": False},
+            "new_group_delay": 60,
+        },
+    }
+    assert evaluate(definition, got, 59) == {}
+    assert evaluate(definition, got, 60) == {(): ALERT}
+
+
+def test_nothing_is_divided_by_zero() -> None:
+    """There is no point then, nor where only one side has one."""
+    got = received(x={0: 1.0, 10: 1.0, 20: 1.0}, y={0: 0.0, 10: 4.0})
+    query = "min(last_5m):avg:x{*} / avg:y{*} < 1"
+    assert state(query, got, 30) == ALERT
+    assert state(query.replace("< 1", "< 0.25"), got, 30) == OK
+
+
+def test_a_service_check_by_its_last_results() -> None:
+    """The last two decide; after five minutes of silence there is no data."""
+    results = [(1.0, 0), (2.0, 2), (3.0, 0), (4.0, 0)]
+    got = Received((), tuple(Status("c", A, at_s, status) for at_s, status in results), 999)
+    query = '"c".over("*").by("app","host").last(2).count_by_status()'
+    options = {
+        "thresholds": {"critical": 1, "ok": 1},
+        **{"notify_no_data": True, "no_data_timeframe": 5},
+    }
+    expected = {1: OK, 2: ALERT, 3: ALERT, 4: OK, 303: OK, 305: NO_DATA}
+    for at_s, its in expected.items():
+        assert evaluate({"query": query, "options": options}, got, at_s) == {("a", "1"): its}
+
+
+@pytest.mark.parametrize(
+    ("query", "options", "said"),
+    [
+        ("avg:x{*}", {}, "no monitor's query"),
+        ("avg(last_5m):avg:x{*}.rollup(max, 60) > 1", {}, "rollup() is not known"),
+        ("avg(last_5m):avg:x{$app} > 1", {}, "a template variable has no value here"),
+        ("avg(last_5m):1 > 1", {}, "a constant alone has no series"),
+        ("avg(last_5m):avg:x{*}.as_count() / avg:x{*} > 1", {}, "Datadog adds counts up before"),
+        ("avg(last_5m):avg:x{*} > 1", {"evaluation_delay": 60}, "['evaluation_delay'] are not"),
+        ("avg(last_1m):avg:x{*} > 1", {"on_missing_data": "default"}, "default is not known"),
+    ],
+)
+def test_what_it_does_not_know_is_refused(query: str, options: dict[str, Any], said: str) -> None:
+    """Rather than passed over."""
+    with pytest.raises(EvaluationError) as caught:
+        state(query, received(x={0: 1.0}), 300, **options)
+    assert said in str(caught.value)

@@ -1,0 +1,69 @@
+"""metadata.csv: made from the catalogue, in the columns of Datadog's integrations."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+import write_metadata
+
+from gunicorn_backlog.catalogue import BACKLOG, CATALOGUE, LIMIT
+from tests.datadog.files import FOLDER
+from tests.datadog.models import MetricMetadata, complaints
+from tests.datadog.queries import HISTOGRAM_SUFFIXES, QueryError, metric_of
+
+COLUMNS = (
+    "metric_name,metric_type,interval,unit_name,per_unit_name,description,orientation,integration,"
+    "short_name,curated_metric,sample_tags"
+)
+LONGEST_DESCRIPTION = 400  # in Datadog's own check of such a file
+ROWS = list(csv.DictReader((FOLDER / "metadata.csv").read_text().splitlines()))
+
+
+def test_it_is_what_the_catalogue_makes() -> None:
+    """A metric that is added or changed makes this fail until write_metadata.py is run."""
+    assert (FOLDER / "metadata.csv").read_text() == write_metadata.text()
+    assert (FOLDER / "metadata.csv").read_text().splitlines()[0] == COLUMNS
+
+
+def test_it_has_each_series_that_datadog_keeps() -> None:
+    """Those that the queries' check knows: of a histogram five, of a service check none."""
+    names = [row["metric_name"] for row in ROWS]
+    assert len(set(names)) == len(names)
+    made = [
+        f"{metric.name}{suffix}"
+        for metric in CATALOGUE
+        if metric.type != "service_check"
+        for suffix in ([f".{it}" for it in HISTOGRAM_SUFFIXES] if metric is BACKLOG else [""])
+    ]
+    assert names == made
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["metric_name"])
+def test_a_row_says_what_the_catalogue_says(row: dict[str, str]) -> None:
+    """Unit and description are the metric's; a count is kept as a rate per second."""
+    metric, suffix = metric_of(row["metric_name"])
+    counts = metric.type == "count" or suffix == "count"
+    assert row["metric_type"] == ("rate" if counts else "gauge")
+    assert row["per_unit_name"] == ("second" if metric.type == "count" else "")
+    assert (row["interval"], row["integration"]) == ("10", "gunicorn")
+    assert row["orientation"] in ("-1", "0", "1")
+    assert len(row["description"]) <= LONGEST_DESCRIPTION
+    if suffix != "count":
+        assert row["unit_name"] == metric.unit
+        assert row["description"].startswith(metric.description)
+
+
+def test_datadogs_models_take_each_row() -> None:
+    """As what ``apply.py`` sends of it; a field that they do not know is found."""
+    sent = {"type": "gauge", "unit": LIMIT.unit, "statsd_interval": 10, "short_name": "x"}
+    assert complaints(MetricMetadata, sent) == []
+    assert complaints(MetricMetadata, sent | {"unit_name": "x"}) == ["/unit_name: unknown field"]
+    (found,) = complaints(MetricMetadata, sent | {"statsd_interval": "10"})
+    assert "Invalid type for variable 'statsd_interval'" in found
+
+
+def test_a_name_that_is_not_in_the_catalogue_is_found() -> None:
+    """Here by the check that the queries have."""
+    with pytest.raises(QueryError):
+        metric_of("gunicorn.backlog.depth")

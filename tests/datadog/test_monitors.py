@@ -1,0 +1,215 @@
+"""The monitors' files: layout, queries, what Datadog's own models say of them, and the prose."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+import pytest
+
+from gunicorn_backlog.catalogue import CATALOGUE
+from tests.datadog.files import FOLDER, MONITORS
+from tests.datadog.grammar import parse
+from tests.datadog.models import Monitor, complaints
+from tests.datadog.queries import check
+from tests.datadog.query import CheckQuery, MetricQuery, Query
+
+# Of Datadog's recommended monitors, version 2.
+LAYOUT = [
+    *("version", "created_at", "last_updated_at", "title", "description", "tags", "definition")
+]
+LONGEST_TITLE, LONGEST_DESCRIPTION = 60, 300
+
+VARIABLE = re.compile(r"\{\{([^}]*)\}\}")
+BRANCHES = {"is_alert", "is_warning", "is_recovery", "is_no_data"}
+PARTS = ("**Why it matters**", "**What to look at**", "**What to change**")
+
+every_monitor = pytest.mark.parametrize("name", MONITORS)
+
+
+def query_of(name: str) -> Query:
+    return parse(MONITORS[name]["definition"]["query"])
+
+
+def keys_of(query: Query) -> tuple[str, ...]:
+    """Return the tags that a monitor's query is grouped by."""
+    return query.by if isinstance(query, CheckQuery) else next(query.selections()).by
+
+
+@every_monitor
+def test_datadogs_models_know_every_field_and_value(name: str) -> None:
+    """Nothing is unknown, unparsed, missing or of another type."""
+    assert complaints(Monitor, MONITORS[name]["definition"]) == []
+
+
+@every_monitor
+def test_the_layout_is_that_of_recommended_monitors(name: str) -> None:
+    """Its fields, in their order, and texts of a length that their catalogue takes."""
+    monitor = MONITORS[name]
+    assert list(monitor) == LAYOUT
+    assert monitor["version"] == 2
+    assert date.fromisoformat(monitor["created_at"]) <= date.fromisoformat(
+        monitor["last_updated_at"]
+    )
+    assert 0 < len(monitor["title"]) <= LONGEST_TITLE
+    assert 0 < len(monitor["description"]) <= LONGEST_DESCRIPTION
+    assert list(monitor["definition"]) == ["name", "type", "query", "message", "tags", "options"]
+
+
+@every_monitor
+def test_its_query_asks_for_what_is_sent(name: str) -> None:
+    """It is of our subset, written as we write it, and right by the catalogue."""
+    query = query_of(name)
+    check(query)
+    assert str(query) == MONITORS[name]["definition"]["query"]
+    kind = "service check" if isinstance(query, CheckQuery) else "query alert"
+    assert MONITORS[name]["definition"]["type"] == kind
+
+
+@every_monitor
+def test_its_thresholds_are_those_of_its_query(name: str) -> None:
+    """The critical one is repeated in the query; a warning comes first; a check's window holds."""
+    query, thresholds = query_of(name), MONITORS[name]["definition"]["options"]["thresholds"]
+    if isinstance(query, MetricQuery):
+        assert query.comparison is not None
+        assert thresholds["critical"] == query.comparison.threshold
+        warning = thresholds.get("warning", -1)
+        assert warning < thresholds["critical"]
+    else:
+        assert max(thresholds.values()) <= query.last
+
+
+@every_monitor
+def test_missing_data_is_handled_in_one_way(name: str) -> None:
+    """The API takes ``on_missing_data`` for metrics only, and not beside ``notify_no_data``."""
+    options = MONITORS[name]["definition"]["options"]
+    by_metric = isinstance(query_of(name), MetricQuery)
+    assert ("on_missing_data" in options) == by_metric
+    assert ("notify_no_data" in options) == (not by_metric)
+
+
+def test_one_monitor_tells_of_silence_by_a_gauge() -> None:
+    """The Agent goes on with zeros for five minutes where something was counted."""
+    loud = {
+        name
+        for name, monitor in MONITORS.items()
+        if monitor["definition"]["options"].get("on_missing_data") == "show_and_notify_no_data"
+    }
+    assert loud == {"no_data"}
+    query = query_of("no_data")
+    assert isinstance(query, MetricQuery)
+    types = {metric.name: metric.type for metric in CATALOGUE}
+    assert [types[selection.metric] for selection in query.selections()] == ["gauge"]
+
+
+@every_monitor
+def test_its_message_has_its_branches_and_parts(name: str) -> None:
+    """Alert, recovery, no data, and a warning where it has one; why, what to look at and change."""
+    definition = MONITORS[name]["definition"]
+    found = complaints_of_template(definition["message"], keys_of(query_of(name)))
+    assert found == []
+    branches = set(re.findall(r"\{\{#(\w+)\}\}", definition["message"]))
+    needed = {"is_alert", "is_recovery", "is_no_data"}
+    if "warning" in definition["options"]["thresholds"] and definition["type"] == "query alert":
+        needed |= {"is_warning"}
+    assert branches == needed
+    places = [definition["message"].index(part) for part in PARTS]
+    assert places == sorted(places)
+
+
+def complaints_of_template(message: str, keys: tuple[str, ...]) -> list[str]:
+    """Return what is wrong with a message: branches that cross, and variables without a value."""
+    allowed = {"value", "threshold", "warn_threshold"} | {f"{key}.name" for key in keys}
+    wrong, opened = [], ""
+    for inner in VARIABLE.findall(message):
+        if inner[0] in "#^":
+            if opened or inner[1:] not in BRANCHES:
+                wrong.append(f"{inner} in {opened or 'no branch'}")
+            opened = inner[1:]
+        elif inner[0] == "/":
+            if inner[1:] != opened:
+                wrong.append(f"{inner} ends {opened or 'no branch'}")
+            opened = ""
+        elif inner not in allowed:
+            wrong.append(f"{inner} has no value")
+    return wrong + ([f"{opened} does not end"] if opened else [])
+
+
+@every_monitor
+def test_the_metrics_that_its_message_names_exist(name: str) -> None:
+    """And the series that the Agent makes of them."""
+    for found in re.findall(r"`(gunicorn\.[a-z_0-9.]+)`", MONITORS[name]["definition"]["message"]):
+        if not found.endswith(".py"):
+            names = {metric.name for metric in CATALOGUE}
+            assert found in names or found.removesuffix(".max") in names, found
+
+
+def test_the_readmes_query_asks_for_what_is_sent() -> None:
+    """The monitor that is shown to a newcomer."""
+    readme = (FOLDER.parents[1] / "README.md").read_text()
+    shown = re.findall(r"^(?:avg|min|max|sum)\(last_.*$", readme, re.MULTILINE)
+    assert shown
+    for text in shown:
+        check(parse(text))
+
+
+def test_each_has_a_tag_of_its_own() -> None:
+    """It is found again by it, whatever its name is."""
+    tags = [monitor["definition"]["tags"] for monitor in MONITORS.values()]
+    own = [tag for its in tags for tag in its if tag.startswith("gunicorn_backlog:")]
+    assert len(set(own)) == len(own) == len(MONITORS)
+    assert all("managed_by:gunicorn_backlog" in its for its in tags)
+
+
+def _set(*path: str, to: object) -> Callable[[dict[str, Any]], None]:
+    def plant(definition: dict[str, Any]) -> None:
+        for name in path[:-1]:
+            definition = definition[name]
+        definition[path[-1]] = to
+
+    return plant
+
+
+@pytest.mark.parametrize(
+    ("plant", "complaint"),
+    [
+        (_set("colour", to="red"), "/colour: unknown field"),
+        (_set("options", "notify_nodata", to=True), "/options/notify_nodata: unknown field"),
+        (_set("options", "thresholds", "crit", to=1), "/options/thresholds/crit: unknown field"),
+        (_set("type", to="metrics alert"), "/type: 'metrics alert' is none of"),
+        (_set("options", "on_missing_data", to="notify"), "/options/on_missing_data: 'notify'"),
+        (
+            _set("options", "thresholds", "critical", to="90"),
+            "Invalid type for variable 'critical'",
+        ),
+        (_set("tags", to="a:b"), "Invalid type for variable 'tags'"),
+        (lambda definition: definition.pop("query"), "required positional argument: 'query'"),
+    ],
+)
+def test_a_planted_error_is_found(
+    plant: Callable[[dict[str, Any]], object], complaint: str
+) -> None:
+    """An unknown field at any depth, a value of no enumeration, a wrong type, a missing field."""
+    definition = copy.deepcopy(MONITORS["saturated_workers"]["definition"])
+    plant(definition)
+    (found,) = complaints(Monitor, definition)
+    assert complaint in found
+
+
+@pytest.mark.parametrize(
+    ("message", "wrong"),
+    [
+        ("{{#is_alert}}{{value}}{{/is_alert}} {{app.name}}", []),
+        ("{{#is_alert}}", ["is_alert does not end"]),
+        ("{{#is_alert}}{{/is_warning}}", ["/is_warning ends is_alert"]),
+        ("{{#is_alert}}{{#is_recovery}}{{/is_recovery}}", ["#is_recovery in is_alert"]),
+        ("{{#is_alarm}}{{/is_alarm}}", ["#is_alarm in no branch"]),
+        ("{{host.name}}", ["host.name has no value"]),
+    ],
+)
+def test_an_error_in_a_message_is_found(message: str, wrong: list[str]) -> None:
+    """A branch that does not end, one in another, and a tag that the query is not grouped by."""
+    assert complaints_of_template(message, ("app",)) == wrong

@@ -1,0 +1,136 @@
+"""The monitors against what real servers pushed: each fires in its phase, none in a healthy one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import pytest
+
+from tests.datadog.agent_flush import Received, flush
+from tests.datadog.evaluator import ALERT, NO_DATA, OK, WARN, evaluate
+from tests.datadog.files import MONITORS
+from tests.datadog.phases import FOLDER, PHASES, record
+from tests.datadog.recording import Recording
+from tests.lab.gunicorns import Gunicorn
+
+EVERY_S = 60  # how often a monitor is evaluated
+SHORT_S, SHORT_INTERVAL_S = 3.0, 0.1
+
+# The monitors that tell somebody in a phase, and in no other.
+WAITING = {"saturated_workers", "backlog_not_draining", "requests_waiting"}
+FIRE: dict[str, set[str]] = {
+    "healthy": set(),
+    "saturated": WAITING,
+    "overflow": WAITING | {"backlog_near_limit", "connections_dropped"},
+    "crash_loop": {"crash_loop"},
+    "killed": {"no_data", "not_running"},
+    "stopped": {"no_data", "not_running"},
+}
+
+
+def received(recording: Recording) -> Received:
+    """Return what Datadog gets of a recording ."""
+    return flush(recording.pushes, recording.lasts_s)
+
+
+def worst(definition: Mapping[str, Any], got: Received) -> str:
+    """Return the worst state that a monitor comes to when it is evaluated each minute."""
+    states = [
+        state
+        for at_s in range(EVERY_S, int(got.until_s) + 1, EVERY_S)
+        for state in evaluate(definition, got, at_s).values()
+    ]
+    assert states, "no group was ever heard of"
+    return max(states, key=(OK, WARN, NO_DATA, ALERT).index)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_just_the_monitors_of_a_phase_fire(phase: str) -> None:
+    """By their own queries, thresholds and options, in twelve minutes; no other even warns."""
+    got = received(Recording.read(FOLDER / f"{phase}.tsv"))
+    states = {name: worst(monitor["definition"], got) for name, monitor in MONITORS.items()}
+    assert {name for name, state in states.items() if state in (ALERT, NO_DATA)} == FIRE[phase]
+    assert WARN not in states.values()
+
+
+def test_the_healthy_phase_is_a_busy_one() -> None:
+    """A monitor by the maximum would fire in it; and so would one with a lower threshold."""
+    got = received(Recording.read(FOLDER / "healthy.tsv"))
+    options = MONITORS["backlog_not_draining"]["definition"]["options"]
+    by_maximum = "min(last_5m):min:gunicorn.backlog.max{*} by {app,listener} > 0"
+    assert worst({"query": by_maximum, "options": options}, got) == ALERT
+    lower = {"thresholds": {"critical": 60}}
+    utilization = MONITORS["saturated_workers"]["definition"]
+    query = utilization["query"].replace("> 90", "> 60")
+    assert worst({"query": query, "options": utilization["options"] | lower}, got) == ALERT
+
+
+def test_each_monitor_fires_somewhere() -> None:
+    """There is none that nothing can set off."""
+    assert {name for fired in FIRE.values() for name in fired} == MONITORS.keys()
+
+
+def test_a_recording_is_read_as_it_was_written(tmp_path: Path) -> None:
+    """To the hundredth of a second, all lines with all values."""
+    recording = Recording.read(FOLDER / "stopped.tsv")
+    recording.write(tmp_path / "again", "a comment\nof two lines")
+    assert Recording.read(tmp_path / "again") == recording
+
+
+def mean(recording: Recording, name: str, *tags: str) -> float:
+    """Return the mean of all values of a metric; 0 if it was not pushed."""
+    values = [
+        value
+        for _, lines in recording.pushes
+        for line in lines
+        if line.name == name and line.tags >= set(tags)
+        for value in line.values
+    ]
+    return fmean(values) if values else 0.0
+
+
+def series(recording: Recording) -> set[tuple[str, str, frozenset[str]]]:
+    """Return the names, types and tags of all series, but for the listener's port."""
+    return {
+        (line.name, line.type, frozenset(tag for tag in line.tags if "listener" not in tag))
+        for _, lines in recording.pushes
+        for line in lines
+    }
+
+
+def silent_at_the_end(recording: Recording) -> bool:
+    return recording.lasts_s - recording.pushes[-1][0] > 1
+
+
+# What makes a phase what it is, said so that a machine that is busy otherwise does not change it.
+ALIKE: dict[str, Callable[[Recording], bool]] = {
+    "healthy": lambda it: mean(it, "gunicorn.workers.utilization") > 10,
+    "saturated": lambda it: (
+        mean(it, "gunicorn.workers.utilization") > 85
+        and 6 < mean(it, "gunicorn.backlog") < 11
+        and mean(it, "gunicorn.backlog.dropped") == 0
+    ),
+    "overflow": lambda it: (
+        mean(it, "gunicorn.backlog.limit") == 8
+        and 6 < mean(it, "gunicorn.backlog") <= 9.5
+        and mean(it, "gunicorn.backlog.dropped") > 0
+    ),
+    "crash_loop": lambda it: mean(it, "gunicorn.workers.spawned") > 0.01,
+    "killed": lambda it: silent_at_the_end(it) and mean(it, "gunicorn.is_running") == 0,
+    "stopped": lambda it: silent_at_the_end(it) and mean(it, "gunicorn.is_running") > 0,
+}
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_fresh_recording_looks_like_the_one_that_is_kept(
+    phase: str, newest: Gunicorn, tmp_path: Path
+) -> None:
+    """The same series, and what makes the phase what it is, in three seconds of it."""
+    kept = Recording.read(FOLDER / f"{phase}.tsv")
+    fresh = record(PHASES[phase], newest, tmp_path, lasts_s=SHORT_S, interval_s=SHORT_INTERVAL_S)
+    assert series(fresh) == series(kept)
+    assert ALIKE[phase](kept)
+    assert ALIKE[phase](fresh)

@@ -1,0 +1,102 @@
+"""The manifests of the example: read, checked against their schemas, and what they ask Datadog."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import yaml
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "kubernetes"
+README = EXAMPLE / "README.md"
+FILES = sorted(EXAMPLE.glob("*.yaml"))
+CRDS = json.loads((Path(__file__).parent / "crds.json").read_text())
+VERSIONS = ("1.25", kubernetes_validate.latest_version())
+
+Manifest = dict[str, Any]
+
+
+class InvalidManifest(Exception):
+    """A manifest is not what its schema says, and where."""
+
+
+def load(name: str) -> list[Manifest]:
+    """Return the documents of one file of the example."""
+    return list(yaml.safe_load_all((EXAMPLE / name).read_text()))
+
+
+def everything() -> list[Manifest]:
+    """Return the documents of all files."""
+    return [it for path in FILES for it in load(path.name)]
+
+
+def one(name: str, kind: str) -> Manifest:
+    """Return the only document of that kind in a file."""
+    (found,) = [it for it in load(name) if it["kind"] == kind]
+    return found
+
+
+def validate(manifest: Manifest) -> None:
+    """Check it against Kubernetes' own schemas, or its CRD's. Raises InvalidManifest."""
+    try:
+        if manifest["kind"] in CRDS:
+            schema = CRDS[manifest["kind"]] | {"$defs": CRDS["$defs"]}
+            jsonschema.Draft202012Validator(schema).validate(manifest)
+            return
+        for version in VERSIONS:
+            kubernetes_validate.validate(manifest, version, strict=True)
+    except (jsonschema.ValidationError, kubernetes_validate.ValidationError) as error:
+        raise InvalidManifest(f"{manifest['kind']}: {error.message}") from error
+
+
+def queries(manifests: list[Manifest]) -> Iterator[str]:
+    """Return what is asked for: of each DatadogMetric, and of each trigger of KEDA's."""
+    for manifest in manifests:
+        if manifest["kind"] == "DatadogMetric":
+            yield manifest["spec"]["query"]
+        elif manifest["kind"] == "ScaledObject":
+            yield from (it["metadata"]["query"] for it in manifest["spec"]["triggers"])
+
+
+def behaviour(manifest: Manifest) -> Any:
+    """Return an autoscaler's ``behavior``."""
+    if manifest["kind"] == "ScaledObject":
+        return manifest["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+    return manifest["spec"]["behavior"]
+
+
+def container(deployment: Manifest) -> Any:
+    """Return the only container of a Deployment."""
+    (only,) = deployment["spec"]["template"]["spec"]["containers"]
+    return only
+
+
+def environment(deployment: Manifest, facts: dict[str, str]) -> dict[str, str]:
+    """Return a container's variables as the kubelet makes them.
+
+    :param facts: what is known when the pod runs, by field path: ``status.hostIP`` and the like.
+    """
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    known = facts | {f"metadata.labels['{key}']": value for key, value in labels.items()}
+    found: dict[str, str] = {}
+    for variable in container(deployment)["env"]:
+        if "value" in variable:
+            found[variable["name"]] = _expanded(variable["value"], found)
+        else:
+            found[variable["name"]] = known[variable["valueFrom"]["fieldRef"]["fieldPath"]]
+    return found
+
+
+def _expanded(text: str, earlier: dict[str, str]) -> str:
+    """Replace each $(NAME) of a variable before it; another's stays as it is."""
+    return re.sub(r"\$\((\w+)\)", lambda it: earlier.get(it[1], it[0]), text)
+
+
+def fenced(language: str) -> list[str]:
+    """Return the README's code blocks in that language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README.read_text(), re.M | re.S)

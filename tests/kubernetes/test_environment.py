@@ -1,0 +1,90 @@
+"""The Deployments' variables, in a real gunicorn: what it pushes, and to whom."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from agent import Line, StandInAgent
+
+from gunicorn_backlog.address import Address
+from tests.conftest import ServerFactory
+from tests.datadog.queries import metric_of, parse
+from tests.kubernetes import manifests
+from tests.lab.confine import require
+from tests.lab.gunicorns import Gunicorn
+from tests.lab.waiting import wait_for
+
+FACTS = {
+    "metadata.name": "shop-6c9f8d7b5-x2lqv",
+    "metadata.uid": "5e5dbd43-5e3c-4a6c-a5d5-9a7d0f6a2f4e",
+}
+TAGS = {
+    "env:prod",
+    "service:shop",
+    "version:1.0.0",
+    f"pod_name:{FACTS['metadata.name']}",
+    f"dd.internal.entity_id:{FACTS['metadata.uid']}",
+}
+WORKERS = 4
+
+# The folder of the node, as the kubelet mounts it: read-only, at the path in the manifest.
+MOUNTED = """
+set -e
+mount -t tmpfs none /var/run
+mkdir -p "$2"
+mount --bind "$1" "$2"
+mount -o remount,ro,bind "$2"
+shift 2
+exec "$@"
+"""
+
+
+@pytest.mark.parametrize("host_ip", ["127.0.0.1", "::1"])
+def test_by_the_hosts_address(host_ip: str, newest: Gunicorn, serve: ServerFactory) -> None:
+    """The container's variables and no more, but for the port, lead to the Agent with all tags."""
+    deployment = manifests.one("deployment-host-ip.yaml", "Deployment")
+    environ = manifests.environment(deployment, FACTS | {"status.hostIP": host_ip})
+    with StandInAgent(Address("udp", host=host_ip, port=0)) as agent:
+        environ |= {"DD_DOGSTATSD_PORT": agent.url.rpartition(":")[2]}
+        serve(newest, workers=WORKERS, config=None, environ=environ)
+        check(agent)
+
+
+def test_by_the_socket(newest: Gunicorn, serve: ServerFactory, tmp_path: Path) -> None:
+    """The variables, the folder and the path of the manifest, and nothing changed in them."""
+    require("unshare", "-m", "true")
+    deployment = manifests.one("deployment-socket.yaml", "Deployment")
+    environ = manifests.environment(deployment, FACTS)
+    (mount,) = manifests.container(deployment)["volumeMounts"]
+    assert mount["readOnly"]
+    folder = tmp_path / "node"
+    folder.mkdir()
+    run_by = ("unshare", "-m", "sh", "-c", MOUNTED, "sh", str(folder), mount["mountPath"])
+    name = Path(environ["DD_DOGSTATSD_URL"]).name
+    with StandInAgent(Address("unixgram", path=str(folder / name))) as agent:
+        serve(newest, workers=WORKERS, config=None, environ=environ, run_by=run_by)
+        check(agent)
+
+
+def check(agent: StandInAgent) -> None:
+    """Check that all lines have all tags, and that what the autoscalers ask for is among them."""
+    wait_for("all workers to be idle", lambda: pushed(agent, "gunicorn.workers", {"state:idle"}))
+    wait_for("an interval", lambda: pushed(agent, "gunicorn.is_running", set()))
+    for line in lines(agent):
+        assert line.tags >= TAGS, line
+    for text in manifests.queries(manifests.everything()):
+        (selection,) = parse(text).selections()  # type: ignore[union-attr]  # no service check
+        metric, _ = metric_of(selection.metric)
+        assert pushed(agent, metric.name, set(selection.scope)), text
+
+
+def lines(agent: StandInAgent) -> list[Line]:
+    """Return all lines so far; with so many tags a push takes more than one datagram."""
+    return [line for datagram in list(agent.datagrams) for line in datagram.lines]
+
+
+def pushed(agent: StandInAgent, name: str, tags: set[str]) -> list[Line]:
+    """Return the lines of a metric that have these tags; of idle workers, when all are."""
+    found = [it for it in lines(agent) if it.name == name and it.tags >= tags]
+    return [it for it in found if "state:idle" not in it.tags or it.values == (WORKERS,)]

@@ -1,0 +1,97 @@
+"""The autoscaler's algorithm against what the Kubernetes documentation says of it."""
+
+from __future__ import annotations
+
+import hpa
+import pytest
+from hpa import Autoscaler, Policy, Rules
+
+
+def test_the_documentations_example() -> None:
+    """200m where 100m are desired: twice the replicas; 50m: half of them; within 10 %: as many."""
+    assert hpa.resource([200, 200], 100, 2, 0) == 4
+    assert hpa.resource([50, 50], 100, 2, 0) == 1
+    assert hpa.resource([109, 109], 100, 2, 0) == 2
+    assert hpa.resource([91, 91], 100, 2, 0) == 2
+    assert hpa.resource([111, 111], 100, 2, 0) == 3  # 2.22, rounded up
+
+
+def test_pods_that_are_not_ready_dampen_a_scale_up_by_cpu() -> None:
+    """They are taken to use nothing; it never turns into the other direction."""
+    assert hpa.resource([200, 200], 100, 4, 2) == 4
+    assert hpa.resource([300, 300], 100, 4, 2) == 6
+    assert hpa.resource([150, 150], 100, 6, 4) == 6
+    assert hpa.resource([50, 50], 100, 4, 2) == 1
+
+
+@pytest.mark.parametrize(
+    ("metric", "target", "replicas", "ready", "proposed"),
+    [
+        (100, 50, 4, 4, 8),
+        (52, 50, 4, 4, 4),
+        (25, 50, 4, 4, 2),
+        (100, 50, 8, 4, 8),
+        (0, 50, 4, 4, 0),
+    ],
+)
+def test_value(metric: float, target: float, replicas: int, ready: int, proposed: int) -> None:
+    """An external metric's ``value`` multiplies the pods that are ready."""
+    assert hpa.value(metric, target, replicas, ready) == proposed
+
+
+@pytest.mark.parametrize(
+    ("total", "target", "replicas", "proposed"),
+    [(40, 4, 4, 10), (16.5, 4, 4, 4), (0, 4, 4, 0), (18, 4, 4, 5)],
+)
+def test_average_value(total: float, target: float, replicas: int, proposed: int) -> None:
+    """An external metric's ``averageValue`` is a total for so many pods."""
+    assert hpa.average_value(total, target, replicas) == proposed
+
+
+def test_the_metric_that_asks_for_the_most_counts_within_the_limits() -> None:
+    """Of several proposals the largest; no fewer and no more than the limits."""
+    assert Autoscaler(2, 9).sync(0, [3, 5], 4) == 5
+    assert Autoscaler(2, 9).sync(0, [0, 1], 2) == 2
+    assert Autoscaler(2, 9).sync(0, [50], 8) == 9
+
+
+def test_a_scale_up_is_limited_by_the_policy_that_allows_more() -> None:
+    """By default four pods, or as many as there are, in 15 s; then again as many."""
+    scaler = Autoscaler(1, 100)
+    assert scaler.sync(0, [50], 2) == 6  # four pods
+    assert scaler.sync(10, [50], 6) == 6  # still the same 15 s
+    assert scaler.sync(15, [50], 6) == 12  # 100 %
+    assert scaler.sync(30, [50], 12) == 24
+
+
+def test_a_longer_period_holds_longer() -> None:
+    """Our example's 90 s: what came within them counts."""
+    scaler = Autoscaler(1, 100, up=Rules(0, (Policy("Percent", 100, 90),)))
+    assert scaler.sync(0, [50], 4) == 8
+    assert scaler.sync(75, [50], 8) == 8
+    assert scaler.sync(90, [50], 8) == 16
+
+
+def test_a_scale_down_waits_for_five_minutes() -> None:
+    """The highest recommendation of the last 300 s holds; then all go that are too many."""
+    scaler = Autoscaler(1, 100)
+    assert scaler.sync(0, [10], 10) == 10
+    for now_s in range(15, 300, 15):
+        assert scaler.sync(now_s, [3], 10) == 10
+    assert scaler.sync(300, [3], 10) == 3
+
+
+def test_a_policy_for_the_way_down() -> None:
+    """Percents are rounded so that pods do go."""
+    scaler = Autoscaler(1, 100, down=Rules(0, (Policy("Percent", 10, 60),)))
+    assert scaler.sync(0, [1], 15) == 13
+    assert scaler.sync(30, [1], 13) == 13
+    assert scaler.sync(60, [1], 13) == 11
+
+
+def test_a_stabilized_scale_up_takes_the_lowest() -> None:
+    """With a window for the way up, a peak that was not there all the time is passed over."""
+    scaler = Autoscaler(1, 100, up=Rules(60, (Policy("Pods", 10, 15),)))
+    assert scaler.sync(0, [4], 4) == 4
+    assert scaler.sync(15, [9], 4) == 4
+    assert scaler.sync(60, [9], 4) == 9
