@@ -9,7 +9,16 @@ from itertools import chain
 from struct import Struct
 
 from gunicorn_backlog.layout import COUNTERS, SLOTS_AT, WAITS_SIZE, Layout
-from gunicorn_backlog.slot import LINE_SIZE, SLOT, TELLING, WORDS_OF_LINE, Kind, Line
+from gunicorn_backlog.slot import (
+    LINE_SIZE,
+    SINCE_NS,
+    SLOT,
+    TELLING,
+    WORDS_OF_LINE,
+    WORK_NS,
+    Kind,
+    Line,
+)
 from gunicorn_backlog.states import (
     Columns,
     Owners,
@@ -68,6 +77,27 @@ class Reader:
             ]
         return States(owners, _joined(parts), unread)
 
+    def began(self, owners: Owners) -> dict[int, int]:
+        """Return when the oldest request of each worker at work began, CLOCK_MONOTONIC in ns.
+
+        By pid, of the kinds whose records say it. What a worker changed meanwhile is as of now.
+        """
+        found = {}
+        for number in range(*owners.places.get(Kind.SYNC, slice(0, 0)).indices(len(owners.pids))):
+            at = SLOTS_AT + owners.slots[number] * LINE_SIZE
+            (line,) = _lines(self._memory[at : at + LINE_SIZE])
+            if line.record[WORK_NS] < 0:
+                found[owners.pids[number]] = line.record[SINCE_NS]
+        pools = owners.pids[owners.places.get(Kind.POOL, slice(0, 0))]
+        lines_at = self._layout.lines_at
+        for pid, threads in zip(pools, owners.threads, strict=True):
+            lines = self._memory[lines_at : lines_at + threads.end]
+            words = memoryview(lines).cast("q")
+            records = zip(words[threads.work_ns], words[threads.since_ns], strict=True)
+            if at_work := [since_ns for work_ns, since_ns in records if work_ns < 0]:
+                found[pid] = min(at_work)
+        return found
+
     def waits(self) -> tuple[int, ...]:
         """Return the counters of all slots together: only ever greater, whoever claims them."""
         claimed = self._layout.claimed(self._memory)
@@ -77,7 +107,7 @@ class Reader:
                 kind = self._memory[SLOTS_AT + index * LINE_SIZE + _KIND_AT]
                 self._telling[index] = kind in TELLING
         # Each counter has 64 bits of a long number: added up, none reaches into the next.
-        starts = range(self._layout.waits_at, self._layout.size, WAITS_SIZE)
+        starts = range(self._layout.waits_at, self._layout.about_at, WAITS_SIZE)
         total = sum(
             int.from_bytes(self._memory[at : at + WAITS_SIZE], sys.byteorder)
             for at, telling in zip(starts, self._telling, strict=False)
