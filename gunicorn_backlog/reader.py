@@ -82,17 +82,24 @@ class Reader:
 
         By pid, of the kinds whose records say it. What a worker changed meanwhile is as of now.
         """
+        return self._began_of_sync(owners) | self._began_of_pools(owners)
+
+    def _began_of_sync(self, owners: Owners) -> dict[int, int]:
         found = {}
-        for number in range(*owners.places.get(Kind.SYNC, slice(0, 0)).indices(len(owners.pids))):
-            at = SLOTS_AT + owners.slots[number] * LINE_SIZE
-            (line,) = _lines(self._memory[at : at + LINE_SIZE])
+        at = owners.places.get(Kind.SYNC, slice(0, 0))
+        for pid, slot in zip(owners.pids[at], owners.slots[at], strict=True):
+            begin = SLOTS_AT + slot * LINE_SIZE
+            (line,) = _lines(self._memory[begin : begin + LINE_SIZE])
             if line.record[WORK_NS] < 0:
-                found[owners.pids[number]] = line.record[SINCE_NS]
-        pools = owners.pids[owners.places.get(Kind.POOL, slice(0, 0))]
-        lines_at = self._layout.lines_at
-        for pid, threads in zip(pools, owners.threads, strict=True):
-            lines = self._memory[lines_at : lines_at + threads.end]
-            words = memoryview(lines).cast("q")
+                found[pid] = line.record[SINCE_NS]
+        return found
+
+    def _began_of_pools(self, owners: Owners) -> dict[int, int]:
+        found = {}
+        begin, end = self._layout.lines_at, max((it.end for it in owners.threads), default=0)
+        words = memoryview(self._memory[begin : begin + end]).cast("q")
+        pids = owners.pids[owners.places.get(Kind.POOL, slice(0, 0))]
+        for pid, threads in zip(pids, owners.threads, strict=True):
             records = zip(words[threads.work_ns], words[threads.since_ns], strict=True)
             if at_work := [since_ns for work_ns, since_ns in records if work_ns < 0]:
                 found[pid] = min(at_work)
