@@ -45,7 +45,7 @@ class Outside:
             try:
                 stack.enter_context(namespaces.network_of(self._pid))
             except OSError as error:
-                why = f"its network namespace is another one, and was not to be entered ({reason(error)})"
+                why = f"it is in another network namespace, which we may not enter: {reason(error)}"
                 readings = [self._from_outside(place, why) for place in places]
             else:
                 readings = [_by_netlink(place) for place in places]

@@ -20,6 +20,8 @@ from gunicorn_backlog.utilization import Utilization
 from gunicorn_backlog.waits import Counted
 from gunicorn_backlog.window import Interval, Sample, Window
 
+SAMPLE_EVERY_S = 0.1
+
 
 class Listener(NamedTuple):
     """One listener: the ``lengths`` of its queue, a sample each, and what was read last.
@@ -70,10 +72,11 @@ class Looker:
         self._before: tuple[int, dict[int, State]] = (0, {})
         self._began_ns = 0
 
-    def begin(self) -> None:
-        """Take what is now for the beginning."""
+    def begin(self) -> Look:
+        """Take what is now for the beginning; of what takes time nothing is told yet."""
         self.sample()
-        self.close()
+        look = self.close()
+        return look._replace(interval=look.interval._replace(waits=None))
 
     def sample(self) -> None:
         """Look at everything once."""
@@ -151,3 +154,13 @@ class Looker:
                 span = Span(before_ns, before.get(own_pid), now_ns)
                 workers.append(worker_of(pid, row, span, began.get(own_pid)))
         return tuple(workers)
+
+
+def looked(server: Server, seconds: float) -> Look:
+    """Look at a server for so many seconds, 0.1 or more. Raises LookError."""
+    looker = Looker(server)
+    looker.begin()
+    for _ in range(round(seconds / SAMPLE_EVERY_S)):
+        time.sleep(SAMPLE_EVERY_S)
+        looker.sample()
+    return looker.close()

@@ -1,6 +1,6 @@
-"""``/proc/PID/net/tcp`` and ``tcp6``: what is seen of another network namespace without a privilege.
+"""``/proc/PID/net/tcp``: what is seen of another network namespace without a privilege.
 
-A line a socket (``Documentation/networking/proc_net_tcp.rst``), in columns:
+A line a socket (``Documentation/networking/proc_net_tcp.rst``; ``tcp6`` is alike), in columns:
 
 ======  =====================  ==================================================================
 column  field                  meaning
