@@ -10,6 +10,7 @@ import json
 import math
 from typing import Any, NamedTuple, get_type_hints
 
+from gunicorn_backlog.slot import Kind
 from gunicorn_backlog.tags import clean
 
 TOO_MANY = "there are more warnings than find room here: see the log"
@@ -73,6 +74,7 @@ def decode(octets: bytes) -> About:
     try:
         found = json.loads(octets)
         about = About(**{name: _as_told(found[name], name) for name in About._fields})
+        Kind(about.kind)
     except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
         raise AboutError(f"it is not as it should be: {type(error).__name__}") from None
     return about

@@ -96,6 +96,8 @@ class Layout(NamedTuple):
     def about(self, memory: mmap.mmap) -> bytes:
         """Return what the arbiter says of itself. Raises LayoutError: it is being written, say."""
         size, crc = _ABOUT.unpack_from(memory, _ABOUT_AT)
+        if not size:
+            raise LayoutError("the arbiter has not said anything of itself yet")
         octets = memory[self.about_at : self.about_at + min(size, ABOUT_SIZE)]
         if zlib.crc32(octets) != crc:
             raise LayoutError("what the arbiter says of itself is not what it wrote")

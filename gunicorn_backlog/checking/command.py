@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 
-from gunicorn.config import Config
-
 from gunicorn_backlog import settings
 from gunicorn_backlog.checking import agent, config, kernel, server
 from gunicorn_backlog.checking.findings import Finding, Level, failed, lines, warning
-from gunicorn_backlog.checking.read_config import GunicornConfig
+from gunicorn_backlog.checking.gunicorn_config import GunicornConfig
 from gunicorn_backlog.looking import servers
 from gunicorn_backlog.looking.errors import LookError
 from gunicorn_backlog.looking.look import looked
 from gunicorn_backlog.looking.servers import Server
 
 LOOKED_S = 0.5
+DEFAULT_BACKLOG = 2048  # gunicorn's
 
 
 def check(pid: int | None, arguments: Sequence[str]) -> int:
@@ -30,16 +29,18 @@ def check(pid: int | None, arguments: Sequence[str]) -> int:
 
 def _findings(pid: int | None, arguments: Sequence[str]) -> Iterator[Finding]:
     found = servers.Found([servers.take(pid)], [], []) if pid is not None else servers.find()
-    read = config.read(arguments) if arguments else None
-    backlog = read.backlog if isinstance(read, GunicornConfig) else Config().backlog
+    versions = list(config.versions())
+    yield from versions
+    usable = all(version.level == Level.OK for version in versions)
+    read = config.read(arguments) if arguments and usable else None
+    backlog = read.backlog if isinstance(read, GunicornConfig) else DEFAULT_BACKLOG
     yield from kernel.findings(backlog)
-    yield from config.versions()
     if isinstance(read, GunicornConfig):
         yield from config.findings(read)
         yield agent.finding(read.agent)
     elif read is not None:
         yield failed("config", f"gunicorn can't read it: {read}", "correct it")
-    elif not found.servers:
+    elif usable and not found.servers:
         yield from _of_environment()
     for wrong in found.wrong:
         yield warning("server", wrong, "run the gunicorn-backlog that the server has")
@@ -56,6 +57,8 @@ def _of_servers(found: Sequence[Server]) -> Iterator[Finding]:
 
 def _of_environment() -> Iterator[Finding]:
     """Yield what can be told without a server and without a config."""
+    from gunicorn.config import Config  # one that is too old may not be there to be imported
+
     try:
         told = settings.load(Config(), {}, os.environ)
     except settings.ConfigError as error:

@@ -13,7 +13,13 @@ from importlib import metadata
 from gunicorn_backlog import __version__
 from gunicorn_backlog.about import printable
 from gunicorn_backlog.checking.findings import Finding, failed, ok, warning
-from gunicorn_backlog.checking.read_config import CALLS_OURS, MISSING, OTHER, OURS, GunicornConfig
+from gunicorn_backlog.checking.gunicorn_config import (
+    CALLS_OURS,
+    MISSING,
+    OTHER,
+    OURS,
+    GunicornConfig,
+)
 from gunicorn_backlog.slot import BOUNDED, Kind
 
 OLDEST = {"gunicorn": (20, 1), "datadog": (0, 52)}
@@ -25,20 +31,20 @@ _NEEDED = ("when_ready", "post_worker_init")
 
 def versions() -> Iterator[Finding]:
     """Yield whether what is installed is recent enough."""
+    found = []
     for package, oldest in OLDEST.items():
         least = ".".join(map(str, oldest))
         try:
             installed = metadata.version(package)
         except metadata.PackageNotFoundError:
-            yield failed(
-                "versions", f"{package} is not installed", f"pip install '{package}>={least}'"
-            )
-            continue
-        if _numbers(installed) < oldest:
-            text = f"{package} {installed} is too old: {least} is needed"
-            yield failed("versions", text, f"pip install '{package}>={least}'")
+            wrong = f"{package} is not installed"
         else:
-            yield ok("versions", f"{package} {installed}, gunicorn_backlog {__version__}")
+            found.append(f"{package} {installed}")
+            if _numbers(installed) >= oldest:
+                continue
+            wrong = f"{package} {installed} is too old: {least} is needed"
+        yield failed("versions", wrong, f"pip install '{package}>={least}'")
+    yield ok("versions", ", ".join([*found, f"gunicorn_backlog {__version__}"]))
 
 
 def _numbers(version: str) -> tuple[int, ...]:

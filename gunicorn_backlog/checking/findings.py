@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import NamedTuple
 
+from gunicorn_backlog.about import printable
+
 
 class Level(IntEnum):
     """How bad it is; the worst of all is the exit code."""
@@ -43,7 +45,7 @@ def lines(findings: Iterable[Finding]) -> list[str]:
     """Return a line for each, and another for its remedy."""
     found = []
     for level, what, text, remedy in findings:
-        found.append(f"{level.name.lower():8} {what:13} {text}")
+        found.append(f"{level.name.lower():8} {what:13} {printable(text)}")
         if remedy:
             found.append(f"{'':22} -> {remedy}")
     return found

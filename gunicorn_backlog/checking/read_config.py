@@ -12,29 +12,20 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from types import CodeType
-from typing import Any, NamedTuple
+from typing import Any
 
 from gunicorn.app.base import Application
 
 from gunicorn_backlog import hooks, settings, workers
+from gunicorn_backlog.checking.gunicorn_config import (
+    CALLS_OURS,
+    MISSING,
+    OTHER,
+    OURS,
+    GunicornConfig,
+)
 from gunicorn_backlog.configuring import configured
 from gunicorn_backlog.slot import Kind
-
-OURS, CALLS_OURS, OTHER, MISSING = "ours", "calls ours", "other", "missing"
-
-
-class GunicornConfig(NamedTuple):
-    """What matters of a config; ``hooks`` says of each of our hooks how it is reached."""
-
-    worker_class: str
-    kind: int | None  # None: the class can't be loaded, ``wrong`` says why
-    wrong: str
-    backlog: int
-    reuse_port: bool
-    hooks: dict[str, str]
-    enabled: bool
-    agent: str
-    unusable: list[str]
 
 
 class _Reading(Application):  # type: ignore[misc]  # gunicorn has no types
@@ -77,7 +68,8 @@ def _kind(cfg: Any) -> tuple[int | None, str]:
     try:
         family = workers.family_of(cfg.worker_class)
     except Exception as error:  # whatever the import of somebody's module raises
-        return None, f"{type(error).__name__}: {error}"
+        first, *_, last = (str(error).strip() or type(error).__name__).splitlines() * 2
+        return None, first if first == last else f"{first.strip()} {last.strip('[] ')}"
     return int(Kind.UNKNOWN if family is None else family.kind), ""
 
 

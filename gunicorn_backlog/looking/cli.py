@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from io import TextIOWrapper
 
 from gunicorn_backlog import __version__
 from gunicorn_backlog.looking import report, servers, text
@@ -15,6 +16,7 @@ from gunicorn_backlog.looking.errors import LookError
 from gunicorn_backlog.looking.look import looked
 from gunicorn_backlog.looking.servers import Server
 
+BEHIND = "--"
 OK, FAILED, USAGE, NO_SERVER = 0, 1, 2, 3
 NO_RICH = "top needs rich, which is not installed: pip install 'gunicorn_backlog[top]'"
 
@@ -29,7 +31,10 @@ class ManyServersError(LookError):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command, and return its exit code."""
-    parsed = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # an app's name may have letters that it has not
+    parsed = _parsed(sys.argv[1:] if arguments is None else arguments)
     run: Callable[[argparse.Namespace], int] = parsed.run
     try:
         return run(parsed)
@@ -46,6 +51,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGINT
 
 
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse them; what is behind ``--`` is gunicorn's, and for ``check`` only."""
+    ours, others = list(arguments), []
+    if BEHIND in ours:
+        at = ours.index(BEHIND)
+        ours, others = ours[:at], ours[at + 1 :]
+    parser = _parser()
+    parsed = parser.parse_args(ours)
+    if others and parsed.run is not _check:
+        parser.error(f"{BEHIND} goes with check only")
+    parsed.gunicorn = others
+    return parsed
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="gunicorn-backlog", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
@@ -59,22 +78,21 @@ def _parser() -> argparse.ArgumentParser:
     _add_seconds(status, 0.5, "to look at it")
     status.add_argument("--json", action="store_true", help="as JSON, of a documented shape")
     status.set_defaults(run=_status)
-    check = commands.add_parser("check", help="what can be measured here, and what can't")
-    _add_pid(check)
-    check.add_argument(
-        "gunicorn",
-        nargs="*",
-        metavar="-- ARGUMENTS",
-        help="what gunicorn is to be started with: its config is read, as gunicorn does it",
+    check = commands.add_parser(
+        "check",
+        help="what can be measured here, and what can't",
+        usage="%(prog)s [-h] [PID] [-- GUNICORN'S ARGUMENTS]",
+        epilog="Behind -- goes what gunicorn is to be started with: its config is run, to be read.",
     )
+    _add_pid(check, "the server's; all servers by default")
     check.set_defaults(run=_check)
     return parser
 
 
-def _add_pid(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "pid", nargs="?", type=int, metavar="PID", help="the server's; needed if there are several"
-    )
+def _add_pid(
+    parser: argparse.ArgumentParser, what: str = "the server's; needed if there are several"
+) -> None:
+    parser.add_argument("pid", nargs="?", type=int, metavar="PID", help=what)
 
 
 def _add_seconds(parser: argparse.ArgumentParser, default: float, what: str) -> None:
@@ -125,6 +143,10 @@ def chosen(pid: int | None) -> Server:
     if pid is not None:
         return servers.take(pid)
     found = servers.find()
+    if not found.servers and found.wrong:
+        raise LookError("; ".join(found.wrong))
+    for wrong in found.wrong:
+        print(f"gunicorn-backlog: {wrong}", file=sys.stderr)
     if len(found.servers) == 1:
         return found.servers[0]
     if found.servers:
@@ -132,8 +154,6 @@ def chosen(pid: int | None) -> Server:
             f"{text.servers(found.servers)}\n"
             f"gunicorn-backlog: there are {len(found.servers)} servers: give the pid of one"
         )
-    if found.wrong:
-        raise LookError("; ".join(found.wrong))
     raise NoServerError(_none(found.hidden))
 
 

@@ -27,8 +27,9 @@ class Running(NamedTuple):
 class Workers:
     """Finds the arbiter's children, and which of them are workers."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, clock: processes.Clock) -> None:
         self._server = server
+        self._clock = clock
         self._own_pids: dict[tuple[int, int], int] = {}  # by pid and begin
 
     def running(self, about: About) -> Running:
@@ -44,12 +45,12 @@ class Workers:
             with suppress(OSError):  # it has ended
                 own_pid = self._own_pid(pid, began_ns)
                 line = lines.get(own_pid)
-                if line is not None and _claimed_by(line, began_ns):
+                if line is not None and self._claimed_by(line, began_ns):
                     age = line.age
                 elif not self._holds(pid) or processes.children(pid):
                     continue
                 else:
-                    age = UNWATCHED if _has_none(about, began_ns) else STARTING
+                    age = UNWATCHED if self._gets_none(about, began_ns) else STARTING
                 running.ages[own_pid], running.pids[own_pid] = age, pid
         return running
 
@@ -73,17 +74,15 @@ class Workers:
             self._own_pids[key] = processes.own_pid(pid)
         return self._own_pids[key]
 
+    def _claimed_by(self, line: Line, began_ns: int) -> bool:
+        """Tell whether it was this process that claimed the slot, and not one that had its pid."""
+        return self._clock.of(began_ns) <= line.claimed_ns + _TICK_NS
+
+    def _gets_none(self, about: About, began_ns: int) -> bool:
+        """Tell whether a worker will not get a slot any more: too old, or nobody watches."""
+        if not about.enabled or processes.age_s(began_ns) > about.boot_limit_s:
+            return True
+        return self._clock.of(began_ns) + _TICK_NS < about.watched_since_ns
+
     def _holds(self, pid: int) -> bool:
         return any(self._server.memory.is_at(path) for path, _ in processes.descriptors(pid))
-
-
-def _claimed_by(line: Line, began_ns: int) -> bool:
-    """Tell whether it was this process that claimed the slot, and not one that had its pid."""
-    return began_ns <= line.claimed_ns + processes.suspended_ns() + _TICK_NS
-
-
-def _has_none(about: About, began_ns: int) -> bool:
-    """Tell whether a worker will not get a slot any more: it is too old, or nobody watches."""
-    if not about.enabled or processes.age_s(began_ns) > about.boot_limit_s:
-        return True
-    return began_ns + _TICK_NS < about.watched_since_ns + processes.suspended_ns()

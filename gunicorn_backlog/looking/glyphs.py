@@ -7,15 +7,20 @@ from typing import NamedTuple
 
 
 class Glyphs(NamedTuple):
-    """What bars and sparklines are made of: the emptiest first."""
+    """What bars and sparklines are made of: the emptiest first; ``cut`` ends a text cut short."""
 
     bar: str
     spark: str
     empty: str
+    cut: str
+
+    def fit(self, line: str, width: int) -> str:
+        """Return a text in that width, cut if need be."""
+        return line if len(line) <= width else line[: max(0, width - 1)] + self.cut
 
 
-BLOCKS = Glyphs(" ▏▎▍▌▋▊▉█", "▁▂▃▄▅▆▇█", "·")
-ASCII = Glyphs(" #", "_.-=*#", " ")
+BLOCKS = Glyphs(" ▏▎▍▌▋▊▉█", "▁▂▃▄▅▆▇█", "·", "…")
+ASCII = Glyphs(" #", "_.-=*#", " ", "~")
 
 
 def bar(glyphs: Glyphs, value: float, full: float, width: int) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import NamedTuple
 
 from gunicorn_backlog.about import About
 from gunicorn_backlog.drops import Drops
 from gunicorn_backlog.layout import COUNTERS
+from gunicorn_backlog.looking import processes
 from gunicorn_backlog.looking.crew import Running, Workers
+from gunicorn_backlog.looking.errors import EndedError
 from gunicorn_backlog.looking.listeners import Outside, Reading
 from gunicorn_backlog.looking.servers import Server
 from gunicorn_backlog.looking.workers import Span, Worker, without_slot, worker_of
@@ -58,13 +59,17 @@ class Looker:
     All of these raise EndedError when the server has ended, and LookError.
     """
 
-    def __init__(self, server: Server, *, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(self, server: Server) -> None:
+        try:
+            clock = processes.Clock(server.pid)
+        except OSError:
+            raise EndedError(server.pid) from None
         self._server = server
-        self._clock_ns = clock_ns
+        self._clock_ns = clock.now_ns
         self._outside = Outside(server.pid)
-        self._workers = Workers(server)
+        self._workers = Workers(server, clock)
         self._roster = Roster()
-        self._utilization = Utilization(clock_ns=clock_ns)
+        self._utilization = Utilization(clock_ns=clock.now_ns)
         self._counted = Counted([0] * COUNTERS)
         self._drops: dict[str, Drops] = {}
         self._window = Window()
@@ -92,6 +97,7 @@ class Looker:
 
     def close(self) -> Look:
         """Return what the samples since the last call come to."""
+        self._server.check_alive()
         about, running, states = self._seen
         began_ns, self._began_ns = self._began_ns, self._clock_ns()
         waits = self._counted.look(
@@ -101,7 +107,6 @@ class Looker:
         )
         interval = self._window.close({}, waits)
         assert interval is not None
-        self._server.check_alive()
         return Look(
             self._server,
             about,

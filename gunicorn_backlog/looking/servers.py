@@ -63,6 +63,8 @@ def find() -> Found:
     for holders in _by_memory(_holders(found.hidden)):
         try:
             server = _server(holders)
+            if server is not None:
+                server.memory.about()  # raises, if it can't be read
         except LookError as error:
             found.wrong.append(f"the process {holders[0].pid}: {error}")
         except OSError as error:

@@ -53,7 +53,7 @@ def worker_of(pid: int, row: State, span: Span, oldest_ns: int | None) -> Worker
     return Worker(
         pid,
         "working" if row.in_use else "idle",
-        in_flight=row.in_flight,
+        in_flight=int(row.in_flight),  # a bool where there is one at a time
         capacity=row.capacity or None,
         queued=row.queued if row.kind == Kind.POOL else None,
         oldest_s=oldest_s,

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 from agent import StandInAgent
+from gunicorn.config import Config
 
+from gunicorn_backlog.checking.command import DEFAULT_BACKLOG
 from gunicorn_backlog.checking.config import OLDEST
 from tests.conftest import ServerFactory
 from tests.lab.confine import as_nobody, as_pid_1, network, refusing
@@ -25,11 +27,14 @@ TOO_OLD = "20.0.4"
 
 
 def check(
-    *arguments: str, run_by: tuple[str, ...] = (), environ: dict[str, str] | None = None
+    *arguments: str,
+    place: tuple[str, ...] = (),
+    run_by: tuple[str, ...] = (),
+    environ: dict[str, str] | None = None,
 ) -> Done:
-    """Run it where no other server is, with what gunicorn is to be told."""
+    """Run it at a place, where no other server is, with what gunicorn is to be told."""
     command = ("check", *(("--", *arguments, "app:app") if arguments else ()))
-    return look(*command, run_by=(*as_pid_1(), *run_by), environ=environ)
+    return look(*command, run_by=(*place, *as_pid_1(), *run_by), environ=environ)
 
 
 def found(done: Done, level: str, what: str, text: str) -> bool:
@@ -51,10 +56,10 @@ def config(tmp_path: Path) -> Callable[[str], tuple[str, ...]]:
     return write
 
 
-Config = Callable[[str], tuple[str, ...]]
+WriteConfig = Callable[[str], tuple[str, ...]]
 
 
-def test_all_is_well(config: Config, agent: StandInAgent) -> None:
+def test_all_is_well(config: WriteConfig, agent: StandInAgent) -> None:
     """Each line says so, and the Agent's stand-in gets a datagram without a metric in it."""
     done = check(*config(CONFIG), environ={"GUNICORN_BACKLOG_URL": agent.url})
     levels = {line.split()[0] for line in done.lines}
@@ -87,7 +92,7 @@ def test_what_the_kernel_refuses(
     refused: str,
     code: int,
     lines: list[tuple[str, str, str]],
-    config: Config,
+    config: WriteConfig,
     agent: StandInAgent,
 ) -> None:
     """Each is found, with its remedy; all else is well."""
@@ -105,7 +110,7 @@ def test_a_clamped_backlog(newest: Gunicorn, serve: ServerFactory, agent: StandI
     """In a namespace with a small somaxconn: without a server, and of a running one."""
     with network() as net:
         net.set_somaxconn(99)
-        done = check(run_by=net.inside())
+        done = check(place=net.inside())
         text = "gunicorn asks for 2048, net.core.somaxconn clamps it to 99"
         assert found(done, "warning", "backlog", text), done.out
         assert "-> raise net.core.somaxconn" in done.out
@@ -147,7 +152,7 @@ def test_a_clamped_backlog(newest: Gunicorn, serve: ServerFactory, agent: StandI
         ),
     ],
 )
-def test_hooks(text: str, level: str, line: str, config: Config, agent: StandInAgent) -> None:
+def test_hooks(text: str, level: str, line: str, config: WriteConfig, agent: StandInAgent) -> None:
     """Which of ours gunicorn would call."""
     done = check(*config(text), environ={"GUNICORN_BACKLOG_URL": agent.url})
     assert found(done, level, "hooks", line), done.out
@@ -176,7 +181,7 @@ def test_hooks(text: str, level: str, line: str, config: Config, agent: StandInA
     ],
 )
 def test_configs(
-    text: str, level: str, what: str, line: str, config: Config, agent: StandInAgent
+    text: str, level: str, what: str, line: str, config: WriteConfig, agent: StandInAgent
 ) -> None:
     """What is wrong with one is a line."""
     environ = {"GUNICORN_BACKLOG_URL": agent.url}
@@ -185,7 +190,7 @@ def test_configs(
     assert "Traceback" not in done.out + done.err
 
 
-def test_no_agent(config: Config) -> None:
+def test_no_agent(config: WriteConfig) -> None:
     """Nobody listens at the port."""
     url = f"udp://127.0.0.1:{free_port()}"
     done = check(*config(CONFIG), environ={"GUNICORN_BACKLOG_URL": url})
@@ -194,7 +199,7 @@ def test_no_agent(config: Config) -> None:
     assert "-> start the Agent, or say where it is" in done.out
 
 
-def test_a_name_that_nobody_knows(config: Config) -> None:
+def test_a_name_that_nobody_knows(config: WriteConfig) -> None:
     """The resolver's own word is told."""
     environ = {"DD_AGENT_HOST": "agent.invalid"}
     done = check(*config(CONFIG), environ=environ)
@@ -249,6 +254,11 @@ def test_the_oldest_versions_are_those_of_the_package() -> None:
     needed = re.findall(r'"(.*?)"', line)
     ours = [f"{name}>={'.'.join(map(str, version))}" for name, version in OLDEST.items()]
     assert sorted(needed) == sorted(ours)
+
+
+def test_the_default_backlog_is_gunicorns() -> None:
+    """What is compared with somaxconn where no config is given."""
+    assert Config().backlog == DEFAULT_BACKLOG
 
 
 def test_neither_a_server_nor_a_config(agent: StandInAgent) -> None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-m", "gunicorn_backlog")
-_OURS = ("GUNICORN_", "DD_", "DATADOG_")
+_OURS = ("GUNICORN_", "DD_", "DATADOG_", "COLUMNS", "LINES", "NO_COLOR")
 
 
 class Done(NamedTuple):
@@ -49,6 +49,6 @@ def status(pid: int, *, run_by: tuple[str, ...] = (), seconds: float = 0.3) -> d
 
 
 def environment() -> dict[str, str]:
-    """Return ours, without settings of ours."""
+    """Return ours, without settings of ours, and without a size of the terminal."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
     return kept | {"PYTHONPATH": str(ROOT)}

@@ -25,6 +25,7 @@ from tests.lab.gunicorns import Gunicorn
 from tests.lab.looking import look
 from tests.lab.pushes import wait_until_all_are_idle
 from tests.lab.vitals import is_stopped
+from tests.lab.waiting import wait_for
 
 LAYOUT = Layout(slots=4, lines=8)
 ABOUT = About(
@@ -74,6 +75,7 @@ def header(version: int = VERSION, slots: int = LAYOUT.slots, counters: int = CO
         (header(slots=2**32 - 1), LAYOUT.size, f"does not fit its {LAYOUT.size} bytes"),
         (header(counters=8), LAYOUT.size, f"does not fit its {LAYOUT.size} bytes"),
     ],
+    ids=["empty", "short", "magic", "version", "size", "slots", "counters"],
 )
 def test_what_is_wrong_with_a_header(octets: bytes, size: int, line: str) -> None:
     """Each is told, and nothing is mapped."""
@@ -109,7 +111,7 @@ def test_nothing_is_written(
     processes = [server.pid, *server.worker_pids()]
     for pid in processes:
         os.kill(pid, signal.SIGSTOP)
-    assert all(map(is_stopped, processes))
+    wait_for("them to stop", lambda: all(map(is_stopped, processes)))
     path = servers._holder(server.pid)
     assert path is not None
     before = hashlib.sha256(Path(path.path).read_bytes()).digest()
@@ -146,7 +148,9 @@ def test_too_many_warnings_are_left_out() -> None:
         ABOUT._replace(enabled=1).encode(ABOUT_SIZE),  # type: ignore[arg-type]
         ABOUT._replace(listeners=(("x", 2, -1, "", 0),)).encode(ABOUT_SIZE),  # type: ignore[arg-type]
         ABOUT._replace(listeners=(("x",),)).encode(ABOUT_SIZE),  # type: ignore[arg-type]
+        ABOUT._replace(kind=77).encode(ABOUT_SIZE),
     ],
+    ids=range(11),
 )
 def test_what_is_no_such_text(octets: bytes) -> None:
     """A worker that ran amok may have written it: it is refused, whatever it is."""

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from agent import StandInAgent
@@ -78,8 +79,13 @@ def test_another_network_without_a_privilege(newest: Gunicorn, serve: ServerFact
     """As the same user from outside: what waits is read; the limit is not, and that is told."""
     nobody = as_nobody(newest.folder)
     with network() as net:
-        server = serve(newest, bind=("127.0.0.1:8000",), run_by=net.inside(*nobody))
-        wait_for("its workers", lambda: len(server.worker_pids()) == 2)
+        server = serve(
+            newest,
+            config=None,
+            arguments=("--config", "python:gunicorn_backlog.hooks"),
+            bind=("127.0.0.1:8000",),
+            run_by=net.inside(*nobody),
+        )
         seen = wait_for("all to report", lambda: all_idle(server.pid, nobody))
     (listener,) = seen["listeners"]
     assert listener["gunicorn.backlog"] == 0
@@ -88,14 +94,29 @@ def test_another_network_without_a_privilege(newest: Gunicorn, serve: ServerFact
     assert "another network namespace, which we may not enter: EPERM" in listener["unreadable"]
 
 
-def all_idle(pid: int, run_by: tuple[str, ...]) -> dict[str, object] | None:
+def all_idle(pid: int, run_by: tuple[str, ...]) -> dict[str, Any] | None:
     """Return the status of a server whose workers are idle; None as long as they are not."""
     done = look("status", str(pid), "--json", "--seconds", "0.1", run_by=run_by)
     if done.code != 0:
         return None
-    seen: dict[str, object] = json.loads(done.out)
-    assert isinstance(seen["metrics"], dict)
+    seen: dict[str, Any] = json.loads(done.out)
     return seen if seen["metrics"]["gunicorn.workers"].get("idle") == 2 else None
+
+
+def test_another_clock(newest: Gunicorn, serve: ServerFactory, agent: StandInAgent) -> None:
+    """In a time namespace CLOCK_MONOTONIC is another: what is told of time is true all the same."""
+    run_by = ("unshare", "--time", "--monotonic", "500000", "--fork", "--kill-child")
+    require(*run_by, "true")
+    server = serve(newest, run_by=run_by, environ={"GUNICORN_BACKLOG_URL": agent.url})
+    arbiter = only_child(server)
+    wait_for("all to report", lambda: all_idle(arbiter, ()))
+    server.hold(1)
+    wait_for("it to be taken", lambda: server.journal.in_flight())
+    seen = status(arbiter)
+    assert seen["metrics"]["gunicorn.workers.utilization"] == pytest.approx(50, abs=2)
+    (at_work,) = [it for it in seen["workers"] if it["state"] == "working"]
+    assert 0 < at_work["oldest_s"] < 60
+    server.let_go()
 
 
 def test_a_server_of_another_user(newest: Gunicorn, serve: ServerFactory) -> None:
@@ -185,7 +206,8 @@ def test_an_upgrade(newest: Gunicorn, serve: ServerFactory) -> None:
     """Two masters are two servers, under the names that they push under; then one, promoted."""
     config = f"{CONFIG}from gunicorn_backlog import configure\nconfigure(interval=0.2)\n"
     server = serve(newest, config=config).wait_until_it_serves()
-    workers = server.worker_pids()
+    workers = wait_for("its workers", server.both_worker_pids)
+    wait_for("them to report", lambda: all_idle(server.pid, ()))
     server.signal(signal.SIGUSR2)
     (new,) = wait_for("a new master", lambda: server.worker_pids() - workers)
     wait_for("it to be there", lambda: look("status", str(new), "--seconds", "0.1").code == 0)

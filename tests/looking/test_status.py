@@ -1,4 +1,4 @@
-"""``status`` says what is pushed, and what ``ss`` says: each worker class, each kind of listener."""
+"""``status`` says what is pushed and what ``ss`` says: each worker class, each kind of listener."""
 
 from __future__ import annotations
 
@@ -93,6 +93,7 @@ def check_workers(seen: dict[str, Any], worker_class: WorkerClass, server: Serve
     held = server.journal.in_flight()
     assert {pid: it["in_flight"] for pid, it in workers.items() if it["in_flight"]} == held
     for worker in workers.values():
+        assert type(worker["in_flight"]) is int
         assert worker["state"] == ("working" if worker["pid"] in held else "idle")
         timed = worker_class.capacity is not None and worker["in_flight"] > 0
         assert (worker["oldest_s"] is not None) == timed
@@ -187,6 +188,6 @@ def test_a_server_without_workers_that_report(
 
 
 def given_up(server: Server) -> dict[str, Any] | None:
-    """Return the status, when no worker is starting any more."""
+    """Return the status, when nobody expects the workers to report any more."""
     found = status(server.pid)
-    return None if "starting" in found["metrics"]["gunicorn.workers"] else found
+    return found if {it["state"] for it in found["workers"]} == {"unknown"} else None
