@@ -17,6 +17,7 @@ from gunicorn_backlog.looking.errors import EndedError
 from gunicorn_backlog.looking.look import Looker
 from tests.conftest import ServerFactory
 from tests.lab.confine import Network, as_nobody, as_pid_1, network, require
+from tests.lab.group import Group
 from tests.lab.gunicorns import Gunicorn
 from tests.lab.looking import look, status
 from tests.lab.oracle import enforced
@@ -159,9 +160,13 @@ def test_several(newest: Gunicorn, serve: ServerFactory) -> None:
 
 def test_no_server_at_all_by_that_pid() -> None:
     """A process of another kind, and none."""
-    done = look("status", str(os.getpid()))
+    with Group(["sleep", "60"]) as other:
+        done = look("status", str(other.pid))
     assert done.code == 1
-    assert f"process {os.getpid()} is no server with gunicorn_backlog in its hooks" in done.err
+    assert done.err == (
+        f"gunicorn-backlog: the process {other.pid} is no server with gunicorn_backlog in its "
+        "hooks (sleep 60)\n"
+    )
     done = look("status", "4194304")
     assert (done.code, done.err) == (1, "gunicorn-backlog: there is no process 4194304\n")
 

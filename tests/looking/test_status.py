@@ -13,7 +13,7 @@ from agent import StandInAgent
 
 from tests.conftest import ServerFactory
 from tests.lab.classes import CLASSES, WORKERS, WorkerClass
-from tests.lab.gunicorns import VERSIONS, Gunicorn
+from tests.lab.gunicorns import Gunicorn
 from tests.lab.looking import look, status
 from tests.lab.oracle import ss
 from tests.lab.pushes import Push, next_pushes, wait_until_all_are_idle
@@ -167,14 +167,13 @@ def test_as_text(newest: Gunicorn, serve: ServerFactory, agent: StandInAgent) ->
     server.let_go()
 
 
-@pytest.mark.parametrize("version", VERSIONS)
 def test_a_server_without_workers_that_report(
-    version: str, installed: Callable[[str], Gunicorn], serve: ServerFactory, agent: StandInAgent
+    newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
     """Without our post_worker_init they are starting, and then they are not known."""
     config = "from gunicorn_backlog.hooks import when_ready\ntimeout = 2\n"
     environ = INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url}
-    server = serve(installed(version), config=config, environ=environ).wait_until_it_serves()
+    server = serve(newest, config=config, environ=environ).wait_until_it_serves()
     assert status(server.pid)["metrics"]["gunicorn.workers"]["starting"] == WORKERS
     found = wait_for("them to be given up", lambda: given_up(server))
     assert found["metrics"]["gunicorn.workers"] == {"total": WORKERS}

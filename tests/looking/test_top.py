@@ -125,10 +125,10 @@ def test_its_keys(newest: Gunicorn, serve: ServerFactory, tmp_path: Path) -> Non
         screen.press("p")
         screen.wait_until_it_shows("PAUSED", "p go on")
         server.let_go()
-        screen.resize(100, 12)
+        screen.resize(100, 10)
         paused = ("PAUSED", "2 idle, 1 working", "more workers", "p go on")
         small = Screen(screen.wait_until_it_shows(*paused))
-        assert len(small.lines) == 12
+        assert len(small.lines) == 10
         screen.press("p")
         screen.wait_until_it_shows("3 idle, 0 working", "more workers", "p pause")
 
