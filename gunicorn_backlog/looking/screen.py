@@ -19,7 +19,7 @@ _STATES = {"working": "yellow", "idle": "green", "starting": "cyan", "unknown": 
 _HEADERS = 3  # lines: whose it is, the listeners' names of columns, the workers'
 _LEAST = 8  # lines beside the facts: a listener, two workers, how many more there are of each
 _AMPLE = 5  # lines for workers; less is too little to leave any empty
-_NARROWEST = 5  # of what is drawn
+_NARROWEST, _WIDEST = 5, 40  # of what is drawn
 _GAP = 2  # between two columns
 MINUTE_PARTS = 60
 
@@ -105,11 +105,12 @@ def _of_listeners(listeners: Sequence[Listener], history: History, view: View) -
     ]
     left = view.width - _taken(columns, rows)
     spark = max(_NARROWEST, min(MINUTE_PARTS, left * 3 // 5))
+    width = max(_NARROWEST, min(_WIDEST, left - spark))
     table = _table(*columns)
     for seen, row in zip(listeners, rows, strict=True):
         length, most = seen.latest.length, seen.latest.limit
         style = _how_full(length, most)
-        drawn = bar(view.glyphs, length or 0, most, max(_NARROWEST, left - spark)) if most else ""
+        drawn = bar(view.glyphs, length or 0, most, width) if most else ""
         minute = history.of(seen.latest.listener, spark)
         row[1] = Text(row[1], style=style)
         row[3:5] = Text(drawn, style=style), sparkline(view.glyphs, minute)
@@ -134,7 +135,7 @@ def _taken(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
 
 
 def _dropped(lately: str, ever: str) -> str:
-    return lately if lately in (text.NONE, text.UNKNOWN) else f"{lately} ({ever} ever)"
+    return lately if lately == ever else f"{lately} ({ever} ever)"
 
 
 def _how_full(length: int | None, limit: int | None) -> str:
@@ -153,7 +154,7 @@ def _facts(look: Look, view: View) -> list[Text]:
 def _of_workers(workers: Sequence[Worker], view: View) -> Table:
     columns = (">pid", "state", ">in flight", ">queued", ">running", ">requests", ">busy", "")
     rows: list[list[Any]] = [[*text.worker_row(seen), ""] for seen in workers]
-    left = max(_NARROWEST, min(view.width - _taken(columns, rows), view.width // 3))
+    left = max(_NARROWEST, min(_WIDEST, view.width - _taken(columns, rows)))
     table = _table(*columns)
     for seen, row in zip(workers, rows, strict=True):
         busy = seen.utilization

@@ -88,10 +88,10 @@ def facts(interval: Interval) -> Iterator[tuple[str, str]]:
         return
     yield "workers", _of_workers(crew)
     if crew.in_flight is not None:
-        yield "in flight", f"{crew.in_flight} requests"
+        yield "in flight", str(crew.in_flight)
     if crew.threads is not None:
         idle, working, queued = crew.threads
-        yield "threads", f"{idle} idle, {working} working, {queued} connections queued before them"
+        yield "threads", f"{idle} idle, {working} working, {queued} queued before them"
     if interval.utilization is not None:
         yield "utilization", f"{interval.utilization:g} %{_saturated(interval.saturated)}"
     if interval.waits is not None:
@@ -103,8 +103,8 @@ def of_waits(waits: Waits) -> str:
     if not waits.requests:
         return "no request was taken"
     return (
-        f"{waits.average_ms:.0f} ms average, {waits.percentile_95_ms:.0f} ms 95th percentile, "
-        f"{waits.longest_ms:.0f} ms longest, of {waits.requests} requests"
+        f"average {waits.average_ms:.0f} ms, 95 % within {waits.percentile_95_ms:.0f} ms, "
+        f"longest {waits.longest_ms:.0f} ms, requests {waits.requests}"
     )
 
 

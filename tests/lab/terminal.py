@@ -78,10 +78,8 @@ class Terminal:
     @property
     def exit_code(self) -> int | None:
         """The program's exit code; None as long as it runs."""
-        dead, code = self._ask("display-message", "-p", "#{pane_dead} #{pane_dead_status}").split(
-            " ", 1
-        )
-        return int(code) if dead == "1" else None
+        said = self._ask("display-message", "-p", "#{pane_dead} #{pane_dead_status}").split()
+        return int(said[1]) if len(said) == 2 else None
 
     def _ask(self, *command: str) -> str:
         done = [*self._tmux, *command]
