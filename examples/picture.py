@@ -29,7 +29,8 @@ PHASES = ((0, 14), (1, 12), (12, 16))  # clients, and for how many seconds
 WIDTH, HEIGHT = 100, 16
 
 # rich's own has a font from elsewhere in it, which a picture in a page must not ask for.
-_SVG = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
+_SVG = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xml:space="preserve"
+ xmlns="http://www.w3.org/2000/svg">
 <style>
 .{unique_id}-matrix {{ font-family: Menlo, "DejaVu Sans Mono", Consolas, monospace;
   font-size: {char_height}px; line-height: {line_height}px; font-variant-east-asian: full-width; }}
@@ -58,8 +59,8 @@ def look_for(seconds: float, looker: Looker, history: History) -> Look:
     return look
 
 
-def seen() -> tuple[Look, History]:
-    """Run the phases, and return what was seen at last."""
+def draw_what_is_seen(console: Console) -> None:
+    """Run the phases, and draw what is seen at last."""
     stop, port, history = Event(), load.free_port(), History()
     with StandInAgent() as agent, load.gunicorn(port, WORKERS, agent.url, stop) as server:
         looker = Looker(servers.take(server.pid))
@@ -67,7 +68,8 @@ def seen() -> tuple[Look, History]:
         for number, seconds in PHASES:
             with load.clients(number, port, SERVICE_TIME_S, stop):
                 look = look_for(seconds, looker, history)
-    return look, history
+                drawn = frame(look, history, View(WIDTH, HEIGHT, BLOCKS))
+    console.print(drawn)
 
 
 def main() -> None:
@@ -77,8 +79,7 @@ def main() -> None:
     console = Console(
         record=True, width=WIDTH, height=HEIGHT, force_terminal=True, file=io.StringIO()
     )
-    look, history = seen()
-    console.print(frame(look, history, View(WIDTH, HEIGHT, BLOCKS)))
+    draw_what_is_seen(console)
     svg = console.export_svg(title="gunicorn-backlog top", code_format=_SVG, unique_id="top")
     Path(sys.argv[1]).write_text(svg)
 

@@ -21,6 +21,7 @@ _LEAST = 8  # lines beside the facts: a listener, two workers, how many more the
 _AMPLE = 5  # lines for workers; less is too little to leave any empty
 _NARROWEST, _WIDEST = 5, 40  # of what is drawn
 _GAP = 2  # between two columns
+_BUSY = 90  # percent
 MINUTE_PARTS = 60
 
 
@@ -113,7 +114,7 @@ def _of_listeners(listeners: Sequence[Listener], history: History, view: View) -
         drawn = bar(view.glyphs, length or 0, most, width) if most else ""
         minute = history.of(seen.latest.listener, spark)
         row[1] = Text(row[1], style=style)
-        row[3:5] = Text(drawn, style=style), sparkline(view.glyphs, minute)
+        row[3:5] = Text(drawn, style=style), Text(sparkline(view.glyphs, minute), style="cyan")
         row[6] = Text(row[6], style="bold red" if seen.dropped else "")
         table.add_row(*row)
     return table
@@ -159,7 +160,8 @@ def _of_workers(workers: Sequence[Worker], view: View) -> Table:
     for seen, row in zip(workers, rows, strict=True):
         busy = seen.utilization
         row[1] = Text(row[1], style=_STATES[seen.state])
-        row[7] = "" if busy is None else bar(view.glyphs, busy, 100, left)
+        drawn = "" if busy is None else bar(view.glyphs, busy, 100, left)
+        row[7] = Text(drawn, style="yellow" if busy and busy > _BUSY else "green")
         table.add_row(*row)
     return table
 
