@@ -27,7 +27,7 @@ def bar(glyphs: Glyphs, value: float, full: float, width: int) -> str:
     """Return a bar of that width; whatever is above 0 can be seen."""
     steps = len(glyphs.bar) - 1
     whole = width * steps
-    filled = min(whole, round(whole * value / full)) if full > 0 else 0
+    filled = round(min(whole, whole * value / full)) if full > 0 else 0
     if value > 0:
         filled = max(1, filled)
     rest = glyphs.bar[filled % steps] if filled % steps else ""
