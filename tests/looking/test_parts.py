@@ -19,7 +19,7 @@ from gunicorn_backlog.looking.text import duration
 from gunicorn_backlog.reader import Reader
 from gunicorn_backlog.scoreboard import Scoreboard
 from gunicorn_backlog.slot import Kind
-from gunicorn_backlog.workers.counting import always, any_of, timed
+from gunicorn_backlog.workers.counting import timed
 from tests.lab.oracle import ss
 from tests.lab.waiting import wait_for
 
@@ -127,14 +127,10 @@ def test_since_when_the_oldest_request_has_been_under_way() -> None:
 
     sync = scoreboard.claim(11, 1, Kind.SYNC, 1)
     assert look() == {}
-    timed(look, always(sync), clock_ns=lambda: next(now_ns))()
+    timed(look, sync, clock_ns=lambda: next(now_ns))()
     assert seen[-1] == {11: 100}
     pool = scoreboard.claim(12, 2, Kind.POOL, 9)
-    free = any_of(pool.threads)
-
-    def both() -> None:
-        timed(look, free, clock_ns=lambda: next(now_ns))()
-
-    timed(both, free, clock_ns=lambda: next(now_ns))()
+    later = timed(look, pool.threads[2], clock_ns=lambda: next(now_ns))
+    timed(later, pool.threads[8], clock_ns=lambda: next(now_ns))()
     assert seen[-1] == {12: 102}
     assert look() == {}
