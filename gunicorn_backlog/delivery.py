@@ -26,6 +26,11 @@ class Delivery:
         self._agent: Agent = Agent(settings, former=former._agent if former else None)
         self._good_pushes = 0
 
+    @property
+    def error(self) -> str:
+        """Why the latest push may not have arrived; empty: nothing is known against it."""
+        return self._agent.error or ""
+
     def prepare(self) -> None:
         """Find out where the Agent is, some time before the first push. Never waits."""
         self._agent.prepare()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from gunicorn_backlog.about import Place
 from gunicorn_backlog.accept_queue import AcceptQueue, QueueError, together
 from gunicorn_backlog.notices import Notices
-from gunicorn_backlog.queues import NoWay, SharedAddress, Way, numeric, reason, ways
+from gunicorn_backlog.queues import NoWay, SharedAddress, Way, family_of, numeric, reason, ways
 from gunicorn_backlog.tags import clean
 
 if TYPE_CHECKING:
@@ -24,10 +26,11 @@ class UnreadableError(Exception):
 
 
 class Listener:
-    """One listener, and the ways to read it."""
+    """One listener, the ways to read it, and where others find it."""
 
-    def __init__(self, address: Any, ways: Sequence[Way]) -> None:
+    def __init__(self, address: Any, ways: Sequence[Way], place: Place) -> None:
         self.name = clean(tag_value(address))
+        self.place = place._replace(listener=self.name)
         self.read = ways[0].queue  # as a rule it works, ten times a second
         self._ways = ways
         with suppress(UnreadableError):  # it will be said when the drops are asked for
@@ -93,6 +96,10 @@ class Listeners:
             _add(counts, listener)
         return counts
 
+    def places(self) -> tuple[Place, ...]:
+        """Return where each of them is."""
+        return tuple(listener.place for listener in self._now())
+
     def _now(self) -> Sequence[Listener]:
         found, cfg = self._arbiter.LISTENERS, self._arbiter.cfg
         if found != self._seen or cfg is not self._cfg:  # its items are compared by identity
@@ -129,11 +136,11 @@ def _listeners(
         return [*_held(sockets)]
     addresses = [it for it in cfg.address if isinstance(it, tuple)]
     others = [it for it in cfg.address if not isinstance(it, tuple)]
-    why = NoWay("with reuse_port each worker listens by itself")
+    why = "with reuse_port each worker listens by itself"
     return [
         *_held(sock for sock in sockets if sock.family == socket.AF_UNIX),
         *(_shared(*address) for address in addresses),
-        *(Listener(_bind(it), [why]) for it in others if not found and not closing),
+        *(_unreadable(_bind(it), why) for it in others if not found and not closing),
     ]
 
 
@@ -141,14 +148,21 @@ def _held(sockets: Iterable[Any]) -> Iterator[Listener]:
     """Yield the listeners of sockets, but for those that were closed, as in a reload."""
     for sock in sockets:
         with suppress(OSError):
-            yield Listener(sock.getsockname(), ways(sock))
+            address, inode = sock.getsockname(), os.fstat(sock.fileno()).st_ino
+            port = address[1] if isinstance(address, tuple) else 0
+            yield Listener(address, ways(sock), Place("", int(sock.family), inode, port=port))
 
 
 def _shared(host: str, port: int) -> Listener:
     known = numeric(host)
     if known is None:
-        return Listener((host, port), [NoWay(f"{host!r} is a name: let gunicorn bind to a number")])
-    return Listener((known, port), [SharedAddress(known, port)])
+        return _unreadable((host, port), f"{host!r} is a name: let gunicorn bind to a number")
+    place = Place("", int(family_of(known)), host=known, port=port)
+    return Listener((known, port), [SharedAddress(known, port)], place)
+
+
+def _unreadable(address: Any, why: str) -> Listener:
+    return Listener(address, [NoWay(why)], Place("", 0, host=why))
 
 
 def _bind(address: str | int) -> str:

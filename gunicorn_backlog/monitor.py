@@ -101,6 +101,7 @@ class Monitor:
         self._watch.adopt(settings, forked, anew=anew)
         if settings.enabled and anew:
             self._start_thread()
+        self._attempt("telling of the server", self._watch.tell)
 
     def _start_thread(self) -> None:
         """Start a thread of the operating system that no signal is ever delivered to.
@@ -146,6 +147,7 @@ class Monitor:
                 self._attempt("sampling", watch.sample)
                 if settings.pace == watch.settings.pace and schedule.sampled():
                     self._attempt("pushing", watch.push)
+                    self._attempt("telling of the server", watch.tell)
             if settings is not watch.settings:
                 former, settings = settings, self._begin()
                 if settings.pace != former.pace:

@@ -15,7 +15,7 @@ class Notices:
 
     def __init__(self, logger: logging.Logger | None = None) -> None:
         self._logger = logger or logging.getLogger("gunicorn.error")
-        self._said: dict[str, str] = {}
+        self._said: dict[str, tuple[int, str]] = {}  # level and text
         self._before_reload: set[str] = set()
 
     def warn(self, kind: str, text: str) -> None:
@@ -36,6 +36,11 @@ class Notices:
         """Tell whether this kind was logged, and not forgotten since."""
         return kind in self._said
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Return what was said as a warning, or worse, and not forgotten since."""
+        return tuple(text for level, text in self._said.values() if level >= logging.WARNING)
+
     def forget(self, kind: str) -> None:
         """Let this kind be said again."""
         self._said.pop(kind, None)
@@ -45,9 +50,11 @@ class Notices:
         self._before_reload = set(self._said)
 
     def _say(self, level: int, kind: str, text: str, exc_info: BaseException | None = None) -> None:
-        if kind in self._said and (kind not in self._before_reload or self._said[kind] == text):
+        if kind in self._said and (
+            kind not in self._before_reload or self._said[kind] == (level, text)
+        ):
             return
-        self._said[kind] = text
+        self._said[kind] = level, text
         self._before_reload.discard(kind)
         # What is told may be named by others: a worker class, a path, a variable.
         line = "".join(it if it.isprintable() else " " for it in text)

@@ -66,10 +66,7 @@ class InetDiag:
     def _listener(self) -> sock_diag.InetListener:
         inode = os.fstat(self._sock.fileno()).st_ino
         port = self._sock.getsockname()[1]
-        for listener in sock_diag.inet_listeners(self._sock.family, port):
-            if listener.inode == inode:
-                return listener
-        raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return sock_diag.inet_listener(self._sock.family, port, inode)
 
 
 class UnixDiag:
@@ -97,7 +94,7 @@ class SharedAddress:
     def __init__(self, host: str, port: int) -> None:
         """Take a numeric host, as the kernel prints it."""
         self._host, self._port = host, port
-        self._family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._family = family_of(host)
         self.drops = Drops()
 
     def queue(self) -> AcceptQueue | None:
@@ -145,12 +142,17 @@ def reason(error: OSError | QueueError) -> str:
     return str(error)
 
 
+def family_of(host: str) -> socket.AddressFamily:
+    """Return the family of a numeric address."""
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
 def numeric(host: str) -> str | None:
     """Return the address that gunicorn binds to, as the kernel's is printed.
 
     None for a name, other than this host's own: looking it up might take long.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    family = family_of(host)
     own = {"": "0.0.0.0", "localhost": "127.0.0.1"}.get(host, host)
     try:
         return socket.inet_ntop(family, socket.inet_pton(family, own))

@@ -11,11 +11,13 @@ from struct import Struct
 from gunicorn_backlog.layout import COUNTERS, SLOTS_AT, WAITS_SIZE, Layout
 from gunicorn_backlog.slot import (
     LINE_SIZE,
+    SINCE_NS,
     SLOT,
     TELLING,
     WORDS_OF_CLAIM,
     WORDS_OF_LINE,
     WORDS_OF_RECORD,
+    WORK_NS,
     Kind,
     Line,
 )
@@ -76,6 +78,34 @@ class Reader:
             ]
         return States(owners, _joined(parts), unread)
 
+    def began(self, owners: Owners) -> dict[int, int]:
+        """Return when the oldest request of each worker at work began, CLOCK_MONOTONIC in ns.
+
+        By pid, of the kinds whose records say it. What a worker changed meanwhile is as of now.
+        """
+        return self._began_of_sync(owners) | self._began_of_pools(owners)
+
+    def _began_of_sync(self, owners: Owners) -> dict[int, int]:
+        found = {}
+        at = owners.places.get(Kind.SYNC, slice(0, 0))
+        for pid, slot in zip(owners.pids[at], owners.slots[at], strict=True):
+            begin = SLOTS_AT + slot * LINE_SIZE
+            (line,) = _lines(self._memory[begin : begin + LINE_SIZE])
+            if line.record[WORK_NS] < 0:
+                found[pid] = line.record[SINCE_NS]
+        return found
+
+    def _began_of_pools(self, owners: Owners) -> dict[int, int]:
+        found = {}
+        begin, end = self._layout.lines_at, max((it.end for it in owners.threads), default=0)
+        words = memoryview(self._memory[begin : begin + end]).cast("q")
+        pids = owners.pids[owners.places.get(Kind.POOL, slice(0, 0))]
+        for pid, threads in zip(pids, owners.threads, strict=True):
+            records = zip(words[threads.work_ns], words[threads.since_ns], strict=True)
+            if at_work := [since_ns for work_ns, since_ns in records if work_ns < 0]:
+                found[pid] = min(at_work)
+        return found
+
     def waits(self) -> tuple[int, ...]:
         """Return the counters of all slots together: only ever greater, whoever claims them.
 
@@ -87,7 +117,7 @@ class Reader:
             for index, line in enumerate(self.claimed()[: len(self._telling)]):
                 self._telling[index] |= line.kind in TELLING
         # Each counter has 64 bits of a long number: added up, no true one reaches into the next.
-        starts = range(self._layout.waits_at, self._layout.size, WAITS_SIZE)
+        starts = range(self._layout.waits_at, self._layout.about_at, WAITS_SIZE)
         total = sum(
             int.from_bytes(self._memory[at : at + WAITS_SIZE], sys.byteorder)
             for at, telling in zip(starts, self._telling, strict=False)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from gunicorn_backlog import workers
+from gunicorn_backlog.about import Place
 from gunicorn_backlog.accept_queue import AcceptQueue
 from gunicorn_backlog.limits import Limits, somaxconn
 from gunicorn_backlog.listeners import Listeners
@@ -43,10 +45,12 @@ class Sampler:
         self._cfg: Config | None = None
         self._asked = 0
         self._unread_in_a_row = 0
+        self.since_ns = 0  # when it began, CLOCK_MONOTONIC
 
     def begin(self, forked: int) -> None:
         """Begin to watch, or begin anew, after so many workers were forked unwatched."""
         self._watched_after = forked
+        self.since_ns = time.monotonic_ns()
         self._utilization = Utilization()
         if self._scoreboard is not None:
             self._counted = Counted(self._scoreboard.reader.waits())
@@ -75,6 +79,15 @@ class Sampler:
     def dropped(self) -> dict[str, int]:
         """Return the connections that each listener dropped since the last call."""
         return self._listeners.dropped()
+
+    def places(self) -> tuple[Place, ...]:
+        """Return where each listener is."""
+        return self._listeners.places()
+
+    def boot_limit_s(self) -> int:
+        """Return after how many seconds a worker without a slot is taken for one that gets none."""
+        timeout_s = self._arbiter.cfg.timeout
+        return timeout_s + BOOT_SPARE_S if timeout_s else BOOT_LIMIT_WITHOUT_TIMEOUT_S
 
     def _queues(self) -> dict[str, AcceptQueue]:
         """Read all queues, and leave out those that the kernel does not fill in."""
@@ -108,7 +121,7 @@ class Sampler:
         crew = self._roster.count(
             running,
             states,
-            self._boot_limit_s(),
+            self.boot_limit_s(),
             watched_after=self._watched_after,
             kind_starting=kind,
         )
@@ -130,15 +143,11 @@ class Sampler:
         )
         return Crew(0, 0, 0, running, None)
 
-    def _boot_limit_s(self) -> int:
-        timeout_s = self._arbiter.cfg.timeout
-        return timeout_s + BOOT_SPARE_S if timeout_s else BOOT_LIMIT_WITHOUT_TIMEOUT_S
-
     def _say_what_is_unknown(self, owners: Owners) -> None:
         if self._roster.overdue:
             self._notices.warn(
                 "no slot",
-                f"{self._roster.overdue} workers have not reported after {self._boot_limit_s()} s: "
+                f"{self._roster.overdue} workers have not reported after {self.boot_limit_s()} s: "
                 "states and requests in flight are not sent. If the config has a "
                 "post_worker_init of its own, let it call "
                 "gunicorn_backlog.hooks.post_worker_init(worker)",

@@ -12,7 +12,8 @@ import os
 import time
 
 from gunicorn_backlog import claims, shared_memory
-from gunicorn_backlog.layout import SLOTS_AT, WAITS_SIZE, Layout, write_claimed
+from gunicorn_backlog.about import About
+from gunicorn_backlog.layout import ABOUT_SIZE, SLOTS_AT, WAITS_SIZE, Layout, write_claimed
 from gunicorn_backlog.reader import Reader
 from gunicorn_backlog.slot import LINE_SIZE, NO_LINES, OWNER, SLOT, Kind, Slot, lines_of
 
@@ -29,6 +30,7 @@ class Scoreboard:
         self._fd, self._memory = shared_memory.create("gunicorn_backlog", self._layout.size)
         self._memory[:SLOTS_AT] = self._layout.header(os.getpid())
         self._mine: list[Slot] = []
+        self._told: About | None = None
         self.reader = Reader(self._memory, self._layout)
 
     def claim(
@@ -51,6 +53,12 @@ class Scoreboard:
             write_claimed(self._memory, max(len(claimed), index + 1))
         self._mine.append(slot)
         return slot
+
+    def tell(self, about: About) -> None:
+        """In the arbiter: say this of it, if it is news."""
+        if about != self._told:
+            self._told = about
+            self._layout.write_about(self._memory, about.encode(ABOUT_SIZE))
 
     def mute(self) -> None:
         """Write what has been claimed to nowhere from now on: in a process that forked, say."""

@@ -193,3 +193,8 @@ class Line(NamedTuple):
     word_2: int
     word_3: int
     threads_at: int
+
+    @property
+    def record(self) -> tuple[int, int, int, int]:
+        """The four numbers of its record."""
+        return self.word_0, self.word_1, self.word_2, self.word_3

@@ -29,6 +29,8 @@ offset  size  inet_diag_msg     meaning
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import struct
 from typing import NamedTuple
@@ -131,6 +133,17 @@ def inet_listeners(family: int, port: int) -> list[InetListener]:
     found = [decode_inet(answer) for answer in _ask(NLM_F_DUMP, inet_request(family, port))]
     # The sockets may change amid a long dump, and then one may come twice.
     return list({it.inode: it for it in found if it.port == port}.values())
+
+
+def inet_listener(family: int, port: int, inode: int) -> InetListener:
+    """Return the listening TCP socket with that inode.
+
+    Raises OSError (ENOENT: there is no such socket in this network namespace) and QueueError.
+    """
+    for listener in inet_listeners(family, port):
+        if listener.inode == inode:
+            return listener
+    raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
 
 
 def _ask(flags: int, request: bytes) -> list[bytes]:

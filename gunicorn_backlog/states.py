@@ -47,6 +47,7 @@ class Threads(NamedTuple):
     end: int
     work_ns: slice
     begun: slice
+    since_ns: slice
 
 
 class State(NamedTuple):
@@ -187,10 +188,12 @@ def _end_of_threads(line: Line) -> int:
 
 def _threads_of(line: Line) -> Threads:
     work_at = line.threads_at * WORDS_OF_LINE
-    begun_at = work_at + lines_of(line.capacity) // 3 * WORDS_OF_LINE
+    words = lines_of(line.capacity) // 3 * WORDS_OF_LINE  # of each number
+    begun_at, since_at = work_at + words, work_at + 2 * words
     return Threads(
         line.threads_at * LINE_SIZE,
         _end_of_threads(line) * LINE_SIZE,
         slice(work_at, work_at + line.capacity),
         slice(begun_at, begun_at + line.capacity),
+        slice(since_at, since_at + line.capacity),
     )

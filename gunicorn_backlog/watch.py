@@ -6,7 +6,10 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from gunicorn_backlog import workers
+from gunicorn import __version__ as gunicorn_version
+
+from gunicorn_backlog import __version__, workers
+from gunicorn_backlog.about import About
 from gunicorn_backlog.claims import ClaimError
 from gunicorn_backlog.configuring import configured
 from gunicorn_backlog.notices import Notices
@@ -133,6 +136,29 @@ class Watch:
         except Exception as error:
             self._notices.failed(what, error)
             return None
+
+    def tell(self) -> None:
+        """Say in the shared memory what this server is, and what could not be done."""
+        if self._scoreboard is None or self._sampler is None or self._delivery is None:
+            return
+        arbiter, settings = self._arbiter, self.settings
+        about = About(
+            app=arbiter.proc_name,
+            version=__version__,
+            gunicorn=gunicorn_version,
+            worker_class=arbiter.cfg.worker_class_str,
+            kind=int(workers.kind_forked(arbiter)),
+            enabled=settings.enabled,
+            interval_s=settings.interval_s,
+            backlog=arbiter.cfg.backlog,
+            boot_limit_s=self._sampler.boot_limit_s(),
+            watched_since_ns=self._sampler.since_ns,
+            agent=str(settings.address),
+            agent_error=self._delivery.error,
+            listeners=self._sampler.places(),
+            warnings=self._notices.warnings,
+        )
+        self._scoreboard.tell(about)
 
     def before_fork(self, until_s: float) -> None:
         """Let a look-up of the Agent's name end, until then or for some milliseconds."""

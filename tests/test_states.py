@@ -65,8 +65,8 @@ def test_owners_are_the_running_workers_by_kind() -> None:
     assert owners.slots == [1, 0, 2]
     assert owners.places == {Kind.SYNC: slice(0, 1), Kind.POOL: slice(1, 3)}
     assert owners.without_slot == [15, 16]
-    assert owners.threads[0] == (0, 3 * 64, slice(0, 2), slice(8, 10))
-    assert owners.threads[1] == (3 * 64, 9 * 64, slice(24, 33), slice(40, 49))
+    assert owners.threads[0] == (0, 3 * 64, slice(0, 2), slice(8, 10), slice(16, 18))
+    assert owners.threads[1] == (3 * 64, 9 * 64, slice(24, 33), slice(40, 49), slice(56, 65))
 
 
 def test_those_of_whom_nothing_is_known_are_not_seen() -> None:

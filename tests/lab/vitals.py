@@ -95,3 +95,8 @@ def field(status: str, name: str, *, base: int = 10) -> int:
     """Return a number of ``/proc/PID/status``."""
     (value,) = [line.split()[1] for line in status.splitlines() if line.startswith(f"{name}:")]
     return int(value, base)
+
+
+def is_stopped(pid: int) -> bool:
+    """Tell whether a process was stopped by a signal."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"

@@ -1,0 +1,8 @@
+"""``python -m gunicorn_backlog``: the command ``gunicorn-backlog``."""
+
+import sys
+
+from gunicorn_backlog.looking.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

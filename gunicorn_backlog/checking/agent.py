@@ -1,0 +1,74 @@
+"""Whether the Agent can be found, and takes a datagram: an empty line, which says nothing."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+
+from gunicorn_backlog import agent_socket
+from gunicorn_backlog.address import Address, parse
+from gunicorn_backlog.agent_socket import Target
+from gunicorn_backlog.checking.findings import Finding, failed, ok, warning
+from gunicorn_backlog.queues import reason
+from gunicorn_backlog.resolver import is_local
+from gunicorn_backlog.short_thread import ShortThread
+
+RESOLVED_S = 5.0
+REFUSED_S = 0.3  # for a refusal to come back
+_NOTHING = b"\n"
+_DISABLE = "DD_DOGSTATSD_DISABLE"
+_REMEDIES = {
+    errno.ECONNREFUSED: "start the Agent, or say where it is: GUNICORN_BACKLOG_URL, DD_AGENT_HOST",
+    errno.ENOENT: "start the Agent, and mount the folder of its socket into the container",
+    errno.EACCES: "let this user write to the socket, and pass the folders on the way to it",
+    errno.EAGAIN: "the Agent does not read as fast as it is sent to: see what it is busy with",
+}
+_ANY_REMEDY = "say where the Agent is: GUNICORN_BACKLOG_URL, DD_AGENT_HOST, DD_DOGSTATSD_URL"
+
+
+def finding(url: str) -> Finding:
+    """Try it."""
+    if os.environ.get(_DISABLE) in ("True", "true", "yes", "1"):
+        return warning("Agent", f"{_DISABLE} is set: nothing is sent", f"unset {_DISABLE}")
+    address = parse(url)
+    found = _resolved(address)
+    if isinstance(found, str):
+        return failed("Agent", f"{address}: {found}", _ANY_REMEDY)
+    where = str(address) if is_local(address) else f"{address} is {found.where[0]}, and"
+    try:
+        _send(address, found)
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0, _ANY_REMEDY)
+        if address.scheme == "udp" and error.errno == errno.EACCES:
+            remedy = _ANY_REMEDY
+        return failed("Agent", f"{where} takes no datagram: {reason(error)}", remedy)
+    if address.scheme == "udp":
+        return ok("Agent", f"{where} does not refuse a datagram (more is not to be known of UDP)")
+    return ok("Agent", f"{where} takes a datagram")
+
+
+def _resolved(address: Address) -> Target | str:
+    """Return where the address leads to, or why it leads nowhere."""
+    found: list[Target | str] = []
+
+    def resolve() -> None:
+        try:
+            found.append(agent_socket.resolve(address))
+        except OSError as error:
+            found.append(f"its name is not known: {error.strerror or error}")
+
+    ShortThread(resolve).wait(RESOLVED_S)
+    return found[0] if found else f"no name server answered within {RESOLVED_S:g} s"
+
+
+def _send(address: Address, target: Target) -> None:
+    """Send the datagram, and wait for a refusal. Raises OSError."""
+    with agent_socket.connect(address.scheme, target) as sock:
+        if sock.type == socket.SOCK_DGRAM:
+            sock.send(_NOTHING)
+            select.select([sock], [], [], REFUSED_S if target.family != socket.AF_UNIX else 0)
+        sock.note_refusal()
+        if sock.error is not None:
+            raise sock.error

@@ -1,0 +1,72 @@
+"""Puts the checks together and prints them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+
+from gunicorn_backlog import settings
+from gunicorn_backlog.checking import agent, config, kernel, server
+from gunicorn_backlog.checking.findings import Finding, Level, failed, lines, warning
+from gunicorn_backlog.checking.gunicorn_config import GunicornConfig
+from gunicorn_backlog.looking import servers
+from gunicorn_backlog.looking.errors import LookError
+from gunicorn_backlog.looking.look import looked
+from gunicorn_backlog.looking.servers import Server
+
+LOOKED_S = 0.5
+DEFAULT_BACKLOG = 2048  # gunicorn's
+
+
+def check(pid: int | None, arguments: Sequence[str]) -> int:
+    """Check, print, and return the exit code. Raises LookError."""
+    worst = Level.OK
+    for finding in _findings(pid, arguments):
+        print("\n".join(lines([finding])), flush=True)
+        worst = max(worst, finding.level)
+    return int(worst)
+
+
+def _findings(pid: int | None, arguments: Sequence[str]) -> Iterator[Finding]:
+    found = servers.Found([servers.take(pid)], [], []) if pid is not None else servers.find()
+    versions = list(config.versions())
+    yield from versions
+    usable = all(version.level == Level.OK for version in versions)
+    read = config.read(arguments) if arguments and usable else None
+    backlog = read.backlog if isinstance(read, GunicornConfig) else DEFAULT_BACKLOG
+    yield from kernel.findings(backlog)
+    if isinstance(read, GunicornConfig):
+        yield from config.findings(read)
+        yield agent.finding(read.agent)
+    elif read is not None:
+        yield failed("config", f"gunicorn can't read it: {read}", "correct it")
+    elif usable and not found.servers:
+        yield from _of_environment()
+    for wrong in found.wrong:
+        yield warning("server", wrong, "run the gunicorn-backlog that the server has")
+    yield from _of_servers(found.servers)
+
+
+def _of_servers(found: Sequence[Server]) -> Iterator[Finding]:
+    for it in found:
+        try:
+            yield from server.findings(looked(it, LOOKED_S))
+        except LookError as error:
+            yield failed("server", str(error), "try again")
+
+
+def _of_environment() -> Iterator[Finding]:
+    """Yield what can be told without a server and without a config."""
+    from gunicorn.config import Config  # one that is too old may not be there to be imported
+
+    try:
+        told = settings.load(Config(), {}, os.environ)
+    except settings.ConfigError as error:
+        yield failed("settings", str(error).removeprefix("gunicorn_backlog: "), "correct it")
+        return
+    for text in told.unusable:
+        yield warning("settings", f"{text}; passed over", "correct it, or unset it")
+    yield agent.finding(str(told.address))
+    text = "none runs here, and no config is given: hooks and worker class can't be told"
+    remedy = "give what gunicorn is started with: gunicorn-backlog check -- --config FILE app:app"
+    yield warning("server", text, remedy)

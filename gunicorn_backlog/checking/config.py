@@ -1,0 +1,122 @@
+"""What gunicorn would be told to do: its config, its hooks, the versions that are installed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from importlib import metadata
+
+from gunicorn_backlog import __version__
+from gunicorn_backlog.about import printable
+from gunicorn_backlog.checking.findings import Finding, failed, ok, warning
+from gunicorn_backlog.checking.gunicorn_config import (
+    CALLS_OURS,
+    MISSING,
+    OTHER,
+    OURS,
+    GunicornConfig,
+)
+from gunicorn_backlog.slot import BOUNDED, Kind
+
+OLDEST = {"gunicorn": (20, 1), "datadog": (0, 52)}
+ASGI_BACKLOG = 100  # asyncio's create_server(), which gunicorn's asgi worker calls
+_READ_S = 60
+_IMPORT = "from gunicorn_backlog.hooks import * in gunicorn.conf.py"
+_NEEDED = ("when_ready", "post_worker_init")
+
+
+def versions() -> Iterator[Finding]:
+    """Yield whether what is installed is recent enough."""
+    found = []
+    for package, oldest in OLDEST.items():
+        least = ".".join(map(str, oldest))
+        try:
+            installed = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            wrong = f"{package} is not installed"
+        else:
+            found.append(f"{package} {installed}")
+            if _numbers(installed) >= oldest:
+                continue
+            wrong = f"{package} {installed} is too old: {least} is needed"
+        yield failed("versions", wrong, f"pip install '{package}>={least}'")
+    yield ok("versions", ", ".join([*found, f"gunicorn_backlog {__version__}"]))
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", version)[:3]))
+
+
+def read(arguments: Sequence[str]) -> GunicornConfig | str:
+    """Return the config that gunicorn would have with these arguments, or why it has none."""
+    receiver, sender = os.pipe()
+    command = [sys.executable, "-m", "gunicorn_backlog.checking.read_config", str(sender)]
+    try:
+        done = subprocess.run(
+            [*command, *arguments],
+            pass_fds=(sender,),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            timeout=_READ_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        os.close(receiver)
+        return f"it was not read within {_READ_S} s"
+    finally:
+        os.close(sender)
+    with os.fdopen(receiver) as told:
+        text = told.read()
+    if not text:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        return printable(said[-1]) if said else f"exit code {done.returncode}"
+    return GunicornConfig(**json.loads(text))
+
+
+def findings(config: GunicornConfig) -> Iterator[Finding]:
+    """Yield what is found in a config."""
+    if not config.enabled:
+        yield failed("settings", "enabled is False: the hooks do nothing", "set enabled=True")
+    for text in config.unusable:
+        yield warning("settings", f"{text}; passed over", "correct it, or unset it")
+    for name, reached in config.hooks.items():
+        yield _of_hook(name, reached)
+    yield of_class(config.worker_class, config.kind, config.wrong)
+    if config.worker_class == "asgi" and config.backlog > ASGI_BACKLOG:
+        text = (
+            f"gunicorn's asgi worker makes asyncio listen with {ASGI_BACKLOG}, not {config.backlog}"
+        )
+        yield warning("backlog", text, f"count on {ASGI_BACKLOG}")
+
+
+def _of_hook(name: str, reached: str) -> Finding:
+    if reached == OURS:
+        return ok("hooks", f"{name} is ours")
+    if reached == CALLS_OURS:
+        return ok("hooks", f"{name} is the config's own, and names ours")
+    how = failed if name in _NEEDED else warning
+    if reached == MISSING:
+        return how("hooks", f"{name} does not reach us: the config has none", _IMPORT)
+    assert reached == OTHER
+    text = f"{name} is the config's own, and does not seem to call ours"
+    return how("hooks", text, f"let it call gunicorn_backlog.hooks.{name}")
+
+
+def of_class(name: str, kind: int | None, wrong: str = "") -> Finding:
+    """Return what can be told of a worker class."""
+    if kind is None:
+        return failed("worker class", f"{name} can't be loaded: {wrong}", "install what it needs")
+    if kind == Kind.UNKNOWN:
+        text = f"{name} is not known: its workers are counted, and their states are not reported"
+        return warning(
+            "worker class", text, "make it of one of gunicorn's classes, or of uvicorn's"
+        )
+    if kind in BOUNDED:
+        return ok("worker class", f"{name}: states, requests, utilization and waits are reported")
+    shares = "there are no shares of a capacity, for it has none"
+    return ok("worker class", f"{name}: states and requests are reported; {shares}")

@@ -1,0 +1,21 @@
+"""What matters of gunicorn's config: written by ``read_config``, read by ``config``."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+OURS, CALLS_OURS, OTHER, MISSING = "ours", "calls ours", "other", "missing"
+
+
+class GunicornConfig(NamedTuple):
+    """What matters of a config; ``hooks`` says of each of our hooks how it is reached."""
+
+    worker_class: str
+    kind: int | None  # None: the class can't be loaded, ``wrong`` says why
+    wrong: str
+    backlog: int
+    reuse_port: bool
+    hooks: dict[str, str]
+    enabled: bool
+    agent: str
+    unusable: list[str]

@@ -1,0 +1,92 @@
+"""What a running server says and shows of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gunicorn_backlog import __version__
+from gunicorn_backlog.checking import agent
+from gunicorn_backlog.checking.config import of_class
+from gunicorn_backlog.checking.findings import Finding, failed, ok, warning
+from gunicorn_backlog.checking.kernel import RAISE
+from gunicorn_backlog.limits import somaxconn
+from gunicorn_backlog.looking import namespaces
+from gunicorn_backlog.looking.look import Listener, Look
+from gunicorn_backlog.queues import reason
+from gunicorn_backlog.slot import Kind
+
+_POST_WORKER_INIT = (
+    "if the config has a post_worker_init of its own, let it call "
+    "gunicorn_backlog.hooks.post_worker_init(worker)"
+)
+
+
+def findings(look: Look) -> Iterator[Finding]:
+    """Yield what is found of a server."""
+    about = look.about
+    yield ok("server", f"{about.app}, pid {look.server.pid}, gunicorn {about.gunicorn}")
+    if about.version != __version__:
+        text = f"the server runs gunicorn_backlog {about.version}, this is {__version__}"
+        yield warning("versions", text, "restart the server, or run its own gunicorn-backlog")
+    if not about.enabled:
+        yield failed("settings", "enabled is False: the hooks do nothing", "set enabled=True")
+        return
+    yield _of_hooks(look)
+    yield _of_class(look)
+    for listener in look.listeners:
+        yield _of_listener(listener, about.backlog, look.server.pid)
+    yield _of_agent(look)
+    for text in about.warnings:
+        yield warning("server's log", text, "see its log")
+
+
+def _of_hooks(look: Look) -> Finding:
+    missing = [it for it in look.workers if it.state == "unknown"]
+    crew = look.interval.crew
+    if missing and crew is not None and crew.unknown and look.about.kind != Kind.UNKNOWN:
+        pids = ", ".join(str(it.pid) for it in missing[:5])
+        text = f"post_worker_init does not reach us in {len(missing)} workers ({pids})"
+        return failed("hooks", text, _POST_WORKER_INIT)
+    starting = [it for it in look.workers if it.state == "starting"]
+    if starting:
+        text = f"{len(starting)} of {len(look.workers)} workers have not reported yet"
+        limit = f"if that lasts longer than {look.about.boot_limit_s:g} s: {_POST_WORKER_INIT}"
+        return warning("hooks", text, limit)
+    return ok("hooks", f"all {len(look.workers)} workers report")
+
+
+def _of_class(look: Look) -> Finding:
+    return of_class(look.about.worker_class, look.about.kind)
+
+
+def _of_listener(seen: Listener, backlog: int, pid: int) -> Finding:
+    latest = seen.latest
+    if latest.why:
+        text = f"{latest.listener} can't be read from here: {latest.why}"
+        return warning("listener", text, "run this in the server's container, or as root")
+    limit = latest.limit if latest.lowest is None else latest.lowest
+    assert limit is not None
+    if limit >= backlog:
+        return ok(
+            "listener", f"{latest.listener}: {latest.length} wait, the limit is {latest.limit}"
+        )
+    with namespaces.network_of(pid):
+        clamped = limit == somaxconn()
+    text = f"{latest.listener}: gunicorn asks for {backlog}, the kernel enforces {limit}"
+    other = "whoever listened last asked for that: gunicorn's asgi worker, or a systemd unit"
+    return warning("backlog", text, RAISE if clamped else other)
+
+
+def _of_agent(look: Look) -> Finding:
+    try:
+        with namespaces.network_of(look.server.pid):
+            found = agent.finding(look.about.agent)
+    except OSError as error:
+        text = f"not tried: the server is in another network namespace ({reason(error)})"
+        found = warning("Agent", text, "run this in the server's container")
+    except ValueError:
+        found = warning("Agent", f"{look.about.agent!r} is no address", "see the server's log")
+    if look.about.agent_error and found.level == 0:
+        text = f"the server's latest push to {look.about.agent} met {look.about.agent_error}"
+        return warning("Agent", text, "try again; see the server's log")
+    return found

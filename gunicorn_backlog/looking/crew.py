@@ -1,0 +1,88 @@
+"""Which workers a server has, as ``/proc`` and their slots say it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import suppress
+from typing import NamedTuple
+
+from gunicorn_backlog.about import About
+from gunicorn_backlog.looking import processes
+from gunicorn_backlog.looking.errors import EndedError
+from gunicorn_backlog.looking.servers import Server
+from gunicorn_backlog.slot import Line
+
+# Ages, for ``Roster``, of those that have no slot: no slot has such a one.
+STARTING, UNWATCHED = 1 << 32, -1
+_TICK_NS = 10_000_000
+
+
+class Running(NamedTuple):
+    """The workers: age by pid as the arbiter has it, and by that pid the one seen from here."""
+
+    ages: dict[int, int]
+    pids: dict[int, int]
+
+
+class Workers:
+    """Finds the arbiter's children, and which of them are workers."""
+
+    def __init__(self, server: Server, clock: processes.Clock) -> None:
+        self._server = server
+        self._clock = clock
+        self._own_pids: dict[tuple[int, int], int] = {}  # by pid and begin
+
+    def running(self, about: About) -> Running:
+        """Return the workers that run now. Raises EndedError.
+
+        A child that has claimed a slot is a worker; so is one that holds the memory and has no
+        children of its own: it has not claimed one yet. Others are the new master of an upgrade,
+        gunicorn's dirty arbiter, or somebody's own.
+        """
+        lines = {line.pid: line for line in self._server.memory.reader.claimed()}
+        running = Running({}, {})
+        for pid, began_ns in self._children():
+            with suppress(OSError):  # it has ended
+                own_pid = self._own_pid(pid, began_ns)
+                line = lines.get(own_pid)
+                if line is not None and self._claimed_by(line, began_ns):
+                    age = line.age
+                elif not self._holds(pid) or processes.children(pid):
+                    continue
+                else:
+                    age = UNWATCHED if self._gets_none(about, began_ns) else STARTING
+                running.ages[own_pid], running.pids[own_pid] = age, pid
+        return running
+
+    def _children(self) -> Collection[tuple[int, int]]:
+        try:
+            self._server.check_alive()
+            pids = processes.children(self._server.pid)
+        except OSError:
+            raise EndedError(self._server.pid) from None
+        found = []
+        for pid in pids:
+            with suppress(OSError):
+                found.append((pid, processes.started_ns(pid)))
+        there = set(found)
+        self._own_pids = {key: own for key, own in self._own_pids.items() if key in there}
+        return found
+
+    def _own_pid(self, pid: int, began_ns: int) -> int:
+        key = pid, began_ns
+        if key not in self._own_pids:
+            self._own_pids[key] = processes.own_pid(pid)
+        return self._own_pids[key]
+
+    def _claimed_by(self, line: Line, began_ns: int) -> bool:
+        """Tell whether it was this process that claimed the slot, and not one that had its pid."""
+        return self._clock.of(began_ns) <= line.claimed_ns + _TICK_NS
+
+    def _gets_none(self, about: About, began_ns: int) -> bool:
+        """Tell whether a worker will not get a slot any more: too old, or nobody watches."""
+        if not about.enabled or processes.age_s(began_ns) > about.boot_limit_s:
+            return True
+        return self._clock.of(began_ns) + _TICK_NS < about.watched_since_ns
+
+    def _holds(self, pid: int) -> bool:
+        return any(self._server.memory.is_at(path) for path, _ in processes.descriptors(pid))

@@ -1,0 +1,47 @@
+"""Bars and sparklines, of blocks or, where those can't be printed, of ASCII."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Glyphs(NamedTuple):
+    """What bars and sparklines are made of: the emptiest first; ``cut`` ends a text cut short."""
+
+    bar: str
+    spark: str
+    empty: str
+    cut: str
+
+    def fit(self, line: str, width: int) -> str:
+        """Return a text in that width, cut if need be."""
+        return line if len(line) <= width else line[: max(0, width - 1)] + self.cut
+
+
+BLOCKS = Glyphs(" ▏▎▍▌▋▊▉█", "▁▂▃▄▅▆▇█", "·", "…")
+ASCII = Glyphs(" #", "_.-=*#", " ", "~")
+
+
+def bar(glyphs: Glyphs, value: float, full: float, width: int) -> str:
+    """Return a bar of that width; whatever is above 0 can be seen."""
+    steps = len(glyphs.bar) - 1
+    whole = width * steps
+    filled = round(min(whole, whole * value / full)) if full > 0 else 0
+    if value > 0:
+        filled = max(1, filled)
+    rest = glyphs.bar[filled % steps] if filled % steps else ""
+    return (glyphs.bar[-1] * (filled // steps) + rest).ljust(width)
+
+
+def sparkline(glyphs: Glyphs, values: Sequence[int | None]) -> str:
+    """Return a sparkline, its highest value at full height; None is left empty."""
+    highest = max((value for value in values if value is not None), default=0)
+    top = len(glyphs.spark) - 1
+
+    def glyph(value: int | None) -> str:
+        if value is None:
+            return glyphs.empty
+        return glyphs.spark[max(1, round(top * value / highest)) if value else 0]
+
+    return "".join(map(glyph, values))

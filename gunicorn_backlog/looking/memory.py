@@ -1,0 +1,63 @@
+"""A server's shared memory, opened and mapped to be read only."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import stat
+import time
+from contextlib import suppress
+
+from gunicorn_backlog import about
+from gunicorn_backlog.about import About, AboutError
+from gunicorn_backlog.layout import SLOTS_AT, LayoutError, decode_header
+from gunicorn_backlog.looking.errors import LookError
+from gunicorn_backlog.reader import Reader
+
+NAME = "/memfd:gunicorn_backlog"  # as the kernel shows it
+_TRIES = 20
+_PAUSE_S = 0.005
+
+
+class Memory:
+    """The shared memory at a path such as ``/proc/PID/fd/7``."""
+
+    def __init__(self, path: str) -> None:
+        """Map it. Raises OSError, and LookError if it is not laid out as it should be."""
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            status = os.fstat(fd)
+            self._key = status.st_dev, status.st_ino
+            if not stat.S_ISREG(status.st_mode):
+                raise LookError(f"{path} is no shared memory")
+            header = os.pread(fd, SLOTS_AT, 0)
+            self._layout, self.arbiter_pid = decode_header(header, status.st_size)
+            self._memory = mmap.mmap(fd, status.st_size, prot=mmap.PROT_READ)
+        except LayoutError as error:
+            raise LookError(f"the shared memory at {path} can't be read: {error}") from None
+        finally:
+            os.close(fd)
+        self.reader = Reader(self._memory, self._layout)
+
+    def about(self) -> About:
+        """Return what the arbiter says of itself. Raises LookError."""
+        for _ in range(_TRIES):
+            try:
+                return about.decode(self._layout.about(self._memory))
+            except LayoutError as error:
+                reason = str(error)
+                time.sleep(_PAUSE_S)  # it is writing
+            except AboutError as error:
+                raise LookError(f"what the server says of itself can't be read: {error}") from None
+        raise LookError(reason)
+
+    def is_at(self, path: str) -> bool:
+        """Tell whether it is this memory that a path leads to."""
+        with suppress(OSError):
+            status = os.stat(path)
+            return (status.st_dev, status.st_ino) == self._key
+        return False
+
+    def close(self) -> None:
+        """Unmap it."""
+        self._memory.close()

@@ -1,0 +1,160 @@
+"""Finds the servers that run here, by the shared memory that their processes hold.
+
+Whoever holds it is the arbiter or one of its workers. The arbiter is the one whose pid stands in
+the header: its pid in its own pid namespace, which in a container is another than from outside.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import NamedTuple
+
+from gunicorn_backlog.about import About
+from gunicorn_backlog.looking import processes
+from gunicorn_backlog.looking.errors import EndedError, LookError
+from gunicorn_backlog.looking.memory import NAME, Memory
+
+
+class Server(NamedTuple):
+    """A running server: its arbiter's pid as seen from here, since when it runs, and its memory."""
+
+    pid: int
+    began_ns: int
+    memory: Memory
+
+    @property
+    def about(self) -> About:
+        """What the arbiter says of itself. Raises LookError."""
+        return self.memory.about()
+
+    @property
+    def age_s(self) -> float:
+        """How long it has been running."""
+        return processes.age_s(self.began_ns)
+
+    def check_alive(self) -> None:
+        """Raise EndedError if it has ended: its pid may be someone else's by now."""
+        with suppress(OSError):
+            if processes.started_ns(self.pid) == self.began_ns:
+                return
+        raise EndedError(self.pid)
+
+
+class Found(NamedTuple):
+    """The servers that were found, what is wrong with others, and who could not be looked at."""
+
+    servers: list[Server]
+    wrong: list[str]
+    hidden: list[int]
+
+
+class _Holder(NamedTuple):
+    """A process, and the path by which the memory that it holds is opened."""
+
+    pid: int
+    path: str
+
+
+def find() -> Found:
+    """Look at all processes."""
+    found = Found([], [], [])
+    for holders in _by_memory(_holders(found.hidden)):
+        try:
+            server = _server(holders)
+            if server is not None:
+                server.memory.about()  # raises, if it can't be read
+        except LookError as error:
+            found.wrong.append(f"the process {holders[0].pid}: {error}")
+        except OSError as error:
+            found.wrong.append(f"the process {holders[0].pid}: {error.strerror}")
+        else:
+            if server is not None:
+                found.servers.append(server)
+    return found
+
+
+def take(pid: int) -> Server:
+    """Return the server with that pid: the arbiter's, or one of its workers'. Raises LookError."""
+    try:
+        holder = _holder(pid)
+        if holder is None:
+            raise LookError(
+                f"the process {pid} is no server with gunicorn_backlog in its hooks "
+                f"({processes.command(pid)[:60] or 'it has no command line'})"
+            )
+        server = _server([holder, *_family(pid)])
+    except PermissionError:
+        raise LookError(_refused(pid)) from None
+    except (FileNotFoundError, ProcessLookupError):
+        raise LookError(f"there is no process {pid}") from None
+    except OSError as error:
+        raise LookError(f"the process {pid} can't be looked at: {error.strerror}") from None
+    if server is None:
+        raise LookError(f"the process {pid} is a worker whose server has ended")
+    return server
+
+
+def _refused(pid: int) -> str:
+    with suppress(OSError):
+        return (
+            f"the process {pid} of {processes.user(pid)} may not be looked at: "
+            "run this as the same user, or as root"
+        )
+    return f"there is no process {pid}"
+
+
+def _holders(hidden: list[int]) -> Iterator[_Holder]:
+    """Yield all processes that hold such a memory; note those that seem to, in ``hidden``."""
+    for pid in processes.pids():
+        try:
+            holder = _holder(pid)
+        except PermissionError:
+            with suppress(OSError):
+                if "gunicorn" in processes.command(pid):
+                    hidden.append(pid)
+        except OSError:
+            continue  # it has ended
+        else:
+            if holder is not None:
+                yield holder
+
+
+def _holder(pid: int) -> _Holder | None:
+    for path, link in processes.descriptors(pid):
+        if link.removesuffix(" (deleted)") == NAME:
+            return _Holder(pid, path)
+    return None
+
+
+def _family(pid: int) -> Iterator[_Holder]:
+    """Yield the parent of a process, if it holds a memory."""
+    with suppress(OSError):
+        holder = _holder(processes.parent(pid))
+        if holder is not None:
+            yield holder
+
+
+def _by_memory(holders: Iterable[_Holder]) -> list[list[_Holder]]:
+    """Return the holders of each memory, the lowest pid first."""
+    groups: dict[tuple[int, int], list[_Holder]] = {}
+    for holder in holders:
+        with suppress(OSError):
+            status = os.stat(holder.path)
+            groups.setdefault((status.st_dev, status.st_ino), []).append(holder)
+    return list(groups.values())
+
+
+def _server(holders: list[_Holder]) -> Server | None:
+    """Return the server whose memory they hold; None if its arbiter is none of them.
+
+    Raises OSError and LookError.
+    """
+    memory = Memory(holders[0].path)
+    for pid, path in holders:
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if memory.is_at(path) and processes.own_pid(pid) == memory.arbiter_pid:
+                return Server(pid, processes.started_ns(pid), memory)
+    memory.close()
+    return None

@@ -1,0 +1,72 @@
+"""What it costs a server that ``gunicorn-backlog`` looks at it."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from tests.benchmarks.servers import WITH, running
+from tests.benchmarks.table import Table, row
+from tests.benchmarks.turns import differences, in_turns, interval_of_median
+from tests.lab.looking import COMMAND, environment
+from tests.lab.server import Server
+from tests.lab.vitals import cpu_ns, threads
+
+ROUNDS, QUICK_ROUNDS = 20, 3
+REQUESTS, QUICK_REQUESTS = 2000, 200
+WORKERS = 2
+LONGEST_S = "60"
+BEGUN_S = 1.0  # what looks has been imported by then, and looks
+
+TEXT = f"""\
+The processor time of a server's {1 + WORKERS} processes together, per request: one client, one
+request after the other, {REQUESTS} a round; by turns nobody looks, and `status` takes its ten
+samples a second all the time, as `top` does. The last row is the difference, round by round."""
+ALONE, LOOKED_AT = "nobody looks", "looked at"
+
+
+def tables(quick: bool) -> list[Table]:
+    """Ask one server in turns."""
+    rounds, requests = (QUICK_ROUNDS, QUICK_REQUESTS) if quick else (ROUNDS, REQUESTS)
+    with running(WITH, workers=WORKERS) as server:
+        cases = {
+            ALONE: partial(_us_per_request, server, requests),
+            LOOKED_AT: partial(_us_while_looked_at, server, requests),
+        }
+        found = in_turns(cases, rounds)
+    more = differences(found[LOOKED_AT], found[ALONE])
+    low, high = interval_of_median(more)
+    note = f"the median lies between {low:.1f} and {high:.1f} µs, with 95 %"
+    rows = [row(name, "µs", values) for name, values in found.items()]
+    return [Table("Being looked at", TEXT, [*rows, row("more", "µs", more, note=note)])]
+
+
+def _us_per_request(server: Server, requests: int) -> float:
+    before_ns = _used_ns(server)
+    for _ in range(requests):
+        server.get("/plain")
+    return (_used_ns(server) - before_ns) / requests / 1000
+
+
+def _us_while_looked_at(server: Server, requests: int) -> float:
+    with _looking(server.pid):
+        return _us_per_request(server, requests)
+
+
+@contextmanager
+def _looking(pid: int) -> Iterator[None]:
+    command = [*COMMAND, "status", str(pid), "--json", "--seconds", LONGEST_S]
+    with subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL) as looking:
+        time.sleep(BEGUN_S)
+        assert looking.poll() is None
+        yield
+        assert looking.poll() is None, "it was not looked at to the end"
+        looking.terminate()
+
+
+def _used_ns(server: Server) -> int:
+    processes = [server.pid, *server.worker_pids()]
+    return sum(cpu_ns(pid, thread) for pid in processes for thread in threads(pid))

@@ -1,0 +1,86 @@
+"""A real terminal of a given size: a program in tmux, its screen, and its keys."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import pytest
+
+from tests.lab.waiting import wait_for
+
+_CONFIG = "set -g remain-on-exit on\nset -g status off\nset -g default-terminal tmux-256color\n"
+
+
+class Terminal:
+    """Runs a program in a terminal of its own, which is gone afterwards."""
+
+    def __init__(
+        self,
+        folder: Path,
+        command: Sequence[str],
+        *,
+        width: int,
+        height: int,
+        environ: Mapping[str, str],
+    ) -> None:
+        if shutil.which("tmux") is None:
+            pytest.skip("tmux is not installed (Debian: tmux)")
+        config = folder / "tmux.conf"
+        config.write_text(_CONFIG)
+        self._tmux = ["tmux", "-u", "-S", str(folder / "tmux.sock"), "-f", str(config)]
+        self._command = ["new-session", "-d", "-x", str(width), "-y", str(height), *command]
+        self._environ = dict(environ) | {"LC_ALL": "C.UTF-8"}
+
+    def __enter__(self) -> Terminal:
+        subprocess.run([*self._tmux, *self._command], env=self._environ, check=True)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        subprocess.run([*self._tmux, "kill-server"], check=False)
+
+    def screen(self, *, colours: bool = False) -> str:
+        """Return what is on the screen; with its escape sequences, or without."""
+        how = ["-e"] if colours else []
+        return self._ask("capture-pane", "-p", *how)
+
+    def press(self, key: str) -> None:
+        """Press a key."""
+        self._ask("send-keys", key)
+
+    def resize(self, width: int, height: int) -> None:
+        """Make the window another size."""
+        self._ask("resize-window", "-x", str(width), "-y", str(height))
+
+    def wait_until_it_shows(self, *texts: str) -> str:
+        """Return the first screen on which all of the texts are."""
+        latest = ""
+
+        def shown() -> bool:
+            nonlocal latest
+            latest = self.screen()
+            return all(text in latest for text in texts)
+
+        try:
+            wait_for(f"{texts} on the screen", shown)
+        except AssertionError as error:
+            raise AssertionError(f"{error}:\n{latest}") from None
+        return latest
+
+    @property
+    def exit_code(self) -> int | None:
+        """The program's exit code; None as long as it runs."""
+        said = self._ask("display-message", "-p", "#{pane_dead} #{pane_dead_status}").split()
+        return int(said[1]) if len(said) == 2 else None
+
+    def _ask(self, *command: str) -> str:
+        done = [*self._tmux, *command]
+        return subprocess.run(done, capture_output=True, text=True, check=True).stdout
