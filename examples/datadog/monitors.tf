@@ -215,7 +215,7 @@ resource "datadog_monitor" "gunicorn_crash_loop" {
   EOT
 
   on_missing_data     = "show_no_data"
-  require_full_window = false
+  require_full_window = true
   renotify_interval   = 60
   include_tags        = true
   notify_audit        = false

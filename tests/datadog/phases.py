@@ -32,6 +32,7 @@ FOLDER = Path(__file__).parent / "recordings"
 INTERVAL_S = 1.0  # as it is by default
 LASTS_S = 720.0
 DEATH_EACH_S = 20.0
+RELOAD_AT = 5 / 9  # of the time, so that the ten minutes behind it reach back to the start
 ALIVE = 1 / 6  # so much of the time a server lives that is to be ended
 SERVICE_TIME_S = 0.4  # the demo's
 DEMO_APP = "examples.app:app"
@@ -46,6 +47,7 @@ class Phase:
     workers: int = 2
     arguments: tuple[str, ...] = ()
     app: str = DEMO_APP
+    from_the_start: bool = False  # or from when all workers are idle
 
 
 def _demo_clients(number: int) -> Callable[[Server, float], object]:
@@ -60,7 +62,12 @@ def _demo_clients(number: int) -> Callable[[Server, float], object]:
 
 
 def _visitors(server: Server, lasts_s: float) -> None:
-    """Requests that come at random, with random service times: 65 % of four workers' time."""
+    """Requests come at random, with random service times: 65 % of four workers' time.
+
+    Past the middle all workers are replaced by others, as in a deployment.
+    """
+    reload = threading.Timer(lasts_s * RELOAD_AT, server.signal, (signal.SIGHUP,))
+    reload.start()
     chance = random.Random(1)
     rate_per_s, mean_s, threads = 26.0, 0.1, []
     ends_s = time.monotonic() + lasts_s
@@ -69,7 +76,7 @@ def _visitors(server: Server, lasts_s: float) -> None:
         threads.append(threading.Thread(target=_ask, args=(server, path)))
         threads[-1].start()
         time.sleep(chance.expovariate(rate_per_s))
-    for thread in threads:
+    for thread in (*threads, reload):
         thread.join()
 
 
@@ -107,9 +114,11 @@ def _stopped(server: Server, lasts_s: float) -> None:
 
 PHASES = {
     "healthy": Phase(
-        "requests come at random, 26 a second of 0.1 s on average (both exponential); 4 workers",
+        "it starts, requests come at random, 26 a second of 0.1 s on average (both exponential),"
+        " past the middle it gets SIGHUP; 4 workers",
         _visitors,
         workers=4,
+        from_the_start=True,
     ),
     "saturated": Phase(
         "the demo's: 12 clients ask again at once, 0.4 s each; 2 workers", _demo_clients(12)
@@ -137,7 +146,8 @@ def record(
     lasts_s: float = LASTS_S,
     interval_s: float = INTERVAL_S,
 ) -> Recording:
-    """Run a phase's server and load, and return what was pushed from then on."""
+    """Run a phase's server and load, and return what was pushed."""
+    began_s = time.monotonic()
     with StandInAgent() as agent:
         environ = {
             "GUNICORN_BACKLOG_URL": agent.url,
@@ -155,8 +165,9 @@ def record(
         ) as server:
             server.wait_until_it_serves()
             wait_until_all_are_idle(agent, phase.workers)
-            began_s = time.monotonic()
-            phase.happens(server, lasts_s)
+            if not phase.from_the_start:
+                began_s = time.monotonic()
+            phase.happens(server, began_s + lasts_s - time.monotonic())
             return Recording.of(list(agent.datagrams), began_s, began_s + lasts_s)
 
 

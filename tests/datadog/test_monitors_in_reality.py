@@ -57,8 +57,15 @@ def test_just_the_monitors_of_a_phase_fire(phase: str) -> None:
 
 
 def test_the_healthy_phase_is_a_busy_one() -> None:
-    """A monitor by the maximum would fire in it; and so would one with a lower threshold."""
+    """Monitors that are a little different would fire in it.
+
+    By the queue's maximum; with a lower threshold; and by the start's forks, before ten minutes of
+    them are known.
+    """
     got = received(Recording.read(FOLDER / "healthy.tsv"))
+    crash_loop = MONITORS["crash_loop"]["definition"]
+    early = crash_loop["options"] | {"require_full_window": False}
+    assert worst(crash_loop | {"options": early}, got) == ALERT
     options = MONITORS["backlog_not_draining"]["definition"]["options"]
     by_maximum = "min(last_5m):min:gunicorn.backlog.max{*} by {app,listener} > 0"
     assert worst({"query": by_maximum, "options": options}, got) == ALERT
