@@ -444,6 +444,24 @@ def test_a_new_config_that_no_fork_takes_up(
     wait_for("the next", lambda: next_pushes(agent, 1)[0].all("gunicorn.workers", "color:red"))
 
 
+def test_each_new_config_has_its_time(arbiter: Arbiter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is late when nobody took it up, however late another was before it; without a thread."""
+    it = watch.Watch(arbiter, Notices(logging.getLogger("lab")))
+    it.load()
+    assert not it.is_late()
+    for _ in range(2):
+        arbiter.cfg = Cfg()
+        monkeypatch.setattr(watch, "LATE_S", 1000.0)
+        assert not it.is_late()
+        arbiter.cfg = Cfg()
+        assert it.load_again() is not None
+        arbiter.cfg = Cfg()
+        monkeypatch.setattr(watch, "LATE_S", 0.0)
+        assert it.is_late()
+        assert it.load_again() is not None
+        assert not it.is_late()
+
+
 def test_a_late_config_that_can_not_be_used(
     started: Starting,
     arbiter: Arbiter,
