@@ -6,6 +6,7 @@ gone with the last process that maps it. Only the same user may open it, by ``/p
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import mmap
 import os
@@ -40,8 +41,8 @@ def _fill(fd: int, size: int) -> None:
     """Have all of a file on its disk: to store where a full disk has no room kills the process."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(fd, 0, size)
-    else:
-        os.write(fd, bytes(size))
+    elif os.write(fd, bytes(size)) < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _seal(fd: int) -> None:

@@ -128,6 +128,33 @@ def test_every_source_of_tags_once(
     ]
 
 
+@pytest.mark.parametrize(
+    ("external", "sent"),
+    [
+        ("it-false,cn-web,pu-1234", "|e:it-false,cn-web,pu-1234"),
+        ("it-false\nevil.metric:1|c", ""),
+        ("it-false|#evil:tag", ""),
+        ("it-false cn-web", ""),
+        ("", ""),
+    ],
+)
+def test_where_a_container_says_that_it_is_from(
+    external: str,
+    sent: str,
+    receiver: StandInAgent,
+    sending_to: Sending,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """DD_EXTERNAL_ENV goes with each line, unless a line would end by it, or another begin."""
+    monkeypatch.delenv("DD_ORIGIN_DETECTION_ENABLED")
+    monkeypatch.setenv("DD_EXTERNAL_ENV", external)
+    sending_to(receiver.url).push([POINT])
+    (line,) = received(receiver).splitlines()
+    assert line.startswith(LINE)
+    fields = line.removeprefix(LINE).split("|")[1:]
+    assert [field for field in fields if not field.startswith("c:")] == sent.split("|")[1:]
+
+
 def test_more_than_a_payload_becomes_several_datagrams(
     receiver: StandInAgent, sending_to: Sending
 ) -> None:

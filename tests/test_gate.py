@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 
 from gunicorn_backlog import gate as module
 from gunicorn_backlog.gate import ForkGate
+from tests.lab.waiting import DEADLINE_S
 
 
 def test_a_fork_passes_while_the_thread_rests() -> None:
@@ -20,25 +20,26 @@ def test_a_fork_passes_while_the_thread_rests() -> None:
         pass
 
 
-def test_a_fork_waits_for_the_thread() -> None:
+def test_a_fork_waits_for_the_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """The thread is at work: the fork passes when it is done, not before."""
-    gate, events = ForkGate(), []
-    inside = threading.Event()
+    monkeypatch.setattr(module, "WAIT_S", DEADLINE_S)
+    gate = ForkGate()
+    inside, passed = threading.Event(), threading.Event()
+    too_early: list[bool] = []
 
     def work() -> None:
         with gate:
             inside.set()
-            time.sleep(module.WAIT_S / 5)
-            events.append("worked")
+            too_early.append(passed.wait(0.05))  # as long as it must not come
 
     thread = threading.Thread(target=work)
     thread.start()
-    inside.wait()
+    assert inside.wait(DEADLINE_S)
     assert gate.before_fork()
-    events.append("forked")
+    passed.set()
     gate.after_fork_in_parent()
     thread.join()
-    assert events == ["worked", "forked"]
+    assert too_early == [False]
 
 
 def test_a_fork_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import subprocess
 import sys
 
 import pytest
 
-from gunicorn_backlog import hooks
+from gunicorn_backlog import hooks, watch
+from gunicorn_backlog.configuring import Configured
+from gunicorn_backlog.notices import Notices
+from tests.lab.arbiter import Arbiter
 from tests.lab.gunicorns import Gunicorn
 
 HOOKS = {"when_ready": 1, "post_worker_init": 1, "on_exit": 1}
@@ -76,3 +80,41 @@ def test_no_error_of_ours_reaches_gunicorn(
         "gunicorn_backlog: stopping",
         "gunicorn_backlog: starting",
     ]
+
+
+def test_a_class_that_can_not_be_watched_is_told_of_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each of its workers fails anew, and knows from the arbiter's word that it was told."""
+
+    class Unwatched:
+        def enter(self, worker: object) -> None:
+            raise AttributeError("handle")
+
+    notices = Notices(logging.getLogger("lab"))
+    monkeypatch.setattr(hooks, "_notices", notices)
+    monkeypatch.setattr(hooks, "_monitor", Unwatched())
+    hooks.post_worker_init(None)  # type: ignore[arg-type]
+    (record,) = caplog.records
+    assert record.exc_info is not None
+    caplog.clear()
+
+    arbiters = Notices(logging.getLogger("lab"))
+    arbiters.warn("unwatched", "a worker could not be watched, as its own line says")
+    monkeypatch.setattr(hooks, "_notices", arbiters)
+    for _ in range(2):
+        hooks.post_worker_init(None)  # type: ignore[arg-type]
+    assert [r.exc_info for r in caplog.records] == [None]
+
+
+def test_the_monitor_and_the_hooks_say_things_once_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What the arbiter's monitor said is known to the hooks in the workers forked from then on."""
+    monkeypatch.setattr(hooks, "_monitor", None)
+    monkeypatch.setattr(watch, "configured", Configured())
+    monkeypatch.setenv("GUNICORN_BACKLOG_ENABLED", "no")
+    hooks.when_ready(Arbiter())
+    monitor = hooks._monitor
+    assert monitor is not None
+    assert monitor._watch._notices is hooks._notices

@@ -8,8 +8,9 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from agent import StandInAgent
@@ -27,6 +28,7 @@ from gunicorn_backlog.notices import Notices
 from gunicorn_backlog.reader import Reader
 from gunicorn_backlog.roster import Roster
 from gunicorn_backlog.sampler import Sampler
+from gunicorn_backlog.settings import Settings, load
 from gunicorn_backlog.window import Window
 from tests.lab.arbiter import Arbiter, Cfg, Listener, Worker
 from tests.lab.pushes import next_pushes, pushes
@@ -395,3 +397,114 @@ def test_one_line_when_the_agent_goes_and_one_when_it_is_back(
         next_pushes(again, 4)
         wait_for("the second line", lambda: "takes metrics again" in caplog.text)
     assert len(caplog.records) == 2
+
+
+@pytest.mark.parametrize(("where", "method"), [(Listeners, "dropped"), (Reader, "waits")])
+def test_what_fails_for_ever_keeps_no_push_back(
+    where: object,
+    method: str,
+    started: Starting,
+    agent: StandInAgent,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Injected by patching: all else is sent, of each interval its own samples and no others."""
+    it = started()
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("injected")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(where, method, fail)
+        told = next_pushes(agent, 3)
+        for push in told:
+            assert len(push.values("gunicorn.backlog")) <= it._watch.settings.samples
+            assert push.values("gunicorn.is_running") == (0,)
+            assert bool(push.all("gunicorn.backlog.dropped")) == (method != "dropped")
+
+
+def test_a_new_config_that_no_fork_takes_up(
+    started: Starting, arbiter: Arbiter, agent: StandInAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There may be no workers any more: the thread takes it up in the end, once."""
+    monkeypatch.setattr(watch, "LATE_S", 0.1)
+    loaded: list[object] = []
+
+    def counted(cfg: Any, values: dict[str, object]) -> Settings:
+        loaded.append(cfg)
+        return load(cfg, values)
+
+    monkeypatch.setattr(watch, "load", counted)
+    started()
+    next_pushes(agent, 1)
+    arbiter.cfg = Cfg(dogstatsd_tags="color:blue")
+    wait_for("it", lambda: next_pushes(agent, 1)[0].all("gunicorn.workers", "color:blue"))
+    next_pushes(agent, 2)
+    assert loaded[1:] == [arbiter.cfg]
+    arbiter.cfg = Cfg(dogstatsd_tags="color:red")
+    wait_for("the next", lambda: next_pushes(agent, 1)[0].all("gunicorn.workers", "color:red"))
+
+
+def test_each_new_config_has_its_time(arbiter: Arbiter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is late when nobody took it up, however late another was before it; without a thread."""
+    it = watch.Watch(arbiter, Notices(logging.getLogger("lab")))
+    it.load()
+    assert not it.is_late()
+    for _ in range(2):
+        arbiter.cfg = Cfg()
+        monkeypatch.setattr(watch, "LATE_S", 1000.0)
+        assert not it.is_late()
+        arbiter.cfg = Cfg()
+        assert it.load_again() is not None
+        arbiter.cfg = Cfg()
+        monkeypatch.setattr(watch, "LATE_S", 0.0)
+        assert it.is_late()
+        assert it.load_again() is not None
+        assert not it.is_late()
+
+
+def test_a_late_config_that_can_not_be_used(
+    started: Starting,
+    arbiter: Arbiter,
+    agent: StandInAgent,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One line, however often the thread looks; the former settings stay in force."""
+    monkeypatch.setattr(watch, "LATE_S", 0.0)
+    started()
+    next_pushes(agent, 1)
+    monkeypatch.setenv("GUNICORN_BACKLOG_SAMPLES", "0")
+    arbiter.cfg = Cfg(dogstatsd_tags="color:blue")
+    wait_for("a line", lambda: caplog.records)
+    assert not next_pushes(agent, 2)[-1].all("gunicorn.workers", "color:blue")
+    assert [r.getMessage().count("the former settings stay in force") for r in caplog.records] == [
+        1
+    ]
+
+
+@pytest.mark.parametrize("raises_at", [1, 2])
+def test_a_signal_handler_that_raises_leaves_no_signal_blocked(
+    raises_at: int, started: Starting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """gunicorn 20's does: Python runs it where the mask is set; mocked, for the moment is short."""
+
+    class Halt(BaseException):
+        pass
+
+    set_mask, calls = signal.pthread_sigmask, 0
+
+    def interrupted(how: int, mask: Iterable[int]) -> object:
+        nonlocal calls
+        former = set_mask(how, mask)
+        calls += 1
+        if calls == raises_at:
+            raise Halt
+        return former
+
+    before = set_mask(signal.SIG_BLOCK, ())
+    with monkeypatch.context() as patch:
+        patch.setattr(signal, "pthread_sigmask", interrupted)
+        with pytest.raises(Halt):
+            started()
+    after = set_mask(signal.SIG_SETMASK, before)
+    assert after == before

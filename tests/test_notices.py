@@ -64,3 +64,28 @@ def test_what_others_named_makes_no_line_of_its_own(
     assert [r.getMessage() for r in caplog.records] == [
         "gunicorn_backlog: the class x [CRITICAL] all is lost [0m"
     ]
+
+
+class Full(logging.Handler):
+    """A user's own handler that raises, as where its disk is full."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take nothing."""
+        self.asked += 1
+        raise OSError(28, "No space left on device")
+
+
+def test_a_handler_that_raises() -> None:
+    """It is asked once for each kind, as if it had taken it; nothing is raised to us."""
+    logger, handler = logging.Logger("lab"), Full()
+    logger.addHandler(handler)
+    notices = Notices(logger)
+    for _ in range(3):
+        notices.warn("kind", "one")
+        notices.failed("sampling", ValueError("1"))
+    assert handler.asked == 2
+    assert notices.was_said("kind")

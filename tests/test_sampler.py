@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import logging
 import socket
+import struct
 from collections.abc import Iterator
 
 import pytest
 
 from gunicorn_backlog import tcp_info
 from gunicorn_backlog.accept_queue import AcceptQueue
+from gunicorn_backlog.layout import SLOTS_AT
 from gunicorn_backlog.listeners import tag_value
 from gunicorn_backlog.notices import Notices
 from gunicorn_backlog.roster import Crew
-from gunicorn_backlog.sampler import Sampler
+from gunicorn_backlog.sampler import UNREAD_IN_A_ROW, Sampler
 from gunicorn_backlog.scoreboard import Scoreboard
 from gunicorn_backlog.slot import WORK_NS, Kind
+from gunicorn_backlog.waits import Waits
 from tests.lab.arbiter import Arbiter, Cfg, Listener, Worker
 
 LIMIT = 5
+THREADS_AT = 56  # of a slot
 
 
 @pytest.fixture
@@ -63,3 +67,53 @@ def test_a_kernel_that_leaves_the_limit_empty_is_not_believed(
     monkeypatch.setattr(tcp_info, "read", lambda _: tcp_info.decode(bytes([10]) + bytes(31)))
     assert sampling(arbiter, None).sample().queues == {}
     assert "this kernel says that its limit is 0" in caplog.text
+
+
+def write_threads_at(scoreboard: Scoreboard, line: int) -> None:
+    """Write where the first slot's pool has its threads, as a worker that ran amok may."""
+    struct.pack_into("=I", scoreboard._memory, SLOTS_AT + THREADS_AT, line)
+
+
+def test_a_worker_that_can_not_be_read(arbiter: Arbiter, caplog: pytest.LogCaptureFixture) -> None:
+    """Once or twice: no number of workers at all. Time after time: as many as run, said once."""
+    scoreboard = Scoreboard(slots=2)
+    sampler = sampling(arbiter, scoreboard)
+    scoreboard.claim(1, 1, Kind.POOL, 2)
+    write_threads_at(scoreboard, 2**32 - 1)
+    for _ in range(UNREAD_IN_A_ROW - 1):
+        sample = sampler.sample()
+        assert (sample.crew, sample.work) == (None, None)
+    assert caplog.records == []
+    for _ in range(3):
+        sample = sampler.sample()
+        assert (sample.crew, sample.work) == (Crew(0, 0, 0, 2, None), None)
+        assert sample.queues == {tag(arbiter): AcceptQueue(0, LIMIT)}
+    assert [r.getMessage().split(": ")[1] for r in caplog.records] == [
+        "what a worker says of itself changes whenever it is read"
+    ]
+    write_threads_at(scoreboard, 0)
+    crew = sampler.sample().crew
+    assert crew is not None
+    assert (crew.idle, crew.starting, crew.unknown) == (1, 1, 0)
+    write_threads_at(scoreboard, 2**32 - 1)
+    assert sampler.sample().crew is None
+
+
+def test_waits_that_can_not_be(arbiter: Arbiter, caplog: pytest.LogCaptureFixture) -> None:
+    """Left out, which is said once; those from then on are told."""
+    scoreboard = Scoreboard(slots=2)
+    sampler = sampling(arbiter, scoreboard)
+    sampler.begin(0)
+    slot = scoreboard.claim(1, 1, Kind.SYNC, 1, tells_waits=True)
+    sampler.sample()
+    slot.waits[3] = 50
+    assert sampler.waits() == Waits(50, 3, 3, 3)
+    for nonsense in (10, 2**64 - 1):
+        slot.waits[3] = nonsense
+        assert sampler.waits() is None
+    assert [r.getMessage() for r in caplog.records] == [
+        "gunicorn_backlog: not sent this time: waits (between -40 and 0 requests waited as long)"
+    ]
+    slot.waits[20] += 1
+    assert sampler.waits() == Waits(1, 20, 20, 20)
+    assert sampler.waits() == Waits(0, 0, 0, 0)

@@ -90,3 +90,18 @@ def test_gunicorns_prefix_and_tags() -> None:
     loaded = load(cfg, {}, {"DD_TAGS": "c:3 d:4"})
     assert loaded.prefix == "my.app"
     assert loaded.inherited_tags == ("c:3", "d:4", "a:1", "b:2")
+
+
+@pytest.mark.parametrize(
+    ("statsd_prefix", "prefix"),
+    [
+        ("9lives.app", "lives.app"),
+        ("2.my.app.", "my.app"),
+        ("_app", "app"),
+        ("app 9", "app_9"),
+        ("99", ""),
+    ],
+)
+def test_a_prefix_as_datadog_takes_it(statsd_prefix: str, prefix: str) -> None:
+    """Names begin with a letter: the Agent would drop what comes before it."""
+    assert load(Cfg(statsd_prefix=statsd_prefix), {}, {}).prefix == prefix

@@ -6,9 +6,11 @@ import pytest
 
 from gunicorn_backlog.slot import (
     BEGUN,
+    HANDED,
     LINE_SIZE,
     SINCE_NS,
     SLOT,
+    SURPLUS,
     WORK_NS,
     Kind,
     Record,
@@ -50,3 +52,16 @@ def test_a_record_is_free_again_after_a_signal_handler_raised() -> None:
     record.words[BEGUN], record.words[SINCE_NS], record.words[WORK_NS] = 3, 90, 40 - 90
     timed(int, record, clock_ns=iter((100, 200)).__next__)()
     assert record.words.tolist() == [40 + 100, 4, 100]
+
+
+@pytest.mark.parametrize(("there", "added"), [(2**63 - 1, 1), (-(2**63), -1)])
+def test_what_nothing_can_be_added_to_begins_anew(there: int, added: int) -> None:
+    """Nothing is raised, the lock is free, and the next number is added to 0."""
+    own = memoryview(bytearray(LINE_SIZE))
+    slot = Slot(Kind.POOL, own, own)
+    slot.words[HANDED], slot.words[SURPLUS] = 5, there
+    slot.add(SURPLUS, added)
+    assert slot.words.tolist() == [0, 0, 0, 0]
+    assert not slot.lock.locked()
+    slot.add(SURPLUS, 2)
+    assert slot.words[SURPLUS] == 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gunicorn_backlog.slot import Kind
-from gunicorn_backlog.states import State
+from gunicorn_backlog.states import State, States
 from gunicorn_backlog.utilization import Utilization, WorkTime
 from tests.lab.states import states_of
 
@@ -64,3 +64,18 @@ def test_who_was_not_seen_before_begins_now() -> None:
     assert utilization.look(states_of({1: worker(500, 400)})) == WorkTime(0, 0)
     clock.now_ns = 1200
     assert utilization.look(states_of({1: worker(500, 430)})) == WorkTime(30, 100)
+
+
+def test_between_two_looks_at_the_same_workers() -> None:
+    """As nearly always: what they had worked by the first look, requests under way too, is none."""
+    clock = Clock()
+    utilization = Utilization(clock_ns=clock)
+    clock.now_ns = 1100
+    first = states_of({1: worker(1000, 40), 2: worker(1000, -1050, in_use=1, capacity=3)})
+    utilization.look(first)
+    clock.now_ns = 1200
+    second = States(first.owners, first.columns._replace(worked_ns=[60, 80], timed=[0, 0]))
+    assert utilization.look(second) == WorkTime(20 + 30, (1 + 3) * 100)
+    clock.now_ns = 1300
+    third = States(first.owners, first.columns._replace(worked_ns=[60, 80 - 1250], timed=[0, 1]))
+    assert utilization.look(third) == WorkTime(50, (1 + 3) * 100)

@@ -14,6 +14,7 @@ from gunicorn_backlog.waits import (
     LONGEST_MS,
     Counted,
     Waits,
+    WaitsError,
     bucket_of,
     middle_of,
     waits_of,
@@ -80,3 +81,24 @@ def test_what_nobody_tells_any_more() -> None:
     counted = Counted(counters([]))
     assert counted.look(counters([7]), told=True) == Waits(1, 7, 7, 7)
     assert counted.look(counters([7]), told=False) is None
+
+
+@pytest.mark.parametrize("absurd", [2, 2**32 + 5, 2**64 - 1])
+def test_what_can_not_be_is_no_wait(absurd: int) -> None:
+    """Fewer than at the last look, or more than there are requests: said, and then from here on."""
+    counted = Counted(counters([7, 7, 7, 20]))
+    nonsense = counters([20])
+    nonsense[bucket_of(7)] = absurd
+    with pytest.raises(WaitsError, match=r"^between -?\d+ and \d+ requests waited as long$"):
+        counted.look(nonsense, told=True)
+    later = list(nonsense)
+    later[bucket_of(20)] += 2
+    assert counted.look(later, told=True) == Waits(2, 20, 20, 20)
+
+
+def test_as_many_as_there_can_be() -> None:
+    """A server at its fastest is believed, however long nobody looked."""
+    counted = Counted(counters([]))
+    many = counters([])
+    many[0] = 2**32
+    assert counted.look(many, told=True) == Waits(2**32, 0, 0, 0)

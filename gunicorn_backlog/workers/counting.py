@@ -82,8 +82,15 @@ class InFlight:
             lock.release()
 
     def end(self) -> None:
-        """Count one less."""
-        self._slot.add(IN_FLIGHT, -1)
+        """Count one less; of those that began before the record began anew, none."""
+        slot = self._slot
+        lock = slot.lock
+        lock.acquire()
+        try:
+            in_flight = slot.words[IN_FLIGHT]
+            slot.words[IN_FLIGHT] = in_flight - 1 if in_flight > 0 else 0
+        finally:
+            lock.release()
 
     def counted(self, function: Callable[..., T]) -> Callable[..., T]:
         """Return the function, each call of which is a request."""

@@ -54,14 +54,17 @@ def next_pushes(agent: StandInAgent, count: int) -> list[Push]:
     return [Push(datagram) for datagram in agent.datagrams[seen + 1 : seen + 1 + count]]
 
 
-def check_sanity(told: Iterable[Push], *, workers: int) -> None:
+def check_sanity(told: Iterable[Push], *, workers: int, connections: int) -> None:
     """Assert of every push that nothing in it is negative or absurd.
 
     :param workers: the most that there can be at a time.
+    :param connections: the same, those included that clients left and no worker has looked at.
     """
     for push in told:
         for line in push.lines:
             assert all(0 <= value <= LONGEST_WAIT_MS for value in line.values), line
             if line.name in ("gunicorn.workers.utilization", "gunicorn.workers.saturated"):
                 assert line.values[0] <= 100, line
+            if line.name in ("gunicorn.threads.queued", "gunicorn.requests.in_flight"):
+                assert line.values[0] <= connections, line
         assert sum(push.workers.values()) <= workers, push.lines

@@ -207,7 +207,7 @@ def test_the_time_of_day_is_set(
     gaps_s = [after.at_s - before.at_s for before, after in pairwise(while_it_was_set)]
     print(f"gaps: {min(gaps_s):.2f} to {max(gaps_s):.2f} s")
     assert max(gaps_s) < 2 * INTERVAL_S
-    check_sanity(while_it_was_set, workers=2)
+    check_sanity(while_it_was_set, workers=2, connections=2)
     for push in while_it_was_set:
         assert push.workers == {"idle": 1, "working": 1, "starting": 0}
         assert push.values("gunicorn.workers.utilization")[0] == pytest.approx(50, abs=5)
@@ -232,7 +232,7 @@ def test_the_arbiter_is_stopped_for_a_while(
     after = pushes(agent)[seen:]
     print(f"{after[1].at_s - continued_s:.2f} s to the second push")
     assert after[3].at_s - continued_s > 2 * INTERVAL_S
-    check_sanity(pushes(agent), workers=2)
+    check_sanity(pushes(agent), workers=2, connections=2)
     for push in after[1:]:
         assert push.workers == {"idle": 1, "working": 1, "starting": 0}
         assert push.values("gunicorn.workers.utilization")[0] == pytest.approx(50, abs=5)

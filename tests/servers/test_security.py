@@ -178,7 +178,7 @@ def check_lines(agent: StandInAgent) -> None:
             assert line.name.replace("_", "").replace(".", "").isalnum()
             assert not any(set(tag) & set(SEPARATORS) for tag in line.tags)
             assert not (line.name == "gunicorn.workers" and line.values == (99,))
-    check_sanity(pushes(agent)[-1:], workers=2)
+    check_sanity(pushes(agent)[-1:], workers=2, connections=1)
 
 
 def check_log(server: Server) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import copy
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,8 +21,9 @@ from gunicorn.workers.sync import SyncWorker
 from tornado.wsgi import WSGIContainer
 from uvicorn.config import Config as UvicornConfig
 
+from gunicorn_backlog.layout import SLOTS_AT
 from gunicorn_backlog.scoreboard import Scoreboard
-from gunicorn_backlog.slot import Kind
+from gunicorn_backlog.slot import LINE_SIZE, Kind
 from gunicorn_backlog.states import State
 from gunicorn_backlog.workers import (
     Claim,
@@ -166,6 +168,24 @@ def test_a_pool_that_takes_nothing_any_more(scoreboard: Scoreboard, claim: Claim
     with pytest.raises(RuntimeError):
         worker.enqueue_req(1)
     assert seen(scoreboard).queued == 0
+
+
+def test_a_pool_beside_a_worker_that_ran_amok(scoreboard: Scoreboard, claim: Claim) -> None:
+    """It wrote where nothing can be added any more, into every record: all requests are served."""
+    worker: Any = Threaded(ThreadPoolExecutor(2))
+    gthread.watch(worker, claim)
+    slot, lines = scoreboard._memory, scoreboard.reader._layout.lines_at
+    for begin, end in ((SLOTS_AT + 24, SLOTS_AT + 56), (lines, lines + 3 * LINE_SIZE)):
+        slot[begin:end] = (2**63 - 1).to_bytes(8, sys.byteorder) * ((end - begin) // 8)
+    futures = [worker.enqueue_req(number) for number in range(6)]
+    wait_for("two threads", lambda: worker.ran == 2)  # each with a record
+    worker.released.set()
+    assert [future.result(10) for future in futures] == [(number,) for number in range(6)]
+    worker.tpool.shutdown()
+    state = seen(scoreboard)
+    assert (state.in_use, state.in_flight) == (0, 0)
+    assert state.begun == 4  # those after the first of each thread
+    assert state.queued == 1  # five handed over since that record began anew: not made good
 
 
 def test_a_pool_of_an_executor_without_a_size(scoreboard: Scoreboard, claim: Claim) -> None:
