@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 
-from gunicorn_backlog.layout import Layout
+from gunicorn_backlog.layout import ABOUT_SIZE, Layout
 from gunicorn_backlog.scoreboard import Scoreboard
 from gunicorn_backlog.slot import BEGUN, HANDED, Kind
 
@@ -28,7 +28,7 @@ def test_slots_then_lines_then_waits() -> None:
     """What the owner of the first slot writes is where the tables say, and nothing else is."""
     scoreboard = Scoreboard(slots=SLOTS, lines=LINES)
     memory = scoreboard._memory
-    assert len(memory) == WAITS_AT + SLOTS * 8 * COUNTERS
+    assert len(memory) == WAITS_AT + SLOTS * 8 * COUNTERS + ABOUT_SIZE
     slot = scoreboard.claim(os.getpid(), 7, Kind.POOL, 9)
     slot.words[HANDED] = 11
     slot.threads[8].words[BEGUN] = 12
