@@ -174,9 +174,13 @@ def test_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
     monkeypatch.setattr(time, "sleep", pauses.append)
     monkeypatch.setattr(time, "monotonic", lambda: sum(pauses))
-    with tempfile.TemporaryFile() as file, process(lambda: fcntl.lockf(file, fcntl.LOCK_EX)):
-        with pytest.raises(ClaimError, match="another worker holds"), claims.lock(file.fileno()):
-            raise AssertionError("locked by two")
+    with (
+        tempfile.TemporaryFile() as file,
+        process(lambda: fcntl.lockf(file, fcntl.LOCK_EX)),
+        pytest.raises(ClaimError, match="another worker holds"),
+        claims.lock(file.fileno()),
+    ):
+        raise AssertionError("locked by two")
     assert 1 <= sum(pauses) <= 3.1
     assert pauses == sorted(pauses)
     assert pauses[0] < 0.01 < pauses[-1]
