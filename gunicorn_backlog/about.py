@@ -93,7 +93,10 @@ def _as_told(value: Any, name: str) -> Any:
 
 
 def _place(listener: str, family: int, inode: int, host: str, port: int) -> Place:
-    if not all(type(it) is int and 0 <= it < 1 << 32 for it in (family, inode, port)):
+    limits = (family, 1 << 16), (inode, 1 << 32), (port, 1 << 16)
+    if not all(type(it) is int and 0 <= it < limit for it, limit in limits):
+        raise TypeError
+    if not all(type(it) is str for it in (listener, host)):
         raise TypeError
     return Place(clean(listener), family, inode, printable(host), port)
 

@@ -36,6 +36,8 @@ from gunicorn_backlog.slot import LINE_SIZE
 
 MAGIC = b"gubacklg"
 VERSION = 1
+SLOTS = 8192  # at the most; untouched ones take no memory, nor do lines
+LINES = 65536
 COUNTERS = 264  # of a slot's waits, whole cache lines
 WAITS_SIZE = 8 * COUNTERS
 SLOTS_AT = 64
@@ -117,7 +119,7 @@ def decode_header(octets: bytes, size: int) -> tuple[Layout, int]:
     if version != VERSION:
         raise LayoutError(f"its layout is of version {version}, and {VERSION} is what is read here")
     layout = Layout(slots, lines)
-    if counters != COUNTERS or layout.size != size:
+    if slots > SLOTS or lines > LINES or counters != COUNTERS or layout.size != size:
         raise LayoutError(f"its header does not fit its {size} bytes")
     return layout, arbiter_pid
 

@@ -99,9 +99,9 @@ class Monitor:
         """Put the settings in force; see that there is a thread if they want one."""
         anew = self._ended.is_set()
         self._watch.adopt(settings, forked, anew=anew)
+        self._attempt("telling of the server", self._watch.tell)
         if settings.enabled and anew:
             self._start_thread()
-        self._attempt("telling of the server", self._watch.tell)
 
     def _start_thread(self) -> None:
         """Start a thread of the operating system that no signal is ever delivered to.
@@ -117,6 +117,7 @@ class Monitor:
             self._ended = ended
         except RuntimeError as error:
             self._notices.warn("thread", f"{error}: nothing is sent; a reload tries again")
+            self._attempt("telling of the server", self._watch.tell)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, former)
 

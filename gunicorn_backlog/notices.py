@@ -39,7 +39,8 @@ class Notices:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Return what was said as a warning, or worse, and not forgotten since."""
-        return tuple(text for level, text in self._said.values() if level >= logging.WARNING)
+        said = list(self._said.values())
+        return tuple(text for level, text in said if level >= logging.WARNING)
 
     def forget(self, kind: str) -> None:
         """Let this kind be said again."""

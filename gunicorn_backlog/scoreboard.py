@@ -13,12 +13,17 @@ import time
 
 from gunicorn_backlog import claims, shared_memory
 from gunicorn_backlog.about import About
-from gunicorn_backlog.layout import ABOUT_SIZE, SLOTS_AT, WAITS_SIZE, Layout, write_claimed
+from gunicorn_backlog.layout import (
+    ABOUT_SIZE,
+    LINES,
+    SLOTS,
+    SLOTS_AT,
+    WAITS_SIZE,
+    Layout,
+    write_claimed,
+)
 from gunicorn_backlog.reader import Reader
 from gunicorn_backlog.slot import LINE_SIZE, NO_LINES, OWNER, SLOT, Kind, Slot, lines_of
-
-SLOTS = 8192  # untouched ones take no memory, nor do lines
-LINES = 65536
 
 
 class Scoreboard:
@@ -57,8 +62,8 @@ class Scoreboard:
     def tell(self, about: About) -> None:
         """In the arbiter: say this of it, if it is news."""
         if about != self._told:
-            self._told = about
             self._layout.write_about(self._memory, about.encode(ABOUT_SIZE))
+            self._told = about
 
     def mute(self) -> None:
         """Write what has been claimed to nowhere from now on: in a process that forked, say."""

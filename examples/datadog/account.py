@@ -36,6 +36,8 @@ def connect(environ: Mapping[str, str] = os.environ) -> None:
     for name in ("DD_API_KEY", "DD_APP_KEY"):
         if not environ.get(name):
             raise ApplyError(f"{name} is not set: make a key in Datadog's organization settings")
+        if not re.fullmatch(r"[!-~]+", environ[name]):  # and what it is stays out of the log
+            raise ApplyError(f"{name} has blanks, line breaks or letters in it that no key has")
     site = environ.get("DD_SITE") or "datadoghq.com"
     if not re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", site):
         raise ApplyError(
@@ -59,7 +61,7 @@ def call(method: str, path: str, body: Json | None = None, **parameters: Any) ->
         answer, response = APIClient.submit(
             method, path, body=body, suppress_response_errors_on_codes=ANSWERED, **parameters
         )
-    except (DatadogException, ValueError) as error:
+    except (DatadogException, OSError, ValueError) as error:  # the client lets some of both through
         raise ApplyError(f"{what}: {_one_line(str(error))}") from None
     if response.status_code in ANSWERED:
         raise _refusal(what, response.status_code, answer, response.headers)

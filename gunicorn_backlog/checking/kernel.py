@@ -91,8 +91,9 @@ def _of_unix() -> Finding:
 def _of_memfd() -> Finding:
     try:
         os.close(os.memfd_create("gunicorn_backlog check", os.MFD_CLOEXEC))
-    except OSError as error:
-        text = f"{reason(error)}: a temporary file takes its place, which top and status don't find"
+    except (AttributeError, OSError) as error:
+        why = reason(error) if isinstance(error, OSError) else "this Python has no memfd_create"
+        text = f"{why}: a temporary file takes its place, which top and status don't find"
         return warning("memfd", text, ALLOW.format("memfd_create"))
     return ok("memfd", "top and status find the servers that are started here")
 

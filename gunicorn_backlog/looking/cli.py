@@ -37,7 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parsed(sys.argv[1:] if arguments is None else arguments)
     run: Callable[[argparse.Namespace], int] = parsed.run
     try:
-        return run(parsed)
+        code = run(parsed)
+        sys.stdout.flush()  # here a reader that is gone is told of, not at the interpreter's end
+        return code
     except ManyServersError as error:
         print(error, file=sys.stderr)
         return USAGE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import stat
@@ -19,6 +20,14 @@ _TRIES = 20
 _PAUSE_S = 0.005
 
 
+def _keeps_its_size(fd: int) -> bool:
+    """Tell whether it is sealed: who makes a file smaller kills whoever has it mapped."""
+    try:
+        return bool(fcntl.fcntl(fd, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK)
+    except OSError:
+        return False
+
+
 class Memory:
     """The shared memory at a path such as ``/proc/PID/fd/7``."""
 
@@ -32,6 +41,8 @@ class Memory:
                 raise LookError(f"{path} is no shared memory")
             header = os.pread(fd, SLOTS_AT, 0)
             self._layout, self.arbiter_pid = decode_header(header, status.st_size)
+            if not _keeps_its_size(fd):
+                raise LayoutError("it is not sealed, as ours is")
             self._memory = mmap.mmap(fd, status.st_size, prot=mmap.PROT_READ)
         except LayoutError as error:
             raise LookError(f"the shared memory at {path} can't be read: {error}") from None

@@ -31,7 +31,9 @@ class Top:
 
     def run(self) -> None:
         """Show it until ``q`` is pressed. Raises LookError."""
-        if self._console.is_terminal and sys.stdin.isatty() and not self._console.is_dumb_terminal:
+        # Asked of the files: FORCE_COLOR and the like make rich call anything a terminal.
+        both = sys.stdin.isatty() and self._console.file.isatty()
+        if both and self._console.is_terminal and not self._console.is_dumb_terminal:
             self._show()
         else:
             self._print(looked(self._server, self._seconds))

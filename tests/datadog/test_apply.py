@@ -177,6 +177,13 @@ def test_a_refused_key_is_one_line(api: StandInApi) -> None:
     assert api.requests == []
 
 
+def test_a_key_that_is_none_is_not_printed(api: StandInApi) -> None:
+    """A line break or a blank comes with it from a file: the client would print it all."""
+    for key in (f"{KEYS[0]}\n", f" {KEYS[0]}"):
+        check_refused(run(api.url, DD_API_KEY=key), "DD_API_KEY has blanks, line breaks")
+    assert api.requests == []
+
+
 QUOTA: Answer = (429, {"errors": ["Rate limit reached"]})
 
 

@@ -15,7 +15,7 @@ from agent import StandInAgent
 
 from gunicorn_backlog import about
 from gunicorn_backlog.about import About, AboutError, Place
-from gunicorn_backlog.layout import ABOUT_SIZE, COUNTERS, MAGIC, VERSION, Layout
+from gunicorn_backlog.layout import ABOUT_SIZE, COUNTERS, MAGIC, SLOTS, VERSION, Layout
 from gunicorn_backlog.looking import servers
 from gunicorn_backlog.looking.errors import LookError
 from gunicorn_backlog.looking.memory import Memory
@@ -58,6 +58,9 @@ def planted(octets: bytes, size: int) -> Iterator[str]:
         os.close(fd)
 
 
+TOO_LARGE = LAYOUT._replace(slots=SLOTS + 1).size
+
+
 def header(version: int = VERSION, slots: int = LAYOUT.slots, counters: int = COUNTERS) -> bytes:
     """Return a header."""
     numbers = (version, os.getpid(), slots, LAYOUT.lines, 0, counters)
@@ -74,8 +77,10 @@ def header(version: int = VERSION, slots: int = LAYOUT.slots, counters: int = CO
         (header(), LAYOUT.size - 1, f"its header does not fit its {LAYOUT.size - 1} bytes"),
         (header(slots=2**32 - 1), LAYOUT.size, f"does not fit its {LAYOUT.size} bytes"),
         (header(counters=8), LAYOUT.size, f"does not fit its {LAYOUT.size} bytes"),
+        (header(slots=SLOTS + 1), TOO_LARGE, f"does not fit its {TOO_LARGE} bytes"),
+        (header(), LAYOUT.size, "it is not sealed, as ours is"),
     ],
-    ids=["empty", "short", "magic", "version", "size", "slots", "counters"],
+    ids=["empty", "short", "magic", "version", "size", "slots", "counters", "large", "unsealed"],
 )
 def test_what_is_wrong_with_a_header(octets: bytes, size: int, line: str) -> None:
     """Each is told, and nothing is mapped."""
@@ -146,8 +151,10 @@ def test_too_many_warnings_are_left_out() -> None:
         ABOUT._replace(listeners=(("x", 2, -1, "", 0),)).encode(ABOUT_SIZE),  # type: ignore[arg-type]
         ABOUT._replace(listeners=(("x",),)).encode(ABOUT_SIZE),  # type: ignore[arg-type]
         ABOUT._replace(kind=77).encode(ABOUT_SIZE),
+        ABOUT._replace(listeners=(("x", 2, 0, ["h"], 80),)).encode(ABOUT_SIZE),  # type: ignore[arg-type]
+        ABOUT._replace(listeners=(("x", 2, 0, "h", 1 << 16),)).encode(ABOUT_SIZE),  # type: ignore[arg-type]
     ],
-    ids=range(11),
+    ids=range(13),
 )
 def test_what_is_no_such_text(octets: bytes) -> None:
     """A worker that ran amok may have written it: it is refused, whatever it is."""
