@@ -48,7 +48,11 @@ def main() -> None:
 
 
 def read(cfg: Any) -> GunicornConfig:
-    """Return what matters of gunicorn's config. Raises ConfigError."""
+    """Return what matters of gunicorn's config. Raises ConfigError.
+
+    Like gunicorn, it puts what ``raw_env`` says into the environment first.
+    """
+    os.environ.update(cfg.env)
     told = settings.load(cfg, configured.values)
     kind, wrong = _kind(cfg)
     return GunicornConfig(

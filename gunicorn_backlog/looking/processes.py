@@ -19,8 +19,11 @@ PROC = Path("/proc")
 
 
 def pids() -> list[int]:
-    """Return all processes that can be seen from here."""
-    return sorted(int(name) for name in os.listdir(PROC) if name.isdecimal())
+    """Return all processes that can be seen from here: none where there is no ``/proc``."""
+    try:
+        return sorted(int(name) for name in os.listdir(PROC) if name.isdecimal())
+    except FileNotFoundError:
+        return []
 
 
 def status(pid: int) -> dict[str, str]:

@@ -67,6 +67,8 @@ def find() -> Found:
                 server.memory.about()  # raises, if it can't be read
         except LookError as error:
             found.wrong.append(f"the process {holders[0].pid}: {error}")
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has ended
         except OSError as error:
             found.wrong.append(f"the process {holders[0].pid}: {error.strerror}")
         else:
