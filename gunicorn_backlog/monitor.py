@@ -140,11 +140,11 @@ class Monitor:
         schedule = _scheduled(settings)
         while not self._stop.wait(schedule.wait_s()):
             with self._gate:
+                if watch.is_late():
+                    self._attempt("taking up the new config", self._reload)
                 if not watch.settings.enabled:
                     ended.set()  # in the gate: a HUP that enables then starts another thread
                     return
-                if watch.is_late():
-                    self._attempt("taking up the new config", self._reload)
                 self._attempt("sampling", watch.sample)
                 if settings.pace == watch.settings.pace and schedule.sampled():
                     self._attempt("pushing", watch.push)

@@ -29,7 +29,7 @@ from gunicorn_backlog.reader import Reader
 from gunicorn_backlog.roster import Roster
 from gunicorn_backlog.sampler import Sampler
 from gunicorn_backlog.settings import Settings, load
-from gunicorn_backlog.window import Window
+from gunicorn_backlog.window import Sample, Window
 from tests.lab.arbiter import Arbiter, Cfg, Listener, Worker
 from tests.lab.pushes import next_pushes, pushes
 from tests.lab.waiting import wait_for
@@ -442,6 +442,27 @@ def test_a_new_config_that_no_fork_takes_up(
     assert loaded[1:] == [arbiter.cfg]
     arbiter.cfg = Cfg(dogstatsd_tags="color:red")
     wait_for("the next", lambda: next_pushes(agent, 1)[0].all("gunicorn.workers", "color:red"))
+
+
+def test_a_late_config_that_disables_it(
+    started: Starting, arbiter: Arbiter, agent: StandInAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From then on nothing is sampled, and the thread ends."""
+    monkeypatch.setattr(watch, "LATE_S", 0.1)
+    sample, enabled = Sampler.sample, []
+
+    def noted(sampler: Sampler) -> Sample:
+        enabled.append(it._watch.settings.enabled)
+        return sample(sampler)
+
+    it = started()
+    monkeypatch.setattr(Sampler, "sample", noted)
+    next_pushes(agent, 1)
+    monkeypatch.setenv("GUNICORN_BACKLOG_ENABLED", "false")
+    arbiter.cfg = Cfg()
+    wait_for("its end", it._ended.is_set)
+    assert not it._watch.settings.enabled
+    assert set(enabled) == {True}
 
 
 def test_each_new_config_has_its_time(arbiter: Arbiter, monkeypatch: pytest.MonkeyPatch) -> None:
