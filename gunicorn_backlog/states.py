@@ -25,7 +25,7 @@ class Owners(NamedTuple):
     tells_waits: Sequence[int] = ()
     capacities: Sequence[int] = ()
     claimed_ns: Sequence[int] = ()
-    threads: Sequence[Threads] = ()  # of the pools only
+    threads: Sequence[ThreadLines] = ()  # of the pools only
     places: Mapping[int, slice] = {}
     without_slot: Sequence[int] = ()
     without_lines: Sequence[int] = ()
@@ -37,7 +37,7 @@ class Owners(NamedTuple):
         return len(self.pids) - sum(unseen)
 
 
-class Threads(NamedTuple):
+class ThreadLines(NamedTuple):
     """Where the lines of a pool's threads begin and end, in bytes from the first of all lines.
 
     And where among their words, from the same place on, each of them has which.
@@ -186,11 +186,11 @@ def _end_of_threads(line: Line) -> int:
     return line.threads_at + lines_of(line.capacity) if line.kind == Kind.POOL else 0
 
 
-def _threads_of(line: Line) -> Threads:
+def _threads_of(line: Line) -> ThreadLines:
     work_at = line.threads_at * WORDS_OF_LINE
     words = lines_of(line.capacity) // 3 * WORDS_OF_LINE  # of each number
     begun_at, since_at = work_at + words, work_at + 2 * words
-    return Threads(
+    return ThreadLines(
         line.threads_at * LINE_SIZE,
         _end_of_threads(line) * LINE_SIZE,
         slice(work_at, work_at + line.capacity),
