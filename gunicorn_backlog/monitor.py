@@ -47,7 +47,7 @@ class Monitor:
         # First, so that a HUP tries again if there was no memory or no thread for what follows.
         os.register_at_fork(
             before=self._before_fork,
-            after_in_parent=self._after_fork_in_parent,
+            after_in_parent=self._gate.after_fork_in_parent,
             after_in_child=self._after_fork_in_child,
         )
         self._adopt(settings, workers.forked(self._arbiter))
@@ -71,16 +71,17 @@ class Monitor:
         and before it can load another: here what ``configure()`` was told and the environment
         belong to the config in force, without a doubt. The thread can't know that, and takes up
         only what nobody took up for long.
+
+        Since the fork before this one the arbiter's pages are copied when they are written to: each
+        object touched here may be a page fault, which takes longer than all else that is done.
         """
         until_s = time.monotonic() + WAIT_S
-        if os.getpid() == self._pid and not self._stop.is_set() and self._gate.before_fork():
-            self._attempt("waiting for a look-up", partial(self._watch.before_fork, until_s))
-            # gunicorn has counted the worker that it is about to fork.
-            self._attempt("taking up the new config", partial(self._reload, uncounted=1))
-
-    def _after_fork_in_parent(self) -> None:
-        if os.getpid() == self._pid:
-            self._gate.after_fork_in_parent()
+        if os.getpid() == self._pid and self._gate.before_fork():
+            if self._watch.looks_up:
+                self._attempt("waiting for a look-up", partial(self._watch.before_fork, until_s))
+            if self._watch.is_outdated() and not self._stop.is_set():
+                # gunicorn has counted the worker that it is about to fork.
+                self._attempt("taking up the new config", partial(self._reload, uncounted=1))
 
     def _after_fork_in_child(self) -> None:
         """Leave nothing of the thread in a worker, or of a worker in its own child."""

@@ -13,6 +13,7 @@ from gunicorn_backlog.about import About
 from gunicorn_backlog.claims import ClaimError
 from gunicorn_backlog.configuring import configured
 from gunicorn_backlog.notices import Notices
+from gunicorn_backlog.resolver import is_local
 from gunicorn_backlog.sampler import Sampler
 from gunicorn_backlog.scoreboard import Scoreboard
 from gunicorn_backlog.settings import ConfigError, Settings, load
@@ -32,6 +33,7 @@ class Watch:
 
     def __init__(self, arbiter: Arbiter, notices: Notices) -> None:
         self.settings = Settings(enabled=False)
+        self.looks_up = False  # whether the Agent's name is ever looked up
         self._arbiter = arbiter
         self._notices = notices
         self._cfg: Config | None = None
@@ -60,12 +62,16 @@ class Watch:
         configured.taken()
         self._cfg, self._late_s = cfg, None
 
+    def is_outdated(self) -> bool:
+        """Tell whether the arbiter has loaded another config since."""
+        return self._arbiter.cfg is not self._cfg
+
     def is_late(self) -> bool:
         """Tell whether there has been a new config for LATE_S, and no fork at which to take it up.
 
         So it is if there are no workers, and if the fork did not get the gate.
         """
-        if self._arbiter.cfg is self._cfg:
+        if not self.is_outdated():
             return False
         if self._late_s is None:
             self._late_s = time.monotonic() + LATE_S
@@ -73,7 +79,7 @@ class Watch:
 
     def load_again(self) -> Settings | None:
         """Return the settings of a config that was loaded since; None if there is no good one."""
-        if self._arbiter.cfg is self._cfg:
+        if not self.is_outdated():
             return None
         self._notices.reloaded()
         self._notices.forget("config")
@@ -191,6 +197,7 @@ class Watch:
         if former is not None:
             former.close()
         self._delivery = Delivery(settings, self._notices, former=former)
+        self.looks_up = not is_local(settings.address)
 
     def _create_scoreboard(self) -> Scoreboard | None:
         try:
