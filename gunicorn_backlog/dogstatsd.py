@@ -18,7 +18,7 @@ from gunicorn_backlog.settings import Settings
 if TYPE_CHECKING:
     from datadog.dogstatsd.base import DogStatsd
 else:
-    DogStatsd = import_apart("datadog.dogstatsd.base", without={"requests", "urllib3"}).DogStatsd
+    DogStatsd = import_apart("datadog.dogstatsd.base").DogStatsd
 
 _ENDS_A_FIELD = re.compile(r"[|\s]")
 
