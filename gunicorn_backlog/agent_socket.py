@@ -11,7 +11,7 @@ import os
 import socket
 from typing import Any, NamedTuple
 
-from gunicorn_backlog.address import Address
+from gunicorn_backlog.address import Address, encoded_host
 from gunicorn_backlog.unpatched import Socket, original
 
 # EAGAIN and ENOBUFS: the Agent is there, but its queue is full.
@@ -91,10 +91,7 @@ def resolve(address: Address) -> Target:
     if address.scheme != "udp":
         return Target(socket.AF_UNIX, address.path)
     getaddrinfo = original("socket", "getaddrinfo")
-    try:
-        found = getaddrinfo(address.host, address.port, 0, socket.SOCK_DGRAM)
-    except UnicodeError:  # an empty or too long label
-        raise OSError(errno.EINVAL, f"{address.host!r} is no host name") from None
+    found = getaddrinfo(encoded_host(address.host), address.port, 0, socket.SOCK_DGRAM)
     family, _, _, _, where = min(found, key=lambda entry: entry[0] != socket.AF_INET)
     return Target(family, where)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import errno
 import socket
 import time
@@ -52,8 +51,6 @@ class Resolver:
         if is_local(self._address):
             self._look_up()
         else:
-            # The thread's first use would import it, and a fork amid that leaves it half imported.
-            codecs.lookup("idna")
             _read_configuration()
             self._look_up_apart()
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gunicorn_backlog.address import Address, from_datadog, from_gunicorn, parse
+from gunicorn_backlog.address import Address, encoded_host, from_datadog, from_gunicorn, parse
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,31 @@ def test_bad_urls(url: str, reason: str) -> None:
     """Each is refused with its reason."""
     with pytest.raises(ValueError, match=reason):
         parse(url)
+
+
+def idna(host: str) -> bytes | None:
+    """Return what Python's own codec makes of a name; None if it refuses it."""
+    try:
+        return host.encode("idna")
+    except UnicodeError:
+        return None
+
+
+@given(
+    st.one_of(
+        st.text(min_size=1),
+        st.lists(st.text("aZ-0", max_size=64), min_size=1).map(".".join).filter(bool),
+        st.sampled_from(["b\u00fccher.example", "x" * 63, "x" * 64, "a.", ".", "a..b", "::1%eth0"]),
+    )
+)
+def test_names_are_looked_up_as_python_does(host: str) -> None:
+    """Each name is encoded, or refused, as by the codec that ``getaddrinfo`` would use."""
+    try:
+        encoded = encoded_host(host)
+    except UnicodeError:
+        assert idna(host) is None
+    else:
+        assert encoded == idna(host)
 
 
 @given(st.text())

@@ -36,14 +36,50 @@ def test_what_is_there_is_shared() -> None:
     assert run(program) == "True True"
 
 
-def test_other_threads_find_what_is_refused_to_us() -> None:
-    """Only the thread that imports apart goes without."""
+def test_nothing_of_it_is_told_of_forks() -> None:
+    """What others register meanwhile is registered, also in another thread; then all is as ever."""
     program = (
-        "import sys, threading\n"
-        "from gunicorn_backlog.import_apart import _Refusal\n"
-        "sys.meta_path.insert(0, _Refusal({'colorsys'}))\n"
-        "thread = threading.Thread(target=lambda: print(__import__('colorsys').__name__))\n"
-        "thread.start(); thread.join(); del sys.modules['colorsys']\n"
-        "try:\n    import colorsys\nexcept ModuleNotFoundError as error:\n    print(error)"
+        "import gunicorn.arbiter, os, threading\n"
+        "told = []\n"
+        "os.register_at_fork = lambda **handlers: told.extend(sorted(handlers))\n"
+        "import sys; from gunicorn_backlog.import_apart import _not_told_of_forks\n"
+        "sys.modules['datadog.part'] = part = type(sys)('datadog.part')\n"
+        "with _not_told_of_forks('datadog'):\n"
+        "    exec('import os; os.register_at_fork(before=print)', vars(part))\n"
+        "    thread = threading.Thread(target=lambda: os.register_at_fork(after_in_child=print))\n"
+        "    thread.start(); thread.join()\n"
+        "    os.register_at_fork(after_in_parent=print)\n"
+        "print(told)\n" + APART + "print(told)"
     )
-    assert run(program).splitlines() == ["colorsys", "No module named 'colorsys'"]
+    told = "['after_in_child', 'after_in_parent']"
+    assert run(program).splitlines() == [told, told]
+
+
+def test_a_shared_one_is_told_of_forks() -> None:
+    """If the app was loaded before, its client's handlers are the app's to have."""
+    program = (
+        "import gunicorn.arbiter, os\n"
+        "told = []\n"
+        "os.register_at_fork = lambda **handlers: told.append(handlers['after_in_child'])\n"
+        "import datadog\n" + APART + "print({handler.__module__ for handler in told})"
+    )
+    assert "'datadog.dogstatsd.base'" in run(program)
+
+
+def test_only_its_own_modules_are_imported() -> None:
+    """Neither the package's own ``__init__`` nor what it wants is run."""
+    program = (
+        "import sys, gunicorn.arbiter, gunicorn_backlog.monitor\n"
+        "there = set(sys.modules)\n" + APART + "new = set(sys.modules) - there\n"
+        "print({name for name in new if not name.startswith('gunicorn_backlog')})"
+    )
+    assert eval(run(program)) == set()
+
+
+def test_there_is_no_such_package() -> None:
+    """An ImportError says so."""
+    program = (
+        "from gunicorn_backlog.import_apart import import_apart\n"
+        "try:\n    import_apart('no_such.thing')\nexcept ImportError as error:\n    print(error)"
+    )
+    assert run(program) == "No module named 'no_such'"
