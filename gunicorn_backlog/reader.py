@@ -5,31 +5,23 @@ from __future__ import annotations
 import mmap
 import sys
 from collections.abc import Collection, Iterable, Mapping
-from itertools import chain
 from struct import Struct
 
 from gunicorn_backlog.layout import COUNTERS, SLOTS_AT, WAITS_SIZE, Layout
+from gunicorn_backlog.owners import Owners, owners_of
 from gunicorn_backlog.slot import (
     LINE_SIZE,
+    POOL,
     SINCE_NS,
     SLOT,
+    SYNC,
     TELLING,
     WORDS_OF_CLAIM,
     WORDS_OF_LINE,
-    WORDS_OF_RECORD,
     WORK_NS,
-    Kind,
     Line,
 )
-from gunicorn_backlog.states import (
-    Columns,
-    Owners,
-    States,
-    of_any_number,
-    of_one_at_a_time,
-    of_pool,
-    owners_of,
-)
+from gunicorn_backlog.states import Columns, States, columns_of
 from gunicorn_backlog.waits import BUCKETS
 
 _COUNTERS = Struct(f"={COUNTERS}Q")
@@ -49,34 +41,31 @@ class Reader:
         self._layout = layout
         self._owners = Owners()
         self._owned_by: object = None  # what the owners were made of
+        self._found: object = None  # what the states were made of
+        self._states = States(self._owners, Columns())
         self._telling: list[bool] = []  # of each slot: whether waits were ever counted in it
 
     def read(self, running: Mapping[int, int]) -> States:
         """Return what the ``running`` workers (age by pid) said last.
 
         Who has claimed no slot yet is in ``owners.without_slot``. Who changes its slot for as long
-        as it is read, again and again, is ``unread``.
+        as it is read, again and again, is ``unread``. As long as nobody says anything else, it is
+        the same object.
         """
         size = self._layout.claimed(self._memory) * LINE_SIZE
         lines = zip(range(0, size, LINE_SIZE), range(LINE_SIZE, size + 1, LINE_SIZE), strict=True)
         slots, unsteady = self._take(SLOTS_AT, size, lines)
-        words = memoryview(slots).cast("q")
-        owners = self._owners_of(slots, words, running)
-        record = [words[word::WORDS_OF_LINE].tolist() for word in WORDS_OF_RECORD]
-        parts: list[Columns] = []
-        unread = list(owners.without_lines)
-        for kind, at in owners.places.items():
-            own = [[column[slot] for slot in owners.slots[at]] for column in record]
-            if kind == Kind.POOL:
-                parts.append(self._of_pools(own, owners, at, unread))
-            else:
-                of_records = of_one_at_a_time if kind == Kind.SYNC else of_any_number
-                parts.append(of_records(*own[:2]))
-        if unsteady:
-            unread += [
-                pid for pid, at in zip(owners.pids, owners.slots, strict=True) if at in unsteady
-            ]
-        return States(owners, _joined(parts), unread)
+        owners = self._owners_of(slots, running)
+        pools, unsteady_pools = self._take_pools(owners)
+        found = owners, slots, unsteady, pools, unsteady_pools
+        if found != self._found:
+            unread = [*owners.without_lines, *_at(owners, unsteady)]
+            unread += [owners.pids[owners.places[POOL]][number] for number in unsteady_pools]
+            self._found, self._states = (
+                found,
+                States(owners, columns_of(owners, slots, pools), unread),
+            )
+        return self._states
 
     def began(self, owners: Owners) -> dict[int, int]:
         """Return when the oldest request of each worker at work began, CLOCK_MONOTONIC in ns.
@@ -87,7 +76,7 @@ class Reader:
 
     def _began_of_sync(self, owners: Owners) -> dict[int, int]:
         found = {}
-        at = owners.places.get(Kind.SYNC, slice(0, 0))
+        at = owners.places.get(SYNC, slice(0, 0))
         for pid, slot in zip(owners.pids[at], owners.slots[at], strict=True):
             begin = SLOTS_AT + slot * LINE_SIZE
             (line,) = _lines(self._memory[begin : begin + LINE_SIZE])
@@ -99,7 +88,7 @@ class Reader:
         found = {}
         begin, end = self._layout.lines_at, max((it.end for it in owners.threads), default=0)
         words = memoryview(self._memory[begin : begin + end]).cast("q")
-        pids = owners.pids[owners.places.get(Kind.POOL, slice(0, 0))]
+        pids = owners.pids[owners.places.get(POOL, slice(0, 0))]
         for pid, threads in zip(pids, owners.threads, strict=True):
             records = zip(words[threads.work_ns], words[threads.since_ns], strict=True)
             if at_work := [since_ns for work_ns, since_ns in records if work_ns < 0]:
@@ -131,29 +120,21 @@ class Reader:
         end = SLOTS_AT + self._layout.claimed(self._memory) * LINE_SIZE
         return _lines(self._memory[SLOTS_AT:end])
 
-    def _owners_of(
-        self, slots: bytes | bytearray, words: memoryview, running: Mapping[int, int]
-    ) -> Owners:
+    def _owners_of(self, slots: bytes | bytearray, running: Mapping[int, int]) -> Owners:
         """Return the owners: the same object as long as workers and claims are the same."""
+        words = memoryview(slots).cast("q")
         claims = [words[word::WORDS_OF_LINE].tobytes() for word in WORDS_OF_CLAIM]
         if self._owned_by != (claims, running):
             self._owned_by = claims, dict(running)
             self._owners = owners_of(_lines(slots), running, self._layout.lines)
         return self._owners
 
-    def _of_pools(
-        self, record: list[list[int]], owners: Owners, at: slice, unread: list[int]
-    ) -> Columns:
-        """Return the columns of the pools, and add to ``unread`` those that can't be read."""
+    def _take_pools(self, owners: Owners) -> tuple[bytes | bytearray, Collection[int]]:
+        """Return the lines of all threads, and the numbers of the pools that changed meanwhile."""
+        if not owners.threads:
+            return b"", ()
         pieces = [(threads.begin, threads.end) for threads in owners.threads]
-        lines, unsteady = self._take(self._layout.lines_at, max(end for _, end in pieces), pieces)
-        words = memoryview(lines).cast("q")
-        rows = [
-            of_pool(own, words[threads.work_ns].tolist(), words[threads.begun].tolist())
-            for *own, threads in zip(*record, owners.threads, strict=True)
-        ]
-        unread += [owners.pids[at][number] for number in unsteady]
-        return Columns(*map(list, zip(*rows, strict=True)))
+        return self._take(self._layout.lines_at, max(end for _, end in pieces), pieces)
 
     def _take(
         self, at: int, size: int, pieces: Iterable[tuple[int, int]]
@@ -190,8 +171,6 @@ def _lines(slots: bytes | bytearray) -> list[Line]:
     return [Line._make(it) for it in SLOT.iter_unpack(slots)]
 
 
-def _joined(parts: list[Columns]) -> Columns:
-    """Return the columns of all workers, of those of each kind."""
-    if len(parts) == 1:
-        return parts[0]
-    return Columns(*(list(chain.from_iterable(column)) for column in zip(*parts, strict=True)))
+def _at(owners: Owners, slots: Collection[int]) -> list[int]:
+    """Return the pids of those that own one of these slots."""
+    return [pid for pid, slot in zip(owners.pids, owners.slots, strict=True) if slot in slots]

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from operator import ge, sub
 from typing import NamedTuple
 
-from gunicorn_backlog.slot import BOUNDED, Kind
-from gunicorn_backlog.states import Owners, States
+from gunicorn_backlog.owners import Owners
+from gunicorn_backlog.slot import BOUNDED, POOL, Kind
+from gunicorn_backlog.states import States
 
 
 class Threads(NamedTuple):
@@ -99,9 +100,9 @@ def are_bounded(owners: Owners, kind_starting: Kind) -> bool:
 
 
 def _threads(states: States, kind_starting: Kind) -> Threads | None:
-    pools = states.owners.places.get(Kind.POOL)
+    pools = states.owners.places.get(POOL)
     if pools is None:
-        return Threads(0, 0, 0) if kind_starting == Kind.POOL else None
+        return Threads(0, 0, 0) if kind_starting == POOL else None
     in_use = states.columns.in_use[pools]
     free = map(sub, states.owners.capacities[pools], in_use)
     idle = sum(it for it in free if it > 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from gunicorn_backlog import workers
@@ -11,10 +12,11 @@ from gunicorn_backlog.accept_queue import AcceptQueue
 from gunicorn_backlog.limits import Limits, somaxconn
 from gunicorn_backlog.listeners import Listeners
 from gunicorn_backlog.notices import Notices
+from gunicorn_backlog.owners import Owners
 from gunicorn_backlog.roster import Crew, Roster, are_bounded
 from gunicorn_backlog.scoreboard import Scoreboard
 from gunicorn_backlog.slot import TELLING, Kind
-from gunicorn_backlog.states import Owners
+from gunicorn_backlog.states import States
 from gunicorn_backlog.utilization import Utilization, WorkTime
 from gunicorn_backlog.waits import Counted, Waits, WaitsError
 from gunicorn_backlog.window import Sample
@@ -44,12 +46,16 @@ class Sampler:
         self._watched_after = 0  # the age of the youngest worker that could not know of us
         self._cfg: Config | None = None
         self._asked = 0
+        self._boot_limit_s = 0
+        self._crew_of: tuple[States, Kind] | None = None  # what the crew was counted from
+        self._latest_crew: Crew | None = None
         self._unread_in_a_row = 0
         self.since_ns = 0  # when it began, CLOCK_MONOTONIC
 
     def begin(self, forked: int) -> None:
         """Begin to watch, or begin anew, after so many workers were forked unwatched."""
         self._watched_after = forked
+        self._crew_of = None
         self.since_ns = time.monotonic_ns()
         self._utilization = Utilization()
         if self._scoreboard is not None:
@@ -59,7 +65,8 @@ class Sampler:
         """Look at everything once."""
         if self._arbiter.cfg is not self._cfg:
             self._cfg = self._arbiter.cfg
-            self._asked = self._cfg.backlog  # gunicorn looks a setting up in many steps
+            # gunicorn looks a setting up in many steps: not for each sample.
+            self._asked, self._boot_limit_s = self._cfg.backlog, self.boot_limit_s()
         queues = self._queues()
         self._limits.look(queues, self._asked)
         return Sample(queues, *self._crew(), workers.forked(self._arbiter))
@@ -111,25 +118,35 @@ class Sampler:
         if self._scoreboard is None:
             return Crew(0, 0, 0, len(running), None), None
         states = self._scoreboard.reader.read(running)
-        owners = states.owners
         if states.unread:
             return self._unread(len(running)), None
         self._unread_in_a_row = 0
+        kind = workers.kind_forked(self._arbiter)
+        crew = self._count(running, states, kind)
+        if not are_bounded(states.owners, kind):
+            return crew, None
+        work = self._utilization.look(states)
+        return crew, None if crew.unknown else work
+
+    def _count(self, running: Mapping[int, int], states: States, kind: Kind) -> Crew:
+        """Count the workers; again only if one said anything since, or is starting."""
+        former, owners = self._crew_of, states.owners
+        if former is not None and former[0] is states and former[1] is kind:
+            assert self._latest_crew is not None
+            return self._latest_crew
         if owners.pids:
             self._waits_told = any(owners.tells_waits)
-        kind = workers.kind_forked(self._arbiter)
         crew = self._roster.count(
             running,
             states,
-            self.boot_limit_s(),
+            self._boot_limit_s,
             watched_after=self._watched_after,
             kind_starting=kind,
         )
         self._say_what_is_unknown(owners)
-        if not are_bounded(owners, kind):
-            return crew, None
-        work = self._utilization.look(states)
-        return crew, None if crew.unknown else work
+        self._crew_of = None if owners.without_slot else (states, kind)
+        self._latest_crew = crew
+        return crew
 
     def _unread(self, running: int) -> Crew | None:
         """Return nothing; if a worker is never read, what is known all the same."""
@@ -147,7 +164,7 @@ class Sampler:
         if self._roster.overdue:
             self._notices.warn(
                 "no slot",
-                f"{self._roster.overdue} workers have not reported after {self.boot_limit_s()} s: "
+                f"{self._roster.overdue} workers have not reported after {self._boot_limit_s} s: "
                 "states and requests in flight are not sent. If the config has a "
                 "post_worker_init of its own, let it call "
                 "gunicorn_backlog.hooks.post_worker_init(worker)",

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from gunicorn_backlog.states import Columns, Owners, States
+from gunicorn_backlog.owners import Owners
+from gunicorn_backlog.states import Columns, States
 
 
 class WorkTime(NamedTuple):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from gunicorn_backlog.states import Columns, Owners, State, States
+from gunicorn_backlog.owners import Owners
+from gunicorn_backlog.states import Columns, State, States
 
 
 def states_of(rows: Mapping[int, State], running: Collection[int] = ()) -> States:
