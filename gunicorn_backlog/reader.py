@@ -40,7 +40,9 @@ class Reader:
         self._memory = memory
         self._layout = layout
         self._owners = Owners()
-        self._owned_by: object = None  # what the owners were made of
+        self._claims: object = None  # what the owners were made of, with the workers that ran
+        self._running: dict[int, int] = {}
+        self._slots: bytes | bytearray = b""  # in which those claims were seen last
         self._found: object = None  # what the states were made of
         self._states = States(self._owners, Columns())
         self._telling: list[bool] = []  # of each slot: whether waits were ever counted in it
@@ -52,9 +54,7 @@ class Reader:
         as it is read, again and again, is ``unread``. As long as nobody says anything else, it is
         the same object.
         """
-        size = self._layout.claimed(self._memory) * LINE_SIZE
-        lines = zip(range(0, size, LINE_SIZE), range(LINE_SIZE, size + 1, LINE_SIZE), strict=True)
-        slots, unsteady = self._take(SLOTS_AT, size, lines)
+        slots, unsteady = self._take(SLOTS_AT, self._layout.claimed(self._memory) * LINE_SIZE)
         owners = self._owners_of(slots, running)
         pools, unsteady_pools = self._take_pools(owners)
         found = owners, slots, unsteady, pools, unsteady_pools
@@ -122,11 +122,13 @@ class Reader:
 
     def _owners_of(self, slots: bytes | bytearray, running: Mapping[int, int]) -> Owners:
         """Return the owners: the same object as long as workers and claims are the same."""
-        words = memoryview(slots).cast("q")
-        claims = [words[word::WORDS_OF_LINE].tobytes() for word in WORDS_OF_CLAIM]
-        if self._owned_by != (claims, running):
-            self._owned_by = claims, dict(running)
-            self._owners = owners_of(_lines(slots), running, self._layout.lines)
+        if slots != self._slots or running != self._running:
+            words = memoryview(slots).cast("q")
+            claims = [words[word::WORDS_OF_LINE].tobytes() for word in WORDS_OF_CLAIM]
+            if claims != self._claims or running != self._running:
+                self._claims, self._running = claims, dict(running)
+                self._owners = owners_of(_lines(slots), running, self._layout.lines)
+            self._slots = slots
         return self._owners
 
     def _take_pools(self, owners: Owners) -> tuple[bytes | bytearray, Collection[int]]:
@@ -137,17 +139,17 @@ class Reader:
         return self._take(self._layout.lines_at, max(end for _, end in pieces), pieces)
 
     def _take(
-        self, at: int, size: int, pieces: Iterable[tuple[int, int]]
+        self, at: int, size: int, pieces: Iterable[tuple[int, int]] | None = None
     ) -> tuple[bytes | bytearray, Collection[int]]:
         """Return what is there, and the numbers of the pieces that changed whenever they were read.
 
-        :param pieces: where each begins and ends: what of each belongs together.
+        :param pieces: where each begins and ends, what of each belongs together; else each line.
         """
         taken, again = self._memory[at : at + size], self._memory[at : at + size]
         if taken == again:
             return taken, ()
         settled, unsteady = bytearray(taken), []
-        for number, (begin, end) in enumerate(pieces):
+        for number, (begin, end) in enumerate(pieces or _pieces(size)):
             if taken[begin:end] != again[begin:end]:
                 steady = self._steady(at + begin, at + end)
                 if steady is None:
@@ -165,6 +167,10 @@ class Reader:
                 return taken
             taken = again
         return None
+
+
+def _pieces(size: int) -> Iterable[tuple[int, int]]:
+    return zip(range(0, size, LINE_SIZE), range(LINE_SIZE, size + 1, LINE_SIZE), strict=True)
 
 
 def _lines(slots: bytes | bytearray) -> list[Line]:

@@ -16,7 +16,7 @@ from gunicorn_backlog.owners import Owners
 from gunicorn_backlog.roster import Crew, Roster, are_bounded
 from gunicorn_backlog.scoreboard import Scoreboard
 from gunicorn_backlog.slot import TELLING, Kind
-from gunicorn_backlog.states import States
+from gunicorn_backlog.states import Columns, States
 from gunicorn_backlog.utilization import Utilization, WorkTime
 from gunicorn_backlog.waits import Counted, Waits, WaitsError
 from gunicorn_backlog.window import Sample
@@ -47,15 +47,16 @@ class Sampler:
         self._cfg: Config | None = None
         self._asked = 0
         self._boot_limit_s = 0
-        self._crew_of: tuple[States, Kind] | None = None  # what the crew was counted from
-        self._latest_crew: Crew | None = None
+        self._crew_now: Crew | None = None  # as long as nothing changes
+        self._counted_from: tuple[States, type] = States(Owners(), Columns()), object
+        self._bounded = False
         self._unread_in_a_row = 0
         self.since_ns = 0  # when it began, CLOCK_MONOTONIC
 
     def begin(self, forked: int) -> None:
         """Begin to watch, or begin anew, after so many workers were forked unwatched."""
         self._watched_after = forked
-        self._crew_of = None
+        self._crew_now = None
         self.since_ns = time.monotonic_ns()
         self._utilization = Utilization()
         if self._scoreboard is not None:
@@ -121,19 +122,18 @@ class Sampler:
         if states.unread:
             return self._unread(len(running)), None
         self._unread_in_a_row = 0
-        kind = workers.kind_forked(self._arbiter)
-        crew = self._count(running, states, kind)
-        if not are_bounded(states.owners, kind):
+        crew = self._count(running, states)
+        if not self._bounded:
             return crew, None
         work = self._utilization.look(states)
         return crew, None if crew.unknown else work
 
-    def _count(self, running: Mapping[int, int], states: States, kind: Kind) -> Crew:
+    def _count(self, running: Mapping[int, int], states: States) -> Crew:
         """Count the workers; again only if one said anything since, or is starting."""
-        former, owners = self._crew_of, states.owners
-        if former is not None and former[0] is states and former[1] is kind:
-            assert self._latest_crew is not None
-            return self._latest_crew
+        crew, former, worker_class = self._crew_now, self._counted_from, self._arbiter.worker_class
+        if crew is not None and former[0] is states and former[1] is worker_class:
+            return crew
+        owners, kind = states.owners, workers.kind_forked(self._arbiter)
         if owners.pids:
             self._waits_told = any(owners.tells_waits)
         crew = self._roster.count(
@@ -144,8 +144,9 @@ class Sampler:
             kind_starting=kind,
         )
         self._say_what_is_unknown(owners)
-        self._crew_of = None if owners.without_slot else (states, kind)
-        self._latest_crew = crew
+        self._bounded = are_bounded(owners, kind)
+        self._counted_from = states, worker_class
+        self._crew_now = None if owners.without_slot else crew
         return crew
 
     def _unread(self, running: int) -> Crew | None:

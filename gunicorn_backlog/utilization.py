@@ -33,11 +33,14 @@ class Utilization:
         """
         before, looked_ns = self._before, self._looked_ns
         self._before, self._looked_ns = states, self._clock_ns()
-        if states.owners is before.owners:
-            worked_ns = states.worked_by(self._looked_ns) - before.worked_by(looked_ns)
+        elapsed_ns, owners = self._looked_ns - looked_ns, states.owners
+        if states is before:  # nobody began or ended anything
             return WorkTime(
-                worked_ns, sum(states.owners.capacities) * (self._looked_ns - looked_ns)
+                sum(states.columns.timed) * elapsed_ns, sum(owners.capacities) * elapsed_ns
             )
+        if owners is before.owners:
+            worked_ns = states.worked_by(self._looked_ns) - before.worked_by(looked_ns)
+            return WorkTime(worked_ns, sum(owners.capacities) * elapsed_ns)
         return self._one_by_one(before, looked_ns)
 
     def _one_by_one(self, before: States, looked_ns: int) -> WorkTime:

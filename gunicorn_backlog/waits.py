@@ -90,8 +90,10 @@ class Counted:
         :param by_proxy: whether some may be all the same, by a proxy: from the first one on.
         """
         before, self._before = self._before, counters
-        since = [now - then for now, then in zip(counters, before, strict=True)]
-        if min(since) < 0 or max(since) > _MOST:
+        since: Sequence[int] = ()  # as a rule of a server that is idle
+        if counters != before:
+            since = tuple(now - then for now, then in zip(counters, before, strict=True))
+        if since and (min(since) < 0 or max(since) > _MOST):
             raise WaitsError(f"a counter of waits changed by {max(since, key=abs)}")
         waits = waits_of(since)
         self._any = by_proxy and not told and (self._any or waits.requests > 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import partial
 
 from tests.benchmarks.servers import WITH, running
@@ -12,28 +13,71 @@ from tests.lab.vitals import cpu_ns, our_threads
 
 ROUNDS, QUICK_ROUNDS = 7, 2
 ROUND_S, QUICK_ROUND_S = 10.0, 2.0
-CLASSES = {"4 sync workers": (), "4 gthread workers of 8 threads": ("--threads", "8")}
 TARGET_SHARE = 0.3  # percent
+
+# The floor: what any thread takes that looks as often, whatever it looks at.
+IDLE = """
+import signal, socket, struct, time, _thread
+
+def run(sock, look, lock=_thread.allocate_lock()):
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    lock.acquire()
+    due = time.monotonic()
+    while True:
+        due += 0.1
+        lock.acquire(timeout=max(0, due - time.monotonic()))
+        look(sock)
+
+def when_ready(server):
+    _thread.start_new_thread(run, (server.LISTENERS[0].sock, look))
+"""
+WAKING = (
+    IDLE
+    + """
+def look(sock):
+    pass
+"""
+)
+READING = (
+    IDLE
+    + """
+unpack = struct.Struct("=24xII").unpack
+
+def look(sock):
+    unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32))
+"""
+)
+CASES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "a thread that does nothing, ten times a second": (WAKING, ()),
+    "one that reads the listener by `getsockopt`": (READING, ()),
+    "with us, 4 sync workers": (WITH, ()),
+    "with us, 4 gthread workers of 8 threads": (WITH, ("--threads", "8")),
+}
 
 TEXT = """\
 The processor time of the thread in a real arbiter with the defaults, ten samples and a push a
-second: one listener, nobody asks for anything, so each time it wakes up its caches are cold."""
+second: one listener, nobody asks for anything, so each time it wakes up its caches are cold. Two
+threads of somebody else's beside it, in an arbiter without us."""
 
 
 def tables(quick: bool) -> list[Table]:
     """Watch real gunicorns."""
     rounds, round_s = (QUICK_ROUNDS, QUICK_ROUND_S) if quick else (ROUNDS, ROUND_S)
-    cases = {name: partial(_share, arguments, round_s) for name, arguments in CLASSES.items()}
+    cases = {name: partial(_share, *case, round_s) for name, case in CASES.items()}
     rows = [
-        row(name, "%", shares, note=target(median(shares), TARGET_SHARE, "%"))
+        row(name, "%", shares, note=_target(shares) if name.startswith("with us") else "")
         for name, shares in in_turns(cases, rounds).items()
     ]
     return [Table("The thread's share of a core", TEXT, rows)]
 
 
-def _share(arguments: tuple[str, ...], round_s: float) -> float:
+def _target(shares: Sequence[float]) -> str:
+    return target(median(shares), TARGET_SHARE, "%")
+
+
+def _share(config: str, arguments: tuple[str, ...], round_s: float) -> float:
     """Start a server, and return how much of a core its thread took, in percent."""
-    with running(WITH, arguments=arguments) as server:
+    with running(config, arguments=arguments) as server:
         time.sleep(2)  # its first interval
         (thread,) = our_threads(server.pid)
         before_ns, began_ns = cpu_ns(server.pid, thread), time.monotonic_ns()
