@@ -22,11 +22,10 @@ class Limits:
 
     def look(self, queues: Mapping[str, AcceptQueue], asked: int) -> None:
         """Compare each listener's limit with gunicorn's ``backlog``; it must last to be told."""
-        low = [
-            (listener, limit, asked)
-            for listener, queue in queues.items()
-            if (limit := queue.limit if queue.lowest is None else queue.lowest) < asked
-        ]
+        low = []
+        for listener, (_, limit, _, lowest) in queues.items():
+            if limit < asked or (lowest is not None and lowest < asked):
+                low.append((listener, limit if lowest is None else lowest, asked))
         if low or self._since_s:
             now_s = self._clock()
             self._since_s = {case: self._since_s.get(case, now_s) for case in low}

@@ -100,14 +100,14 @@ class Sampler:
     def _queues(self) -> dict[str, AcceptQueue]:
         """Read all queues, and leave out those that the kernel does not fill in."""
         queues = self._listeners.read()
-        empty = [name for name, queue in queues.items() if not queue.limit and self._asked]
-        for listener in empty if empty and somaxconn() != 0 else ():
-            del queues[listener]
-            self._notices.warn(
-                f"no limit of {listener}",
-                f"the backlog of {listener} can't be read (this kernel says that its limit is 0): "
-                "not sent, all else is",
-            )
+        for listener, queue in list(queues.items()):
+            if queue[1] == 0 and self._asked and somaxconn() != 0:  # its limit
+                del queues[listener]
+                self._notices.warn(
+                    f"no limit of {listener}",
+                    f"the backlog of {listener} can't be read (this kernel says that its limit is "
+                    "0): not sent, all else is",
+                )
         return queues
 
     def _crew(self) -> tuple[Crew | None, WorkTime | None]:

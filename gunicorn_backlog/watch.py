@@ -71,7 +71,7 @@ class Watch:
 
         So it is if there are no workers, and if the fork did not get the gate.
         """
-        if not self.is_outdated():
+        if self._arbiter.cfg is self._cfg:  # each time the thread wakes up
             return False
         if self._late_s is None:
             self._late_s = time.monotonic() + LATE_S

@@ -96,7 +96,10 @@ def running(arbiter: Arbiter) -> dict[int, int]:
 
     The arbiter's main thread may change its dictionary meanwhile: ``list`` copies it in one step.
     """
-    return {pid: worker.age for pid, worker in list(arbiter.WORKERS.items())}
+    ages = {}
+    for pid, worker in list(arbiter.WORKERS.items()):  # sooner than one expression, to Python 3.11
+        ages[pid] = worker.age
+    return ages
 
 
 def forked(arbiter: Arbiter) -> int:
