@@ -20,14 +20,17 @@ from tests.datadog.files import FOLDER, MONITORS
 from tests.datadog.standin_api import KEYS, Answer, StandInApi
 from tests.lab.waiting import DEADLINE_S
 
-METRICS = len((FOLDER / "metadata.csv").read_text().splitlines()) - 1
-ALL = len(MONITORS) + 1 + METRICS
+NAMES = [row.partition(",")[0] for row in (FOLDER / "metadata.csv").read_text().splitlines()[1:]]
+METRICS = len(NAMES)
+OBJECTS = len(MONITORS) + 1
+ALL = OBJECTS + METRICS
 
 
 @pytest.fixture
 def api() -> Iterator[StandInApi]:
-    """A stand-in for Datadog's API."""
+    """A stand-in for Datadog's API that got all our metrics already."""
     with StandInApi() as made:
+        made.receive(*NAMES)
         yield made
 
 
@@ -36,7 +39,7 @@ def filled(api: StandInApi) -> StandInApi:
     """The stand-in with all objects, as a first run makes them; its requests count from then on."""
     for it in wanted():
         path = f"metrics/{it.key}" if it.kind == "metric" else it.kind
-        api.answer("PUT" if it.kind == "metric" else "POST", path, [], it.body)
+        api.answer("PUT" if it.kind == "metric" else "POST", path, {}, it.body)
     api.requests.clear()
     return api
 
@@ -65,7 +68,13 @@ def start(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=hear_ctrl_c,
     )
+
+
+def hear_ctrl_c() -> None:
+    """Undo what a shell does to what it runs in the background, these tests for example."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def run(
@@ -96,7 +105,7 @@ def test_the_first_run_creates_and_the_second_changes_nothing(api: StandInApi) -
     """Though the API adds fields, turns tags round, and calls a query alert a metric alert."""
     first = run(api.url)
     assert first.returncode == 0, first.stderr
-    assert first.stdout.endswith(f"{ALL} created, 0 changed, 0 unchanged\n")
+    assert first.stdout.endswith(f"{OBJECTS} created, {METRICS} changed, 0 unchanged\n")
     assert len(api.monitors) == len(MONITORS)
     assert len(api.dashboards) == 1
     assert len(api.metrics) == METRICS
@@ -131,7 +140,7 @@ def test_a_dry_run_shows_what_would_be_created(api: StandInApi) -> None:
     """In an empty account."""
     done = run(api.url, "--dry-run")
     assert done.stdout.count("would create monitor") == len(MONITORS)
-    assert done.stdout.endswith(f"{ALL} to create, 0 to change, 0 unchanged\n")
+    assert done.stdout.endswith(f"{OBJECTS} to create, {METRICS} to change, 0 unchanged\n")
     assert api.writes == []
 
 
@@ -159,6 +168,85 @@ def test_those_to_notify_are_in_each_message(api: StandInApi) -> None:
     api.requests.clear()
     run(api.url, "--notify", "@slack-ops", "--notify", "@me")
     assert api.writes == []
+
+
+def test_metrics_that_were_never_sent_are_left_out(api: StandInApi) -> None:
+    """Datadog refuses metadata of what it does not know; a later run describes them."""
+    missing = ["gunicorn.backlog.deepest", "gunicorn.threads"]
+    for name in missing:
+        del api.metrics[name]
+    told = (
+        "not sent to Datadog yet: 2 metrics (gunicorn.backlog.deepest, gunicorn.threads),"
+        " which can't be described before; run this again when they are\n"
+    )
+    dry = run(api.url, "--dry-run")
+    counted = f"{OBJECTS} to create, {METRICS - 2} to change, 0 unchanged\n"
+    assert dry.stdout.endswith(counted + told)
+    first = run(api.url)
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.endswith(f"{OBJECTS} created, {METRICS - 2} changed, 0 unchanged\n" + told)
+    assert not {f"PUT metrics/{name}" for name in missing} & {*api.requests}
+
+    api.receive(*missing)
+    assert run(api.url).stdout.endswith(f"0 created, 2 changed, {ALL - 2} unchanged\n")
+    assert api.metrics["gunicorn.threads"]["unit"] == "thread"
+
+
+def test_what_owners_added_to_a_monitor_stays(filled: StandInApi, folder: Path) -> None:
+    """Tags, options and a priority; it is no difference, and is kept when ours is changed."""
+    (monitor,) = [it for it in filled.monitors.values() if it["query"].endswith("> 90")]
+    monitor["tags"] = ["team:x", *monitor["tags"]]
+    monitor["options"]["escalation_message"] = "call me"
+    monitor["options"]["thresholds"] = {"critical_recovery": 70, **monitor["options"]["thresholds"]}
+    monitor["priority"] = 2
+    assert run(filled.url).stdout == f"0 created, 0 changed, {ALL} unchanged\n"
+
+    path = folder / "monitors" / "saturated_workers.json"
+    path.write_text(path.read_text().replace("> 90", "> 85").replace('cal": 90', 'cal": 85'))
+    done = run(filled.url, folder=folder)
+    assert done.stdout.endswith(f"0 created, 1 changed, {ALL - 1} unchanged\n"), done.stderr
+    changed = filled.monitors[monitor["id"]]
+    assert {"team:x", *MONITORS["saturated_workers"]["definition"]["tags"]} == {*changed["tags"]}
+    assert changed["options"]["escalation_message"] == "call me"
+    wanted_thresholds = {"critical": 85, "warning": 80, "critical_recovery": 70}
+    assert changed["options"]["thresholds"] == wanted_thresholds
+    assert changed["priority"] == 2
+    assert run(filled.url, folder=folder).stdout == f"0 created, 0 changed, {ALL} unchanged\n"
+
+
+def test_a_tag_of_ours_that_is_missing_is_added(filled: StandInApi) -> None:
+    """And those of others stay."""
+    monitor = next(iter(filled.monitors.values()))
+    monitor["tags"] = ["team:x", *(tag for tag in monitor["tags"] if "integration" not in tag)]
+    done = run(filled.url)
+    assert '    tags: "integration:gunicorn" is added' in done.stdout.splitlines()
+    assert {"team:x", "integration:gunicorn"} <= {*filled.monitors[monitor["id"]]["tags"]}
+
+
+def test_the_dashboard_is_ours_as_a_whole(filled: StandInApi) -> None:
+    """A widget that was added is removed; who is told, and tags of the dashboard, stay."""
+    (dashboard,) = filled.dashboards.values()
+    dashboard |= {"tags": ["team:x"], "notify_list": ["me@x.y"]}
+    assert run(filled.url).stdout == f"0 created, 0 changed, {ALL} unchanged\n"
+    groups = len(dashboard["widgets"])
+    dashboard["widgets"].append({"definition": {"type": "note", "content": "mine"}})
+    dry = run(filled.url, "--dry-run")
+    assert dry.stdout.splitlines()[0].startswith("would change dashboard")
+    done = run(filled.url)
+    assert done.stdout.endswith(f"0 created, 1 changed, {ALL - 1} unchanged\n"), done.stderr
+    (changed,) = filled.dashboards.values()
+    assert len(changed["widgets"]) == groups
+    assert (changed["tags"], changed["notify_list"]) == (["team:x"], ["me@x.y"])
+
+
+def test_the_dashboard_is_found_among_many(filled: StandInApi) -> None:
+    """The API gives a hundred of them at once."""
+    ours = filled.dashboards.popitem()
+    for number in range(250):
+        other = {"id": str(number), "title": f"other {number}"}
+        filled.dashboards[str(number)] = ours[1] | other
+    filled.dashboards[ours[0]] = ours[1]
+    assert run(filled.url).stdout == f"0 created, 0 changed, {ALL} unchanged\n"
 
 
 def test_monitors_of_others_are_left_alone(filled: StandInApi) -> None:
@@ -200,6 +288,8 @@ def fail_at(api: StandInApi, number: int, answer: Answer) -> None:
         (1, QUOTA, "429: Rate limit reached (try again in 7 s)"),
         (2, QUOTA, "POST monitor: 429"),
         (3, (400, {"errors": ["Monitor limit reached"]}), "400: Monitor limit reached (Datadog"),
+        (3, (400, {"errors": "Forbidden"}), "400: Forbidden (Datadog"),
+        (3, (400, {"errors": []}), "400: no reason given (Datadog"),
         (3, (500, {}), "500"),
         (3, (200, "<html>a proxy's page"), "Invalid JSON response"),
         (len(MONITORS) + 1, QUOTA, "POST dashboard: 429"),
@@ -219,6 +309,8 @@ def test_what_was_made_before_a_refusal_is_taken_back(
 def test_changes_are_taken_back_too(filled: StandInApi, folder: Path) -> None:
     """All is as it was, with what others had set."""
     next(iter(filled.monitors.values()))["options"]["silenced"] = {"*": None}
+    (dashboard,) = filled.dashboards.values()
+    dashboard |= {"tags": ["team:x"], "title": dashboard["title"], "description": "mine"}
     for path in folder.glob("monitors/*.json"):
         path.write_text(path.read_text().replace("**Why it matters**", "**Why**"))
     metadata = folder / "metadata.csv"
@@ -247,8 +339,16 @@ def test_what_could_not_be_taken_back_is_named(api: StandInApi) -> None:
     )
 
 
-def test_ctrl_c_takes_back_what_was_made(api: StandInApi) -> None:
-    """Also what was made, and not yet answered."""
+def test_an_answer_that_ends_in_its_middle_takes_all_back(api: StandInApi) -> None:
+    """What was made by then is found again, that of this answer too."""
+    before, api.cut_at = api.state(), 3
+    check_refused(run(api.url), "POST monitor: ", "IncompleteRead", "nothing was changed")
+    assert api.state() == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_takes_back_what_was_made(api: StandInApi, number: signal.Signals) -> None:
+    """Ctrl-C, or a service manager's; also what was made, and not yet answered."""
     before, made, go_on = api.state(), threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -260,7 +360,7 @@ def test_ctrl_c_takes_back_what_was_made(api: StandInApi) -> None:
     with start(api.url) as process:
         assert made.wait(DEADLINE_S)
         assert len(api.monitors) == 3
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, stderr = process.communicate(timeout=DEADLINE_S)
         go_on.set()
     assert stderr == "apply: stopped; nothing was changed\n"
@@ -268,7 +368,71 @@ def test_ctrl_c_takes_back_what_was_made(api: StandInApi) -> None:
     assert api.state() == before
 
 
-@pytest.mark.parametrize("answer", [{}, None, {"dashboards": [{"id": 1}]}, "[]"])
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_does_not_stop_the_taking_back(
+    api: StandInApi, second: signal.Signals
+) -> None:
+    """Nor does a first one that comes when a refusal is being taken back."""
+    before = api.state()
+    for refused in (True, False):
+        api.requests.clear()
+        check_taken_back(api, second, refused)
+        assert api.state() == before
+
+
+def check_taken_back(api: StandInApi, second: signal.Signals, refused: bool) -> None:
+    """Stop it in the third change, by a refusal or Ctrl-C; send a signal when it takes back."""
+    stages = [threading.Event() for _ in range(4)]
+    made, go_on, taking_back, taken_back = stages
+
+    def hold() -> None:
+        if len(api.writes) == 3 and not made.is_set():
+            made.set()
+            go_on.wait(DEADLINE_S)
+        elif api.requests[-1].startswith("DELETE") and not taking_back.is_set():
+            taking_back.set()
+            taken_back.wait(DEADLINE_S)
+
+    api.before_reply = hold
+    if refused:
+        fail_at(api, 3, QUOTA)
+    with start(api.url) as process:
+        assert made.wait(DEADLINE_S)
+        if not refused:
+            process.send_signal(signal.SIGINT)
+            assert taking_back.wait(DEADLINE_S)
+        go_on.set()
+        assert taking_back.wait(DEADLINE_S)
+        process.send_signal(second)
+        taken_back.set()
+        _, stderr = process.communicate(timeout=DEADLINE_S)
+    assert stderr.startswith("apply: POST monitor: 429" if refused else "apply: stopped")
+    assert stderr.endswith("; nothing was changed\n")
+    assert len(stderr.splitlines()) == 1
+
+
+def test_an_ignored_ctrl_c_stays_ignored(api: StandInApi) -> None:
+    """As in the background of a shell, where it is meant for what runs before it."""
+    made, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        if len(api.writes) == 3:
+            made.set()
+            go_on.wait(DEADLINE_S)
+
+    api.before_reply = hold
+    command = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable, str(FOLDER / "apply.py")]
+    with subprocess.Popen(command, env=environment(api.url), stdout=subprocess.PIPE) as process:
+        assert made.wait(DEADLINE_S)
+        process.send_signal(signal.SIGINT)
+        go_on.set()
+        process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "answer", [{}, None, {"dashboards": [{"id": 1}]}, "[]", [{"id": 1, "tags": 1}]]
+)
 def test_another_api_is_one_line(api: StandInApi, answer: object) -> None:
     """JSON, but not what Datadog answers."""
     api.fault = lambda method, path: (200, answer)
@@ -318,6 +482,23 @@ def test_a_monitor_that_datadog_finds_wrong_changes_nothing(api: StandInApi, fol
     path.write_text(path.read_text().replace('"notify_audit": false', '"notify_audit": 1'))
     check_refused(run(api.url, folder=folder), "POST monitor/validate: 400", "notify_audit")
     assert api.writes == []
+
+
+def test_tags_of_others_that_are_no_texts_are_passed_over(filled: StandInApi) -> None:
+    """They are not ours."""
+    api_monitors = [{"id": 1, "tags": [1, None]}, *filled.monitors.values()]
+    filled.fault = lambda method, path: (
+        (200, api_monitors) if (method, path) == ("GET", "monitor") else None
+    )
+    assert run(filled.url).stdout == f"0 created, 0 changed, {ALL} unchanged\n"
+
+
+def test_tags_in_a_file_that_are_no_texts_are_one_line(api: StandInApi, folder: Path) -> None:
+    """Which file."""
+    path = folder / "monitors" / "no_data.json"
+    path.write_text(path.read_text().replace('"integration:gunicorn",', "1,"))
+    check_refused(run(api.url, folder=folder), str(path), "its tags are to be texts")
+    assert api.requests == []
 
 
 @pytest.mark.parametrize("file", ["monitors/no_data.json", "dashboard.json", "metadata.csv"])
