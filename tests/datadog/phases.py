@@ -33,8 +33,11 @@ INTERVAL_S = 1.0  # as it is by default
 LASTS_S = 720.0
 DEATH_EACH_S = 20.0
 RELOAD_AT = 5 / 9  # of the time, so that the ten minutes behind it reach back to the start
+LONGEST_S = 20.0  # of a slow request: less than gunicorn's timeout
+LONGEST_WAIT_S = 120.0
 ALIVE = 1 / 6  # so much of the time a server lives that is to be ended
 SERVICE_TIME_S = 0.4  # the demo's
+SLOW_S, SLOW_EACH_S = 8.0, 8.0  # mean service time, and mean time between two requests
 DEMO_APP = "examples.app:app"
 
 
@@ -54,15 +57,16 @@ def _demo_clients(number: int) -> Callable[[Server, float], object]:
     """Return the demo's load: so many clients, each asking again as soon as it is answered."""
 
     def happens(server: Server, lasts_s: float) -> None:
-        never = threading.Event()
-        with load.clients(number, server.port, SERVICE_TIME_S, never):
-            never.wait(lasts_s)
+        over = threading.Event()
+        with load.clients(number, server.port, SERVICE_TIME_S, over):
+            over.wait(lasts_s)
+            over.set()  # nobody waits for the last answers
 
     return happens
 
 
 def _visitors(server: Server, lasts_s: float) -> None:
-    """Requests come at random, with random service times: 65 % of four workers' time.
+    """Requests come at random, with random service times: 64 % of four workers' time, as recorded.
 
     Past the middle all workers are replaced by others, as in a deployment.
     """
@@ -80,9 +84,25 @@ def _visitors(server: Server, lasts_s: float) -> None:
         thread.join()
 
 
+def _slow_visitors(server: Server, lasts_s: float) -> None:
+    """Slow requests come at random, three at once to begin with: 46 % of two workers' time.
+
+    Nobody waits for the last answers, which would take longer than a short recording.
+    """
+    chance = random.Random(37)
+    ends_s = time.monotonic() + lasts_s
+    due_s = [time.monotonic()] * 3
+    while due_s[0] < ends_s:
+        time.sleep(max(0.0, due_s[0] - time.monotonic()))
+        path = f"/sleep/{min(LONGEST_S, chance.expovariate(1 / SLOW_S)):.3f}"
+        threading.Thread(target=_ask, args=(server, path), daemon=True).start()
+        due_s = due_s[1:] or [due_s[0] + chance.expovariate(1 / SLOW_EACH_S)]
+    time.sleep(max(0.0, ends_s - time.monotonic()))
+
+
 def _ask(server: Server, path: str) -> None:
     with suppress(OSError):
-        server.get(path)
+        server.get(path, timeout_s=LONGEST_WAIT_S)
 
 
 def _deaths(server: Server, lasts_s: float) -> None:
@@ -127,6 +147,11 @@ PHASES = {
         "30 clients ask again at once, 0.4 s each; 2 workers, --backlog 8",
         _demo_clients(30),
         arguments=("--backlog", "8"),
+    ),
+    "slow": Phase(
+        "requests come at random, one in 8 s that takes 8 s on average (both exponential), three"
+        " at once to begin with; 2 workers",
+        _slow_visitors,
     ),
     "crash_loop": Phase(
         "each 20 s a worker dies by SIGKILL, and one asks all the time; 2 workers",
