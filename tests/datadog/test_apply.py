@@ -161,6 +161,13 @@ def test_a_dry_run_shows_the_difference(filled: StandInApi) -> None:
     assert (filled.writes, filled.state()) == ([], before)
 
 
+def test_a_monitor_that_is_not_there_is_not_made(api: StandInApi, folder: Path) -> None:
+    """As the README says: whoever does not want one deletes its file."""
+    (folder / "monitors" / "not_running.json").unlink()
+    done = run(api.url, folder=folder)
+    assert done.stdout.endswith(f"{OBJECTS - 1} created, {METRICS} changed, 0 unchanged\n")
+
+
 def test_those_to_notify_are_in_each_message(api: StandInApi) -> None:
     """And are part of what is compared."""
     run(api.url, "--notify", "@slack-ops", "--notify", "@me")
