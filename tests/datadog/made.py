@@ -43,7 +43,7 @@ def together(*got: Received) -> Received:
     """Return what several Agents sent at the same time."""
     series = tuple(it for one in got for it in one.series)
     statuses = sorted((it for one in got for it in one.statuses), key=lambda it: it.at_s)
-    return Received(series, tuple(statuses), min(one.until_s for one in got))
+    return Received(series, tuple(statuses), max(one.until_s for one in got))
 
 
 def sequence(*parts: tuple[float, Recording, float]) -> Recording:
