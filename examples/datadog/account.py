@@ -70,7 +70,8 @@ def call(method: str, path: str, body: Json | None = None, **parameters: Any) ->
 
 def _refusal(what: str, status: int, answer: Any, headers: Mapping[str, str]) -> RefusedError:
     errors = answer.get("errors") if isinstance(answer, dict) else None
-    said = _one_line("; ".join(map(str, errors or ["no reason given"])))
+    reasons = errors if isinstance(errors, list) else [errors]
+    said = _one_line("; ".join(str(it) for it in reasons if it)) or "no reason given"
     if status == 404:
         return NotFoundError(f"{what}: not found: {said}")
     if status in (401, 403):

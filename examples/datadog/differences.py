@@ -16,9 +16,9 @@ def differences(want: Any, have: Any, path: str = "") -> Iterator[str]:
     if isinstance(want, dict) and isinstance(have, dict):
         for name, inner in want.items():
             yield from differences(inner, have.get(name), f"{path}.{name}" if path else name)
+    elif path == "tags" and isinstance(have, list):
+        yield from (f"tags: {_short(tag, None)} is added" for tag in want if tag not in have)
     elif isinstance(want, list) and isinstance(have, list) and len(want) == len(have):
-        if path == "tags":
-            want, have = sorted(want), sorted(have)
         for number, (inner, its) in enumerate(zip(want, have, strict=True)):
             yield from differences(inner, its, f"{path}[{number}]")
     elif want != have and not any({want, have} <= same for same in SAME_TYPES if path == "type"):

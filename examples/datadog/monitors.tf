@@ -17,20 +17,20 @@ variable "notify" {
 resource "datadog_monitor" "gunicorn_backlog_near_limit" {
   name  = "[gunicorn] Backlog is near its limit"
   type  = "query alert"
-  query = "max(last_5m):max:gunicorn.backlog.max{*} by {env,service,app,listener} / min:gunicorn.backlog.limit{*} by {env,service,app,listener} * 100 > 50"
+  query = "max(last_5m):max:gunicorn.backlog.max{*} by {env,service,app,host,listener} / min:gunicorn.backlog.limit{*} by {env,service,app,host,listener} * 100 > 50"
   tags  = ["integration:gunicorn", "managed_by:gunicorn_backlog", "gunicorn_backlog:backlog-near-limit"]
 
   message = <<-EOT
     {{#is_alert}}
-    The accept queue of {{service.name}} ({{env.name}}, app {{app.name}}) at {{listener.name}} was {{value}} % full; critical is {{threshold}} %. At 100 % the kernel drops connections.
+    The accept queue of {{service.name}} ({{env.name}}, app {{app.name}}) at {{listener.name}} on {{host.name}} was {{value}} % full; critical is {{threshold}} %. At 100 % the kernel drops connections.
     {{/is_alert}}
 
     {{#is_warning}}
-    The accept queue of {{service.name}} ({{env.name}}, app {{app.name}}) at {{listener.name}} was {{value}} % full; the warning comes at {{warn_threshold}} %.
+    The accept queue of {{service.name}} ({{env.name}}, app {{app.name}}) at {{listener.name}} on {{host.name}} was {{value}} % full; the warning comes at {{warn_threshold}} %.
     {{/is_warning}}
 
     {{#is_recovery}}
-    The accept queue of {{service.name}} ({{env.name}}, app {{app.name}}) at {{listener.name}} is short again: {{value}} % of its limit at the most.
+    The accept queue of {{service.name}} ({{env.name}}, app {{app.name}}) at {{listener.name}} on {{host.name}} is short again: {{value}} % of its limit at the most.
     {{/is_recovery}}
 
     {{#is_no_data}}
@@ -173,20 +173,20 @@ resource "datadog_monitor" "gunicorn_connections_dropped" {
 resource "datadog_monitor" "gunicorn_crash_loop" {
   name  = "[gunicorn] Workers crash in a loop"
   type  = "query alert"
-  query = "avg(last_10m):sum:gunicorn.workers.spawned{*} by {env,service,app}.as_rate() / sum:gunicorn.workers{*} by {env,service,app} * 600 > 5"
+  query = "avg(last_10m):default_zero(sum:gunicorn.workers.spawned{*} by {env,service,app,host}.as_rate() / sum:gunicorn.workers{*} by {env,service,app,host}) * 600 > 5"
   tags  = ["integration:gunicorn", "managed_by:gunicorn_backlog", "gunicorn_backlog:crash-loop"]
 
   message = <<-EOT
     {{#is_alert}}
-    Workers of {{service.name}} ({{env.name}}, app {{app.name}}) were replaced {{value}} times each in the last ten minutes; critical is {{threshold}} times.
+    Workers of {{service.name}} ({{env.name}}, app {{app.name}}) on {{host.name}} were replaced {{value}} times each in the last ten minutes; critical is {{threshold}} times.
     {{/is_alert}}
 
     {{#is_warning}}
-    Workers of {{service.name}} ({{env.name}}, app {{app.name}}) were replaced {{value}} times each in the last ten minutes; the warning comes at {{warn_threshold}} times.
+    Workers of {{service.name}} ({{env.name}}, app {{app.name}}) on {{host.name}} were replaced {{value}} times each in the last ten minutes; the warning comes at {{warn_threshold}} times.
     {{/is_warning}}
 
     {{#is_recovery}}
-    Workers of {{service.name}} ({{env.name}}, app {{app.name}}) stay again: replaced {{value}} times each in the last ten minutes.
+    Workers of {{service.name}} ({{env.name}}, app {{app.name}}) on {{host.name}} stay again: replaced {{value}} times each in the last ten minutes.
     {{/is_recovery}}
 
     {{#is_no_data}}
@@ -230,7 +230,7 @@ resource "datadog_monitor" "gunicorn_crash_loop" {
 resource "datadog_monitor" "gunicorn_no_data" {
   name  = "[gunicorn] gunicorn sends no metrics"
   type  = "query alert"
-  query = "max(last_5m):sum:gunicorn.workers{*} by {env,service,app} < 1"
+  query = "max(last_5m):sum:gunicorn.workers{!app:*.2} by {env,service,app} < 1"
   tags  = ["integration:gunicorn", "managed_by:gunicorn_backlog", "gunicorn_backlog:no-data"]
 
   message = <<-EOT
@@ -282,20 +282,20 @@ resource "datadog_monitor" "gunicorn_no_data" {
 resource "datadog_monitor" "gunicorn_not_running" {
   name  = "[gunicorn] gunicorn is not running"
   type  = "service check"
-  query = "\"gunicorn.is_running\".over(\"*\").by(\"env\",\"service\",\"app\",\"host\").last(2).count_by_status()"
+  query = "\"gunicorn.is_running\".over(\"*\").by(\"env\",\"service\",\"host\").last(2).count_by_status()"
   tags  = ["integration:gunicorn", "managed_by:gunicorn_backlog", "gunicorn_backlog:not-running"]
 
   message = <<-EOT
     {{#is_alert}}
-    gunicorn of {{service.name}} ({{env.name}}, app {{app.name}}) on {{host.name}} shut down, or has no worker left.
+    gunicorn of {{service.name}} ({{env.name}}) on {{host.name}} shut down, or has no worker left.
     {{/is_alert}}
 
     {{#is_recovery}}
-    gunicorn of {{service.name}} ({{env.name}}, app {{app.name}}) on {{host.name}} runs again.
+    gunicorn of {{service.name}} ({{env.name}}) on {{host.name}} runs again.
     {{/is_recovery}}
 
     {{#is_no_data}}
-    gunicorn of {{service.name}} ({{env.name}}, app {{app.name}}) on {{host.name}} has not been heard of: it was killed, or the Agent does not get its metrics.
+    gunicorn of {{service.name}} ({{env.name}}) on {{host.name}} has not been heard of: it was killed, or the Agent does not get its metrics.
     {{/is_no_data}}
 
     **Why it matters**
@@ -333,20 +333,20 @@ resource "datadog_monitor" "gunicorn_not_running" {
 resource "datadog_monitor" "gunicorn_requests_waiting" {
   name  = "[gunicorn] Requests wait for a worker"
   type  = "query alert"
-  query = "avg(last_5m):avg:gunicorn.request.wait.95percentile{*} by {env,service,app} > 1000"
+  query = "avg(last_10m):avg:gunicorn.request.wait.95percentile{*} by {env,service,app}.rollup(max, 120) > 1000"
   tags  = ["integration:gunicorn", "managed_by:gunicorn_backlog", "gunicorn_backlog:requests-waiting"]
 
   message = <<-EOT
     {{#is_alert}}
-    Requests to {{service.name}} ({{env.name}}, app {{app.name}}) wait {{value}} ms before anything begins (95th percentile, average of five minutes); critical is {{threshold}} ms.
+    Requests to {{service.name}} ({{env.name}}, app {{app.name}}) wait {{value}} ms before anything begins (95th percentile; the longest of two minutes, on average of ten); critical is {{threshold}} ms.
     {{/is_alert}}
 
     {{#is_warning}}
-    Requests to {{service.name}} ({{env.name}}, app {{app.name}}) wait {{value}} ms before anything begins (95th percentile, average of five minutes); the warning comes at {{warn_threshold}} ms.
+    Requests to {{service.name}} ({{env.name}}, app {{app.name}}) wait {{value}} ms before anything begins (95th percentile; the longest of two minutes, on average of ten); the warning comes at {{warn_threshold}} ms.
     {{/is_warning}}
 
     {{#is_recovery}}
-    Requests to {{service.name}} ({{env.name}}, app {{app.name}}) are taken soon again: {{value}} ms (95th percentile, average of five minutes).
+    Requests to {{service.name}} ({{env.name}}, app {{app.name}}) are taken soon again: {{value}} ms (95th percentile; the longest of two minutes, on average of ten).
     {{/is_recovery}}
 
     {{#is_no_data}}
@@ -361,7 +361,7 @@ resource "datadog_monitor" "gunicorn_requests_waiting" {
 
     - `gunicorn.workers.utilization`: whether workers have time at all.
     - `gunicorn.threads.queued`: with gthread, requests wait in the worker while the kernel's backlog is 0.
-    - `gunicorn.request.wait.count`: whether there are more requests than usual.
+    - `gunicorn.request.wait.count`: whether there are more requests than usual, or fewer and slower ones.
     - Whether a few slow requests hold the workers: the app's own timings.
 
     **What to change**

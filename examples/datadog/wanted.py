@@ -38,9 +38,10 @@ def wanted(folder: Path = HERE, notify: Sequence[str] = ()) -> list[Wanted]:
     ]
 
 
-def own_tag(tags: Sequence[str]) -> str:
+def own_tag(tags: Sequence[object]) -> str:
     """Return the tag that tells a monitor of ours from the others, or ""."""
-    return next((tag for tag in tags if tag.startswith("gunicorn_backlog:")), "")
+    texts = (tag for tag in tags if isinstance(tag, str))
+    return next((tag for tag in texts if tag.startswith("gunicorn_backlog:")), "")
 
 
 def _monitor(path: Path, notify: Sequence[str]) -> Wanted:
@@ -51,6 +52,8 @@ def _monitor(path: Path, notify: Sequence[str]) -> Wanted:
         raise ValueError(f"{path}: not a monitor: {error!r}") from None
     if not key or OURS not in body["tags"]:
         raise ValueError(f"{path}: its tags need {OURS} and one of gunicorn_backlog:")
+    if not all(isinstance(tag, str) for tag in body["tags"]):
+        raise ValueError(f"{path}: its tags are to be texts")
     if notify:
         body["message"] += f"\n\n{' '.join(notify)}"
     return Wanted("monitor", key, body)

@@ -29,23 +29,29 @@ def value(metric: float, target: float, replicas: int, ready: int) -> int:
     return math.ceil(metric / target * ready)
 
 
-def resource(usages: Sequence[float], target: float, replicas: int, ignored: int) -> int:
+def resource(
+    usages: Sequence[float], target: float, replicas: int, unready: int, missing: int = 0
+) -> int:
     """Propose replicas for a resource metric with ``averageUtilization``.
 
     :param usages: of the pods that are measured, in percent of what they request; at least one.
-    :param ignored: how many are not ready, or not for long enough to be measured.
+    :param unready: how many are not ready, or not for long enough to be measured.
+    :param missing: how many the metrics server does not know yet.
     """
     ratio = sum(usages) / len(usages) / target
-    counted = len(usages)
-    if ratio > 1 and ignored:  # to scale up, those are taken to use nothing
-        counted += ignored
-        rebalanced = sum(usages) / counted / target
-        if rebalanced < 1:
-            return replicas
-        ratio = rebalanced
-    if abs(1 - ratio) <= TOLERANCE:
+    assumed = []
+    if ratio > 1:  # to scale up, all those are taken to use nothing
+        assumed = [0.0] * (unready + missing)
+    elif ratio < 1:  # to scale down, what is missing is taken to use all that it requests
+        assumed = [max(100.0, target)] * missing
+    if not assumed:
+        return replicas if abs(1 - ratio) <= TOLERANCE else math.ceil(ratio * len(usages))
+    counted = [*usages, *assumed]
+    rebalanced = sum(counted) / len(counted) / target
+    if abs(1 - rebalanced) <= TOLERANCE or (rebalanced > 1) != (ratio > 1):
         return replicas
-    return math.ceil(ratio * counted)
+    proposed = math.ceil(rebalanced * len(counted))
+    return max(proposed, replicas) if ratio > 1 else min(proposed, replicas)
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,8 @@ class Autoscaler:
         return [proposed for at_s, proposed in self._recommended if at_s > begin_s]
 
     def _most_allowed(self, now_s: float, replicas: int) -> int:
-        limits = []
+        """Return the limit of a scale-up; never fewer than there are, for it is none then."""
+        limits = [replicas]
         for policy in self.up.policies:
             before = replicas - self._changed(now_s - policy.period_s)
             more = policy.value if policy.type == "Pods" else before * policy.value / 100
@@ -113,7 +120,8 @@ class Autoscaler:
         return max(limits)
 
     def _least_allowed(self, now_s: float, replicas: int) -> int:
-        limits = []
+        """Return the limit of a scale-down; never more than there are."""
+        limits = [replicas]
         for policy in self.down.policies:
             before = replicas - self._changed(now_s - policy.period_s)
             fewer = policy.value if policy.type == "Pods" else before * policy.value / 100

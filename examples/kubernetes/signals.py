@@ -43,11 +43,14 @@ class Cpu:
     def __post_init__(self) -> None:
         self._before: dict[Pod, float] = {}
         self._usages: dict[Pod, float] = {}
+        self._there: set[Pod] = set()
+        self._known: set[Pod] = set()
 
     def look(self, now_s: int, fleet: Fleet) -> None:
-        """Scrape: a pod is measured from the second time on that it is seen ready."""
+        """Scrape: a pod is known from the second time on, and counts when it was ready in both."""
         if now_s % SCRAPE_S:
             return
+        self._known, self._there = self._there, set(fleet.pods)
         worked_s = {pod: pod.worked_s(now_s) for pod in fleet.ready(now_s)}
         cores = self.app.cores(now_s - 1)
         self._usages = {
@@ -62,8 +65,9 @@ class Cpu:
         usages = [self._usages[pod] for pod in fleet.pods if pod in self._usages]
         if not usages:
             return []
-        ignored = len(fleet.pods) - len(usages)
-        return [hpa.resource(usages, self.target, len(fleet.pods), ignored)]
+        missing = sum(pod not in self._known for pod in fleet.pods)
+        unready = len(fleet.pods) - len(usages) - missing
+        return [hpa.resource(usages, self.target, len(fleet.pods), unready, missing)]
 
 
 @dataclass

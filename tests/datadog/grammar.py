@@ -4,9 +4,10 @@
     window     = ( "avg" | "min" | "max" | "sum" ) "(last_" count ( "m" | "h" ) "):"
     expression = term { ( "+" | "-" ) term }
     term       = factor { ( "*" | "/" ) factor }
-    factor     = number | "(" expression ")" | selection
+    factor     = number | [ "default_zero" ] "(" expression ")" | selection
     selection  = aggregator ":" metric "{" scope "}" [ "by" "{" key { "," key } "}" ] { call }
-    scope      = "*" | ( tag | variable ) { "," ( tag | variable ) }
+    scope      = "*" | item { "," item }
+    item       = tag | variable | "!" tag, which may have a * in it
     call       = ".as_count()" | ".as_rate()" | ".rollup(" aggregator "," seconds ")"
     check      = string ".over(" strings ").by(" strings ").last(" count ").count_by_status()"
 
@@ -24,6 +25,7 @@ from tests.datadog.query import (
     Comparator,
     Comparison,
     Expression,
+    Filled,
     MetricQuery,
     Number,
     Operation,
@@ -36,7 +38,9 @@ from tests.datadog.query import (
 
 AGGREGATOR = "avg|min|max|sum"
 KEY = r"[a-z][a-z0-9_]*"
-SCOPE_ITEM = re.compile(rf"\$({KEY})|({KEY}):([a-zA-Z0-9_./:%-]+)")
+VALUE = r"[a-zA-Z0-9_./:%-]+"
+TAG = re.compile(rf"{KEY}:{VALUE}")
+SCOPE_ITEM = re.compile(rf"\$({KEY})|({KEY}):({VALUE})|!({KEY}):[a-zA-Z0-9_./:%*-]+")
 WINDOW = re.compile(rf"({AGGREGATOR})\(last_([1-9]\d*[mh])\):")
 SELECTION = re.compile(
     rf"({AGGREGATOR}):([a-z][a-z0-9_.]*)\{{([^{{}}]*)\}}(?:\s*by\s*\{{([^{{}}]*)\}})?"
@@ -69,7 +73,7 @@ def _check(text: str) -> CheckQuery:
     name, over, by, last = matched.groups()
     scope = tuple(tag.strip('"') for tag in over.split(","))
     for tag in scope:
-        if tag != "*" and not SCOPE_ITEM.fullmatch(tag):
+        if tag != "*" and not TAG.fullmatch(tag):
             raise QueryError(f'{text}: over("{tag}") is neither "*" nor a tag "key:value"')
     keys = tuple(tag.strip('"') for tag in by.split(","))
     return CheckQuery(name, () if scope == ("*",) else scope, keys, int(last))
@@ -109,10 +113,10 @@ class _Parser:
         return left
 
     def _factor(self) -> Expression:
-        if self._take(re.compile(r"\(")):
+        if opened := self._take(re.compile(r"(default_zero)?\(")):
             inner = self._expression()
             self._need(re.compile(r"\)"), ")")
-            return inner
+            return Filled(inner) if opened[1] else inner
         if number := self._take(NUMBER):
             return Number(float(number[0]))
         return self._selection()
@@ -132,7 +136,9 @@ class _Parser:
         items = tuple(item.strip() for item in text.split(","))
         for item in items:
             if not SCOPE_ITEM.fullmatch(item):
-                raise QueryError(f"{self._text}: {{{text}}} is neither *, key:value nor $variable")
+                raise QueryError(
+                    f"{self._text}: {{{text}}} is neither *, key:value, !key:value nor $variable"
+                )
         return items
 
     def _keys(self, text: str) -> tuple[str, ...]:

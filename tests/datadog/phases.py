@@ -7,22 +7,17 @@ records them anew into ``recordings/``, all at the same time, in twelve minutes.
 
 from __future__ import annotations
 
-import os
-import random
-import signal
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import load
 from agent import StandInAgent
 
+from tests.datadog import loads
 from tests.datadog.recording import Recording
 from tests.lab.gunicorns import VERSIONS, Gunicorn, install
 from tests.lab.pushes import wait_until_all_are_idle
@@ -31,10 +26,6 @@ from tests.lab.server import Server
 FOLDER = Path(__file__).parent / "recordings"
 INTERVAL_S = 1.0  # as it is by default
 LASTS_S = 720.0
-DEATH_EACH_S = 20.0
-RELOAD_AT = 5 / 9  # of the time, so that the ten minutes behind it reach back to the start
-ALIVE = 1 / 6  # so much of the time a server lives that is to be ended
-SERVICE_TIME_S = 0.4  # the demo's
 DEMO_APP = "examples.app:app"
 
 
@@ -50,91 +41,34 @@ class Phase:
     from_the_start: bool = False  # or from when all workers are idle
 
 
-def _demo_clients(number: int) -> Callable[[Server, float], object]:
-    """Return the demo's load: so many clients, each asking again as soon as it is answered."""
-
-    def happens(server: Server, lasts_s: float) -> None:
-        never = threading.Event()
-        with load.clients(number, server.port, SERVICE_TIME_S, never):
-            never.wait(lasts_s)
-
-    return happens
-
-
-def _visitors(server: Server, lasts_s: float) -> None:
-    """Requests come at random, with random service times: 65 % of four workers' time.
-
-    Past the middle all workers are replaced by others, as in a deployment.
-    """
-    reload = threading.Timer(lasts_s * RELOAD_AT, server.signal, (signal.SIGHUP,))
-    reload.start()
-    chance = random.Random(1)
-    rate_per_s, mean_s, threads = 26.0, 0.1, []
-    ends_s = time.monotonic() + lasts_s
-    while time.monotonic() < ends_s:
-        path = f"/sleep/{chance.expovariate(1 / mean_s):.3f}"
-        threads.append(threading.Thread(target=_ask, args=(server, path)))
-        threads[-1].start()
-        time.sleep(chance.expovariate(rate_per_s))
-    for thread in (*threads, reload):
-        thread.join()
-
-
-def _ask(server: Server, path: str) -> None:
-    with suppress(OSError):
-        server.get(path)
-
-
-def _deaths(server: Server, lasts_s: float) -> None:
-    """A request now and then that ends its worker, and others in between."""
-    ends_s, death_s = time.monotonic() + lasts_s, time.monotonic()
-    while time.monotonic() < ends_s:
-        if time.monotonic() >= death_s:
-            _ask(server, "/die")
-            death_s += DEATH_EACH_S
-        _ask(server, "/")
-        time.sleep(0.15)
-
-
-def _killed(server: Server, lasts_s: float) -> None:
-    """After a while all its processes are killed at once."""
-    ends_s = time.monotonic() + lasts_s
-    time.sleep(lasts_s * ALIVE)
-    os.killpg(server.pid, signal.SIGKILL)
-    time.sleep(max(0.0, ends_s - time.monotonic()))
-
-
-def _stopped(server: Server, lasts_s: float) -> None:
-    """After a while it is stopped, as a service manager does."""
-    ends_s = time.monotonic() + lasts_s
-    time.sleep(lasts_s * ALIVE)
-    server.process.terminate()
-    time.sleep(max(0.0, ends_s - time.monotonic()))
-
-
 PHASES = {
     "healthy": Phase(
         "it starts, requests come at random, 26 a second of 0.1 s on average (both exponential),"
         " past the middle it gets SIGHUP; 4 workers",
-        _visitors,
+        loads.visitors,
         workers=4,
         from_the_start=True,
     ),
     "saturated": Phase(
-        "the demo's: 12 clients ask again at once, 0.4 s each; 2 workers", _demo_clients(12)
+        "the demo's: 12 clients ask again at once, 0.4 s each; 2 workers", loads.demo_clients(12)
     ),
     "overflow": Phase(
         "30 clients ask again at once, 0.4 s each; 2 workers, --backlog 8",
-        _demo_clients(30),
+        loads.demo_clients(30),
         arguments=("--backlog", "8"),
+    ),
+    "slow": Phase(
+        "requests come at random, one in 8 s that takes 8 s on average (both exponential), three"
+        " at once to begin with; 2 workers",
+        loads.slow_visitors,
     ),
     "crash_loop": Phase(
         "each 20 s a worker dies by SIGKILL, and one asks all the time; 2 workers",
-        _deaths,
+        loads.deaths,
         app="tests.datadog.dying_app:app",
     ),
-    "killed": Phase("nobody asks; after two minutes all of it is killed; 2 workers", _killed),
-    "stopped": Phase("nobody asks; after two minutes it is sent SIGTERM; 2 workers", _stopped),
+    "killed": Phase("nobody asks; after two minutes all of it is killed; 2 workers", loads.killed),
+    "stopped": Phase("nobody asks; after two minutes it is sent SIGTERM; 2 workers", loads.stopped),
 }
 
 

@@ -99,8 +99,8 @@ def _check_check(query: CheckQuery) -> None:
 def _check_tag(metric: Metric, item: str, where: str) -> None:
     matched = SCOPE_ITEM.fullmatch(item)
     assert matched is not None, item
-    variable, key, _ = matched.groups()
-    _check_key(metric, variable or key, where)
+    variable, key, _, left_out = matched.groups()
+    _check_key(metric, variable or key or left_out, where)
     allowed = [tag for tag in metric.tags if tag.startswith(f"{key}:")]
     if allowed and item not in allowed:
         raise QueryError(f"{where}: {item} is never sent, only {', '.join(allowed)}")

@@ -29,7 +29,8 @@ class Call:
 class Selection:
     """Series of one metric: ``avg:gunicorn.workers{env:prod} by {app}``.
 
-    ``scope`` are tags (``env:prod``) and template variables (``$env``); empty: all series.
+    ``scope`` are tags (``env:prod``), those that are left out (``!app:*.2``) and template variables
+    (``$env``); empty: all series.
     """
 
     aggregator: str
@@ -71,7 +72,17 @@ class Operation:
         return f"{left} {self.operator} {right}"
 
 
-Expression = Selection | Number | Operation
+@dataclass(frozen=True)
+class Filled:
+    """An expression with zeros where it has no points: ``default_zero(max:a{*})``."""
+
+    inner: Expression
+
+    def __str__(self) -> str:
+        return f"default_zero({self.inner})"
+
+
+Expression = Selection | Number | Operation | Filled
 
 
 def _rank(operation: Operation) -> int:
@@ -142,6 +153,8 @@ def selections(expression: Expression) -> Iterator[Selection]:
     """Return all selections of an expression, from left to right."""
     if isinstance(expression, Selection):
         yield expression
+    elif isinstance(expression, Filled):
+        yield from selections(expression.inner)
     elif isinstance(expression, Operation):
         yield from selections(expression.left)
         yield from selections(expression.right)

@@ -1,7 +1,8 @@
 """A stand-in for Datadog's API over HTTP: monitors, dashboards and metrics' metadata.
 
-It keeps what it is sent, adds what the real one adds, and answers errors as told. It checks nothing
-else: what Datadog would refuse it takes, but for what the typed models of its own client refuse.
+It keeps what it is sent, adds what the real one adds, and answers errors as told. What Datadog
+would refuse it takes, but for what the typed models of its own client refuse, metadata of a metric
+that it never got (``receive``), and two ways to handle missing data at once.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ class StandInApi:
     """Listens at a free port of 127.0.0.1 (``url``); a context manager.
 
     ``requests`` are all that came, as ``METHOD path``; ``fault`` may answer instead, and
-    ``before_reply`` is called when all is done but the reply.
+    ``before_reply`` is called when all is done but the reply. The answer to the write ``cut_at``,
+    counted from 1, ends in its middle.
     """
 
     def __init__(self) -> None:
@@ -35,6 +37,7 @@ class StandInApi:
         self.requests: list[str] = []
         self.fault: Fault = lambda method, path: None
         self.before_reply: Callable[[], object] = lambda: None
+        self.cut_at: int | None = None
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
@@ -57,42 +60,58 @@ class StandInApi:
         """Return all that it keeps, to compare."""
         return json.dumps([self.monitors, self.dashboards, self.metrics], sort_keys=True)
 
-    def answer(self, method: str, path: str, tags: list[str], body: dict[str, Any]) -> Answer:
+    def receive(self, *metrics: str) -> None:
+        """Have got points of these metrics: from then on they have metadata."""
+        names = ("type", "unit", "per_unit", "description", "short_name", "integration")
+        for metric in metrics:
+            self.metrics.setdefault(metric, dict.fromkeys(names) | {"statsd_interval": None})
+
+    def answer(
+        self, method: str, path: str, parameters: dict[str, str], body: dict[str, Any]
+    ) -> Answer:
         """Return what the API answers."""
         self.requests.append(f"{method} {path}")
         if fault := self.fault(method, path):
             return fault
         kind, _, key = path.partition("/")
         if kind == "monitor":
-            return self._monitor(method, key, tags, body)
+            return self._monitor(method, key, parameters, body)
         if kind == "dashboard":
-            return self._dashboard(method, key, body)
+            return self._dashboard(method, key, parameters, body)
         return self._metadata(method, key, body)
 
-    def _monitor(self, method: str, key: str, tags: list[str], body: dict[str, Any]) -> Answer:
+    def _monitor(
+        self, method: str, key: str, parameters: dict[str, str], body: dict[str, Any]
+    ) -> Answer:
         if method == "GET":
-            return 200, [it for it in self.monitors.values() if set(tags) <= set(it["tags"])]
+            tags = {tag for tag in parameters.get("monitor_tags", "").split(",") if tag}
+            return 200, [it for it in self.monitors.values() if tags <= set(it["tags"])]
         if method == "DELETE":
             return 200, {"deleted_monitor_id": self.monitors.pop(int(key))["id"]}
         whole = body if method == "POST" else self.monitors[int(key)] | body
         sent = {name: value for name, value in whole.items() if name in Monitor.attribute_map}
         if wrong := complaints(Monitor, sent):
             return 400, {"errors": wrong}
+        if {"on_missing_data", "notify_no_data"} <= whole["options"].keys():
+            return 400, {"errors": ["on_missing_data goes without notify_no_data"]}
         if key == "validate":
             return 200, {}
         number = int(key) if key else 1000 + len(self.monitors)
         added = {"id": number, "multi": True, "creator": {"handle": "me"}, "overall_state": "OK"}
-        options = {"silenced": {}, "locked": False} | whole["options"]
+        options = {"silenced": {}, "locked": False, "notify_no_data": False} | whole["options"]
         self.monitors[number] = whole | added | {"options": options, "tags": whole["tags"][::-1]}
         if whole["type"] == "query alert":
             self.monitors[number]["type"] = "metric alert"
         return 200, self.monitors[number]
 
-    def _dashboard(self, method: str, key: str, body: dict[str, Any]) -> Answer:
+    def _dashboard(
+        self, method: str, key: str, parameters: dict[str, str], body: dict[str, Any]
+    ) -> Answer:
         if method == "GET" and not key:
             names = ("id", "title", "description", "layout_type")
             listed = [{name: it[name] for name in names} for it in self.dashboards.values()]
-            return 200, {"dashboards": listed}
+            start, count = (int(parameters.get(*it)) for it in (("start", "0"), ("count", "100")))
+            return 200, {"dashboards": listed[start : start + min(count, 100)]}
         if method == "GET":
             return 200, self.dashboards[key]
         if method == "DELETE":
@@ -106,13 +125,13 @@ class StandInApi:
         return 200, self.dashboards[key]
 
     def _metadata(self, method: str, key: str, body: dict[str, Any]) -> Answer:
-        if method == "GET" and key not in self.metrics:
+        if key not in self.metrics:
             return 404, {"errors": ["metric_name not found"]}
         if method == "GET":
             return 200, self.metrics[key]
         if wrong := complaints(MetricMetadata, body):
             return 400, {"errors": wrong}
-        self.metrics[key] = {"integration": None} | self.metrics.get(key, {}) | body
+        self.metrics[key] |= body
         return 200, self.metrics[key]
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
@@ -122,13 +141,13 @@ class StandInApi:
             def _do(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 url = urlsplit(self.path)
-                tags = parse_qs(url.query).get("monitor_tags", [""])[0].split(",")
+                parameters = {name: it[0] for name, it in parse_qs(url.query).items()}
                 sent = (self.headers["DD-API-KEY"], self.headers["DD-APPLICATION-KEY"])
                 status, answer = 403, {"errors": ["Forbidden"]}
                 if sent == KEYS:
                     path = url.path.removeprefix("/api/v1/")
                     status, answer = api.answer(
-                        self.command, path, [tag for tag in tags if tag], json.loads(body or b"{}")
+                        self.command, path, parameters, json.loads(body or b"{}")
                     )
                 api.before_reply()
                 with suppress(OSError):  # whoever asked is gone
@@ -140,7 +159,9 @@ class StandInApi:
                 self.send_header("Content-Length", str(len(text)))
                 self.send_header("X-RateLimit-Reset", "7")
                 self.end_headers()
-                self.wfile.write(text)
+                cut = api.writes[-1:] == api.requests[-1:] and api.cut_at == len(api.writes)
+                self.wfile.write(text[: len(text) // 2] if cut else text)
+                self.close_connection = self.close_connection or cut
 
             do_GET = do_POST = do_PUT = do_DELETE = _do
 

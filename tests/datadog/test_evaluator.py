@@ -47,6 +47,11 @@ def state(query: str, got: Received, at_s: float = 300, **options: Any) -> str:
         ("max(last_5m):avg:x{*} / avg:x{*} * 100 > 100", OK),
         ("max(last_5m):avg:x{*} - avg:x{*} + 1 > 0.5", ALERT),
         ("max(last_5m):avg:x{app:a} by {app} > 28", ALERT),
+        ("min(last_5m):avg:x{*}.rollup(max, 60) < 6", ALERT),  # 5, 11, 17, 23, 29
+        ("min(last_5m):avg:x{*}.rollup(max, 60) < 5", OK),
+        ("avg(last_5m):avg:x{*}.rollup(max, 60) > 16", ALERT),  # 17
+        ("avg(last_5m):avg:x{*}.rollup(max, 60) > 17", OK),
+        ("max(last_5m):avg:x{!app:b*} > 28", ALERT),
     ],
 )
 def test_a_condition_holds_or_not(condition: str, expected: str) -> None:
@@ -66,6 +71,47 @@ def test_hosts_are_taken_together_point_by_point() -> None:
         "options": {"thresholds": {}, "on_missing_data": "resolve", "require_full_window": False},
     }
     assert evaluate(definition, got, 20) == {("1", "N/A"): ALERT, ("2", "N/A"): OK}
+
+
+def test_a_rollup_comes_before_hosts_are_taken_together() -> None:
+    """So the hosts' longest count, though they were not at the same time."""
+    got = Received((Series("x", A, {0: 8.0, 10: 0.0}), Series("x", B, {0: 0.0, 10: 6.0})), (), 20)
+    assert state("max(last_5m):avg:x{*}.rollup(max, 60) >= 7", got, 20) == ALERT
+    assert state("max(last_5m):avg:x{*} >= 7", got, 20) == OK
+
+
+def test_a_rollups_intervals_begin_at_multiples_of_their_length() -> None:
+    """So the first and the last one of a window may be cut."""
+    got = received(x={0: 9.0, 30: 1.0, 60: 2.0, 90: 3.0})
+    assert state("avg(last_1m):avg:x{*}.rollup(max, 60) > 1.9", got, 90) == OK  # 1 and 2
+    assert state("avg(last_1m):avg:x{*}.rollup(max, 60) >= 1.5", got, 90) == ALERT
+    assert state("avg(last_2m):avg:x{*}.rollup(max, 60) >= 6", got, 100) == ALERT  # 9 and 3
+
+
+def test_series_with_a_tag_that_is_left_out() -> None:
+    """A star stands for anything, or nothing."""
+    got = Received((Series("x", frozenset({"app:a.2"}), {0: 5.0}), Series("x", A, {0: 1.0})), (), 9)
+    query = "max(last_5m):max:x{%s} by {app} > 0"
+    usual = {"thresholds": {}, "on_missing_data": "resolve", "require_full_window": False}
+
+    def groups(scope: str) -> set[tuple[str, ...]]:
+        return {*evaluate({"query": query % scope, "options": usual}, got, 10)}
+
+    assert groups("*") == {("a.2",), ("a",)}
+    assert groups("!app:*.2") == {("a",)}
+    assert groups("!app:a*") == set()
+    assert groups("!app:b") == groups("*")
+
+
+def test_zeros_fill_a_window_that_is_not_empty() -> None:
+    """As Datadog's default_zero does: it has no effect on a window without points."""
+    got = received(x={0: 6.0, 120: 0.0})
+    assert state("avg(last_1m):default_zero(avg:x{*}) >= 1", got, 60) == ALERT  # 6 / 6
+    assert state("avg(last_1m):default_zero(avg:x{*}) > 1", got, 60) == OK
+    assert state("avg(last_1m):avg:x{*} > 5", got, 60) == ALERT
+    nothing = {"on_missing_data": "show_and_notify_no_data"}
+    assert state("avg(last_1m):default_zero(avg:x{*}) > 1", got, 120, **nothing) == NO_DATA
+    assert state("avg(last_1m):default_zero(avg:x{*}) > 1", got, 180, **nothing) == OK
 
 
 def test_a_warning_comes_first() -> None:
@@ -134,7 +180,7 @@ def test_a_service_check_by_its_last_results() -> None:
     ("query", "options", "said"),
     [
         ("avg:x{*}", {}, "no monitor's query"),
-        ("avg(last_5m):avg:x{*}.rollup(max, 60) > 1", {}, "rollup() is not known"),
+        ("avg(last_5m):avg:x{*}.as_count().rollup(sum, 60) > 1", {}, "rollup() is not known here"),
         ("avg(last_5m):avg:x{$app} > 1", {}, "a template variable has no value here"),
         ("avg(last_5m):1 > 1", {}, "a constant alone has no series"),
         ("avg(last_5m):avg:x{*}.as_count() / avg:x{*} > 1", {}, "Datadog adds counts up before"),

@@ -6,6 +6,7 @@ import copy
 import re
 from collections.abc import Callable
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from gunicorn_backlog.catalogue import CATALOGUE
 from tests.datadog.files import FOLDER, MONITORS
 from tests.datadog.grammar import parse
 from tests.datadog.models import Monitor, complaints
-from tests.datadog.queries import check
+from tests.datadog.queries import QueryError, check, metric_of
 from tests.datadog.query import CheckQuery, MetricQuery, Query
 
 # Of Datadog's recommended monitors, version 2.
@@ -26,6 +27,8 @@ LONGEST_TITLE, LONGEST_DESCRIPTION = 60, 300
 VARIABLE = re.compile(r"\{\{([^}]*)\}\}")
 BRANCHES = {"is_alert", "is_warning", "is_recovery", "is_no_data"}
 PARTS = ("**Why it matters**", "**What to look at**", "**What to change**")
+
+README = (FOLDER / "README.md").read_text()
 
 every_monitor = pytest.mark.parametrize("name", MONITORS)
 
@@ -143,17 +146,35 @@ def test_the_metrics_that_its_message_names_exist(name: str) -> None:
     """And the series that the Agent makes of them."""
     for found in re.findall(r"`(gunicorn\.[a-z_0-9.]+)`", MONITORS[name]["definition"]["message"]):
         if not found.endswith(".py"):
-            names = {metric.name for metric in CATALOGUE}
-            assert found in names or found.removesuffix(".max") in names, found
+            metric_of(found)  # raises if nobody sends it
 
 
-def test_the_readmes_query_asks_for_what_is_sent() -> None:
-    """The monitor that is shown to a newcomer."""
-    readme = (FOLDER.parents[1] / "README.md").read_text()
-    shown = re.findall(r"^(?:avg|min|max|sum)\(last_.*$", readme, re.MULTILINE)
+def test_a_name_that_nobody_sends_is_found() -> None:
+    """A metric without a histogram's suffixes has no .max."""
+    for name in ("gunicorn.workers.max", "gunicorn.backlog.min", "gunicorn.backlogs"):
+        with pytest.raises(QueryError):
+            metric_of(name)
+
+
+@pytest.mark.parametrize("folder", [FOLDER, FOLDER.parents[1]])
+def test_the_readmes_query_asks_for_what_is_sent(folder: Path) -> None:
+    """The monitor that is shown to a newcomer, and the one for reuse_port."""
+    readme = (folder / "README.md").read_text()
+    shown = re.findall(r"^ *((?:avg|min|max|sum)\(last_.*)$", readme, re.MULTILINE)
     assert shown
     for text in shown:
         check(parse(text))
+
+
+def test_the_readme_tells_of_each_monitor() -> None:
+    """With its thresholds."""
+    rows = re.findall(r"^\| \[.*\]\(monitors/(.*)\.json\) \| (.*) \| (.*)\|$", README, re.MULTILINE)
+    assert sorted(name for name, _, _ in rows) == sorted(MONITORS)
+    for name, fires, warns in rows:
+        thresholds = MONITORS[name]["definition"]["options"]["thresholds"]
+        if thresholds["critical"] > 1:
+            assert re.search(rf"\b{thresholds['critical']:g}\b", fires), name
+            assert warns.startswith(f"{thresholds['warning']:g} "), name
 
 
 def test_each_has_a_tag_of_its_own() -> None:

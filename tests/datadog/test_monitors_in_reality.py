@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from tests.datadog.agent_flush import Received, flush
+from tests.datadog.agent_flush import Received
 from tests.datadog.evaluator import ALERT, NO_DATA, OK, WARN, evaluate
 from tests.datadog.files import MONITORS
-from tests.datadog.phases import FOLDER, PHASES, record
+from tests.datadog.made import received, recorded
+from tests.datadog.phases import PHASES, record
 from tests.datadog.recording import Recording
 from tests.lab.gunicorns import Gunicorn
 
@@ -25,15 +26,11 @@ FIRE: dict[str, set[str]] = {
     "healthy": set(),
     "saturated": WAITING,
     "overflow": WAITING | {"backlog_near_limit", "connections_dropped"},
+    "slow": {"requests_waiting"},
     "crash_loop": {"crash_loop"},
     "killed": {"no_data", "not_running"},
     "stopped": {"no_data", "not_running"},
 }
-
-
-def received(recording: Recording) -> Received:
-    """Return what Datadog gets of a recording ."""
-    return flush(recording.pushes, recording.lasts_s)
 
 
 def worst(definition: Mapping[str, Any], got: Received) -> str:
@@ -50,7 +47,7 @@ def worst(definition: Mapping[str, Any], got: Received) -> str:
 @pytest.mark.parametrize("phase", PHASES)
 def test_just_the_monitors_of_a_phase_fire(phase: str) -> None:
     """By their own queries, thresholds and options, in twelve minutes; no other even warns."""
-    got = received(Recording.read(FOLDER / f"{phase}.tsv"))
+    got = received(recorded(phase))
     states = {name: worst(monitor["definition"], got) for name, monitor in MONITORS.items()}
     assert {name for name, state in states.items() if state in (ALERT, NO_DATA)} == FIRE[phase]
     assert WARN not in states.values()
@@ -59,13 +56,15 @@ def test_just_the_monitors_of_a_phase_fire(phase: str) -> None:
 def test_the_healthy_phase_is_a_busy_one() -> None:
     """Monitors that are a little different would fire in it.
 
-    By the queue's maximum; with a lower threshold; and by the start's forks, before ten minutes of
-    them are known.
+    By the queue's maximum; with a lower threshold; and by the start's forks, if what is not known
+    yet did not count as zero.
     """
-    got = received(Recording.read(FOLDER / "healthy.tsv"))
+    got = received(recorded("healthy"))
     crash_loop = MONITORS["crash_loop"]["definition"]
     early = crash_loop["options"] | {"require_full_window": False}
-    assert worst(crash_loop | {"options": early}, got) == ALERT
+    unfilled = crash_loop["query"].replace("default_zero", "")
+    assert worst(crash_loop | {"options": early}, got) == OK
+    assert worst({"query": unfilled, "options": early}, got) == ALERT
     options = MONITORS["backlog_not_draining"]["definition"]["options"]
     by_maximum = "min(last_5m):min:gunicorn.backlog.max{*} by {app,listener} > 0"
     assert worst({"query": by_maximum, "options": options}, got) == ALERT
@@ -75,6 +74,13 @@ def test_the_healthy_phase_is_a_busy_one() -> None:
     assert worst({"query": query, "options": utilization["options"] | lower}, got) == ALERT
 
 
+def test_slow_requests_would_not_be_seen_by_an_average() -> None:
+    """A gauge's ten seconds end with a second in which mostly no request was taken."""
+    options = MONITORS["requests_waiting"]["definition"]["options"]
+    average = "avg(last_5m):avg:gunicorn.request.wait.95percentile{*} by {app} > 1000"
+    assert worst({"query": average, "options": options}, received(recorded("slow"))) == OK
+
+
 def test_each_monitor_fires_somewhere() -> None:
     """There is none that nothing can set off."""
     assert {name for fired in FIRE.values() for name in fired} == MONITORS.keys()
@@ -82,7 +88,7 @@ def test_each_monitor_fires_somewhere() -> None:
 
 def test_a_recording_is_read_as_it_was_written(tmp_path: Path) -> None:
     """To the hundredth of a second, all lines with all values."""
-    recording = Recording.read(FOLDER / "stopped.tsv")
+    recording = recorded("stopped")
     recording.write(tmp_path / "again", "a comment\nof two lines")
     assert Recording.read(tmp_path / "again") == recording
 
@@ -125,6 +131,7 @@ ALIKE: dict[str, Callable[[Recording], bool]] = {
         and 6 < mean(it, "gunicorn.backlog") <= 9.5
         and mean(it, "gunicorn.backlog.dropped") > 0
     ),
+    "slow": lambda it: mean(it, "gunicorn.requests.in_flight") > 0.5,
     "crash_loop": lambda it: mean(it, "gunicorn.workers.spawned") > 0.01,
     "killed": lambda it: silent_at_the_end(it) and mean(it, "gunicorn.is_running") == 0,
     "stopped": lambda it: silent_at_the_end(it) and mean(it, "gunicorn.is_running") > 0,
@@ -136,7 +143,7 @@ def test_a_fresh_recording_looks_like_the_one_that_is_kept(
     phase: str, newest: Gunicorn, tmp_path: Path
 ) -> None:
     """The same series, and what makes the phase what it is, in three seconds of it."""
-    kept = Recording.read(FOLDER / f"{phase}.tsv")
+    kept = recorded(phase)
     fresh = record(PHASES[phase], newest, tmp_path, lasts_s=SHORT_S, interval_s=SHORT_INTERVAL_S)
     assert series(fresh) == series(kept)
     assert ALIKE[phase](kept)

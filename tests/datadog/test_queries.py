@@ -12,6 +12,7 @@ from tests.datadog.query import (
     CheckQuery,
     Comparison,
     Expression,
+    Filled,
     MetricQuery,
     Number,
     Operation,
@@ -27,6 +28,9 @@ GOOD = (
     "avg:gunicorn.workers.utilization{service:web,kube_namespace:shop}.rollup(max, 30)",
     "sum:gunicorn.workers{state:working} / sum:gunicorn.workers{*}",
     "sum:gunicorn.backlog.count{*}.as_rate()",
+    "avg(last_10m):default_zero(sum:gunicorn.workers.spawned{*} by {host}.as_rate()"
+    " / sum:gunicorn.workers{*} by {host}) * 600 > 5",
+    "sum:gunicorn.workers{!app:*.2,env:prod} by {app}",
     '"gunicorn.is_running".over("*").by("app","host").last(2).count_by_status()',
     '"gunicorn.is_running".over("env:prod").by("app").last(3).count_by_status()',
 )
@@ -76,7 +80,10 @@ def test_a_query_is_made_of_its_parts() -> None:
         ("avg:gunicorn.workers", "expected AGGREGATOR"),
         ("p95:gunicorn.workers{*}", "expected AGGREGATOR"),
         ("avg:gunicorn.workers{*} + ", "not: the end"),
-        ("avg:gunicorn.workers{!env:prod}", "is neither *, key:value nor $variable"),
+        ("avg:gunicorn.workers{env:*}", "is neither *, key:value, !key:value nor $variable"),
+        ("avg:gunicorn.workers{!$env}", "is neither *"),
+        ("default_one(avg:gunicorn.workers{*})", "not: default_one("),
+        ("default_zero avg:gunicorn.workers{*}", "not: default_zero"),
         ("avg:gunicorn.workers{env:a OR env:b}", "is neither *"),
         ("avg:gunicorn.workers{*} by {App}", "is not made of tags' keys"),
         ("avg:gunicorn.workers{*}.fill(zero)", "not: .fill(zero)"),
@@ -89,6 +96,7 @@ def test_a_query_is_made_of_its_parts() -> None:
         ("(avg:gunicorn.workers{*}", "expected ), not: the end"),
         ('"gunicorn.is_running".over("*").last(2)', "a service check is to be"),
         ('"gunicorn.is_running".over("all").by("app").last(2).count_by_status()', "neither"),
+        ('"gunicorn.is_running".over("!app:*.2").by("app").last(2).count_by_status()', "neither"),
     ],
 )
 def test_what_we_do_not_use_is_refused(text: str, complaint: str) -> None:
@@ -114,6 +122,8 @@ def test_what_we_do_not_use_is_refused(text: str, complaint: str) -> None:
         ("sum:gunicorn.request.wait.avg{*}", "a sum of milliseconds over servers says nothing"),
         ("sum(last_5m):sum:gunicorn.workers{*} > 1", "sum(last_5m) goes with as_count()"),
         ("avg:gunicorn.workers{listener:a}", "gunicorn.workers has no tag listener"),
+        ("avg:gunicorn.workers{!listener:a*}", "gunicorn.workers has no tag listener"),
+        ("default_zero(avg:gunicorn.worker{*})", "gunicorn.worker: not in the catalogue"),
         ("avg:gunicorn.workers{$listener}", "gunicorn.workers has no tag listener"),
         ("avg:gunicorn.workers{*} by {listener}", "gunicorn.workers has no tag listener"),
         (
@@ -140,7 +150,9 @@ SELECTIONS = st.builds(
     Selection,
     st.sampled_from(("avg", "min", "max", "sum")),
     st.from_regex(r"[a-z][a-z0-9_]{0,8}(\.[a-z0-9_]{1,8}){0,2}", fullmatch=True),
-    st.lists(st.sampled_from(("$app", "env:prod", "listener:0.0.0.0:80")), max_size=2).map(tuple),
+    st.lists(
+        st.sampled_from(("$app", "env:prod", "listener:0.0.0.0:80", "!app:*.2")), max_size=2
+    ).map(tuple),
     st.lists(st.sampled_from(("app", "env", "host")), max_size=2).map(tuple),
     st.lists(st.sampled_from((Call("as_rate"), Call("rollup", ("avg", "60")))), max_size=2).map(
         tuple
@@ -149,7 +161,10 @@ SELECTIONS = st.builds(
 NUMBERS = st.integers(0, 999).map(lambda number: Number(number / 4))
 EXPRESSIONS: st.SearchStrategy[Expression] = st.recursive(
     SELECTIONS | NUMBERS,
-    lambda inner: st.builds(Operation, st.sampled_from(("+", "-", "*", "/")), inner, inner),
+    lambda inner: (
+        st.builds(Operation, st.sampled_from(("+", "-", "*", "/")), inner, inner)
+        | st.builds(Filled, inner)
+    ),
     max_leaves=6,
 )
 

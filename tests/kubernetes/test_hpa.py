@@ -24,6 +24,18 @@ def test_pods_that_are_not_ready_dampen_a_scale_up_by_cpu() -> None:
     assert hpa.resource([50, 50], 100, 4, 2) == 1
 
 
+def test_pods_without_a_metric_dampen_both_ways() -> None:
+    """They are taken to use nothing on the way up, and all that they request on the way down."""
+    assert hpa.resource([200, 200], 100, 4, 0, 2) == 4
+    assert hpa.resource([300, 300], 100, 4, 0, 2) == 6
+    assert hpa.resource([20, 20], 50, 3, 0, 1) == 3  # 140 of 150: within 10 %
+    assert hpa.resource([20, 20], 50, 4, 0, 2) == 4  # 240 of 200: the other direction
+    assert hpa.resource([10] * 6, 50, 7, 0, 1) == 4  # 160 of 350
+    assert hpa.resource([10] * 6, 50, 8, 1, 1) == 4  # who is not ready does not count then
+    assert hpa.resource([40, 40, 40], 50, 3, 0, 1) == 3  # 220 of 200 now
+    assert hpa.resource([20, 20, 20], 50, 2, 0, 1) == 2  # more pods than replicas: no way up
+
+
 @pytest.mark.parametrize(
     ("metric", "target", "replicas", "ready", "proposed"),
     [
@@ -70,6 +82,22 @@ def test_a_longer_period_holds_longer() -> None:
     assert scaler.sync(0, [50], 4) == 8
     assert scaler.sync(75, [50], 8) == 8
     assert scaler.sync(90, [50], 8) == 16
+
+
+def test_a_limit_never_turns_the_direction() -> None:
+    """Pods that went and came again: once the first of both is older than the period.
+
+    Up: 10 went from 20 and 30 came, so that 10 are taken to have been there, and 20 to be allowed.
+    """
+    at_once = Rules(0, hpa.DOWN.policies)
+    scaler = Autoscaler(1, 100, up=Rules(0, (Policy("Percent", 100, 90),)), down=at_once)
+    assert scaler.sync(0, [10], 20) == 10
+    assert scaler.sync(15, [100], 10) == 40
+    assert scaler.sync(90, [100], 40) == 40
+    scaler = Autoscaler(1, 100, down=Rules(0, (Policy("Pods", 4, 90),)))
+    assert scaler.sync(0, [30], 10) == 20
+    assert scaler.sync(15, [2], 20) == 6
+    assert scaler.sync(90, [2], 6) == 6
 
 
 def test_a_scale_down_waits_for_five_minutes() -> None:

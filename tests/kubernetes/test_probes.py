@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import socket
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import pytest
 
 from tests.conftest import ServerFactory
+from tests.kubernetes import manifests
 from tests.lab.gunicorns import Gunicorn
 from tests.lab.server import request
 from tests.lab.waiting import wait_for
 
+DEPLOYMENTS = ("deployment-host-ip.yaml", "deployment-socket.yaml")
 TIMEOUT_S = 1  # a probe's timeoutSeconds, if it does not say otherwise
 
 
@@ -30,6 +33,24 @@ def test_an_http_probe_fails_when_all_workers_are_busy(
     server.connect(timeout_s=TIMEOUT_S).close()
     server.let_go()
     assert server.get("/")
+
+
+@pytest.mark.parametrize("file", DEPLOYMENTS)
+def test_the_readiness_probe_says_a_name(file: str, newest: Gunicorn, serve: ServerFactory) -> None:
+    """As the kubelet asks: by the pod's address, if the manifest does not say otherwise."""
+    server = serve(newest, workers=1, app="tests.kubernetes.choosy_app:app").wait_until_it_serves()
+    probe = manifests.container(manifests.one(file, "Deployment"))["readinessProbe"]["httpGet"]
+    headers = {it["name"]: it["value"] for it in probe["httpHeaders"]}
+    assert status(server.port, probe["path"], headers) == 200
+    assert status(server.port, probe["path"], {}) == 400
+
+
+def status(port: int, path: str, headers: dict[str, str]) -> int:
+    """Return what a GET is answered with; its Host is the address, unless a header says it."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    with closing(connection):
+        connection.request("GET", path, headers=headers)
+        return connection.getresponse().status
 
 
 def test_what_waits_is_lost_when_a_pod_ends(newest: Gunicorn, serve: ServerFactory) -> None:

@@ -1,0 +1,73 @@
+"""What an account has already of what we want."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from account import ApplyError, Json, NotFoundError, call
+from wanted import OURS, Wanted, own_tag
+
+PAGE = 100  # dashboards in one answer
+
+
+@dataclass(frozen=True)
+class Found:
+    """An object of the account: where it is, and what it says."""
+
+    path: str
+    body: Json
+
+
+class Account:
+    """The objects that may be ours, as they were when we began. Raises ApplyError."""
+
+    def __init__(self) -> None:
+        try:
+            self._monitors = _by_key(
+                (own_tag(monitor["tags"]), Found(f"monitor/{monitor['id']}", monitor))
+                for monitor in call("GET", "monitor", monitor_tags=OURS)
+            )
+            self._dashboards = _by_key(
+                (dashboard["title"], Found(f"dashboard/{dashboard['id']}", dashboard))
+                for dashboard in _dashboards()
+            )
+        except (LookupError, TypeError):
+            raise ApplyError("what answers is not Datadog's API; check DD_SITE") from None
+
+    def find(self, it: Wanted) -> Found | None:
+        """Return the object that is to be as wanted; None of a metric that was never sent."""
+        if it.kind == "metric":
+            return _metadata(it.key)
+        found = (self._monitors if it.kind == "monitor" else self._dashboards).get(it.key, [])
+        if len(found) > 1:
+            paths = ", ".join(one.path for one in found)
+            raise ApplyError(f"{it.title}: there are {len(found)} ({paths}); delete all but one")
+        if found and it.kind == "dashboard":  # the list has no widgets
+            return Found(found[0].path, call("GET", found[0].path))
+        return found[0] if found else None
+
+
+def _dashboards() -> list[Json]:
+    """Return all dashboards, without their widgets, page by page."""
+    found: dict[str, Json] = {}
+    while True:
+        page = call("GET", "dashboard", count=PAGE, start=len(found))["dashboards"]
+        before = len(found)
+        found |= {it["id"]: it for it in page}
+        if len(page) < PAGE or len(found) == before:
+            return list(found.values())
+
+
+def _metadata(name: str) -> Found | None:
+    try:
+        return Found(f"metrics/{name}", call("GET", f"metrics/{name}"))
+    except NotFoundError:
+        return None
+
+
+def _by_key(pairs: Iterable[tuple[str, Found]]) -> dict[str, list[Found]]:
+    found: dict[str, list[Found]] = {}
+    for key, one in pairs:
+        found.setdefault(key, []).append(one)
+    return found

@@ -1,0 +1,68 @@
+"""apply.py, run as a user does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.datadog.files import FOLDER, MONITORS
+from tests.datadog.standin_api import KEYS
+
+NAMES = [row.partition(",")[0] for row in (FOLDER / "metadata.csv").read_text().splitlines()[1:]]
+METRICS = len(NAMES)
+OBJECTS = len(MONITORS) + 1
+ALL = OBJECTS + METRICS
+
+
+def environment(url: str) -> dict[str, str]:
+    """Return ours, without what Datadog's client and coverage read, and with keys for an API."""
+    inherited = {
+        k: v for k, v in os.environ.items() if not k.startswith(("DD_", "DATADOG_", "COV"))
+    }
+    return inherited | {"DD_API_KEY": KEYS[0], "DD_APP_KEY": KEYS[1], "DATADOG_HOST": url}
+
+
+def start(
+    url: str, *arguments: str, folder: Path = FOLDER, **variables: str
+) -> subprocess.Popen[str]:
+    """Start apply.py against an API."""
+    return subprocess.Popen(
+        [sys.executable, str(folder / "apply.py"), *arguments],
+        env=environment(url) | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=hear_ctrl_c,
+    )
+
+
+def hear_ctrl_c() -> None:
+    """Undo what a shell does to what it runs in the background, these tests for example."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def run(
+    url: str, *arguments: str, folder: Path = FOLDER, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run apply.py against an API."""
+    return subprocess.run(
+        [sys.executable, str(folder / "apply.py"), *arguments],
+        env=environment(url) | variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def check_refused(done: subprocess.CompletedProcess[str], *parts: str) -> None:
+    """Assert that it ended with one line that says these things, and no key."""
+    assert done.returncode == 1
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("apply: ")
+    assert all(part in line for part in parts), line
+    assert not any(key in line for key in KEYS)

@@ -1,0 +1,38 @@
+"""Fixtures for apply.py: a stand-in for Datadog's API, and a folder to change."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from wanted import wanted
+
+from tests.datadog.applying import NAMES
+from tests.datadog.files import FOLDER
+from tests.datadog.standin_api import StandInApi
+
+
+@pytest.fixture
+def api() -> Iterator[StandInApi]:
+    """A stand-in for Datadog's API that got all our metrics already."""
+    with StandInApi() as made:
+        made.receive(*NAMES)
+        yield made
+
+
+@pytest.fixture
+def filled(api: StandInApi) -> StandInApi:
+    """The stand-in with all objects, as a first run makes them; its requests count from then on."""
+    for it in wanted():
+        path = f"metrics/{it.key}" if it.kind == "metric" else it.kind
+        api.answer("PUT" if it.kind == "metric" else "POST", path, {}, it.body)
+    api.requests.clear()
+    return api
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of examples/datadog, to change."""
+    return Path(shutil.copytree(FOLDER, tmp_path / "datadog"))

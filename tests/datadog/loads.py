@@ -1,0 +1,105 @@
+"""What happens to the servers that are recorded: requests, deaths and ends.
+
+Each takes a server, and for how many seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import load
+
+from tests.lab.server import Server
+
+RELOAD_AT = 5 / 9  # of the time, so that the ten minutes behind it reach back to the start
+ALIVE = 1 / 6  # so much of the time a server lives that is to be ended
+DEATH_EACH_S = 20.0
+SERVICE_TIME_S = 0.4  # the demo's
+SLOW_S, SLOW_EACH_S = 8.0, 8.0  # mean service time, and mean time between two requests
+LONGEST_S = 20.0  # of a slow request: less than gunicorn's timeout
+LONGEST_WAIT_S = 120.0
+
+
+def demo_clients(number: int) -> Callable[[Server, float], object]:
+    """Return the demo's load: so many clients, each asking again as soon as it is answered."""
+
+    def happens(server: Server, lasts_s: float) -> None:
+        over = threading.Event()
+        with load.clients(number, server.port, SERVICE_TIME_S, over):
+            over.wait(lasts_s)
+            over.set()  # nobody waits for the last answers
+
+    return happens
+
+
+def visitors(server: Server, lasts_s: float) -> None:
+    """Requests come at random, with random service times: 64 % of four workers' time, as recorded.
+
+    Past the middle all workers are replaced by others, as in a deployment.
+    """
+    reload = threading.Timer(lasts_s * RELOAD_AT, server.signal, (signal.SIGHUP,))
+    reload.start()
+    chance = random.Random(1)
+    rate_per_s, mean_s, threads = 26.0, 0.1, []
+    ends_s = time.monotonic() + lasts_s
+    while time.monotonic() < ends_s:
+        path = f"/sleep/{chance.expovariate(1 / mean_s):.3f}"
+        threads.append(threading.Thread(target=_ask, args=(server, path)))
+        threads[-1].start()
+        time.sleep(chance.expovariate(rate_per_s))
+    for thread in (*threads, reload):
+        thread.join()
+
+
+def slow_visitors(server: Server, lasts_s: float) -> None:
+    """Slow requests come at random, three at once to begin with: 46 % of two workers' time.
+
+    Nobody waits for the last answers, which would take longer than a short recording.
+    """
+    chance = random.Random(37)
+    ends_s = time.monotonic() + lasts_s
+    due_s = [time.monotonic()] * 3
+    while due_s[0] < ends_s:
+        time.sleep(max(0.0, due_s[0] - time.monotonic()))
+        path = f"/sleep/{min(LONGEST_S, chance.expovariate(1 / SLOW_S)):.3f}"
+        threading.Thread(target=_ask, args=(server, path), daemon=True).start()
+        due_s = due_s[1:] or [due_s[0] + chance.expovariate(1 / SLOW_EACH_S)]
+    time.sleep(max(0.0, ends_s - time.monotonic()))
+
+
+def _ask(server: Server, path: str) -> None:
+    with suppress(OSError):
+        server.get(path, timeout_s=LONGEST_WAIT_S)
+
+
+def deaths(server: Server, lasts_s: float) -> None:
+    """A request now and then that ends its worker, and others in between."""
+    ends_s, death_s = time.monotonic() + lasts_s, time.monotonic()
+    while time.monotonic() < ends_s:
+        if time.monotonic() >= death_s:
+            _ask(server, "/die")
+            death_s += DEATH_EACH_S
+        _ask(server, "/")
+        time.sleep(0.15)
+
+
+def killed(server: Server, lasts_s: float) -> None:
+    """After a while all its processes are killed at once."""
+    ends_s = time.monotonic() + lasts_s
+    time.sleep(lasts_s * ALIVE)
+    os.killpg(server.pid, signal.SIGKILL)
+    time.sleep(max(0.0, ends_s - time.monotonic()))
+
+
+def stopped(server: Server, lasts_s: float) -> None:
+    """After a while it is stopped, as a service manager does."""
+    ends_s = time.monotonic() + lasts_s
+    time.sleep(lasts_s * ALIVE)
+    server.process.terminate()
+    time.sleep(max(0.0, ends_s - time.monotonic()))

@@ -1,0 +1,154 @@
+"""The points of each group of a query: what is taken over hosts, over time, and calculated of it.
+
+In Datadog's order: the series of the scope, then time (``rollup``), then hosts (each point in time,
+each group), then functions and arithmetic. It knows what our queries use, and refuses anything else
+(EvaluationError). https://docs.datadoghq.com/dashboards/guide/query-to-the-graph/
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
+from statistics import fmean
+from typing import NamedTuple
+
+from tests.datadog.agent_flush import FLUSH_S, Received
+from tests.datadog.query import (
+    Expression,
+    Filled,
+    Number,
+    Operation,
+    Operator,
+    Selection,
+    selections,
+)
+
+Group = tuple[str, ...]  # its tags' values in the order of the keys
+Points = dict[int, float]
+
+AGGREGATORS: dict[str, Callable[[list[float]], float]] = {
+    "avg": fmean,
+    "min": min,
+    "max": max,
+    "sum": sum,
+}
+OPERATORS: dict[Operator, Callable[[float, float], float]] = {
+    "+": float.__add__,
+    "-": float.__sub__,
+    "*": float.__mul__,
+    "/": float.__truediv__,
+}
+
+
+class EvaluationError(ValueError):
+    """Something that the evaluator does not know."""
+
+
+class Span(NamedTuple):
+    """A time; what is not over at its end is not known yet."""
+
+    since_s: float
+    until_s: float
+
+    def has(self, start_s: float) -> bool:
+        """Return whether ten seconds that begin then are in it."""
+        return self.since_s <= start_s and start_s + FLUSH_S <= self.until_s
+
+
+def series_of(expression: Expression, received: Received, span: Span) -> dict[Group, Points]:
+    """Return the points of each group in a time."""
+    if isinstance(expression, Selection):
+        return _selected(expression, received, span)
+    if isinstance(expression, Filled):
+        inner = series_of(expression.inner, received, span)
+        return {group: _filled(points, span) for group, points in inner.items()}
+    if isinstance(expression, Number):
+        raise EvaluationError("a constant alone has no series")
+    return _combined(expression, received, span)
+
+
+def group_of(tags: frozenset[str], keys: tuple[str, ...]) -> Group:
+    """Return the group that a series belongs to; without a tag it is in the group N/A of it."""
+    values = dict(tag.split(":", 1) for tag in sorted(tags, reverse=True))
+    return tuple(values.get(key, "N/A") for key in keys)
+
+
+def _selected(selection: Selection, received: Received, span: Span) -> dict[Group, Points]:
+    factor = FLUSH_S if _counts(selection) else 1  # the Agent sends rates per second
+    together: dict[Group, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for series in received.series:
+        if series.metric == selection.metric and _in_scope(series.tags, selection):
+            group = group_of(series.tags, selection.by)
+            inside = {start: it * factor for start, it in series.points.items() if span.has(start)}
+            for start, value in _rolled_up(inside, selection).items():
+                together[group][start].append(value)
+    aggregate = AGGREGATORS[selection.aggregator]
+    return {
+        group: {start: float(aggregate(values)) for start, values in points.items()}
+        for group, points in together.items()
+    }
+
+
+def _in_scope(tags: frozenset[str], selection: Selection) -> bool:
+    for item in selection.scope:
+        if item.startswith("$"):
+            raise EvaluationError(f"{selection}: a template variable has no value here")
+        pattern = item.removeprefix("!")
+        if any(fnmatchcase(tag, pattern) for tag in tags) == item.startswith("!"):
+            return False
+    return True
+
+
+def _rolled_up(points: Mapping[int, float], selection: Selection) -> Points:
+    """Aggregate over a rollup's intervals, which begin at multiples of their length.
+
+    So the first and the last one of a window may be incomplete, as they are in Datadog's monitors.
+    """
+    rolled = dict(points)
+    for call in selection.calls:
+        if call.name == "rollup" and not _counts(selection):
+            aggregator, seconds = call.arguments
+            buckets: dict[int, list[float]] = defaultdict(list)
+            for start, value in rolled.items():
+                buckets[start // int(seconds) * int(seconds)].append(value)
+            rolled = {at: float(AGGREGATORS[aggregator](its)) for at, its in buckets.items()}
+        elif call.name not in ("as_count", "as_rate"):
+            raise EvaluationError(f"{selection}: {call.name}() is not known here")
+    return rolled
+
+
+def _counts(selection: Selection) -> bool:
+    return "as_count" in [call.name for call in selection.calls]
+
+
+def _filled(points: Points, span: Span) -> Points:
+    """Put zeros where there is nothing; where there is nothing at all it has no effect."""
+    if not points:
+        return points
+    first = -(-int(span.since_s) // FLUSH_S) * FLUSH_S
+    starts = filter(span.has, range(first, int(span.until_s), FLUSH_S))
+    return dict.fromkeys(starts, 0.0) | points
+
+
+def _combined(operation: Operation, received: Received, span: Span) -> dict[Group, Points]:
+    if any(map(_counts, selections(operation))):
+        raise EvaluationError(f"{operation}: Datadog adds counts up before it divides them")
+    operator = OPERATORS[operation.operator]
+    if isinstance(operation.right, Number):
+        constant = operation.right.value
+        left = series_of(operation.left, received, span)
+        return {
+            group: {start: operator(value, constant) for start, value in points.items()}
+            for group, points in left.items()
+        }
+    left, right = (series_of(it, received, span) for it in (operation.left, operation.right))
+    return {
+        group: {
+            start: operator(value, right[group][start])
+            for start, value in points.items()
+            if start in right[group] and (operation.operator != "/" or right[group][start])
+        }
+        for group, points in left.items()
+        if group in right
+    }

@@ -1,0 +1,178 @@
+"""The monitors on several hosts, after restarts and upgrades, and with slow requests, all made."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.datadog.agent_flush import Received
+from tests.datadog.evaluator import ALERT, OK, evaluate
+from tests.datadog.files import MONITORS
+from tests.datadog.made import pushed, received, recorded, sequence, together, with_tags
+from tests.datadog.series import Group
+
+EVERY_S = 10  # whenever Datadog may look
+
+
+def definition(name: str, **replaced: str) -> dict[str, Any]:
+    """Return a monitor, with other words in its query."""
+    found: dict[str, Any] = dict(MONITORS[name]["definition"])
+    for old, new in replaced.items():
+        assert old in found["query"]
+        found["query"] = found["query"].replace(old, new)
+    return found
+
+
+def states(monitor: Mapping[str, Any], got: Received) -> set[tuple[Group, str]]:
+    """Return each group's states, at any time."""
+    times_s = range(EVERY_S, int(got.until_s) + 1, EVERY_S)
+    return {it for at_s in times_s for it in evaluate(monitor, got, at_s).items()}
+
+
+def told(monitor: Mapping[str, Any], got: Received) -> set[Group]:
+    """Return the groups that somebody is told of, be it a warning."""
+    return {group for group, state in states(monitor, got) if state != OK}
+
+
+def alerted(monitor: Mapping[str, Any], got: Received) -> set[Group]:
+    """Return the groups that come to an alert."""
+    return {group for group, state in states(monitor, got) if state == ALERT}
+
+
+def without_host(name: str) -> dict[str, Any]:
+    """Return a monitor that takes all hosts together."""
+    found = definition(name)
+    return found | {"query": found["query"].replace("app,host", "app")}
+
+
+def test_one_host_in_a_crash_loop_does_not_hide_among_others() -> None:
+    """Its workers are counted by host; over ten hosts they would be too few."""
+    bad = with_tags(received(recorded("crash_loop")), host="bad")
+    well = received(recorded("saturated"))
+    fleet = together(bad, *(with_tags(well, host=f"well{number}") for number in range(9)))
+    assert alerted(definition("crash_loop"), fleet) == {("lab", "demo", "lab", "bad")}
+    assert told(without_host("crash_loop"), fleet) == set()
+
+
+def test_a_start_after_an_outage_is_no_crash_loop() -> None:
+    """All workers are forked at once, after 3 to 12 minutes in which nothing was heard.
+
+    Without zeros in the gap they would be counted against the few points that are there.
+    """
+    healthy, monitor = recorded("healthy"), definition("crash_loop")
+    for outage_s in range(180, 721, 60):
+        got = received(sequence((0, healthy, 300), (300 + outage_s, healthy, 300)))
+        assert told(monitor, got) == set(), outage_s
+    got = received(sequence((0, healthy, 300), (840, healthy, 300)))
+    assert told(definition("crash_loop", default_zero=""), got) != set()
+
+
+SPAWNED = {"gunicorn.workers.spawned": "c", "gunicorn.workers": "g"}
+
+
+def forked(times_s: list[int], workers: int, at_a_time: int, old_leave_s: int = 30) -> Received:
+    """Return what a server pushes in twenty minutes that replaces all its workers at these times.
+
+    ``at_a_time`` are forked in a second; for a while the old ones are there, too.
+    """
+    seconds = []
+    for second in range(1200):
+        new = 0
+        for begun_s in times_s:
+            done = min(workers, max(0, second - begun_s) * at_a_time)
+            new += min(workers, max(0, second - begun_s + 1) * at_a_time) - done
+        old = sum(begun_s <= second < begun_s + old_leave_s for begun_s in times_s if begun_s)
+        seconds.append({"gunicorn.workers.spawned": new, "gunicorn.workers": workers * (1 + old)})
+    return pushed(seconds, SPAWNED)
+
+
+@pytest.mark.parametrize("workers", [1, 4, 64])
+@pytest.mark.parametrize("at_a_time", [1, 64])
+def test_reloads_are_no_crash_loop(workers: int, at_a_time: int) -> None:
+    """A start and two reloads within ten minutes, however many workers, and however slow."""
+    got = forked([0, 400, 700], workers, at_a_time)
+    assert told(definition("crash_loop"), got) == set()
+
+
+@pytest.mark.parametrize("workers", [1, 4, 64])
+def test_workers_that_all_die_each_minute_are_a_crash_loop(workers: int) -> None:
+    """Such as by a timeout, or while they boot."""
+    got = forked(list(range(300, 1200, 60)), workers, 64, old_leave_s=0)
+    assert alerted(definition("crash_loop"), got) == {("lab", "demo", "lab", "lab")}
+
+
+def upgraded() -> Received:
+    """Return what both masters push: the second as app:lab.2 until the first one ends."""
+    healthy = recorded("healthy")
+    second = replace(sequence((60, healthy, 62)), lasts_s=healthy.lasts_s)
+    promoted = received(sequence((122, healthy, healthy.lasts_s - 122)))
+    return together(
+        received(recorded("stopped")), with_tags(received(second), app="lab.2"), promoted
+    )
+
+
+def test_an_upgrades_second_master_is_not_missed() -> None:
+    """Its name ends when it takes over the first one's, which said CRITICAL at its end."""
+    got = upgraded()
+    for name in MONITORS:
+        assert told(definition(name), got) == set(), name
+    second = ("lab", "demo", "lab.2")
+    assert told(definition("no_data", **{"!app:*.2": "*"}), got) == {second}
+    by_app = {'"service","host"': '"service","app","host"'}
+    assert told(definition("not_running", **by_app), got) == {(*second, "lab")}
+
+
+QUEUES = {"gunicorn.backlog": "h", "gunicorn.backlog.limit": "g"}
+
+
+def queue(host: str, waiting: int, limit: int) -> Received:
+    """Return what a host pushes whose queue stays as long as this for five minutes."""
+    second = {"gunicorn.backlog": waiting, "gunicorn.backlog.limit": limit}
+    return with_tags(pushed([second] * 300, QUEUES, "listener:l"), host=host)
+
+
+def test_a_queue_is_measured_by_its_own_limit() -> None:
+    """Not by the lowest limit of all hosts that listen at the same address."""
+    monitor = definition("backlog_near_limit")
+    both = together(queue("small", 0, 128), queue("large", 100, 4096))
+    assert told(monitor, both) == set()
+    assert told(without_host("backlog_near_limit"), both) != set()
+    both = together(queue("small", 100, 128), queue("large", 100, 4096))
+    assert told(monitor, both) == {("lab", "demo", "lab", "small", "l")}
+
+
+WAIT = "gunicorn.request.wait.95percentile"
+
+
+@pytest.mark.parametrize(
+    ("workers", "service_s", "wait_ms"),
+    [(2, 10, 4000), (2, 5, 3000), (1, 2, 3000), (4, 30, 9000), (2, 10, 10_000)],
+)
+@pytest.mark.parametrize("hosts", [1, 10])
+def test_slow_requests_that_wait_are_seen(
+    workers: int, service_s: int, wait_ms: int, hosts: int
+) -> None:
+    """Each waits, but in most seconds none is taken, and so 0 is pushed."""
+    chance = random.Random(1)
+    got = [slow(chance, workers / service_s, wait_ms, f"host{it}") for it in range(hosts)]
+    assert alerted(definition("requests_waiting"), together(*got)) == {("lab", "demo", "lab")}
+
+
+def slow(chance: random.Random, taken_per_s: float, wait_ms: float, host: str) -> Received:
+    """Return what a host pushes in twenty minutes if every request waits for so long."""
+    waits, taken_s = [0.0] * 1200, 0.0
+    while taken_s < len(waits):
+        waits[int(taken_s)] = wait_ms
+        taken_s += chance.expovariate(taken_per_s)
+    return with_tags(pushed(({WAIT: wait} for wait in waits), {WAIT: "g"}), host=host)
+
+
+def test_a_single_long_wait_is_no_alert() -> None:
+    """Nor one each ten minutes, of four seconds."""
+    waits = [4000.0 if second % 600 == 9 else 0.0 for second in range(1200)]
+    got = pushed(({WAIT: wait} for wait in waits), {WAIT: "g"})
+    assert alerted(definition("requests_waiting"), got) == set()

@@ -1,0 +1,174 @@
+"""apply.py is refused, or stopped: what it did by then is taken back."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.datadog.applying import check_refused, environment, run, start
+from tests.datadog.files import FOLDER, MONITORS
+from tests.datadog.standin_api import Answer, StandInApi
+from tests.lab.waiting import DEADLINE_S
+
+QUOTA: Answer = (429, {"errors": ["Rate limit reached"]})
+
+
+def fail_at(api: StandInApi, number: int, answer: Answer) -> None:
+    """Have the API answer so to the write of that number, counted from 1."""
+    api.fault = lambda method, path: (
+        answer if len(api.writes) == number and method != "GET" else None
+    )
+
+
+@pytest.mark.parametrize(
+    ("number", "answer", "said"),
+    [
+        (1, QUOTA, "429: Rate limit reached (try again in 7 s)"),
+        (2, QUOTA, "POST monitor: 429"),
+        (3, (400, {"errors": ["Monitor limit reached"]}), "400: Monitor limit reached (Datadog"),
+        (3, (400, {"errors": "Forbidden"}), "400: Forbidden (Datadog"),
+        (3, (400, {"errors": []}), "400: no reason given (Datadog"),
+        (3, (500, {}), "500"),
+        (3, (200, "<html>a proxy's page"), "Invalid JSON response"),
+        (len(MONITORS) + 1, QUOTA, "POST dashboard: 429"),
+        (len(MONITORS) + 2, QUOTA, "PUT metrics/gunicorn.backlog.avg: 429"),
+    ],
+)
+def test_what_was_made_before_a_refusal_is_taken_back(
+    api: StandInApi, number: int, answer: Answer, said: str
+) -> None:
+    """In the midst of the monitors, at the dashboard, at the first metric."""
+    before = api.state()
+    fail_at(api, number, answer)
+    check_refused(run(api.url), said, "nothing was changed")
+    assert api.state() == before
+
+
+def test_changes_are_taken_back_too(filled: StandInApi, folder: Path) -> None:
+    """All is as it was, with what others had set."""
+    next(iter(filled.monitors.values()))["options"]["silenced"] = {"*": None}
+    (dashboard,) = filled.dashboards.values()
+    dashboard |= {"tags": ["team:x"], "title": dashboard["title"], "description": "mine"}
+    for path in folder.glob("monitors/*.json"):
+        path.write_text(path.read_text().replace("**Why it matters**", "**Why**"))
+    metadata = folder / "metadata.csv"
+    metadata.write_text(metadata.read_text().replace("Workers by state", "Workers"))
+    before = json.loads(filled.state())
+    for number in (3, len(MONITORS) + 1):
+        filled.requests.clear()
+        fail_at(filled, number, QUOTA)
+        check_refused(run(filled.url, folder=folder), "nothing was changed")
+        assert [it.keys() for it in json.loads(filled.state())] == [it.keys() for it in before]
+        for was, now in zip(before, json.loads(filled.state()), strict=True):
+            for key, it in was.items():
+                tags = {"tags"} & it.keys()  # the stand-in turns them round each time
+                assert {k: v for k, v in it.items() if k not in tags} == {
+                    k: v for k, v in now[key].items() if k not in tags
+                }
+
+
+def test_what_could_not_be_taken_back_is_named(api: StandInApi) -> None:
+    """The API takes nothing any more after the second monitor."""
+    api.fault = lambda method, path: QUOTA if len(api.writes) >= 3 else None
+    check_refused(
+        run(api.url),
+        'may be left as it is now: monitor "[gunicorn] Backlog does not drain", '
+        'monitor "[gunicorn] Backlog is near its limit"',
+    )
+
+
+def test_an_answer_that_ends_in_its_middle_takes_all_back(api: StandInApi) -> None:
+    """What was made by then is found again, that of this answer too."""
+    before, api.cut_at = api.state(), 3
+    check_refused(run(api.url), "POST monitor: ", "IncompleteRead", "nothing was changed")
+    assert api.state() == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_takes_back_what_was_made(api: StandInApi, number: signal.Signals) -> None:
+    """Ctrl-C, or a service manager's; also what was made, and not yet answered."""
+    before, made, go_on = api.state(), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        if len(api.writes) == 3 and not made.is_set():
+            made.set()
+            go_on.wait(DEADLINE_S)
+
+    api.before_reply = hold
+    with start(api.url) as process:
+        assert made.wait(DEADLINE_S)
+        assert len(api.monitors) == 3
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=DEADLINE_S)
+        go_on.set()
+    assert stderr == "apply: stopped; nothing was changed\n"
+    assert process.returncode == 1
+    assert api.state() == before
+
+
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_does_not_stop_the_taking_back(
+    api: StandInApi, second: signal.Signals
+) -> None:
+    """Nor does a first one that comes when a refusal is being taken back."""
+    before = api.state()
+    for refused in (True, False):
+        api.requests.clear()
+        check_taken_back(api, second, refused)
+        assert api.state() == before
+
+
+def check_taken_back(api: StandInApi, second: signal.Signals, refused: bool) -> None:
+    """Stop it in the third change, by a refusal or Ctrl-C; send a signal when it takes back."""
+    stages = [threading.Event() for _ in range(4)]
+    made, go_on, taking_back, taken_back = stages
+
+    def hold() -> None:
+        if len(api.writes) == 3 and not made.is_set():
+            made.set()
+            go_on.wait(DEADLINE_S)
+        elif api.requests[-1].startswith("DELETE") and not taking_back.is_set():
+            taking_back.set()
+            taken_back.wait(DEADLINE_S)
+
+    api.before_reply = hold
+    if refused:
+        fail_at(api, 3, QUOTA)
+    with start(api.url) as process:
+        assert made.wait(DEADLINE_S)
+        if not refused:
+            process.send_signal(signal.SIGINT)
+            assert taking_back.wait(DEADLINE_S)
+        go_on.set()
+        assert taking_back.wait(DEADLINE_S)
+        process.send_signal(second)
+        taken_back.set()
+        _, stderr = process.communicate(timeout=DEADLINE_S)
+    assert stderr.startswith("apply: POST monitor: 429" if refused else "apply: stopped")
+    assert stderr.endswith("; nothing was changed\n")
+    assert len(stderr.splitlines()) == 1
+
+
+def test_an_ignored_ctrl_c_stays_ignored(api: StandInApi) -> None:
+    """As in the background of a shell, where it is meant for what runs before it."""
+    made, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        if len(api.writes) == 3:
+            made.set()
+            go_on.wait(DEADLINE_S)
+
+    api.before_reply = hold
+    command = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable, str(FOLDER / "apply.py")]
+    with subprocess.Popen(command, env=environment(api.url), stdout=subprocess.PIPE) as process:
+        assert made.wait(DEADLINE_S)
+        process.send_signal(signal.SIGINT)
+        go_on.set()
+        process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 0
