@@ -75,7 +75,9 @@ class Listeners:
     def read(self) -> dict[str, AcceptQueue]:
         """Return the queue of each listener that can be read; say once of each that can't."""
         queues: dict[str, AcceptQueue] = {}
-        for listener in self._now():
+        if self._seen != self._arbiter.LISTENERS or self._arbiter.cfg is not self._cfg:
+            self._look_up()
+        for listener in self._listeners:
             try:
                 queue = listener.read()
             except (OSError, QueueError):
@@ -101,6 +103,11 @@ class Listeners:
         return tuple(listener.place for listener in self._now())
 
     def _now(self) -> Sequence[Listener]:
+        self._look_up()
+        return self._listeners
+
+    def _look_up(self) -> None:
+        """See which listeners there are, if they are others than last time."""
         found, cfg = self._arbiter.LISTENERS, self._arbiter.cfg
         if found != self._seen or cfg is not self._cfg:  # its items are compared by identity
             for listener in self._listeners:
@@ -110,7 +117,6 @@ class Listeners:
             had_some = bool(self._seen)
             self._seen, self._cfg = list(found), cfg
             self._listeners = _listeners(self._seen, cfg, closing=had_some and not self._seen)
-        return self._listeners
 
     def _or_say(self, listener: Listener, what: str, ask: Callable[[], T]) -> T | None:
         try:

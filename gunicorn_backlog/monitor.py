@@ -146,7 +146,10 @@ class Monitor:
                 if not watch.settings.enabled:
                     ended.set()  # in the gate: a HUP that enables then starts another thread
                     return
-                self._attempt("sampling", watch.sample)
+                try:
+                    watch.sample()
+                except Exception as error:
+                    self._notices.failed("sampling", error)
                 if settings.pace == watch.settings.pace and schedule.sampled():
                     self._attempt("pushing", watch.push)
                     self._attempt("telling of the server", watch.tell)

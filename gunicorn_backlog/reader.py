@@ -26,6 +26,7 @@ from gunicorn_backlog.waits import BUCKETS
 
 _COUNTERS = Struct(f"={COUNTERS}Q")
 _TRIES = 10
+_NOTHING = b"", ()
 _BEYOND = 1 << 8 * WAITS_SIZE
 
 
@@ -55,8 +56,10 @@ class Reader:
         the same object.
         """
         slots, unsteady = self._take(SLOTS_AT, self._layout.claimed(self._memory) * LINE_SIZE)
-        owners = self._owners_of(slots, running)
-        pools, unsteady_pools = self._take_pools(owners)
+        owners = self._owners
+        if slots != self._slots or running != self._running:
+            owners = self._owners_of(slots, running)
+        pools, unsteady_pools = self._take_pools(owners) if owners.threads else _NOTHING
         found = owners, slots, unsteady, pools, unsteady_pools
         if found != self._found:
             unread = [*owners.without_lines, *_at(owners, unsteady)]
@@ -122,19 +125,16 @@ class Reader:
 
     def _owners_of(self, slots: bytes | bytearray, running: Mapping[int, int]) -> Owners:
         """Return the owners: the same object as long as workers and claims are the same."""
-        if slots != self._slots or running != self._running:
-            words = memoryview(slots).cast("q")
-            claims = [words[word::WORDS_OF_LINE].tobytes() for word in WORDS_OF_CLAIM]
-            if claims != self._claims or running != self._running:
-                self._claims, self._running = claims, dict(running)
-                self._owners = owners_of(_lines(slots), running, self._layout.lines)
-            self._slots = slots
+        words = memoryview(slots).cast("q")
+        claims = [words[word::WORDS_OF_LINE].tobytes() for word in WORDS_OF_CLAIM]
+        if claims != self._claims or running != self._running:
+            self._claims, self._running = claims, dict(running)
+            self._owners = owners_of(_lines(slots), running, self._layout.lines)
+        self._slots = slots
         return self._owners
 
     def _take_pools(self, owners: Owners) -> tuple[bytes | bytearray, Collection[int]]:
         """Return the lines of all threads, and the numbers of the pools that changed meanwhile."""
-        if not owners.threads:
-            return b"", ()
         pieces = [(threads.begin, threads.end) for threads in owners.threads]
         return self._take(self._layout.lines_at, max(end for _, end in pieces), pieces)
 

@@ -122,17 +122,16 @@ class Sampler:
         if states.unread:
             return self._unread(len(running)), None
         self._unread_in_a_row = 0
-        crew = self._count(running, states)
+        crew, former, worker_class = self._crew_now, self._counted_from, self._arbiter.worker_class
+        if crew is None or former[0] is not states or former[1] is not worker_class:
+            crew = self._count(running, states, worker_class)
         if not self._bounded:
             return crew, None
         work = self._utilization.look(states)
         return crew, None if crew.unknown else work
 
-    def _count(self, running: Mapping[int, int], states: States) -> Crew:
-        """Count the workers; again only if one said anything since, or is starting."""
-        crew, former, worker_class = self._crew_now, self._counted_from, self._arbiter.worker_class
-        if crew is not None and former[0] is states and former[1] is worker_class:
-            return crew
+    def _count(self, running: Mapping[int, int], states: States, worker_class: type) -> Crew:
+        """Count the workers; it holds until one says anything new, or while none is starting."""
         owners, kind = states.owners, workers.kind_forked(self._arbiter)
         if owners.pids:
             self._waits_told = any(owners.tells_waits)
