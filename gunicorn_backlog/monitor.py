@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
@@ -51,6 +52,7 @@ class Monitor:
             after_in_child=self._after_fork_in_child,
         )
         self._adopt(settings, workers.forked(self._arbiter))
+        _settle()
 
     def stop(self) -> None:
         """End the thread; wait for its last push no longer than LAST_PUSH_S."""
@@ -167,6 +169,16 @@ class Monitor:
         with self._gate:
             self._attempt("preparing", self._watch.prepare)
             return self._watch.settings
+
+
+def _settle() -> None:
+    """Have the garbage collector take what was just imported for old.
+
+    The next collection of what is young, soon after each fork, would write to all of that, in the
+    arbiter and in each worker: of each page that they share there would be a copy more.
+    """
+    if gc.isenabled():
+        gc.collect(1)
 
 
 def _scheduled(settings: Settings) -> Schedule:

@@ -118,3 +118,24 @@ def test_the_monitor_and_the_hooks_say_things_once_together(
     monitor = hooks._monitor
     assert monitor is not None
     assert monitor._watch._notices is hooks._notices
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_what_it_imported_is_old_before_the_first_fork(*, collects: bool) -> None:
+    """The next collections pass it over, and leave its pages shared; unless somebody wants none."""
+    program = (
+        "import gc\n"
+        "from gunicorn_backlog import hooks\n"
+        "from tests.lab.arbiter import Arbiter\n"
+        f"collects = {collects}\n"
+        "gc.enable() if collects else gc.disable()\n"
+        "hooks.when_ready(Arbiter())\n"
+        "from gunicorn_backlog.dogstatsd import Agent\n"
+        "print(any(it is Agent for it in gc.get_objects(generation=2)))\n"
+        "hooks.on_exit(None)\n"
+    )
+    environ = os.environ | {"GUNICORN_BACKLOG_URL": "unixgram:///nowhere"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environ
+    )
+    assert done.stdout.split() == [str(collects)]
