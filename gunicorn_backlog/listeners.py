@@ -70,6 +70,7 @@ class Listeners:
         self._cfg: arbiter.Config | None = None
         self._seen: list[arbiter.Listener] = []
         self._listeners: Sequence[Listener] = ()
+        self._reads: list[tuple[str, Callable[[], AcceptQueue | None], Listener]] = []
         self._of_closed: dict[str, int] = {}
 
     def read(self) -> dict[str, AcceptQueue]:
@@ -77,15 +78,14 @@ class Listeners:
         queues: dict[str, AcceptQueue] = {}
         if self._seen != self._arbiter.LISTENERS or self._arbiter.cfg is not self._cfg:
             self._look_up()
-        for listener in self._listeners:
+        for name, read, listener in self._reads:
             try:
-                queue = listener.read()
+                queue = read()
             except (OSError, QueueError):
                 queue = self._or_say(listener, "backlog", listener.read_otherwise)
             if queue is not None:
                 if queue[0] > queue[1]:  # longer than its limit: it drops, and may be closed soon
                     self._or_say(listener, "drops", listener.note_drops)
-                name = listener.name
                 queues[name] = queue if name not in queues else together([queues[name], queue])
         return queues
 
@@ -117,6 +117,7 @@ class Listeners:
             had_some = bool(self._seen)
             self._seen, self._cfg = list(found), cfg
             self._listeners = _listeners(self._seen, cfg, closing=had_some and not self._seen)
+            self._reads = [(it.name, it.read, it) for it in self._listeners]
 
     def _or_say(self, listener: Listener, what: str, ask: Callable[[], T]) -> T | None:
         try:

@@ -69,7 +69,7 @@ def test_a_shared_one_is_told_of_forks() -> None:
 def test_only_its_own_modules_are_imported() -> None:
     """Neither the package's own ``__init__`` nor what it wants is run."""
     program = (
-        "import sys, gunicorn.arbiter, gunicorn_backlog.monitor\n"
+        "import calendar, sys, gunicorn.arbiter, gunicorn_backlog.monitor\n"
         "there = set(sys.modules)\n" + APART + "new = set(sys.modules) - there\n"
         "print({name for name in new if not name.startswith('gunicorn_backlog')})"
     )

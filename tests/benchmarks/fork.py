@@ -14,7 +14,7 @@ from tests.benchmarks.table import Row, Table, row
 from tests.benchmarks.turns import differences, in_turns, interval_of_median, median, target
 from tests.lab.waiting import wait_for
 
-TURNS, QUICK_TURNS = 25, 2
+TURNS, QUICK_TURNS = 60, 2
 FORKS = 8  # of each server
 WORKERS = 4
 TARGET_US = 200.0
