@@ -14,7 +14,6 @@ class GunicornConfig(NamedTuple):
     kind: int | None  # None: the class can't be loaded, ``wrong`` says why
     wrong: str
     backlog: int
-    reuse_port: bool
     hooks: dict[str, str]
     enabled: bool
     agent: str

@@ -60,7 +60,6 @@ def read(cfg: Any) -> GunicornConfig:
         kind=kind,
         wrong=wrong,
         backlog=cfg.backlog,
-        reuse_port=bool(getattr(cfg, "reuse_port", False)),
         hooks={name: _reached(cfg.settings[name], name) for name in hooks.__all__},
         enabled=told.enabled,
         agent=str(told.address),

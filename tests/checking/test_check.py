@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from gunicorn.config import Config
 from gunicorn_backlog.checking import config as of_config
 from gunicorn_backlog.checking.command import DEFAULT_BACKLOG
 from gunicorn_backlog.checking.config import OLDEST
+from gunicorn_backlog.checking.findings import lines, warning
 from tests.conftest import ServerFactory
 from tests.lab.confine import as_nobody, as_pid_1, network, refusing
 from tests.lab.gunicorns import Gunicorn
@@ -60,6 +62,15 @@ def config(tmp_path: Path) -> Callable[[str], tuple[str, ...]]:
 
 
 WriteConfig = Callable[[str], tuple[str, ...]]
+
+
+def test_a_terminal_is_told_nothing_by_it() -> None:
+    """Escape sequences in what is found, and in what helps, are blanks."""
+    hostile = "\x1b[2Jx\n"
+    assert lines([warning("hooks", hostile, hostile)]) == [
+        "warning  hooks          [2Jx ",
+        f"{'':22} ->  [2Jx ",
+    ]
 
 
 def test_all_is_well(config: WriteConfig, agent: StandInAgent) -> None:
@@ -197,6 +208,28 @@ def test_a_config_that_can_not_be_read(text: str, why: str, config: WriteConfig)
     read = of_config.read(config(f"{CONFIG}{text}"))
     assert isinstance(read, str)
     assert why in read
+
+
+def test_a_config_that_takes_for_ever(config: WriteConfig) -> None:
+    """It is given up after the deadline."""
+    read = of_config.read(config("import time\ntime.sleep(600)\n"), deadline_s=0.5)
+    assert read == "it was not read within 0.5 s"
+
+
+def test_a_config_that_starts_a_program(config: WriteConfig, tmp_path: Path) -> None:
+    """One that goes on, with all that it inherits, is not waited for."""
+    path = tmp_path / "pid"
+    text = (
+        f"{CONFIG}import os, time\n"
+        "if (pid := os.fork()) == 0:\n"
+        "    time.sleep(600)\n"
+        "    os._exit(0)\n"
+        f"print(pid, file=open({str(path)!r}, 'w'))\n"
+    )
+    read = of_config.read(config(text), deadline_s=30)
+    os.kill(int(path.read_text()), signal.SIGKILL)
+    assert not isinstance(read, str)
+    assert read.backlog == 5
 
 
 def test_that_it_can_not_be_read_is_told(config: WriteConfig, agent: StandInAgent) -> None:
