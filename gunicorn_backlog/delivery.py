@@ -25,6 +25,8 @@ class Delivery:
         self._notices = notices
         self._agent: Agent = Agent(settings, former=former._agent if former else None)
         self._good_pushes = 0
+        if former is not None and former._settings.address != settings.address:
+            notices.forget("full")  # that was another Agent
 
     @property
     def error(self) -> str:
