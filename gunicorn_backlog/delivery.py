@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gunicorn_backlog import metrics
+from gunicorn_backlog.address import DISABLED
 from gunicorn_backlog.dogstatsd import QUEUE_FULL, Agent
 from gunicorn_backlog.notices import Notices
 from gunicorn_backlog.settings import Settings
@@ -31,7 +32,7 @@ class Delivery:
     @property
     def error(self) -> str:
         """Why the latest push may not have arrived; empty: nothing is known against it."""
-        return self._agent.error or ""
+        return (self._agent.error or "") if self._agent.enabled else DISABLED
 
     def prepare(self) -> None:
         """Find out where the Agent is, some time before the first push. Never waits."""

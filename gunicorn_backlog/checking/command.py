@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 from gunicorn_backlog import settings
+from gunicorn_backlog.address import is_disabled
 from gunicorn_backlog.checking import agent, config, kernel, server
 from gunicorn_backlog.checking.findings import Finding, Level, failed, lines, warning
 from gunicorn_backlog.checking.gunicorn_config import GunicornConfig
@@ -37,7 +38,7 @@ def _findings(pid: int | None, arguments: Sequence[str]) -> Iterator[Finding]:
     yield from kernel.findings(backlog)
     if isinstance(read, GunicornConfig):
         yield from config.findings(read)
-        yield agent.finding(read.agent)
+        yield agent.finding(read.agent, disabled=read.disabled)
     elif read is not None:
         yield failed("config", f"gunicorn can't read it: {read}", "correct it")
     elif usable and not found.servers:
@@ -66,7 +67,7 @@ def _of_environment() -> Iterator[Finding]:
         return
     for text in told.unusable:
         yield warning("settings", f"{text}; passed over", "correct it, or unset it")
-    yield agent.finding(str(told.address))
+    yield agent.finding(str(told.address), disabled=is_disabled(os.environ))
     text = "none runs here, and no config is given: hooks and worker class can't be told"
     remedy = "give what gunicorn is started with: gunicorn-backlog check -- --config FILE app:app"
     yield warning("server", text, remedy)

@@ -17,4 +17,5 @@ class GunicornConfig(NamedTuple):
     hooks: dict[str, str]
     enabled: bool
     agent: str
+    disabled: bool  # by Datadog's own variable
     unusable: list[str]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gunicorn_backlog import __version__
+from gunicorn_backlog.address import DISABLED
 from gunicorn_backlog.checking import agent
 from gunicorn_backlog.checking.config import of_class
 from gunicorn_backlog.checking.findings import Finding, failed, ok, warning
@@ -80,7 +81,7 @@ def _of_listener(seen: Listener, backlog: int, pid: int) -> Finding:
 def _of_agent(look: Look) -> Finding:
     try:
         with namespaces.network_of(look.server.pid):
-            found = agent.finding(look.about.agent)
+            found = agent.finding(look.about.agent, disabled=look.about.agent_error == DISABLED)
     except OSError as error:
         text = f"not tried: the server is in another network namespace ({reason(error)})"
         found = warning("Agent", text, "run this in the server's container")

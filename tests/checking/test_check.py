@@ -310,6 +310,42 @@ def test_the_default_backlog_is_gunicorns() -> None:
     assert Config().backlog == DEFAULT_BACKLOG
 
 
+DISABLE = {"DD_DOGSTATSD_DISABLE": "true"}
+NOTHING_IS_SENT = "DD_DOGSTATSD_DISABLE is set: nothing is sent"
+
+
+def test_what_raw_env_says(config: WriteConfig, agent: StandInAgent) -> None:
+    """gunicorn puts it into the environment: the Agent is where it says, or gets nothing."""
+    hooks = f"{CONFIG}raw_env = ['GUNICORN_BACKLOG_URL={agent.url}'"
+    done = check(*config(f"{hooks}]\n"), environ={"DD_AGENT_HOST": "agent.invalid"})
+    assert done.code == OK, done
+    assert found(done, "ok", "Agent", agent.url)
+    done = check(*config(f"{hooks}, 'DD_DOGSTATSD_DISABLE=true']\n"))
+    assert done.code == WARNING
+    assert found(done, "warning", "Agent", NOTHING_IS_SENT), done
+    done = check(*config(f"{hooks}, 'DD_DOGSTATSD_DISABLE=false']\n"), environ=DISABLE)
+    assert done.code == OK, done
+
+
+def test_an_agent_that_is_disabled(
+    newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """Whether it is says the server, by what its config made of its environment; not ours."""
+    config = f"{CONFIG}raw_env = ['DD_DOGSTATSD_DISABLE=%s']\n"
+    environ = {"GUNICORN_BACKLOG_URL": agent.url}
+    server = serve(newest, config=config % "false", environ=environ | DISABLE)
+    wait_until_all_are_idle(agent)
+    done = look("check", str(server.pid), environ=DISABLE)
+    assert found(done, "ok", "Agent", agent.url), done
+    server.reload(config % "true")
+
+    def told() -> bool:
+        return found(look("check", str(server.pid)), "warning", "Agent", NOTHING_IS_SENT)
+
+    wait_for("it to be disabled", told)
+    assert NOTHING_IS_SENT in look("status", str(server.pid)).lines[1]
+
+
 def test_neither_a_server_nor_a_config(agent: StandInAgent) -> None:
     """What can't be told is told not to be."""
     done = check(environ={"GUNICORN_BACKLOG_URL": agent.url})
