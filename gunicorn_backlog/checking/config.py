@@ -131,6 +131,9 @@ def of_class(name: str, kind: int | None, wrong: str = "") -> Finding:
             "worker class", text, "make it of one of gunicorn's classes, or of uvicorn's"
         )
     if kind in BOUNDED:
-        return ok("worker class", f"{name}: states, requests, utilization and waits are reported")
+        told = "states, requests, utilization and waits"
+        if sys.platform != "linux":
+            told = "states, requests and utilization"
+        return ok("worker class", f"{name}: {told} are reported")
     shares = "there are no shares of a capacity, for it has none"
     return ok("worker class", f"{name}: states and requests are reported; {shares}")
