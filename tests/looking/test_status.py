@@ -12,8 +12,8 @@ import pytest
 from agent import StandInAgent
 
 from tests.conftest import ServerFactory
-from tests.lab.classes import CLASSES, WORKERS, WorkerClass
-from tests.lab.gunicorns import Gunicorn
+from tests.lab.classes import CLASSES, GEVENT, GTHREAD, SYNC, WORKERS, WorkerClass
+from tests.lab.gunicorns import VERSIONS, Gunicorn
 from tests.lab.looking import look, status
 from tests.lab.oracle import ss
 from tests.lab.pushes import Push, next_pushes, wait_until_all_are_idle
@@ -23,6 +23,10 @@ from tests.servers.test_listeners import BACKLOG, SETUPS, Target, fill, stop_wor
 
 INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.2", "GUNICORN_BACKLOG_SAMPLES": "4"}
 CLIENTS = 7
+CASES = [
+    *((it, it.versions[-1]) for it in CLASSES),
+    *((it, VERSIONS[0]) for it in (SYNC, GTHREAD, GEVENT)),
+]
 SHARES = ("gunicorn.workers.utilization", "gunicorn.workers.saturated")
 
 
@@ -37,16 +41,19 @@ def settled(server: Server, agent: StandInAgent) -> bool:
     return before == now() and before[1] > 0
 
 
-@pytest.mark.parametrize("worker_class", CLASSES, ids=lambda it: f"{it.name}-{it.app[10:14]}")
+@pytest.mark.parametrize(
+    ("worker_class", "version"), CASES, ids=[f"{it.name}-{it.app[10:14]}-{v}" for it, v in CASES]
+)
 def test_each_worker_class(
     worker_class: WorkerClass,
+    version: str,
     installed: Callable[[str], Gunicorn],
     serve: ServerFactory,
     agent: StandInAgent,
 ) -> None:
     """With more requests than can be served: each number is the one that is pushed."""
     server = serve(
-        installed(worker_class.versions[-1]),
+        installed(version),
         arguments=worker_class.arguments,
         app=worker_class.app,
         environ=INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url},

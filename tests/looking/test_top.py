@@ -183,21 +183,21 @@ def test_a_server_that_ends(newest: Gunicorn, serve: ServerFactory, tmp_path: Pa
         assert screen.exit_code == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT, signal.SIGINT])
-def test_a_signal_that_ends_it(
-    number: signal.Signals, newest: Gunicorn, serve: ServerFactory, tmp_path: Path
-) -> None:
+def test_a_signal_that_ends_it(newest: Gunicorn, serve: ServerFactory, tmp_path: Path) -> None:
     """The terminal is as it was, and the exit code is that of a program ended by the signal."""
     server = serve(newest).wait_until_it_serves()
-    with terminal(tmp_path, SMALL, str(server.pid)) as screen:
-        screen.wait_until_it_shows("2 idle, 0 working", "q quit")
-        assert not screen.is_as_it_was()
-        (pid,) = children(screen.pid)
-        os.kill(pid, number)
-        screen.wait_until_it_shows("exit code")
-        assert screen.exit_code == 128 + number
-        assert screen.is_as_it_was()
-        assert "Traceback" not in screen.screen()
+    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT):
+        folder = tmp_path / number.name
+        folder.mkdir()
+        with terminal(folder, SMALL, str(server.pid)) as screen:
+            screen.wait_until_it_shows("2 idle, 0 working", "q quit")
+            assert not screen.is_as_it_was()
+            (pid,) = children(screen.pid)
+            os.kill(pid, number)
+            screen.wait_until_it_shows("exit code")
+            assert screen.exit_code == 128 + number
+            assert screen.is_as_it_was()
+            assert "Traceback" not in screen.screen()
 
 
 def test_it_is_stopped_and_goes_on(newest: Gunicorn, serve: ServerFactory, tmp_path: Path) -> None:
