@@ -71,6 +71,7 @@ class Delivery:
             "away",
             f"the Agent at {self._agent.address} does not take metrics: {reason}; "
             "they are dropped until it does",
+            lasting=True,
         )
         self._notices.forget("back")
 
