@@ -16,8 +16,8 @@ from gunicorn_backlog.checking.findings import Level
 from gunicorn_backlog.looking import servers
 from gunicorn_backlog.looking.errors import EndedError
 from gunicorn_backlog.looking.look import looked
-from tests.checking.test_check import FAILED, OK, WARNING, found
 from tests.conftest import ServerFactory
+from tests.lab.checking import FAILED, OK, WARNING, found
 from tests.lab.confine import as_nobody, as_pid_1, without_proc
 from tests.lab.gunicorns import Gunicorn
 from tests.lab.looking import Done, environment, look
