@@ -39,7 +39,7 @@ class About(NamedTuple):
 
     ``kind`` is how the workers that it forks now are watched, ``watched_since_ns`` when that began
     (CLOCK_MONOTONIC). ``agent_error`` says why its latest push may not have arrived; empty: nothing
-    is known against it. ``warnings`` are our lines in its log.
+    is known against it. ``warnings`` are our lines in its log, less those that are over.
     """
 
     app: str

@@ -10,6 +10,9 @@ DEFAULT_PORT = 8125
 SCHEMES = ("udp", "unix", "unixgram", "unixstream")
 URL_FORMS = "udp://host:port, unix:///path, unixgram:///path or unixstream:///path"
 
+DISABLED = "DD_DOGSTATSD_DISABLE is set: nothing is sent"
+
+_DISABLING = frozenset({"True", "true", "yes", "1"})  # as the ``datadog`` client has them
 _LABEL_MAX = 63  # RFC 1035
 _HOST_MAX = 253  # characters, RFC 1035
 _SUN_PATH_MAX = 107  # bytes: sizeof(sockaddr_un.sun_path) less the closing NUL
@@ -115,6 +118,11 @@ def from_datadog(environ: Mapping[str, str], unusable: list[str]) -> Address | N
     if host is None and port is None:
         return None
     return Address("udp", host=host or "localhost", port=port or DEFAULT_PORT)
+
+
+def is_disabled(environ: Mapping[str, str]) -> bool:
+    """Tell whether Datadog's own variable says that nothing is to be sent."""
+    return environ.get("DD_DOGSTATSD_DISABLE") in _DISABLING
 
 
 def _agent_host(environ: Mapping[str, str], unusable: list[str]) -> str | None:

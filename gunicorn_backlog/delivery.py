@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gunicorn_backlog import metrics
+from gunicorn_backlog.address import DISABLED
 from gunicorn_backlog.dogstatsd import QUEUE_FULL, Agent
 from gunicorn_backlog.notices import Notices
 from gunicorn_backlog.settings import Settings
@@ -25,11 +26,13 @@ class Delivery:
         self._notices = notices
         self._agent: Agent = Agent(settings, former=former._agent if former else None)
         self._good_pushes = 0
+        if former is not None and former._settings.address != settings.address:
+            notices.forget("full")  # that was another Agent
 
     @property
     def error(self) -> str:
         """Why the latest push may not have arrived; empty: nothing is known against it."""
-        return self._agent.error or ""
+        return (self._agent.error or "") if self._agent.enabled else DISABLED
 
     def prepare(self) -> None:
         """Find out where the Agent is, some time before the first push. Never waits."""
@@ -68,6 +71,7 @@ class Delivery:
             "away",
             f"the Agent at {self._agent.address} does not take metrics: {reason}; "
             "they are dropped until it does",
+            lasting=True,
         )
         self._notices.forget("back")
 

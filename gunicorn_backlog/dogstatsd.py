@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
 from gunicorn_backlog import agent_socket, tags
+from gunicorn_backlog.address import is_disabled
 from gunicorn_backlog.agent_socket import AgentSocket, Target
 from gunicorn_backlog.import_apart import import_apart
 from gunicorn_backlog.metrics import Point
@@ -24,14 +25,12 @@ _ENDS_A_FIELD = re.compile(r"[|\s]")
 
 QUEUE_FULL = "its queue is full"
 
-_DISABLED = frozenset({"True", "true", "yes", "1"})  # of DD_DOGSTATSD_DISABLE, as the client's
-
 
 class Agent:
     """The way to one Agent; ``push`` never waits.
 
     ``error`` says why the last push may not have arrived, QUEUE_FULL among others; None: nothing is
-    known against it.
+    known against it. Nothing is sent unless it is ``enabled``.
     """
 
     def __init__(
@@ -47,7 +46,7 @@ class Agent:
         """
         self.address = settings.address
         self.error: str | None = None
-        self._enabled = environ.get("DD_DOGSTATSD_DISABLE") not in _DISABLED
+        self.enabled = not is_disabled(environ)
         self._resolver: Resolver = (
             former._resolver
             if former is not None and former.address == settings.address
@@ -59,12 +58,12 @@ class Agent:
 
     def prepare(self) -> None:
         """Begin to look the Agent's name up, so that the first push knows where to. Never waits."""
-        if self._enabled:
+        if self.enabled:
             self._resolver.refresh(away=False)
 
     def push(self, points: list[Point]) -> None:
         """Send the points, in one datagram if they fit; without a way to the Agent drop them."""
-        if not self._enabled:
+        if not self.enabled:
             return
         self._refresh()
         try:

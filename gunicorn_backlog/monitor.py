@@ -118,8 +118,10 @@ class Monitor:
             signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
             original("_thread", "start_new_thread")(self._run, (ended,))
             self._ended = ended
+            self._notices.forget("thread")
         except RuntimeError as error:
-            self._notices.warn("thread", f"{error}: nothing is sent; a reload tries again")
+            text = f"{error}: nothing is sent; a reload tries again"
+            self._notices.warn("thread", text, lasting=True)
             self._attempt("telling of the server", self._watch.tell)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, former)

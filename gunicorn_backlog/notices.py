@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+
+# What was not to be said again for so long is over: twice the longest interval.
+OVER_S = 120.0
 
 
 class Notices:
@@ -13,14 +18,32 @@ class Notices:
     sends a metric for each warning, and may wait for the Agent to take it.
     """
 
-    def __init__(self, logger: logging.Logger | None = None) -> None:
+    def __init__(
+        self,
+        logger: logging.Logger | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._logger = logger or logging.getLogger("gunicorn.error")
+        self._clock = clock
         self._said: dict[str, tuple[int, str]] = {}  # level and text
+        self._latest_s: dict[str, float] = {}  # when it was to be said last; not of what lasts
         self._before_reload: set[str] = set()
 
-    def warn(self, kind: str, text: str) -> None:
-        """Log a warning, unless one of this kind was logged."""
-        self._say(logging.WARNING, kind, text)
+    def warn(self, kind: str, text: str, *, lasting: bool = False) -> None:
+        """Log a warning, unless one of this kind was logged.
+
+        :param lasting: it holds until it is forgotten; else for as long as it is warned of.
+        """
+        self._say(logging.WARNING, kind, text, lasting=lasting)
+
+    def warn_of_all(self, kind: str, texts: Iterable[str]) -> None:
+        """Warn of each for itself, lasting; forget those of this kind that are not among them."""
+        kinds = {f"{kind}: {text}": text for text in texts}
+        for gone in [it for it in self._said if it.startswith(f"{kind}: ") and it not in kinds]:
+            self.forget(gone)
+        for each, text in kinds.items():
+            self.warn(each, text, lasting=True)
 
     def inform(self, kind: str, text: str) -> None:
         """Log a piece of information, unless one of this kind was logged."""
@@ -30,7 +53,7 @@ class Notices:
         """Log a defect of ours with its traceback, once for each place and type of error."""
         kind = f"{what}: {type(error).__name__}"
         text = f"{what} failed, {error!r}; gunicorn is not affected"
-        self._say(logging.ERROR, kind, text, exc_info=error)
+        self._say(logging.ERROR, kind, text, exc_info=error, lasting=True)
 
     def was_said(self, kind: str) -> bool:
         """Tell whether this kind was logged, and not forgotten since."""
@@ -38,19 +61,35 @@ class Notices:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Return what was said as a warning, or worse, and not forgotten since."""
-        said = list(self._said.values())
+        """Return what was said as a warning, or worse, and is neither forgotten nor over."""
+        said = [it for kind, it in self._said.items() if not self._is_over(kind)]
         return tuple(text for level, text in said if level >= logging.WARNING)
 
     def forget(self, kind: str) -> None:
         """Let this kind be said again."""
         self._said.pop(kind, None)
+        self._latest_s.pop(kind, None)
 
     def reloaded(self) -> None:
-        """Let what the new config changed be said again: each kind whose text is another now."""
+        """Let what is new with the new config be said: what is over, or has another text now."""
+        for kind in filter(self._is_over, list(self._said)):
+            self.forget(kind)
         self._before_reload = set(self._said)
 
-    def _say(self, level: int, kind: str, text: str, exc_info: BaseException | None = None) -> None:
+    def _is_over(self, kind: str) -> bool:
+        return kind in self._latest_s and self._clock() - self._latest_s[kind] > OVER_S
+
+    def _say(
+        self,
+        level: int,
+        kind: str,
+        text: str,
+        *,
+        lasting: bool = False,
+        exc_info: BaseException | None = None,
+    ) -> None:
+        if not lasting:
+            self._latest_s[kind] = self._clock()
         if kind in self._said and (
             kind not in self._before_reload or self._said[kind] == (level, text)
         ):

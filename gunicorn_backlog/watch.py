@@ -87,7 +87,8 @@ class Watch:
             return self.load()
         except ConfigError as error:
             wrong = str(error).removeprefix("gunicorn_backlog: ")
-            self._notices.warn("config", f"{wrong}; the former settings stay in force")
+            text = f"{wrong}; the former settings stay in force"
+            self._notices.warn("config", text, lasting=True)
             return None
 
     def adopt(self, settings: Settings, forked: int, *, anew: bool) -> None:
@@ -100,8 +101,7 @@ class Watch:
         :param anew: whether nothing was sampled since.
         """
         former, self.settings = self.settings, settings
-        for number, text in enumerate(settings.unusable):
-            self._notices.warn(f"unusable {number}", f"{text}; passed over")
+        self._notices.warn_of_all("unusable", [f"{it}; passed over" for it in settings.unusable])
         if not settings.enabled:
             return
         self._redirect(settings)
@@ -202,10 +202,12 @@ class Watch:
     def _create_scoreboard(self) -> Scoreboard | None:
         try:
             self._scoreboard = Scoreboard()
+            self._notices.forget("scoreboard")
         except (OSError, ValueError) as error:
             self._notices.warn(
                 "scoreboard",
                 f"no shared memory ({error}): workers are counted, their states and requests "
                 "in flight are not sent; a reload tries again",
+                lasting=True,
             )
         return self._scoreboard

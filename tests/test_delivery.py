@@ -45,6 +45,20 @@ def test_an_agent_that_reads_now_and_then_is_told_once(
     assert texts(caplog) == ["read as fast as it i"]
 
 
+def test_one_that_is_slow_is_forgotten_with_its_address(tmp_path: Path) -> None:
+    """A reload that leaves the address leaves the warning, too."""
+    notices, former = Notices(logging.getLogger("lab")), None
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as slow:
+        slow.bind(str(tmp_path / "slow"))
+        for name, expected in (("slow", 1), ("slow", 1), ("other", 0), ("slow", 1)):
+            address = Address("unixgram", path=str(tmp_path / name))
+            former = Delivery(Settings()._replace(address=address), notices, former=former)
+            for _ in range(500 if name == "slow" else 0):
+                former.deliver(INTERVAL, "lab")
+            assert len(notices.warnings) == expected
+            former.close()
+
+
 def test_one_line_when_it_goes_and_one_when_it_is_back(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from gunicorn_backlog.notices import Notices
+from gunicorn_backlog.notices import OVER_S, Notices
 
 
 @pytest.fixture
@@ -39,6 +39,51 @@ def test_after_a_reload_only_what_is_another_text(
     notices.warn("kind", "three")
     notices.warn("kind", "three")
     assert [r.getMessage().split(": ")[1] for r in caplog.records] == ["one", "two", "three"]
+
+
+class Clock:
+    """A clock that stands still."""
+
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.now_s
+
+
+def test_a_warning_is_over_when_nobody_warns_of_it_any_more(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Nobody is told of it then, and it is said again if it is back with a later config."""
+    clock = Clock()
+    notices = Notices(logging.getLogger("lab"), clock=clock)
+    notices.warn("lasting", "one", lasting=True)
+    notices.failed("sampling", ValueError("two"))
+    notices.warn("limit", "three")
+    for clock.now_s in (OVER_S, 2 * OVER_S):
+        assert [it[:5] for it in notices.warnings] == ["one", "sampl", "three"]
+        notices.warn("limit", "three")
+    clock.now_s = 3 * OVER_S + 1
+    assert [it[:5] for it in notices.warnings] == ["one", "sampl"]
+    notices.warn("limit", "three")
+    assert len(caplog.records) == 3  # a cause that comes and goes does not fill the log
+    clock.now_s = 5 * OVER_S
+    notices.reloaded()
+    for kind, text in (("limit", "three"), ("lasting", "one")):
+        notices.warn(kind, text, lasting=kind == "lasting")
+    assert [r.getMessage().split(": ")[1] for r in caplog.records[3:]] == ["three"]
+    assert len(notices.warnings) == 3
+
+
+def test_of_several_of_a_kind_those_that_are_gone_are_forgotten(
+    notices: Notices, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each is said for itself, and again only if it was gone meanwhile."""
+    for texts in (["one", "two"], ["two"], ["two", "one"], []):
+        notices.reloaded()
+        notices.warn_of_all("kind", texts)
+        assert sorted(notices.warnings) == sorted(texts)
+    assert [r.getMessage().split(": ")[1] for r in caplog.records] == ["one", "two", "one"]
 
 
 def test_a_defect_once_for_each_place_and_type(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import errno
-import os
 import select
 import socket
 
 from gunicorn_backlog import agent_socket
-from gunicorn_backlog.address import Address, parse
+from gunicorn_backlog.address import DISABLED, Address, parse
 from gunicorn_backlog.agent_socket import Target
 from gunicorn_backlog.checking.findings import Finding, failed, ok, warning
 from gunicorn_backlog.queues import reason
@@ -18,7 +17,6 @@ from gunicorn_backlog.short_thread import ShortThread
 RESOLVED_S = 5.0
 REFUSED_S = 0.3  # for a refusal to come back
 _NOTHING = b"\n"
-_DISABLE = "DD_DOGSTATSD_DISABLE"
 _REMEDIES = {
     errno.ECONNREFUSED: "start the Agent, or say where it is: GUNICORN_BACKLOG_URL, DD_AGENT_HOST",
     errno.ENOENT: "start the Agent, and mount the folder of its socket into the container",
@@ -28,10 +26,10 @@ _REMEDIES = {
 _ANY_REMEDY = "say where the Agent is: GUNICORN_BACKLOG_URL, DD_AGENT_HOST, DD_DOGSTATSD_URL"
 
 
-def finding(url: str) -> Finding:
-    """Try it."""
-    if os.environ.get(_DISABLE) in ("True", "true", "yes", "1"):
-        return warning("Agent", f"{_DISABLE} is set: nothing is sent", f"unset {_DISABLE}")
+def finding(url: str, *, disabled: bool) -> Finding:
+    """Try it, unless nothing is sent to it by whom this is about. Raises ValueError: no address."""
+    if disabled:
+        return warning("Agent", DISABLED, "unset it where gunicorn is started, and in its raw_env")
     address = parse(url)
     found = _resolved(address)
     if isinstance(found, str):

@@ -6,20 +6,22 @@ import os
 from collections.abc import Iterator, Sequence
 
 from gunicorn_backlog import settings
+from gunicorn_backlog.address import is_disabled
 from gunicorn_backlog.checking import agent, config, kernel, server
 from gunicorn_backlog.checking.findings import Finding, Level, failed, lines, warning
 from gunicorn_backlog.checking.gunicorn_config import GunicornConfig
 from gunicorn_backlog.looking import servers
 from gunicorn_backlog.looking.errors import LookError
 from gunicorn_backlog.looking.look import looked
-from gunicorn_backlog.looking.servers import Server
+from gunicorn_backlog.looking.servers import Found, Server
 
 LOOKED_S = 0.5
 DEFAULT_BACKLOG = 2048  # gunicorn's
+_LOOK = "run the server's own gunicorn-backlog, where it runs, as its user or root"
 
 
 def check(pid: int | None, arguments: Sequence[str]) -> int:
-    """Check, print, and return the exit code. Raises LookError."""
+    """Check, print, and return the exit code."""
     worst = Level.OK
     for finding in _findings(pid, arguments):
         print("\n".join(lines([finding])), flush=True)
@@ -28,7 +30,7 @@ def check(pid: int | None, arguments: Sequence[str]) -> int:
 
 
 def _findings(pid: int | None, arguments: Sequence[str]) -> Iterator[Finding]:
-    found = servers.Found([servers.take(pid)], [], []) if pid is not None else servers.find()
+    found = _found(pid)
     versions = list(config.versions())
     yield from versions
     usable = all(version.level == Level.OK for version in versions)
@@ -37,22 +39,35 @@ def _findings(pid: int | None, arguments: Sequence[str]) -> Iterator[Finding]:
     yield from kernel.findings(backlog)
     if isinstance(read, GunicornConfig):
         yield from config.findings(read)
-        yield agent.finding(read.agent)
+        yield agent.finding(read.agent, disabled=read.disabled)
     elif read is not None:
         yield failed("config", f"gunicorn can't read it: {read}", "correct it")
-    elif usable and not found.servers:
+    elif usable and pid is None and not found.servers:
         yield from _of_environment()
     for wrong in found.wrong:
-        yield warning("server", wrong, "run the gunicorn-backlog that the server has")
+        yield warning("server", wrong, _LOOK)
+    if found.hidden:
+        pids = servers.some_of(found.hidden)
+        text = f"what other users run can't be looked at, and may be servers: {pids}"
+        yield warning("server", text, _LOOK)
     yield from _of_servers(found.servers)
 
 
+def _found(pid: int | None) -> Found:
+    """Return all servers, or the one with that pid; why it can't be looked at is what is wrong."""
+    try:
+        return servers.find() if pid is None else Found([servers.take(pid)], [], [])
+    except LookError as error:
+        return Found([], [str(error)], [])
+
+
 def _of_servers(found: Sequence[Server]) -> Iterator[Finding]:
+    """Yield what is found of each; what can't be looked at can't be told to be well."""
     for it in found:
         try:
             yield from server.findings(looked(it, LOOKED_S))
         except LookError as error:
-            yield failed("server", str(error), "try again")
+            yield warning("server", str(error), "try again")
 
 
 def _of_environment() -> Iterator[Finding]:
@@ -66,7 +81,7 @@ def _of_environment() -> Iterator[Finding]:
         return
     for text in told.unusable:
         yield warning("settings", f"{text}; passed over", "correct it, or unset it")
-    yield agent.finding(str(told.address))
-    text = "none runs here, and no config is given: hooks and worker class can't be told"
+    yield agent.finding(str(told.address), disabled=is_disabled(os.environ))
+    text = "none is found, and no config is given: hooks and worker class can't be told"
     remedy = "give what gunicorn is started with: gunicorn-backlog check -- --config FILE app:app"
     yield warning("server", text, remedy)

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from importlib import metadata
+from tempfile import TemporaryFile
+from typing import IO
 
 from gunicorn_backlog import __version__
 from gunicorn_backlog.about import printable
@@ -24,7 +26,7 @@ from gunicorn_backlog.slot import BOUNDED, Kind
 
 OLDEST = {"gunicorn": (20, 1), "datadog": (0, 52)}
 ASGI_BACKLOG = 100  # asyncio's create_server(), which gunicorn's asgi worker calls
-_READ_S = 60
+READ_S = 60.0
 _IMPORT = "from gunicorn_backlog.hooks import * in gunicorn.conf.py"
 _NEEDED = ("when_ready", "post_worker_init")
 
@@ -51,31 +53,43 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", version)[:3]))
 
 
-def read(arguments: Sequence[str]) -> GunicornConfig | str:
-    """Return the config that gunicorn would have with these arguments, or why it has none."""
-    receiver, sender = os.pipe()
-    command = [sys.executable, "-m", "gunicorn_backlog.checking.read_config", str(sender)]
+def read(arguments: Sequence[str], *, deadline_s: float = READ_S) -> GunicornConfig | str:
+    """Return the config that gunicorn would have with these arguments, or why it has none.
+
+    What is told goes through files: a config may start programs that hold a pipe open for ever.
+    """
+    with _file() as told, _file() as said:
+        command = [sys.executable, "-m", "gunicorn_backlog.checking.read_config"]
+        try:
+            done = subprocess.run(
+                [*command, str(told.fileno()), *arguments],
+                pass_fds=(told.fileno(),),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+                timeout=deadline_s,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return f"it was not read within {deadline_s:g} s"
+        text = _all_of(told)
+        if text:
+            return GunicornConfig(**json.loads(text))
+        lines = _all_of(said).strip().splitlines()
+    return printable(lines[-1]) if lines else f"exit code {done.returncode}"
+
+
+def _file() -> IO[bytes]:
+    """Return a file without a name: in memory where there is such, for a disk may be read-only."""
     try:
-        done = subprocess.run(
-            [*command, *arguments],
-            pass_fds=(sender,),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            timeout=_READ_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        os.close(receiver)
-        return f"it was not read within {_READ_S} s"
-    finally:
-        os.close(sender)
-    with os.fdopen(receiver) as told:
-        text = told.read()
-    if not text:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        return printable(said[-1]) if said else f"exit code {done.returncode}"
-    return GunicornConfig(**json.loads(text))
+        return os.fdopen(os.memfd_create("gunicorn_backlog config"), "w+b")
+    except (AttributeError, OSError):
+        return TemporaryFile()
+
+
+def _all_of(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
 
 
 def findings(config: GunicornConfig) -> Iterator[Finding]:
@@ -117,6 +131,9 @@ def of_class(name: str, kind: int | None, wrong: str = "") -> Finding:
             "worker class", text, "make it of one of gunicorn's classes, or of uvicorn's"
         )
     if kind in BOUNDED:
-        return ok("worker class", f"{name}: states, requests, utilization and waits are reported")
+        told = "states, requests, utilization and waits"
+        if sys.platform != "linux":
+            told = "states, requests and utilization"
+        return ok("worker class", f"{name}: {told} are reported")
     shares = "there are no shares of a capacity, for it has none"
     return ok("worker class", f"{name}: states and requests are reported; {shares}")

@@ -47,5 +47,5 @@ def lines(findings: Iterable[Finding]) -> list[str]:
     for level, what, text, remedy in findings:
         found.append(f"{level.name.lower():8} {what:13} {printable(text)}")
         if remedy:
-            found.append(f"{'':22} -> {remedy}")
+            found.append(f"{'':22} -> {printable(remedy)}")
     return found

@@ -14,8 +14,8 @@ class GunicornConfig(NamedTuple):
     kind: int | None  # None: the class can't be loaded, ``wrong`` says why
     wrong: str
     backlog: int
-    reuse_port: bool
     hooks: dict[str, str]
     enabled: bool
     agent: str
+    disabled: bool  # by Datadog's own variable
     unusable: list[str]

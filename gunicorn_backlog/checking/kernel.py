@@ -28,7 +28,10 @@ def findings(backlog: int) -> Iterator[Finding]:
     :param backlog: what gunicorn asks for, of each listener.
     """
     if sys.platform != "linux":
-        text = f"{platform.system()}: workers are reported, backlogs are not"
+        text = (
+            f"{platform.system()}, not Linux: workers, threads and requests are reported; "
+            "backlogs, drops and how long requests waited on TCP are not, and no server is found"
+        )
         yield failed("platform", text, "run it on Linux")
         return
     yield ok("platform", f"Linux {platform.release()}, Python {platform.python_version()}")

@@ -17,6 +17,7 @@ from typing import Any
 from gunicorn.app.base import Application
 
 from gunicorn_backlog import hooks, settings, workers
+from gunicorn_backlog.address import is_disabled
 from gunicorn_backlog.checking.gunicorn_config import (
     CALLS_OURS,
     MISSING,
@@ -60,10 +61,10 @@ def read(cfg: Any) -> GunicornConfig:
         kind=kind,
         wrong=wrong,
         backlog=cfg.backlog,
-        reuse_port=bool(getattr(cfg, "reuse_port", False)),
         hooks={name: _reached(cfg.settings[name], name) for name in hooks.__all__},
         enabled=told.enabled,
         agent=str(told.address),
+        disabled=is_disabled(os.environ),
         unusable=list(told.unusable),
     )
 

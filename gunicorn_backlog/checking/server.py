@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gunicorn_backlog import __version__
+from gunicorn_backlog.address import DISABLED
 from gunicorn_backlog.checking import agent
 from gunicorn_backlog.checking.config import of_class
 from gunicorn_backlog.checking.findings import Finding, failed, ok, warning
@@ -12,6 +13,7 @@ from gunicorn_backlog.checking.kernel import RAISE
 from gunicorn_backlog.limits import somaxconn
 from gunicorn_backlog.looking import namespaces
 from gunicorn_backlog.looking.look import Listener, Look
+from gunicorn_backlog.looking.servers import Server
 from gunicorn_backlog.queues import reason
 from gunicorn_backlog.slot import Kind
 
@@ -22,7 +24,7 @@ _POST_WORKER_INIT = (
 
 
 def findings(look: Look) -> Iterator[Finding]:
-    """Yield what is found of a server."""
+    """Yield what is found of a server. Raises EndedError."""
     about = look.about
     yield ok("server", f"{about.app}, pid {look.server.pid}, gunicorn {about.gunicorn}")
     if about.version != __version__:
@@ -34,7 +36,7 @@ def findings(look: Look) -> Iterator[Finding]:
     yield _of_hooks(look)
     yield _of_class(look)
     for listener in look.listeners:
-        yield _of_listener(listener, about.backlog, look.server.pid)
+        yield _of_listener(listener, about.backlog, look.server)
     yield _of_agent(look)
     for text in about.warnings:
         yield warning("server's log", text, "see its log")
@@ -59,7 +61,7 @@ def _of_class(look: Look) -> Finding:
     return of_class(look.about.worker_class, look.about.kind)
 
 
-def _of_listener(seen: Listener, backlog: int, pid: int) -> Finding:
+def _of_listener(seen: Listener, backlog: int, server: Server) -> Finding:
     latest = seen.latest
     if latest.why:
         text = f"{latest.listener} can't be read from here: {latest.why}"
@@ -70,8 +72,12 @@ def _of_listener(seen: Listener, backlog: int, pid: int) -> Finding:
         return ok(
             "listener", f"{latest.listener}: {latest.length} wait, the limit is {latest.limit}"
         )
-    with namespaces.network_of(pid):
-        clamped = limit == somaxconn()
+    try:
+        with namespaces.network_of(server.pid):
+            clamped = limit == somaxconn()
+    except OSError:  # it has ended, or we may not, though a moment ago we might
+        server.check_alive()
+        clamped = False
     text = f"{latest.listener}: gunicorn asks for {backlog}, the kernel enforces {limit}"
     other = "whoever listened last asked for that: gunicorn's asgi worker, or a systemd unit"
     return warning("backlog", text, RAISE if clamped else other)
@@ -80,8 +86,9 @@ def _of_listener(seen: Listener, backlog: int, pid: int) -> Finding:
 def _of_agent(look: Look) -> Finding:
     try:
         with namespaces.network_of(look.server.pid):
-            found = agent.finding(look.about.agent)
+            found = agent.finding(look.about.agent, disabled=look.about.agent_error == DISABLED)
     except OSError as error:
+        look.server.check_alive()
         text = f"not tried: the server is in another network namespace ({reason(error)})"
         found = warning("Agent", text, "run this in the server's container")
     except ValueError:

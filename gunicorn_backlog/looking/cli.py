@@ -71,7 +71,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="gunicorn-backlog", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    top = commands.add_parser("top", help="a live view of a server (needs the extra top)")
+    top = commands.add_parser(
+        "top",
+        help="a live view of a server (needs the extra top)",
+        epilog="Keys: q quit, s sort the workers, p pause: the picture stands still, and what "
+        "happens meanwhile is in the last minute when it goes on.",
+    )
     _add_pid(top)
     _add_seconds(top, 1.0, "from one refresh to the next")
     top.set_defaults(run=_top)
@@ -163,5 +168,4 @@ def _none(hidden: list[int]) -> str:
     none = "no server with gunicorn_backlog in its hooks runs here"
     if not hidden:
         return none
-    pids = ", ".join(map(str, hidden[:5])) + (" ..." if len(hidden) > 5 else "")
-    return f"{none} that may be looked at: not {pids}, of another user; root may"
+    return f"{none} that may be looked at: not {servers.some_of(hidden)}, of another user; root may"

@@ -29,6 +29,13 @@ class History:
             while seen and seen[0][0] <= now_s - MINUTE_S:
                 seen.popleft()
 
+    def at_rest(self) -> History:
+        """Return it as it is now, for as long as one likes: what is added later is not in it."""
+        now_s = self._clock()
+        still = History(clock=lambda: now_s)
+        still._seen = {listener: seen.copy() for listener, seen in self._seen.items()}
+        return still
+
     def of(self, listener: str, parts: int) -> Sequence[int | None]:
         """Return the greatest length in each of so many parts of the minute, the latest at last.
 

@@ -5,7 +5,6 @@ A line a socket (``Documentation/networking/proc_net_tcp.rst``; ``tcp6`` is alik
 ======  =====================  ==================================================================
 column  field                  meaning
 ======  =====================  ==================================================================
-1       local_address          in hexadecimal, the port behind the colon
 3       st                     the state; 0A is TCP_LISTEN
 4       tx_queue:rx_queue      in hexadecimal; of a listening socket ``rx_queue`` is the length of
                                its accept queue; the limit stands nowhere
@@ -28,7 +27,6 @@ _FILES = {socket.AF_INET: "tcp", socket.AF_INET6: "tcp6"}
 class Listening(NamedTuple):
     """A listening TCP socket: its inode, and how many connections wait."""
 
-    port: int
     inode: int
     length: int
 
@@ -38,11 +36,7 @@ def parse(text: str) -> list[Listening]:
     try:
         rows = [line.split() for line in text.splitlines()[1:]]
         return [
-            Listening(
-                int(row[1].rpartition(":")[2], 16),
-                int(row[9]),
-                int(row[4].partition(":")[2], 16),
-            )
+            Listening(int(row[9]), int(row[4].partition(":")[2], 16))
             for row in rows
             if row[3] == _LISTEN
         ]

@@ -18,12 +18,14 @@ from gunicorn_backlog.about import printable
 PROC = Path("/proc")
 
 
+def are_seen() -> bool:
+    """Tell whether there is a ``/proc``: Linux has one, as a rule."""
+    return (PROC / "self" / "fd").exists()
+
+
 def pids() -> list[int]:
-    """Return all processes that can be seen from here: none where there is no ``/proc``."""
-    try:
-        return sorted(int(name) for name in os.listdir(PROC) if name.isdecimal())
-    except FileNotFoundError:
-        return []
+    """Return all processes that can be seen from here."""
+    return sorted(int(name) for name in os.listdir(PROC) if name.isdecimal())
 
 
 def status(pid: int) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rich.console import Group
 from rich.table import Table
@@ -113,14 +113,15 @@ def _of_listeners(listeners: Sequence[Listener], history: History, view: View) -
         style = _how_full(length, most)
         drawn = bar(view.glyphs, length or 0, most, width) if most else ""
         minute = history.of(seen.latest.listener, spark)
-        row[1] = Text(row[1], style=style)
-        row[3:5] = Text(drawn, style=style), Text(sparkline(view.glyphs, minute), style="cyan")
-        row[6] = Text(row[6], style="bold red" if seen.dropped else "")
-        table.add_row(*row)
+        cells = [Text(cell) for cell in row]  # what is not one, rich looks for its markup in
+        cells[1].style = style
+        cells[3:5] = Text(drawn, style=style), Text(sparkline(view.glyphs, minute), style="cyan")
+        cells[6].style = "bold red" if seen.dropped else ""
+        table.add_row(*cells)
     return table
 
 
-def _of_listener(seen: Listener, minute: Sequence[int | None], view: View) -> list[Any]:
+def _of_listener(seen: Listener, minute: Sequence[int | None], view: View) -> list[str]:
     """Return the cells of a listener's row, without what is drawn."""
     name, backlog, limit, dropped, ever = text.listener_row(seen)
     highest = max((it for it in minute if it is not None), default=text.UNKNOWN)
@@ -154,15 +155,16 @@ def _facts(look: Look, view: View) -> list[Text]:
 
 def _of_workers(workers: Sequence[Worker], view: View) -> Table:
     columns = (">pid", "state", ">in flight", ">queued", ">running", ">requests", ">busy", "")
-    rows: list[list[Any]] = [[*text.worker_row(seen), ""] for seen in workers]
+    rows = [[*text.worker_row(seen), ""] for seen in workers]
     left = max(_NARROWEST, min(_WIDEST, view.width - _taken(columns, rows)))
     table = _table(*columns)
     for seen, row in zip(workers, rows, strict=True):
         busy = seen.utilization
-        row[1] = Text(row[1], style=_STATES[seen.state])
+        cells = [Text(cell) for cell in row]
+        cells[1].style = _STATES[seen.state]
         drawn = "" if busy is None else bar(view.glyphs, busy, 100, left)
-        row[7] = Text(drawn, style="yellow" if busy and busy > _BUSY else "green")
-        table.add_row(*row)
+        cells[7] = Text(drawn, style="yellow" if busy and busy > _BUSY else "green")
+        table.add_row(*cells)
     return table
 
 

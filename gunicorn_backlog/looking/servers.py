@@ -58,7 +58,8 @@ class _Holder(NamedTuple):
 
 
 def find() -> Found:
-    """Look at all processes."""
+    """Look at all processes. Raises LookError if none can be seen."""
+    _check_that_any_are_seen()
     found = Found([], [], [])
     for holders in _by_memory(_holders(found.hidden)):
         try:
@@ -77,8 +78,14 @@ def find() -> Found:
     return found
 
 
+def some_of(pids: list[int]) -> str:
+    """Return the first few of them, as text."""
+    return ", ".join(map(str, pids[:5])) + (" ..." if len(pids) > 5 else "")
+
+
 def take(pid: int) -> Server:
     """Return the server with that pid: the arbiter's, or one of its workers'. Raises LookError."""
+    _check_that_any_are_seen()
     try:
         holder = _holder(pid)
         if holder is None:
@@ -96,6 +103,11 @@ def take(pid: int) -> Server:
     if server is None:
         raise LookError(f"the process {pid} is a worker whose server has ended")
     return server
+
+
+def _check_that_any_are_seen() -> None:
+    if not processes.are_seen():
+        raise LookError("servers are found by Linux's /proc, which is not here")
 
 
 def _refused(pid: int) -> str:

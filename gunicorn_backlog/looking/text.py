@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from gunicorn_backlog.about import About
+from gunicorn_backlog.address import DISABLED
 from gunicorn_backlog.looking.look import Listener, Look
 from gunicorn_backlog.looking.servers import Server
 from gunicorn_backlog.looking.workers import Worker
@@ -39,8 +41,15 @@ def head(look: Look) -> list[str]:
     return [
         f"{about.app}: pid {look.server.pid}, gunicorn {about.gunicorn}, {about.worker_class}, "
         f"up {duration(look.age_s)}",
-        f"pushes every {about.interval_s:g} s to {about.agent}" if about.enabled else SWITCHED_OFF,
+        _pushes(about) if about.enabled else SWITCHED_OFF,
     ]
+
+
+def _pushes(about: About) -> str:
+    line = f"pushes every {about.interval_s:g} s to {about.agent}"
+    if about.agent_error == DISABLED:
+        return f"does not push to {about.agent}: {DISABLED}"
+    return f"{line}; the latest met {about.agent_error}" if about.agent_error else line
 
 
 LISTENER_COLUMNS = ("listener", "backlog", "limit", "dropped", "ever")

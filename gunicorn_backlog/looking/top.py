@@ -8,9 +8,10 @@ import time
 from rich.console import Console
 from rich.live import Live
 
-from gunicorn_backlog.looking import keys
+from gunicorn_backlog.looking import interrupts, keys
 from gunicorn_backlog.looking.glyphs import ASCII, BLOCKS
 from gunicorn_backlog.looking.history import History
+from gunicorn_backlog.looking.interrupts import Stop
 from gunicorn_backlog.looking.look import SAMPLE_EVERY_S, Look, Looker, looked
 from gunicorn_backlog.looking.screen import SORTS, View, frame
 from gunicorn_backlog.looking.servers import Server
@@ -27,7 +28,7 @@ class Top:
         blocks = self._console.encoding.lower().startswith("utf")
         self._glyphs = BLOCKS if blocks else ASCII
         self._sort = 0
-        self._shown: Look | None = None  # what is frozen, while it is paused
+        self._still: tuple[Look, History] | None = None  # what is shown while it is paused
 
     def run(self) -> None:
         """Show it until ``q`` is pressed. Raises LookError."""
@@ -47,25 +48,36 @@ class Top:
     def _show(self) -> None:
         looker = Looker(self._server)
         look = looker.begin()
+        self._history.add(look)
+        with interrupts.heard() as stop:
+            while True:
+                look = self._show_until_left(looker, look, stop)
+                if not stop.asked:
+                    return
+                stop.take_effect()
+
+    def _show_until_left(self, looker: Looker, look: Look, stop: Stop) -> Look:
+        """Have the terminal, until it is time to quit or to stop; return the latest look."""
         with (
             keys.pressed() as keyboard,
             Live(console=self._console, screen=True, auto_refresh=False) as live,
         ):
-            while True:
-                self._history.add(look)
-                if self._watch(live, keyboard, looker, look):
-                    return
+            while not self._watch(live, keyboard, looker, look, stop):
                 look = looker.close()
+                self._history.add(look)
+            return look
 
-    def _watch(self, live: Live, keyboard: keys.Keys, looker: Looker, look: Look) -> bool:
-        """Show a look, and take the samples of the next; tell whether it is time to quit."""
+    def _watch(
+        self, live: Live, keyboard: keys.Keys, looker: Looker, look: Look, stop: Stop
+    ) -> bool:
+        """Show a look, and take the samples of the next; tell whether to leave then."""
         self._draw(live, look)
         size = self._console.size
         end_s = time.monotonic() + self._seconds
         due_s = time.monotonic() + SAMPLE_EVERY_S
         while (now_s := time.monotonic()) < end_s:
             pressed = keyboard.wait(min(due_s, end_s) - now_s)
-            if "q" in pressed:
+            if "q" in pressed or stop.asked:
                 return True
             self._hear(pressed, look)
             if pressed or size != self._console.size:
@@ -82,9 +94,11 @@ class Top:
             if key == "s":
                 self._sort = (self._sort + 1) % len(SORTS)
             elif key == "p":
-                self._shown = look if self._shown is None else None
+                still = look, self._history.at_rest()
+                self._still = still if self._still is None else None
 
     def _draw(self, live: Live, look: Look) -> None:
         width, height = self._console.size
-        view = View(width, height, self._glyphs, SORTS[self._sort], paused=self._shown is not None)
-        live.update(frame(self._shown or look, self._history, view), refresh=True)
+        view = View(width, height, self._glyphs, SORTS[self._sort], paused=self._still is not None)
+        shown, history = self._still or (look, self._history)
+        live.update(frame(shown, history, view), refresh=True)

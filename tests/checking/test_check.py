@@ -2,64 +2,35 @@
 
 from __future__ import annotations
 
-import os
 import re
-import socket
-import tempfile
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from agent import StandInAgent
 from gunicorn.config import Config
 
-from gunicorn_backlog.checking import config as of_config
 from gunicorn_backlog.checking.command import DEFAULT_BACKLOG
 from gunicorn_backlog.checking.config import OLDEST
+from gunicorn_backlog.checking.findings import lines, warning
 from tests.conftest import ServerFactory
-from tests.lab.confine import as_nobody, as_pid_1, network, refusing
+from tests.lab.checking import FAILED, OK, WARNING, WriteConfig, check, found
+from tests.lab.confine import as_pid_1, network, refusing
 from tests.lab.gunicorns import Gunicorn
-from tests.lab.looking import ROOT, Done, look
+from tests.lab.looking import ROOT, look
 from tests.lab.pushes import wait_until_all_are_idle
-from tests.lab.server import CONFIG, free_port
+from tests.lab.server import CONFIG
 from tests.lab.waiting import wait_for
 
-OK, WARNING, FAILED = 0, 1, 2
-LEVELS = {"ok": OK, "warning": WARNING, "failed": FAILED}
 TOO_OLD = "20.0.4"
 
 
-def check(
-    *arguments: str,
-    place: tuple[str, ...] = (),
-    run_by: tuple[str, ...] = (),
-    environ: dict[str, str] | None = None,
-) -> Done:
-    """Run it at a place, where no other server is, with what gunicorn is to be told."""
-    command = ("check", *(("--", *arguments, "app:app") if arguments else ()))
-    return look(*command, run_by=(*place, *as_pid_1(), *run_by), environ=environ)
-
-
-def found(done: Done, level: str, what: str, text: str) -> bool:
-    """Tell whether there is such a line."""
-    return any(
-        re.match(rf"{level} +{what} +", line) and text in line for line in done.out.splitlines()
-    )
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Callable[[str], tuple[str, ...]]:
-    """Return what makes gunicorn's arguments of a config file's text."""
-
-    def write(text: str) -> tuple[str, ...]:
-        path = tmp_path / "gunicorn.conf.py"
-        path.write_text(text)
-        return ("--config", str(path), "--backlog", "5")
-
-    return write
-
-
-WriteConfig = Callable[[str], tuple[str, ...]]
+def test_a_terminal_is_told_nothing_by_it() -> None:
+    """Escape sequences in what is found, and in what helps, are blanks."""
+    hostile = "\x1b[2Jx\n"
+    assert lines([warning("hooks", hostile, hostile)]) == [
+        "warning  hooks          [2Jx ",
+        f"{'':22} ->  [2Jx ",
+    ]
 
 
 def test_all_is_well(config: WriteConfig, agent: StandInAgent) -> None:
@@ -119,137 +90,6 @@ def test_a_clamped_backlog(newest: Gunicorn, serve: ServerFactory, agent: StandI
             return found(done, "warning", "backlog", text)
 
         wait_for("it to be told of the server", told)
-
-
-@pytest.mark.parametrize(
-    ("text", "level", "line"),
-    [
-        ("", "failed", "post_worker_init does not reach us: the config has none"),
-        (
-            "from gunicorn_backlog.hooks import when_ready, on_exit\n",
-            "failed",
-            "post_worker_init does not reach us: the config has none",
-        ),
-        (
-            f"{CONFIG}def post_worker_init(worker):\n    print(worker)\n",
-            "failed",
-            "post_worker_init is the config's own, and does not seem to call ours",
-        ),
-        (
-            f"{CONFIG}from gunicorn_backlog import hooks\n"
-            "def post_worker_init(worker):\n    hooks.post_worker_init(worker)\n",
-            "ok",
-            "post_worker_init is the config's own, and names ours",
-        ),
-        (
-            "from gunicorn_backlog.hooks import when_ready, post_worker_init\n",
-            "warning",
-            "on_exit does not reach us",
-        ),
-    ],
-)
-def test_hooks(text: str, level: str, line: str, config: WriteConfig) -> None:
-    """Which of ours gunicorn would call."""
-    read = of_config.read(config(text))
-    assert not isinstance(read, str)
-    findings = list(of_config.findings(read))
-    of_hooks = [it.text for it in findings if it.what == "hooks" and it.level == LEVELS[level]]
-    assert any(line in text for text in of_hooks)
-    assert max(it.level for it in findings) == LEVELS[level]
-
-
-@pytest.mark.parametrize(
-    ("text", "level", "what", "line"),
-    [
-        ("worker_class = 'no.such'\n", "failed", "worker class", "no.such can't be loaded"),
-        ("worker_class = 'asgi'\nbacklog = 300\n", "ok", "worker class", "no shares of a capacity"),
-        (
-            "from gunicorn_backlog import configure\nconfigure(enabled=False)\n",
-            "failed",
-            "settings",
-            "enabled is False",
-        ),
-    ],
-)
-def test_configs(text: str, level: str, what: str, line: str, config: WriteConfig) -> None:
-    """What is wrong with one is a line."""
-    read = of_config.read(config(f"{CONFIG}{text}"))
-    assert not isinstance(read, str)
-    (told,) = [it for it in of_config.findings(read) if it.what == what]
-    assert told.level == LEVELS[level]
-    assert line in told.text
-    assert "\n" not in told.text
-
-
-@pytest.mark.parametrize(
-    ("text", "why"),
-    [
-        ("backlog = 'many'\n", "many"),
-        ("raise OSError('no disk')\n", "no disk"),
-        (
-            "from gunicorn_backlog import configure\nconfigure(interval=0)\n",
-            "interval=0; allowed: a number of seconds from 0.1 to 60",
-        ),
-    ],
-)
-def test_a_config_that_can_not_be_read(text: str, why: str, config: WriteConfig) -> None:
-    """The last line of what gunicorn, or we, say of it."""
-    read = of_config.read(config(f"{CONFIG}{text}"))
-    assert isinstance(read, str)
-    assert why in read
-
-
-def test_that_it_can_not_be_read_is_told(config: WriteConfig, agent: StandInAgent) -> None:
-    """As a line like others."""
-    environ = {"GUNICORN_BACKLOG_URL": agent.url}
-    done = check(*config("raise OSError('no disk')"), environ=environ)
-    assert done.code == FAILED
-    assert found(done, "failed", "config", "gunicorn can't read it: OSError: no disk"), done.out
-
-
-def test_no_agent() -> None:
-    """Nobody listens at the port."""
-    url = f"udp://127.0.0.1:{free_port()}"
-    done = check(environ={"GUNICORN_BACKLOG_URL": url})
-    assert done.code == FAILED
-    assert found(done, "failed", "Agent", f"{url} takes no datagram: ECONNREFUSED")
-    assert "-> start the Agent, or say where it is" in done.out
-
-
-def test_a_name_that_nobody_knows() -> None:
-    """The resolver's own word is told."""
-    done = check(environ={"DD_AGENT_HOST": "agent.invalid"})
-    assert done.code == FAILED
-    assert found(done, "failed", "Agent", "udp://agent.invalid:8125: ")
-
-
-@pytest.fixture
-def closed_socket() -> Iterator[str]:
-    """An Agent's socket that others may not write to, in a folder that they may pass."""
-    path = Path(tempfile.gettempdir()) / f"closed-{os.getpid()}.sock"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.bind(str(path))
-        path.chmod(0o700)
-        yield str(path)
-    path.unlink()
-
-
-def test_a_socket_without_permission(
-    closed_socket: str, newest: Gunicorn, agent: StandInAgent
-) -> None:
-    """It is there, and may not be written to."""
-    environ = {"GUNICORN_BACKLOG_URL": f"unix://{closed_socket}"}
-    done = check(run_by=as_nobody(newest.folder), environ=environ)
-    assert done.code == FAILED
-    assert found(done, "failed", "Agent", f"unix://{closed_socket} takes no datagram: EACCES")
-    assert "-> let this user write to the socket" in done.out
-
-
-def test_a_socket_that_is_not_there(tmp_path: Path) -> None:
-    """The folder was not mounted, say."""
-    done = check(environ={"GUNICORN_BACKLOG_URL": f"unix://{tmp_path}/none"})
-    assert done.code == FAILED
-    assert found(done, "failed", "Agent", "ENOENT")
 
 
 def test_a_gunicorn_that_is_too_old(

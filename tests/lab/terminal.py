@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+import termios
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -57,9 +60,42 @@ class Terminal:
         how = ["-e"] if colours else []
         return self._ask("capture-pane", "-p", *how)
 
+    @property
+    def pid(self) -> int:
+        """The pid of the shell that runs the program."""
+        return int(self._ask("display-message", "-p", "#{pane_pid}"))
+
+    def is_as_it_was(self) -> bool:
+        """Tell whether it shows its main screen and a cursor, and reads lines, which it echoes."""
+        shows = self._ask("display-message", "-p", "#{alternate_on} #{cursor_flag}").split()
+        with self._opened() as fd:
+            modes = termios.tcgetattr(fd)[3]
+        return bool(modes & termios.ECHO and modes & termios.ICANON) and shows == ["0", "1"]
+
+    def make_sane(self) -> None:
+        """Do what ``reset`` does, from outside."""
+        with self._opened() as fd:
+            subprocess.run(["stty", "sane"], stdin=fd, check=True)
+            os.write(fd, b"\x1b[?1049l\x1b[?25h")
+        wait_for("it to be as it was", self.is_as_it_was)
+
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        path = self._ask("display-message", "-p", "#{pane_tty}").strip()
+        fd = os.open(path, os.O_RDWR | os.O_NOCTTY)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
     def press(self, key: str) -> None:
         """Press a key."""
         self._ask("send-keys", key)
+
+    def type(self, line: str) -> None:
+        """Type a line."""
+        self._ask("send-keys", "-l", line)
+        self.press("Enter")
 
     def resize(self, width: int, height: int) -> None:
         """Make the window another size."""

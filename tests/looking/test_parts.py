@@ -79,7 +79,6 @@ def test_the_kernels_list_of_tcp_sockets(listener: socket.socket) -> None:
 
     def waiting() -> int:
         (found,) = [it for it in listening(os.getpid(), socket.AF_INET) if it.inode == inode]
-        assert found.port == port
         assert found.length == ss(f"127.0.0.1:{port}").recv_q
         return found.length
 
@@ -92,7 +91,7 @@ def test_the_kernels_list_of_tcp_sockets(listener: socket.socket) -> None:
             assert waiting() == 1
 
 
-@pytest.mark.parametrize("row", ["x", "0: 1:2 3 0A 4", "0: 1:zz 3 0A 4:5 6 7 8 9 10"])
+@pytest.mark.parametrize("row", ["x", "0: 1:2 3 0A 4", "0: 1:2 3 0A 4:zz 6 7 8 9 10"])
 def test_no_such_list(row: str) -> None:
     """A row that is not one is refused."""
     with pytest.raises(QueueError):

@@ -207,6 +207,28 @@ def test_switched_off_by_a_reload(newest: Gunicorn, serve: ServerFactory) -> Non
     assert "switched off (enabled=False)" in done.lines[1]
 
 
+def test_a_warning_that_a_reload_mends(
+    newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """It is shown no more, and said again when its cause is back."""
+    host, _, port = agent.url.removeprefix("udp://").partition(":")
+    bad = f"{CONFIG}raw_env = ['DD_DOGSTATSD_URL=http://agent']\n"
+    environ = {"DD_AGENT_HOST": host, "DD_DOGSTATSD_PORT": port}
+    server = serve(newest, config=bad, environ=environ).wait_until_it_serves()
+
+    def warned() -> list[str]:
+        found: list[str] = status(server.pid, seconds=0.1)["server"]["warnings"]
+        return found
+
+    for times in (1, 2):
+        (warning,) = wait_for("it to warn", warned)
+        assert warning == "DD_DOGSTATSD_URL='http://agent': the scheme is 'http'; passed over"
+        assert server.log.count(warning) == times
+        server.reload(CONFIG)
+        wait_for("it to be over", lambda: not warned())
+        server.reload(bad)
+
+
 def test_an_upgrade(newest: Gunicorn, serve: ServerFactory) -> None:
     """Two masters are two servers, under the names that they push under; then one, promoted."""
     config = f"{CONFIG}from gunicorn_backlog import configure\nconfigure(interval=0.2)\n"

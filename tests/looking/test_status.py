@@ -12,10 +12,10 @@ import pytest
 from agent import StandInAgent
 
 from tests.conftest import ServerFactory
-from tests.lab.classes import CLASSES, WORKERS, WorkerClass
-from tests.lab.gunicorns import Gunicorn
+from tests.lab.classes import CLASSES, GEVENT, GTHREAD, SYNC, WORKERS, WorkerClass
+from tests.lab.gunicorns import VERSIONS, Gunicorn
 from tests.lab.looking import look, status
-from tests.lab.oracle import ss
+from tests.lab.oracle import Listening, ss
 from tests.lab.pushes import Push, next_pushes, wait_until_all_are_idle
 from tests.lab.server import Server
 from tests.lab.waiting import wait_for
@@ -23,6 +23,10 @@ from tests.servers.test_listeners import BACKLOG, SETUPS, Target, fill, stop_wor
 
 INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.2", "GUNICORN_BACKLOG_SAMPLES": "4"}
 CLIENTS = 7
+CASES = [
+    *((it, it.versions[-1]) for it in CLASSES),
+    *((it, VERSIONS[0]) for it in (SYNC, GTHREAD, GEVENT)),
+]
 SHARES = ("gunicorn.workers.utilization", "gunicorn.workers.saturated")
 
 
@@ -37,16 +41,19 @@ def settled(server: Server, agent: StandInAgent) -> bool:
     return before == now() and before[1] > 0
 
 
-@pytest.mark.parametrize("worker_class", CLASSES, ids=lambda it: f"{it.name}-{it.app[10:14]}")
+@pytest.mark.parametrize(
+    ("worker_class", "version"), CASES, ids=[f"{it.name}-{it.app[10:14]}-{v}" for it, v in CASES]
+)
 def test_each_worker_class(
     worker_class: WorkerClass,
+    version: str,
     installed: Callable[[str], Gunicorn],
     serve: ServerFactory,
     agent: StandInAgent,
 ) -> None:
     """With more requests than can be served: each number is the one that is pushed."""
     server = serve(
-        installed(worker_class.versions[-1]),
+        installed(version),
         arguments=worker_class.arguments,
         app=worker_class.app,
         environ=INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url},
@@ -129,16 +136,22 @@ def test_each_kind_of_listener(
         fill(setup.targets, "over-full", clients)
         (push,) = next_pushes(agent, 1)
         seen = status(server.pid)
+        kernel = {target.tag: target.oracle() for target in setup.targets}
     listeners = {it["listener"]: it for it in seen["listeners"]}
     assert listeners.keys() == {target.tag for target in setup.targets}
     for target in setup.targets:
-        check_listener(listeners[target.tag], target, push)
+        check_listener(listeners[target.tag], target, kernel[target.tag], push)
 
 
-def check_listener(seen: dict[str, Any], target: Target, push: Push) -> None:
+def check_listener(
+    seen: dict[str, Any], target: Target, kernel: list[Listening], push: Push
+) -> None:
     """Compare one listener; what it dropped depends on when the clients tried again."""
     tag = f"listener:{target.tag}"
     assert seen["unreadable"] is None
+    assert seen["gunicorn.backlog"] == sum(it.recv_q for it in kernel) > 0
+    assert seen["gunicorn.backlog.limit"] == sum(it.send_q for it in kernel)
+    assert seen["gunicorn.backlog.deepest"] in (None, max(it.recv_q for it in kernel))
     for name in ("gunicorn.backlog.limit", "gunicorn.backlog.deepest"):
         pushed = [line.values[0] for line in push.all(name, tag)]
         assert [it for it in [seen[name]] if it is not None] == pushed

@@ -17,7 +17,8 @@ from agent import StandInAgent
 
 from tests.conftest import ServerFactory
 from tests.lab.gunicorns import Gunicorn
-from tests.lab.looking import COMMAND, environment, look
+from tests.lab.looking import COMMAND, environment, look, status
+from tests.lab.oracle import ss
 from tests.lab.server import Server
 from tests.lab.terminal import Terminal
 from tests.lab.waiting import wait_for
@@ -167,17 +168,26 @@ def test_colours(newest: Gunicorn, serve: ServerFactory, tmp_path: Path) -> None
             assert bool(coloured.search(screen.screen(colours=True))) == expected
 
 
-def test_a_server_that_ends(newest: Gunicorn, serve: ServerFactory, tmp_path: Path) -> None:
-    """The terminal is as it was, and a line says why."""
+def test_while_it_is_paused(newest: Gunicorn, serve: ServerFactory, tmp_path: Path) -> None:
+    """All of the picture stands still; what happened meanwhile is in it when it goes on."""
     server = serve(newest).wait_until_it_serves()
-    with terminal(tmp_path, SMALL, str(server.pid)) as screen:
-        screen.wait_until_it_shows("2 idle, 0 working")
-        server.signal(signal.SIGKILL)
-        server.process.wait()
-        text = screen.wait_until_it_shows(f"the server with the pid {server.pid} has ended")
-        assert "q quit" not in text
-        wait_for("it to end", lambda: screen.exit_code is not None)
-        assert screen.exit_code == 1
+    with terminal(tmp_path, SMALL, str(server.pid), "--seconds", "0.2") as screen:
+        screen.wait_until_it_shows("2 idle, 0 working", "p pause")
+        screen.press("p")
+        still = screen.wait_until_it_shows("PAUSED", "p go on")
+        server.hold(5)
+        wait_for("three to wait", lambda: ss(server.address).recv_q == 3)
+        seen = status(server.pid, seconds=1)  # as long as a few frames take
+        assert seen["listeners"][0]["gunicorn.backlog"] == 3
+        screen.press("s")
+        sorted_by_pid = screen.wait_until_it_shows("PAUSED", "sort: pid")
+        server.let_go()
+        wait_for("none to wait", lambda: ss(server.address).recv_q == 0)
+        assert sorted_by_pid == still.replace("sort: busiest", "sort: pid")
+        screen.press("p")
+        row = Screen(screen.wait_until_it_shows("2 idle, 0 working", "p pause")).row(server.address)
+        _, waiting, *_, highest, dropped = row.split()
+        assert (waiting, highest, dropped) == ("0", "3", "0")
 
 
 def test_without_a_terminal(newest: Gunicorn, serve: ServerFactory) -> None:

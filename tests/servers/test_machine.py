@@ -21,6 +21,7 @@ from tests.conftest import ServerFactory
 from tests.lab.confine import on_read_only_files, refusing, with_false_time
 from tests.lab.forms import forms
 from tests.lab.gunicorns import Gunicorn
+from tests.lab.looking import status
 from tests.lab.pushes import check_sanity, next_pushes, pushes, wait_until_all_are_idle
 from tests.lab.server import CONFIG, Server
 from tests.lab.vitals import descriptors, our_threads
@@ -149,6 +150,7 @@ def test_a_limit_at_the_start(
     server.reload()
     check_that_both_work(server, agent)
     assert told(server) == [first, *others]
+    wait_for("it to be over", lambda: status(server.pid)["server"]["warnings"] == [])
 
 
 def test_no_descriptor_is_left(newest: Gunicorn, serve: ServerFactory, tmp_path: Path) -> None:

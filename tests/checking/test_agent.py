@@ -1,0 +1,89 @@
+"""``check`` of the way to the Agent."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from agent import StandInAgent
+
+from gunicorn_backlog.address import DISABLED
+from tests.conftest import ServerFactory
+from tests.lab.checking import FAILED, check, found
+from tests.lab.confine import as_nobody
+from tests.lab.gunicorns import Gunicorn
+from tests.lab.looking import look
+from tests.lab.pushes import wait_until_all_are_idle
+from tests.lab.server import CONFIG, free_port
+from tests.lab.waiting import wait_for
+
+
+def test_no_agent() -> None:
+    """Nobody listens at the port."""
+    url = f"udp://127.0.0.1:{free_port()}"
+    done = check(environ={"GUNICORN_BACKLOG_URL": url})
+    assert done.code == FAILED
+    assert found(done, "failed", "Agent", f"{url} takes no datagram: ECONNREFUSED")
+    assert "-> start the Agent, or say where it is" in done.out
+
+
+def test_a_name_that_nobody_knows() -> None:
+    """The resolver's own word is told."""
+    done = check(environ={"DD_AGENT_HOST": "agent.invalid"})
+    assert done.code == FAILED
+    assert found(done, "failed", "Agent", "udp://agent.invalid:8125: ")
+
+
+@pytest.fixture
+def closed_socket() -> Iterator[str]:
+    """An Agent's socket that others may not write to, in a folder that they may pass."""
+    path = Path(tempfile.gettempdir()) / f"closed-{os.getpid()}.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(path))
+        path.chmod(0o700)
+        yield str(path)
+    path.unlink()
+
+
+def test_a_socket_without_permission(
+    closed_socket: str, newest: Gunicorn, agent: StandInAgent
+) -> None:
+    """It is there, and may not be written to."""
+    environ = {"GUNICORN_BACKLOG_URL": f"unix://{closed_socket}"}
+    done = check(run_by=as_nobody(newest.folder), environ=environ)
+    assert done.code == FAILED
+    assert found(done, "failed", "Agent", f"unix://{closed_socket} takes no datagram: EACCES")
+    assert "-> let this user write to the socket" in done.out
+
+
+def test_a_socket_that_is_not_there(tmp_path: Path) -> None:
+    """The folder was not mounted, say."""
+    done = check(environ={"GUNICORN_BACKLOG_URL": f"unix://{tmp_path}/none"})
+    assert done.code == FAILED
+    assert found(done, "failed", "Agent", "ENOENT")
+
+
+DISABLE = {"DD_DOGSTATSD_DISABLE": "true"}
+
+
+def test_an_agent_that_is_disabled(
+    newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """Whether it is says the server, by what its config made of its environment; not ours."""
+    config = f"{CONFIG}raw_env = ['DD_DOGSTATSD_DISABLE=%s']\n"
+    environ = {"GUNICORN_BACKLOG_URL": agent.url}
+    server = serve(newest, config=config % "false", environ=environ | DISABLE)
+    wait_until_all_are_idle(agent)
+    done = look("check", str(server.pid), environ=DISABLE)
+    assert found(done, "ok", "Agent", agent.url), done
+    server.reload(config % "true")
+
+    def told() -> bool:
+        return found(look("check", str(server.pid)), "warning", "Agent", DISABLED)
+
+    wait_for("it to be disabled", told)
+    assert DISABLED in look("status", str(server.pid)).lines[1]

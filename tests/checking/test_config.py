@@ -1,0 +1,139 @@
+"""``check`` of what gunicorn is to be told."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from agent import StandInAgent
+
+from gunicorn_backlog.address import DISABLED
+from gunicorn_backlog.checking import config as of_config
+from tests.lab.checking import FAILED, LEVELS, OK, WARNING, WriteConfig, check, found
+from tests.lab.server import CONFIG
+
+
+@pytest.mark.parametrize(
+    ("text", "level", "line"),
+    [
+        ("", "failed", "post_worker_init does not reach us: the config has none"),
+        (
+            "from gunicorn_backlog.hooks import when_ready, on_exit\n",
+            "failed",
+            "post_worker_init does not reach us: the config has none",
+        ),
+        (
+            f"{CONFIG}def post_worker_init(worker):\n    print(worker)\n",
+            "failed",
+            "post_worker_init is the config's own, and does not seem to call ours",
+        ),
+        (
+            f"{CONFIG}from gunicorn_backlog import hooks\n"
+            "def post_worker_init(worker):\n    hooks.post_worker_init(worker)\n",
+            "ok",
+            "post_worker_init is the config's own, and names ours",
+        ),
+        (
+            "from gunicorn_backlog.hooks import when_ready, post_worker_init\n",
+            "warning",
+            "on_exit does not reach us",
+        ),
+    ],
+)
+def test_hooks(text: str, level: str, line: str, config: WriteConfig) -> None:
+    """Which of ours gunicorn would call."""
+    read = of_config.read(config(text))
+    assert not isinstance(read, str)
+    findings = list(of_config.findings(read))
+    of_hooks = [it.text for it in findings if it.what == "hooks" and it.level == LEVELS[level]]
+    assert any(line in text for text in of_hooks)
+    assert max(it.level for it in findings) == LEVELS[level]
+
+
+@pytest.mark.parametrize(
+    ("text", "level", "what", "line"),
+    [
+        ("worker_class = 'no.such'\n", "failed", "worker class", "no.such can't be loaded"),
+        ("worker_class = 'asgi'\nbacklog = 300\n", "ok", "worker class", "no shares of a capacity"),
+        (
+            "from gunicorn_backlog import configure\nconfigure(enabled=False)\n",
+            "failed",
+            "settings",
+            "enabled is False",
+        ),
+    ],
+)
+def test_configs(text: str, level: str, what: str, line: str, config: WriteConfig) -> None:
+    """What is wrong with one is a line."""
+    read = of_config.read(config(f"{CONFIG}{text}"))
+    assert not isinstance(read, str)
+    (told,) = [it for it in of_config.findings(read) if it.what == what]
+    assert told.level == LEVELS[level]
+    assert line in told.text
+    assert "\n" not in told.text
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("backlog = 'many'\n", "many"),
+        ("raise OSError('no disk')\n", "no disk"),
+        (
+            "from gunicorn_backlog import configure\nconfigure(interval=0)\n",
+            "interval=0; allowed: a number of seconds from 0.1 to 60",
+        ),
+    ],
+)
+def test_a_config_that_can_not_be_read(text: str, why: str, config: WriteConfig) -> None:
+    """The last line of what gunicorn, or we, say of it."""
+    read = of_config.read(config(f"{CONFIG}{text}"))
+    assert isinstance(read, str)
+    assert why in read
+
+
+def test_a_config_that_takes_for_ever(config: WriteConfig) -> None:
+    """It is given up after the deadline."""
+    read = of_config.read(config("import time\ntime.sleep(600)\n"), deadline_s=0.5)
+    assert read == "it was not read within 0.5 s"
+
+
+def test_a_config_that_starts_a_program(config: WriteConfig, tmp_path: Path) -> None:
+    """One that goes on, with all that it inherits, is not waited for."""
+    path = tmp_path / "pid"
+    text = (
+        f"{CONFIG}import os, time\n"
+        "if (pid := os.fork()) == 0:\n"
+        "    time.sleep(600)\n"
+        "    os._exit(0)\n"
+        f"print(pid, file=open({str(path)!r}, 'w'))\n"
+    )
+    read = of_config.read(config(text), deadline_s=30)
+    os.kill(int(path.read_text()), signal.SIGKILL)
+    assert not isinstance(read, str)
+    assert read.backlog == 5
+
+
+def test_that_it_can_not_be_read_is_told(config: WriteConfig, agent: StandInAgent) -> None:
+    """As a line like others."""
+    environ = {"GUNICORN_BACKLOG_URL": agent.url}
+    done = check(*config("raise OSError('no disk')"), environ=environ)
+    assert done.code == FAILED
+    assert found(done, "failed", "config", "gunicorn can't read it: OSError: no disk"), done.out
+
+
+def test_what_raw_env_says(config: WriteConfig, agent: StandInAgent) -> None:
+    """gunicorn puts it into the environment: the Agent is where it says, or gets nothing."""
+    hooks = f"{CONFIG}raw_env = ['GUNICORN_BACKLOG_URL={agent.url}'"
+    done = check(*config(f"{hooks}]\n"), environ={"DD_AGENT_HOST": "agent.invalid"})
+    assert done.code == OK, done
+    assert found(done, "ok", "Agent", agent.url)
+    done = check(*config(f"{hooks}, 'DD_DOGSTATSD_DISABLE=true']\n"))
+    assert done.code == WARNING
+    assert found(done, "warning", "Agent", DISABLED), done
+    done = check(
+        *config(f"{hooks}, 'DD_DOGSTATSD_DISABLE=false']\n"),
+        environ={"DD_DOGSTATSD_DISABLE": "true"},
+    )
+    assert done.code == OK, done

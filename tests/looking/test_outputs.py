@@ -1,0 +1,59 @@
+"""Where the output goes: to a reader that has had enough, and to a file."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from tests.conftest import ServerFactory
+from tests.lab.gunicorns import Gunicorn
+from tests.lab.looking import COMMAND, environment
+
+
+def test_a_reader_that_has_gone(newest: Gunicorn, serve: ServerFactory) -> None:
+    """As of ``status | head -0``: it ends, without a word."""
+    server = serve(newest).wait_until_it_serves()
+    for command in ("status", "status --json", "top", "check"):
+        reader, writer = os.pipe()
+        os.close(reader)
+        done = subprocess.run(
+            [*COMMAND, *command.split(), str(server.pid)],
+            env=environment(),
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        os.close(writer)
+        assert (command, done.returncode, done.stderr) == (command, 1, "")
+
+
+def test_a_colour_makes_no_terminal(newest: Gunicorn, serve: ServerFactory, tmp_path: Path) -> None:
+    """Keys may be pressed, but the output is a file: one frame, and the end."""
+    server = serve(newest).wait_until_it_serves()
+    for variable in ("FORCE_COLOR", "TTY_COMPATIBLE"):
+        frame = drawn(server.pid, tmp_path / variable, {variable: "1", "TERM": "xterm"})
+        assert frame.count("utilization") == 1
+        assert "q quit" not in frame
+        assert "\x1b[?1049h" not in frame  # the alternate screen
+
+
+def drawn(pid: int, path: Path, variables: dict[str, str]) -> str:
+    """Return what ``top`` writes to that path, when its input is a terminal."""
+    keyboard, terminal = os.openpty()
+    with path.open("wb") as file:
+        done = subprocess.run(
+            [*COMMAND, "top", str(pid), "--seconds", "0.3"],
+            env=environment() | variables,
+            stdin=terminal,
+            stdout=file,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=40,
+            check=False,
+        )
+    os.close(keyboard)
+    os.close(terminal)
+    assert (done.returncode, done.stderr) == (0, "")
+    return path.read_text()
