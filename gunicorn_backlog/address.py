@@ -152,7 +152,7 @@ def from_gunicorn(statsd_host: object) -> Address | None:
     """
     match statsd_host:
         case (str(host), int(port)):
-            return Address("udp", host=_host(host), port=port)
+            return Address("udp", host=_host(host or "localhost"), port=port)
         case str(path) if path:
             _check_printable(path)
             return unix(path)

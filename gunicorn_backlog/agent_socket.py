@@ -91,7 +91,10 @@ def resolve(address: Address) -> Target:
     if address.scheme != "udp":
         return Target(socket.AF_UNIX, address.path)
     getaddrinfo = original("socket", "getaddrinfo")
-    found = getaddrinfo(encoded_host(address.host), address.port, 0, socket.SOCK_DGRAM)
+    # An app's own function in its place expects text.
+    is_original = getattr(getaddrinfo, "__globals__", None) is vars(socket)
+    host = encoded_host(address.host) if is_original else address.host
+    found = getaddrinfo(host, address.port, 0, socket.SOCK_DGRAM)
     family, _, _, _, where = min(found, key=lambda entry: entry[0] != socket.AF_INET)
     return Target(family, where)
 

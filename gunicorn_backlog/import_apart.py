@@ -16,6 +16,10 @@ from contextlib import contextmanager
 from importlib.util import find_spec, module_from_spec
 from types import ModuleType
 
+from gunicorn_backlog.unpatched import original
+
+WAIT_S = 5.0  # far longer than the import takes
+
 
 def import_apart(name: str) -> ModuleType:
     """Import a module of a package without running the package's ``__init__``.
@@ -26,18 +30,43 @@ def import_apart(name: str) -> ModuleType:
     """
     package = name.partition(".")[0]
     if package in sys.modules:
+        importlib.import_module(package)  # another thread may be at it
         return importlib.import_module(name)
+    with _part_of(package), _not_told_of_forks(package):
+        return importlib.import_module(name)
+
+
+@contextmanager
+def _part_of(package: str) -> Iterator[None]:
+    """Have an empty package in ``sys.modules`` meanwhile.
+
+    Another thread of an app's that happens to import it now keeps what it finds: so what it asks
+    that for is answered by the whole package, when we are done.
+    """
     spec = find_spec(package)
     if spec is None:
         raise ModuleNotFoundError(f"No module named {package!r}", name=package)
-    sys.modules[package] = module_from_spec(spec)
+    part = module_from_spec(spec)
+    thread_id = original("_thread", "get_ident")
+    ours, done = thread_id(), original("_thread", "allocate_lock")()
+    done.acquire()
+
+    def of_the_whole(name: str) -> object:
+        if name.startswith("__") or thread_id() == ours:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        if done.acquire(timeout=WAIT_S):
+            done.release()
+        return getattr(importlib.import_module(package), name)
+
+    vars(part)["__getattr__"] = of_the_whole
+    sys.modules[package] = part
     try:
-        with _not_told_of_forks(package):
-            return importlib.import_module(name)
+        yield
     finally:
         for imported in list(sys.modules):
             if imported.partition(".")[0] == package:
                 del sys.modules[imported]
+        done.release()
 
 
 @contextmanager

@@ -24,8 +24,9 @@ class Limits:
         """Compare each listener's limit with gunicorn's ``backlog``; it must last to be told."""
         low = []
         for listener, (_, limit, _, lowest) in queues.items():
-            if limit < asked or (lowest is not None and lowest < asked):
-                low.append((listener, limit if lowest is None else lowest, asked))
+            of_one = limit if lowest is None else lowest
+            if of_one < asked:
+                low.append((listener, of_one, asked))
         if low or self._since_s:
             now_s = self._clock()
             self._since_s = {case: self._since_s.get(case, now_s) for case in low}

@@ -78,10 +78,10 @@ class Monitor:
         object touched here may be a page fault, which takes longer than all else that is done.
         """
         until_s = time.monotonic() + WAIT_S
-        if os.getpid() == self._pid and self._gate.before_fork():
+        if os.getpid() == self._pid and not self._stop.is_set() and self._gate.before_fork():
             if self._watch.looks_up:
                 self._attempt("waiting for a look-up", partial(self._watch.before_fork, until_s))
-            if self._watch.is_outdated() and not self._stop.is_set():
+            if self._watch.is_outdated():
                 # gunicorn has counted the worker that it is about to fork.
                 self._attempt("taking up the new config", partial(self._reload, uncounted=1))
 

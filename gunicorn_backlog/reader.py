@@ -64,10 +64,8 @@ class Reader:
         if found != self._found:
             unread = [*owners.without_lines, *_at(owners, unsteady)]
             unread += [owners.pids[owners.places[POOL]][number] for number in unsteady_pools]
-            self._found, self._states = (
-                found,
-                States(owners, columns_of(owners, slots, pools), unread),
-            )
+            self._states = States(owners, columns_of(owners, slots, pools), unread)
+            self._found = found
         return self._states
 
     def began(self, owners: Owners) -> dict[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import socket
 import time
@@ -51,6 +52,8 @@ class Resolver:
         if is_local(self._address):
             self._look_up()
         else:
+            # The thread's first use would import it, and a fork amid that leaves it half imported.
+            codecs.lookup("idna")
             _read_configuration()
             self._look_up_apart()
 
@@ -76,6 +79,8 @@ class Resolver:
             self.error = None
         except OSError as error:
             self.error = error
+        except Exception as error:  # of a function that an app put into that one's place
+            self.error = OSError(errno.EINVAL, f"{type(error).__name__}: {error}")
 
 
 def _read_configuration() -> None:

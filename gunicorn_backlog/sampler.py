@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gunicorn_backlog import workers
 from gunicorn_backlog.about import Place
@@ -16,7 +16,7 @@ from gunicorn_backlog.owners import Owners
 from gunicorn_backlog.roster import Crew, Roster, are_bounded
 from gunicorn_backlog.scoreboard import Scoreboard
 from gunicorn_backlog.slot import TELLING, Kind
-from gunicorn_backlog.states import Columns, States
+from gunicorn_backlog.states import States
 from gunicorn_backlog.utilization import Utilization, WorkTime
 from gunicorn_backlog.waits import Counted, Waits, WaitsError
 from gunicorn_backlog.window import Sample
@@ -28,6 +28,15 @@ if TYPE_CHECKING:
 BOOT_SPARE_S = 5
 BOOT_LIMIT_WITHOUT_TIMEOUT_S = 60
 UNREAD_IN_A_ROW = 3  # samples
+
+
+class _Count(NamedTuple):
+    """The workers, counted from these states while the arbiter forks workers of this class."""
+
+    states: States
+    worker_class: type
+    bounded: bool
+    crew: Crew
 
 
 class Sampler:
@@ -47,16 +56,13 @@ class Sampler:
         self._cfg: Config | None = None
         self._asked = 0
         self._boot_limit_s = 0
-        self._crew_now: Crew | None = None  # as long as nothing changes
-        self._counted_from: tuple[States, type] = States(Owners(), Columns()), object
-        self._bounded = False
+        self._count: _Count | None = None
         self._unread_in_a_row = 0
         self.since_ns = 0  # when it began, CLOCK_MONOTONIC
 
     def begin(self, forked: int) -> None:
         """Begin to watch, or begin anew, after so many workers were forked unwatched."""
         self._watched_after = forked
-        self._crew_now = None
         self.since_ns = time.monotonic_ns()
         self._utilization = Utilization()
         if self._scoreboard is not None:
@@ -100,8 +106,8 @@ class Sampler:
     def _queues(self) -> dict[str, AcceptQueue]:
         """Read all queues, and leave out those that the kernel does not fill in."""
         queues = self._listeners.read()
-        for listener, queue in list(queues.items()):
-            if queue[1] == 0 and self._asked and somaxconn() != 0:  # its limit
+        for listener, (_, limit, _, _) in list(queues.items()):
+            if limit == 0 and self._asked and somaxconn() != 0:
                 del queues[listener]
                 self._notices.warn(
                     f"no limit of {listener}",
@@ -122,16 +128,22 @@ class Sampler:
         if states.unread:
             return self._unread(len(running)), None
         self._unread_in_a_row = 0
-        crew, former, worker_class = self._crew_now, self._counted_from, self._arbiter.worker_class
-        if crew is None or former[0] is not states or former[1] is not worker_class:
-            crew = self._count(running, states, worker_class)
-        if not self._bounded:
+        count, worker_class = self._count, self._arbiter.worker_class
+        if count is None or count.states is not states or count.worker_class is not worker_class:
+            count = self._counted_anew(running, states, worker_class)
+        crew = count.crew
+        if not count.bounded:
             return crew, None
         work = self._utilization.look(states)
         return crew, None if crew.unknown else work
 
-    def _count(self, running: Mapping[int, int], states: States, worker_class: type) -> Crew:
-        """Count the workers; it holds until one says anything new, or while none is starting."""
+    def _counted_anew(
+        self, running: Mapping[int, int], states: States, worker_class: type
+    ) -> _Count:
+        """Count the workers, and keep it; not if time alone may make it another.
+
+        So it is while one has no slot; and what is unknown is said again, for it may be forgotten.
+        """
         owners, kind = states.owners, workers.kind_forked(self._arbiter)
         if owners.pids:
             self._waits_told = any(owners.tells_waits)
@@ -143,10 +155,9 @@ class Sampler:
             kind_starting=kind,
         )
         self._say_what_is_unknown(owners)
-        self._bounded = are_bounded(owners, kind)
-        self._counted_from = states, worker_class
-        self._crew_now = None if owners.without_slot else crew
-        return crew
+        count = _Count(states, worker_class, are_bounded(owners, kind), crew)
+        self._count = None if owners.without_slot or crew.unknown else count
+        return count
 
     def _unread(self, running: int) -> Crew | None:
         """Return nothing; if a worker is never read, what is known all the same."""

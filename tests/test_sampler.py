@@ -8,14 +8,15 @@ import struct
 from collections.abc import Iterator
 
 import pytest
+from gunicorn.workers.base_async import AsyncWorker
 
 from gunicorn_backlog import tcp_info
 from gunicorn_backlog.accept_queue import AcceptQueue
 from gunicorn_backlog.layout import SLOTS_AT
 from gunicorn_backlog.listeners import tag_value
 from gunicorn_backlog.notices import Notices
-from gunicorn_backlog.roster import Crew
-from gunicorn_backlog.sampler import UNREAD_IN_A_ROW, Sampler
+from gunicorn_backlog.roster import Crew, Roster
+from gunicorn_backlog.sampler import BOOT_SPARE_S, UNREAD_IN_A_ROW, Sampler
 from gunicorn_backlog.scoreboard import Scoreboard
 from gunicorn_backlog.slot import WORK_NS, Kind
 from gunicorn_backlog.waits import Waits
@@ -118,3 +119,70 @@ def test_waits_that_can_not_be(arbiter: Arbiter, caplog: pytest.LogCaptureFixtur
     slot.waits[20] += 1
     assert sampler.waits() == Waits(1, 20, 20, 20)
     assert sampler.waits() == Waits(0, 0, 0, 0)
+
+
+def claimed(scoreboard: Scoreboard, *pids: int) -> None:
+    """Claim slots for workers whose age is their pid."""
+    for pid in pids:
+        scoreboard.claim(pid, pid, Kind.SYNC, 1)
+
+
+def test_workers_that_say_nothing_new_are_not_counted_anew(arbiter: Arbiter) -> None:
+    """The very same crew, and their time goes on; until one of them says something."""
+    scoreboard = Scoreboard(slots=3)
+    sampler = sampling(arbiter, scoreboard)
+    slots = [scoreboard.claim(pid, pid, Kind.SYNC, 1) for pid in (1, 2)]
+    slots[0].words[WORK_NS] = -1
+    first, second = sampler.sample(), sampler.sample()
+    assert first.crew is second.crew
+    assert second.work is not None
+    assert second.work.worked_ns * 2 == second.work.available_ns > 0
+    slots[1].words[WORK_NS] = -1
+    assert sampler.sample().crew == Crew(0, 2, 0, 0, 2, saturated=True)
+
+
+def test_a_reload_to_another_class_is_seen(arbiter: Arbiter) -> None:
+    """The workers say nothing new; but of those to come nobody could tell that none is free."""
+    scoreboard = Scoreboard(slots=3)
+    sampler = sampling(arbiter, scoreboard)
+    claimed(scoreboard, 1, 2)
+    assert sampler.sample().crew == Crew(2, 0, 0, 0, 0, saturated=False)
+    arbiter.worker_class = AsyncWorker
+    sample = sampler.sample()
+    assert (sample.crew, sample.work) == (Crew(2, 0, 0, 0, 0, saturated=None), None)
+
+
+def test_a_worker_that_never_reports(
+    arbiter: Arbiter, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is starting for as long as gunicorn may let it; a reload may change how long that is."""
+    now_s = 100.0
+    arbiter.cfg = Cfg(backlog=LIMIT, timeout=30)
+    scoreboard = Scoreboard(slots=3)
+    claimed(scoreboard, 1)
+    sampler = sampling(arbiter, scoreboard)
+    monkeypatch.setattr(sampler, "_roster", Roster(clock=lambda: now_s))
+    assert sampler.sample().crew == Crew(1, 0, 1, 0, 0, saturated=False)
+    now_s += 30 + BOOT_SPARE_S + 1
+    arbiter.cfg = Cfg(backlog=LIMIT, timeout=60)
+    assert sampler.sample().crew == Crew(1, 0, 1, 0, 0, saturated=False)
+    assert caplog.records == []
+    arbiter.cfg = Cfg(backlog=LIMIT, timeout=30)
+    assert sampler.sample().crew == Crew(1, 0, 0, 1, None)
+    assert "1 workers have not reported after 35 s" in caplog.text
+
+
+def test_what_is_unknown_is_found_in_each_sample(
+    arbiter: Arbiter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would be taken for mended, though the workers say nothing new."""
+    notices = Notices(logging.getLogger("lab"))
+    scoreboard = Scoreboard(slots=3)
+    scoreboard.claim(1, 1, Kind.UNKNOWN, 0)
+    scoreboard.claim(2, 2, Kind.UNWATCHED, 0)
+    sampler = Sampler(arbiter, scoreboard, notices)
+    found: list[str] = []
+    monkeypatch.setattr(notices, "warn", lambda kind, _: found.append(kind))
+    for _ in range(3):
+        sampler.sample()
+    assert found == ["unwatched", "unknown class"] * 3

@@ -20,8 +20,8 @@ WORKERS = 4
 TARGET_US = 200.0
 CASES = {"without us": WITHOUT, "without us, again": WITHOUT, "with us": WITH}
 
-# gunicorn forks by this name; what is registered for forks runs within it: what is registered
-# here, before ours is, runs last before the fork and first after it.
+# gunicorn forks by this name; what is registered for forks runs within it. What is registered here,
+# before ours is, runs after ours before the fork, and before ours after it.
 TIMED = """
 import os, time
 _ns = {{}}
@@ -45,8 +45,8 @@ TEXT = f"""\
 How long `os.fork()` takes in a real arbiter with {WORKERS} workers, one of which is killed each
 time. In each turn each case has a server of its own, started for it (where a process has its memory
 makes its forks faster or slower than the next one's, by more than we do), and counts by the median
-of {FORKS} forks. Around the fork: in what is registered for forks, logging's part included. A fork
-also takes longer with each page that the process has."""
+of {FORKS} forks. Around the fork: in what was registered for forks since the config was read, which
+is ours. A fork also takes longer with each page that the process has."""
 
 
 def tables(quick: bool) -> list[Table]:
