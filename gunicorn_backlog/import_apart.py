@@ -50,9 +50,10 @@ def _part_of(package: str) -> Iterator[None]:
     thread_id = original("_thread", "get_ident")
     ours, done = thread_id(), original("_thread", "allocate_lock")()
     done.acquire()
+    under_way = True
 
     def of_the_whole(name: str) -> object:
-        if name.startswith("__") or thread_id() == ours:
+        if name.startswith("__") or (under_way and thread_id() == ours):
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         if done.acquire(timeout=WAIT_S):
             done.release()
@@ -66,6 +67,7 @@ def _part_of(package: str) -> Iterator[None]:
         for imported in list(sys.modules):
             if imported.partition(".")[0] == package:
                 del sys.modules[imported]
+        under_way = False
         done.release()
 
 

@@ -141,6 +141,7 @@ def test_a_host_that_is_none_is_passed_over(host: str) -> None:
     [
         (None, None),
         (("localhost", 8125), Address("udp", host="localhost", port=8125)),
+        (("", 9125), Address("udp", host="localhost", port=9125)),
         ("/run/statsd.sock", Address("unix", path="/run/statsd.sock")),
     ],
 )

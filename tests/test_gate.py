@@ -70,6 +70,7 @@ def test_two_threads_may_fork() -> None:
     thread.start()
     thread.join()
     assert passed == [False]
+    assert not gate.before_fork()
     gate.after_fork_in_parent()
     assert gate.before_fork()
 

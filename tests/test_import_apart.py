@@ -83,3 +83,32 @@ def test_there_is_no_such_package() -> None:
         "try:\n    import_apart('no_such.thing')\nexcept ImportError as error:\n    print(error)"
     )
     assert run(program) == "No module named 'no_such'"
+
+
+def test_another_thread_imports_it_meanwhile() -> None:
+    """It finds the part, waits, and has the whole: also by the name that it keeps for good."""
+    program = (
+        "import threading; from gunicorn_backlog.import_apart import _part_of\n"
+        "said = []\n"
+        "def app():\n"
+        "    import datadog; from datadog import statsd; said.append(datadog)\n"
+        "thread = threading.Thread(target=app)\n"
+        "with _part_of('datadog'):\n"
+        "    import datadog; print(hasattr(datadog, 'statsd'))\n"
+        "    thread.start(); thread.join(0.2); print(thread.is_alive())\n"
+        "thread.join(); import datadog\n"
+        "print(said[0] is datadog, said[0].statsd is datadog.statsd)"
+    )
+    assert run(program).splitlines() == ["False", "True", "False True"]
+
+
+def test_another_thread_is_importing_it_already() -> None:
+    """All of it is waited for, and shared."""
+    program = (
+        "import sys, threading\n"
+        "thread = threading.Thread(target=__import__, args=['datadog'])\n"
+        "thread.start()\n"
+        "while 'datadog' not in sys.modules: pass\n" + APART + "import datadog\n"
+        "print(datadog.DogStatsd is DogStatsd); thread.join()"
+    )
+    assert run(program) == "True"

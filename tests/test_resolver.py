@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -168,3 +169,20 @@ def test_no_thread_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     clock.now_s += RETRY_S
     ask(resolver)
     assert (resolver.target, resolver.error) == (FIRST, None)
+
+
+def test_an_app_has_put_its_own_function_in_that_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked with text, as by anybody; whatever it raises is the reason, once."""
+    resolver, real = Resolver(NAME), socket.getaddrinfo
+
+    def pinned(host: str, *args: Any, **named: Any) -> Any:
+        return real("127.0.0.1" if host.endswith(".example") else host, *args, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", pinned)
+    ask(resolver)
+    assert resolver.target == FIRST
+    monkeypatch.setattr(socket, "getaddrinfo", None)
+    other = Resolver(NAME)
+    ask(other)
+    assert other.target is None
+    assert "TypeError: 'NoneType' object is not callable" in str(other.error)
