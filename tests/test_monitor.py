@@ -327,6 +327,34 @@ def test_a_resolver_that_hangs_holds_up_nothing(
     assert took_s < 5  # far below the 30 s of the resolver, far above what we may take
 
 
+@pytest.mark.parametrize(("url", "waits"), [("udp://agent.example:8125", True), (None, False)])
+def test_a_fork_waits_for_look_ups_if_there_are_any(
+    started: Starting, monkeypatch: pytest.MonkeyPatch, url: str | None, *, waits: bool
+) -> None:
+    """Else nothing of theirs is touched, for a fork is longer with each page that is; mocked."""
+    if url is not None:
+        monkeypatch.setenv("GUNICORN_BACKLOG_URL", url)
+        found = agent_socket.Target(socket.AF_INET, ("127.0.0.1", 9))
+        monkeypatch.setattr(agent_socket, "resolve", lambda _: found)
+    it = started()
+    asked: list[float] = []
+    monkeypatch.setattr(it._watch, "before_fork", asked.append)
+    fork()
+    assert bool(asked) is waits
+
+
+def test_a_fork_after_the_end_waits_for_nobody(
+    started: Starting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last push may hang; the gate, that it holds, is not asked for."""
+    it = started()
+    asked: list[bool] = []
+    it.stop()
+    monkeypatch.setattr(it._gate, "before_fork", lambda: asked.append(True))
+    fork()
+    assert asked == []
+
+
 def test_a_child_has_nothing_of_the_thread(started: Starting, agent: StandInAgent) -> None:
     """After a fork the child has one thread and no socket to the Agent, and may fork itself."""
     it = started()

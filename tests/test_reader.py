@@ -9,7 +9,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -226,6 +226,20 @@ def test_what_changes_for_ever_is_unread(pid: int, at: int) -> None:
     states = read(at, ALWAYS)
     assert states.unread == [pid]
     assert said(states) == {it: told for it, told in AT_FIRST.items() if it != pid}
+
+
+def test_who_was_unread_is_read_when_it_rests() -> None:
+    """Also if it says then what was seen of it first; the memory is a stand-in."""
+    pid, at = RESTLESS[0]
+    memory = Restless(at, ALWAYS)
+    (word,) = struct.unpack_from("=q", memory, at)
+    reader = Reader(cast(Any, memory), LAYOUT)
+    assert reader.read(RUNNING).unread == [pid]
+    memory._changes = 0
+    struct.pack_into("=q", memory, at, word)
+    states = reader.read(RUNNING)
+    assert states.unread == []
+    assert said(states) == AT_FIRST
 
 
 def test_workers_of_several_kinds_at_once() -> None:
