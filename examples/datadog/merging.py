@@ -11,7 +11,11 @@ from wanted import Kind
 
 MONITORS_OWN = ("priority", "restricted_roles")  # that we don't set
 READ_ONLY = ("id", "url", "author_handle", "author_name", "created_at", "modified_at")
-OF_NO_DATA = ("notify_no_data", "no_data_timeframe")  # not taken beside on_missing_data
+# What is answered beside an option, but not taken beside it.
+EXCLUDES = {
+    "on_missing_data": ("notify_no_data", "no_data_timeframe"),
+    "new_group_delay": ("new_host_delay",),
+}
 
 
 def merged(kind: Kind, ours: Json, theirs: Json) -> Json:
@@ -50,9 +54,9 @@ def _deep(theirs: Json, ours: Json) -> Json:
 
 def _sendable(options: Json) -> Json:
     """Leave out what the API answers of options, but does not take."""
-    if options.get("on_missing_data") is None:
-        return {name: it for name, it in options.items() if name != "on_missing_data"}
-    return {name: it for name, it in options.items() if name not in OF_NO_DATA}
+    unset = {name for name in EXCLUDES if options.get(name) is None}
+    beside = {it for name, others in EXCLUDES.items() if name not in unset for it in others}
+    return {name: it for name, it in options.items() if name not in unset | beside}
 
 
 def _kept(monitor: Json) -> Json:

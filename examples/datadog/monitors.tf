@@ -189,10 +189,6 @@ resource "datadog_monitor" "gunicorn_crash_loop" {
     Workers of {{service.name}} ({{env.name}}, app {{app.name}}) on {{host.name}} stay again: replaced {{value}} times each in the last ten minutes.
     {{/is_recovery}}
 
-    {{#is_no_data}}
-    No data on this for {{service.name}} ({{env.name}}); the monitor "gunicorn sends no metrics" tells why that may be.
-    {{/is_no_data}}
-
     **Why it matters**
 
     A worker that dies takes its requests with it, and one that starts serves nobody. The server answers `OK` to a port check all the same.
@@ -214,7 +210,7 @@ resource "datadog_monitor" "gunicorn_crash_loop" {
     ${var.notify}
   EOT
 
-  on_missing_data     = "show_no_data"
+  on_missing_data     = "default"
   require_full_window = true
   renotify_interval   = 60
   include_tags        = true
@@ -320,7 +316,6 @@ resource "datadog_monitor" "gunicorn_not_running" {
   notify_no_data    = true
   no_data_timeframe = 5
   renotify_interval = 30
-  include_tags      = true
   notify_audit      = false
 
   monitor_thresholds {

@@ -13,13 +13,21 @@ from typing import Any
 
 from tests.datadog.agent_flush import FLUSH_S, Received, Status
 from tests.datadog.grammar import parse
-from tests.datadog.query import CheckQuery, Comparator, Expression, MetricQuery, selections
+from tests.datadog.query import (
+    CheckQuery,
+    Comparator,
+    Expression,
+    MetricQuery,
+    fills_gaps,
+    selections,
+)
 from tests.datadog.series import (
     AGGREGATORS,
     EvaluationError,
     Group,
     Points,
     Span,
+    at_zero,
     group_of,
     series_of,
 )
@@ -75,25 +83,32 @@ def _first_heard(expression: Expression, received: Received, at_s: float) -> dic
 
 def _state(query: MetricQuery, options: Mapping[str, Any], points: Points, span: Span) -> str:
     assert query.window is not None
-    assert query.comparison is not None
     if not points:
-        return _missing(options["on_missing_data"])
+        return _missing(query, options)
     # Full is a window if something is known of its beginning.
     if options["require_full_window"] and min(points) >= span.since_s + FLUSH_S:
         return OK  # not evaluated yet: nobody is told
-    value = float(AGGREGATORS[query.window.aggregator](list(points.values())))
-    compare = COMPARATORS[query.comparison.comparator]
+    return _compared(query, options, AGGREGATORS[query.window.aggregator](list(points.values())))
+
+
+def _compared(query: MetricQuery, options: Mapping[str, Any], value: float) -> str:
+    assert query.comparison is not None
+    value, compare = float(value), COMPARATORS[query.comparison.comparator]
     if compare(value, query.comparison.threshold):
         return ALERT
     warning = options["thresholds"].get("warning")
     return WARN if warning is not None and compare(value, float(warning)) else OK
 
 
-def _missing(on_missing_data: str) -> str:
+def _missing(query: MetricQuery, options: Mapping[str, Any]) -> str:
+    """Return what a window without points comes to: beside ``default_zero`` what zero does."""
+    told, filled = options["on_missing_data"], fills_gaps(query.expression)
+    if filled and told == "default":
+        return _compared(query, options, at_zero(query.expression))
     states = {"show_and_notify_no_data": NO_DATA, "show_no_data": OK, "resolve": OK}
-    if on_missing_data not in states:
-        raise EvaluationError(f"on_missing_data {on_missing_data} is not known")
-    return states[on_missing_data]
+    if filled or told not in states:
+        raise EvaluationError(f"on_missing_data {told} is not known for {query}")
+    return states[told]
 
 
 def _of_checks(

@@ -68,6 +68,18 @@ def series_of(expression: Expression, received: Received, span: Span) -> dict[Gr
     return _combined(expression, received, span)
 
 
+def at_zero(expression: Expression) -> float:
+    """Return what an expression comes to if all that it is made of has no points, and so is 0."""
+    if isinstance(expression, Filled):
+        return 0.0
+    if isinstance(expression, Number):
+        return expression.value
+    if isinstance(expression, Operation):
+        left, right = at_zero(expression.left), at_zero(expression.right)
+        return OPERATORS[expression.operator](left, right)
+    raise EvaluationError(f"{expression}: nothing fills it with zeros")
+
+
 def group_of(tags: frozenset[str], keys: tuple[str, ...]) -> Group:
     """Return the group that a series belongs to; without a tag it is in the group N/A of it."""
     values = dict(tag.split(":", 1) for tag in sorted(tags, reverse=True))

@@ -109,9 +109,25 @@ def test_zeros_fill_a_window_that_is_not_empty() -> None:
     assert state("avg(last_1m):default_zero(avg:x{*}) >= 1", got, 60) == ALERT  # 6 / 6
     assert state("avg(last_1m):default_zero(avg:x{*}) > 1", got, 60) == OK
     assert state("avg(last_1m):avg:x{*} > 5", got, 60) == ALERT
-    nothing = {"on_missing_data": "show_and_notify_no_data"}
-    assert state("avg(last_1m):default_zero(avg:x{*}) > 1", got, 120, **nothing) == NO_DATA
-    assert state("avg(last_1m):default_zero(avg:x{*}) > 1", got, 180, **nothing) == OK
+    assert state("avg(last_1m):default_zero(avg:x{*}) > 1", got, 180) == OK
+
+
+def test_beside_default_zero_silence_is_zero() -> None:
+    """Datadog takes no other way to handle missing data there, and this one only there."""
+    got, filled = received(x={0: 6.0}), "avg(last_1m):default_zero(avg:x{*}) * 2"
+    assert evaluated(f"{filled} > 1", got, 120, "default") == OK
+    assert evaluated(f"{filled} < 1", got, 120, "default") == ALERT
+    assert evaluated(f"{filled} + 3 > 2", got, 120, "default") == ALERT
+    for told in ("show_no_data", "show_and_notify_no_data", "resolve"):
+        with pytest.raises(EvaluationError, match=f"on_missing_data {told} is not known for"):
+            evaluated(f"{filled} > 1", got, 120, told)
+    with pytest.raises(EvaluationError, match="nothing fills it with zeros"):
+        evaluated("avg(last_1m):default_zero(avg:x{*}) + avg:x{*} > 1", got, 120, "default")
+
+
+def evaluated(query: str, got: Received, at_s: float, on_missing_data: str) -> str:
+    """Return the state of the only group, where missing data is handled so."""
+    return state(query, got, at_s, on_missing_data=on_missing_data)
 
 
 def test_a_warning_comes_first() -> None:

@@ -16,7 +16,8 @@ from tests.datadog.files import FOLDER, MONITORS
 from tests.datadog.grammar import parse
 from tests.datadog.models import Monitor, complaints
 from tests.datadog.queries import QueryError, check, metric_of
-from tests.datadog.query import CheckQuery, MetricQuery, Query
+from tests.datadog.query import CheckQuery, MetricQuery, Query, fills_gaps
+from tests.datadog.standin_options import options_refused
 
 # Of Datadog's recommended monitors, version 2.
 LAYOUT = [
@@ -87,11 +88,17 @@ def test_its_thresholds_are_those_of_its_query(name: str) -> None:
 
 @every_monitor
 def test_missing_data_is_handled_in_one_way(name: str) -> None:
-    """The API takes ``on_missing_data`` for metrics only, and not beside ``notify_no_data``."""
-    options = MONITORS[name]["definition"]["options"]
-    by_metric = isinstance(query_of(name), MetricQuery)
+    """The API takes ``on_missing_data`` for metrics only, and not beside ``notify_no_data``.
+
+    Beside ``default_zero`` it takes ``default`` only.
+    """
+    options, query = MONITORS[name]["definition"]["options"], query_of(name)
+    by_metric = isinstance(query, MetricQuery)
+    assert options_refused(MONITORS[name]["definition"]) == []
     assert ("on_missing_data" in options) == by_metric
     assert ("notify_no_data" in options) == (not by_metric)
+    if isinstance(query, MetricQuery):
+        assert (options["on_missing_data"] == "default") == fills_gaps(query.expression)
 
 
 def test_one_monitor_tells_of_silence_by_a_gauge() -> None:
@@ -110,12 +117,17 @@ def test_one_monitor_tells_of_silence_by_a_gauge() -> None:
 
 @every_monitor
 def test_its_message_has_its_branches_and_parts(name: str) -> None:
-    """Alert, recovery, no data, and a warning where it has one; why, what to look at and change."""
+    """Alert, recovery, no data, and a warning where it has one; why, what to look at and change.
+
+    Where silence counts as zero there is no such state as no data.
+    """
     definition = MONITORS[name]["definition"]
     found = complaints_of_template(definition["message"], keys_of(query_of(name)))
     assert found == []
     branches = set(re.findall(r"\{\{#(\w+)\}\}", definition["message"]))
-    needed = {"is_alert", "is_recovery", "is_no_data"}
+    needed = {"is_alert", "is_recovery"}
+    if definition["options"].get("on_missing_data") != "default":
+        needed |= {"is_no_data"}
     if "warning" in definition["options"]["thresholds"] and definition["type"] == "query alert":
         needed |= {"is_warning"}
     assert branches == needed
