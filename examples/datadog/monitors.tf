@@ -72,16 +72,16 @@ resource "datadog_monitor" "gunicorn_backlog_near_limit" {
 resource "datadog_monitor" "gunicorn_backlog_not_draining" {
   name  = "[gunicorn] Backlog does not drain"
   type  = "query alert"
-  query = "min(last_5m):min:gunicorn.backlog.median{*} by {env,service,app,listener} > 0"
+  query = "min(last_5m):min:gunicorn.backlog.median{*} by {env,service,app,host,listener} > 0"
   tags  = ["integration:gunicorn", "managed_by:gunicorn_backlog", "gunicorn_backlog:backlog-not-draining"]
 
   message = <<-EOT
     {{#is_alert}}
-    For five minutes connections have waited in the accept queue of {{service.name}} ({{env.name}}, app {{app.name}}) at {{listener.name}}, on every host: never fewer than {{value}} (median of ten seconds).
+    For five minutes connections have waited in the accept queue of {{service.name}} ({{env.name}}, app {{app.name}}) at {{listener.name}} on {{host.name}}: never fewer than {{value}} (median of ten seconds).
     {{/is_alert}}
 
     {{#is_recovery}}
-    The accept queue of {{service.name}} ({{env.name}}, app {{app.name}}) at {{listener.name}} was empty again at times.
+    The accept queue of {{service.name}} ({{env.name}}, app {{app.name}}) at {{listener.name}} on {{host.name}} was empty again at times.
     {{/is_recovery}}
 
     {{#is_no_data}}
@@ -90,12 +90,13 @@ resource "datadog_monitor" "gunicorn_backlog_not_draining" {
 
     **Why it matters**
 
-    More requests arrive than are served. The wait grows for as long as that lasts; clients and proxies run into their timeouts, and ask again.
+    More requests arrive there than are served; it may be one host alone, which the averages of the other monitors do not show. The wait grows for as long as that lasts; clients and proxies run into their timeouts, and ask again.
 
     **What to look at**
 
     - `gunicorn.workers.utilization` and `gunicorn.workers.saturated`: with 100 % there are too few workers, with less something keeps them from accepting.
     - `gunicorn.request.wait.95percentile`: how long clients wait by now.
+    - Whether it is one host or all of them: one may hang, or get more than its share from the load balancer.
     - `gunicorn.backlog.limit`: how much more fits before connections are dropped.
     - Logs for `WORKER TIMEOUT`: workers that hang serve nobody.
 

@@ -116,8 +116,11 @@ def _of_checks(
 ) -> dict[Group, str]:
     by_group: dict[Group, list[Status]] = defaultdict(list)
     for status in received.statuses:
-        if status.name == query.name and status.tags >= set(query.over) and status.at_s <= at_s:
-            by_group[group_of(status.tags, query.by)].append(status)
+        group = group_of(status.tags, query.by)
+        if status.name != query.name or status.at_s > at_s or group is None:
+            continue
+        if status.tags >= set(query.over):
+            by_group[group].append(status)
     return {group: _check_state(query, options, its, at_s) for group, its in by_group.items()}
 
 

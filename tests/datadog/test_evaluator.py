@@ -67,10 +67,24 @@ def test_hosts_are_taken_together_point_by_point() -> None:
         assert state(query, got, 20) == ALERT
         assert state(query.replace("<=", "<"), got, 20) == OK
     definition = {
-        "query": "max(last_5m):max:x{*} by {host,env} > 4",
+        "query": "max(last_5m):max:x{*} by {host,app} > 4",
         "options": {"thresholds": {}, "on_missing_data": "resolve", "require_full_window": False},
     }
-    assert evaluate(definition, got, 20) == {("1", "N/A"): ALERT, ("2", "N/A"): OK}
+    assert evaluate(definition, got, 20) == {("1", "a"): ALERT, ("2", "a"): OK}
+
+
+def test_what_lacks_a_tag_of_the_group_is_not_seen() -> None:
+    """Neither a series nor a check's result; that of a host that has it is."""
+    tagged = A | {"env:e"}
+    series = (Series("x", tagged, {0: 1.0}), Series("x", B, {0: 9.0}))
+    got = Received(series, (Status("c", tagged, 1.0, 0), Status("c", B, 1.0, 2)), 20)
+    options = {"thresholds": {"critical": 1}, "on_missing_data": "resolve"} | {
+        **{"require_full_window": False, "notify_no_data": False},
+    }
+    by_metric = {"query": "max(last_5m):max:x{*} by {env} > 4", "options": options}
+    assert evaluate(by_metric, got, 20) == {("e",): OK}
+    check = '"c".over("*").by("env").last(2).count_by_status()'
+    assert evaluate({"query": check, "options": options}, got, 20) == {("e",): OK}
 
 
 def test_a_rollup_comes_before_hosts_are_taken_together() -> None:
