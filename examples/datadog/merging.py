@@ -7,6 +7,7 @@ gone.
 from __future__ import annotations
 
 from account import Json
+from differences import dropped
 from wanted import Kind
 
 MONITORS_OWN = ("priority", "restricted_roles")  # that we don't set
@@ -21,12 +22,14 @@ EXCLUDES = {
 def merged(kind: Kind, ours: Json, theirs: Json) -> Json:
     """Return an object that says what ours says, and for the rest what it said.
 
-    Of a monitor tags and options are added up, an option that both have is ours. Of a dashboard
-    each field that we have is ours.
+    Of a monitor tags and options are added up, an option that both have is ours, and a threshold
+    that is not in ours any more is gone. Of a dashboard each field that we have is ours.
     """
     if kind == "monitor":
         tags = [*theirs["tags"], *(tag for tag in ours["tags"] if tag not in theirs["tags"])]
         options = _sendable(_deep(theirs.get("options") or {}, ours["options"]))
+        for name in dropped(ours["options"]["thresholds"], options["thresholds"]):
+            del options["thresholds"][name]
         return _kept(theirs) | ours | {"tags": tags, "options": options}
     if kind == "dashboard":
         return _writable(theirs) | ours

@@ -98,7 +98,12 @@ class StandInApi:
         if key == "validate":
             return 200, {}
         number = int(key) if key else 1000 + len(self.monitors)
-        added: dict[str, Any] = {"id": number, "multi": True, "creator": {"handle": "me"}, "overall_state": "OK"}
+        added: dict[str, Any] = {
+            "id": number,
+            "multi": True,
+            "creator": {"handle": "me"},
+            "overall_state": "OK",
+        }
         added |= {"options": options_answered(whole), "tags": whole["tags"][::-1]}
         self.monitors[number] = whole | added
         if whole["type"] == "query alert":
@@ -159,6 +164,8 @@ class StandInApi:
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(text)))
                 self.send_header("X-RateLimit-Reset", "7")
+                if 300 <= status < 400:
+                    self.send_header("Location", self.path)
                 self.end_headers()
                 cut = api.writes[-1:] == api.requests[-1:] and api.cut_at == len(api.writes)
                 self.wfile.write(text[: len(text) // 2] if cut else text)
