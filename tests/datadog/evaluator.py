@@ -129,5 +129,14 @@ def _check_state(
 ) -> str:
     if options["notify_no_data"] and at_s - statuses[-1].at_s > 60 * options["no_data_timeframe"]:
         return NO_DATA
-    failed = sum(status.status == CRITICAL for status in statuses[-query.last :])
-    return ALERT if failed >= options["thresholds"]["critical"] else OK
+    thresholds = options["thresholds"]
+    needed = {True: int(thresholds["critical"]), False: int(thresholds.get("ok", 1))}
+    if query.last < max(needed.values()):
+        raise EvaluationError(f"{query}: no threshold of {max(needed.values())} is ever reached")
+    state, failing, run = OK, False, 0
+    for status in statuses:  # so many of a kind in succession change it
+        failed = status.status == CRITICAL
+        failing, run = failed, run + 1 if failed == failing else 1
+        if run >= needed[failing]:
+            state = ALERT if failing else OK
+    return state

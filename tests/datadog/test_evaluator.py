@@ -193,17 +193,23 @@ def test_nothing_is_divided_by_zero() -> None:
 
 
 def test_a_service_check_by_its_last_results() -> None:
-    """The last two decide; after five minutes of silence there is no data."""
+    """So many in succession alert, or resolve; after five minutes of silence there is no data."""
     results = [(1.0, 0), (2.0, 2), (3.0, 0), (4.0, 0)]
     got = Received((), tuple(Status("c", A, at_s, status) for at_s, status in results), 999)
     query = '"c".over("*").by("app","host").last(2).count_by_status()'
-    options = {
-        "thresholds": {"critical": 1, "ok": 1},
-        **{"notify_no_data": True, "no_data_timeframe": 5},
-    }
-    expected = {1: OK, 2: ALERT, 3: ALERT, 4: OK, 303: OK, 305: NO_DATA}
-    for at_s, its in expected.items():
-        assert evaluate({"query": query, "options": options}, got, at_s) == {("a", "1"): its}
+    silence = {"notify_no_data": True, "no_data_timeframe": 5}
+
+    def check(thresholds: dict[str, int], at_s: float) -> str:
+        options = {"thresholds": thresholds} | silence
+        (found,) = evaluate({"query": query, "options": options}, got, at_s).values()
+        return found
+
+    expected = {1: OK, 2: ALERT, 3: OK, 4: OK, 303: OK, 305: NO_DATA}
+    assert {at_s: check({"critical": 1, "ok": 1}, at_s) for at_s in expected} == expected
+    assert [check({"critical": 1, "ok": 2}, at_s) for at_s in (2, 3, 4)] == [ALERT, ALERT, OK]
+    assert [check({"critical": 2, "ok": 1}, at_s) for at_s in (2, 3, 4)] == [OK, OK, OK]
+    with pytest.raises(EvaluationError, match="no threshold of 3 is ever reached"):
+        check({"critical": 3}, 4)
 
 
 @pytest.mark.parametrize(

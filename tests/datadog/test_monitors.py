@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from gunicorn_backlog.catalogue import CATALOGUE
-from tests.datadog.files import FOLDER, MONITORS
+from tests.datadog.files import FOLDER, MONITORS, every_monitor, query_of
 from tests.datadog.grammar import parse
 from tests.datadog.models import Monitor, complaints
-from tests.datadog.queries import QueryError, check, metric_of
-from tests.datadog.query import CheckQuery, MetricQuery, Query, fills_gaps
+from tests.datadog.queries import check
+from tests.datadog.query import CheckQuery, MetricQuery, fills_gaps
 from tests.datadog.standin_options import options_refused
 
 # Of Datadog's recommended monitors, version 2.
@@ -25,22 +25,7 @@ LAYOUT = [
 ]
 LONGEST_TITLE, LONGEST_DESCRIPTION = 60, 300
 
-VARIABLE = re.compile(r"\{\{([^}]*)\}\}")
-BRANCHES = {"is_alert", "is_warning", "is_recovery", "is_no_data"}
-PARTS = ("**Why it matters**", "**What to look at**", "**What to change**")
-
 README = (FOLDER / "README.md").read_text()
-
-every_monitor = pytest.mark.parametrize("name", MONITORS)
-
-
-def query_of(name: str) -> Query:
-    return parse(MONITORS[name]["definition"]["query"])
-
-
-def keys_of(query: Query) -> tuple[str, ...]:
-    """Return the tags that a monitor's query is grouped by."""
-    return query.by if isinstance(query, CheckQuery) else next(query.selections()).by
 
 
 @every_monitor
@@ -115,59 +100,6 @@ def test_one_monitor_tells_of_silence_by_a_gauge() -> None:
     assert [types[selection.metric] for selection in query.selections()] == ["gauge"]
 
 
-@every_monitor
-def test_its_message_has_its_branches_and_parts(name: str) -> None:
-    """Alert, recovery, no data, and a warning where it has one; why, what to look at and change.
-
-    Where silence counts as zero there is no such state as no data.
-    """
-    definition = MONITORS[name]["definition"]
-    found = complaints_of_template(definition["message"], keys_of(query_of(name)))
-    assert found == []
-    branches = set(re.findall(r"\{\{#(\w+)\}\}", definition["message"]))
-    needed = {"is_alert", "is_recovery"}
-    if definition["options"].get("on_missing_data") != "default":
-        needed |= {"is_no_data"}
-    if "warning" in definition["options"]["thresholds"] and definition["type"] == "query alert":
-        needed |= {"is_warning"}
-    assert branches == needed
-    places = [definition["message"].index(part) for part in PARTS]
-    assert places == sorted(places)
-
-
-def complaints_of_template(message: str, keys: tuple[str, ...]) -> list[str]:
-    """Return what is wrong with a message: branches that cross, and variables without a value."""
-    allowed = {"value", "threshold", "warn_threshold"} | {f"{key}.name" for key in keys}
-    wrong, opened = [], ""
-    for inner in VARIABLE.findall(message):
-        if inner[0] in "#^":
-            if opened or inner[1:] not in BRANCHES:
-                wrong.append(f"{inner} in {opened or 'no branch'}")
-            opened = inner[1:]
-        elif inner[0] == "/":
-            if inner[1:] != opened:
-                wrong.append(f"{inner} ends {opened or 'no branch'}")
-            opened = ""
-        elif inner not in allowed:
-            wrong.append(f"{inner} has no value")
-    return wrong + ([f"{opened} does not end"] if opened else [])
-
-
-@every_monitor
-def test_the_metrics_that_its_message_names_exist(name: str) -> None:
-    """And the series that the Agent makes of them."""
-    for found in re.findall(r"`(gunicorn\.[a-z_0-9.]+)`", MONITORS[name]["definition"]["message"]):
-        if not found.endswith(".py"):
-            metric_of(found)  # raises if nobody sends it
-
-
-def test_a_name_that_nobody_sends_is_found() -> None:
-    """A metric without a histogram's suffixes has no .max."""
-    for name in ("gunicorn.workers.max", "gunicorn.backlog.min", "gunicorn.backlogs"):
-        with pytest.raises(QueryError):
-            metric_of(name)
-
-
 @pytest.mark.parametrize("folder", [FOLDER, FOLDER.parents[1]])
 def test_the_readmes_query_asks_for_what_is_sent(folder: Path) -> None:
     """The monitor that is shown to a newcomer, and the one for reuse_port."""
@@ -230,19 +162,3 @@ def test_a_planted_error_is_found(
     plant(definition)
     (found,) = complaints(Monitor, definition)
     assert complaint in found
-
-
-@pytest.mark.parametrize(
-    ("message", "wrong"),
-    [
-        ("{{#is_alert}}{{value}}{{/is_alert}} {{app.name}}", []),
-        ("{{#is_alert}}", ["is_alert does not end"]),
-        ("{{#is_alert}}{{/is_warning}}", ["/is_warning ends is_alert"]),
-        ("{{#is_alert}}{{#is_recovery}}{{/is_recovery}}", ["#is_recovery in is_alert"]),
-        ("{{#is_alarm}}{{/is_alarm}}", ["#is_alarm in no branch"]),
-        ("{{host.name}}", ["host.name has no value"]),
-    ],
-)
-def test_an_error_in_a_message_is_found(message: str, wrong: list[str]) -> None:
-    """A branch that does not end, one in another, and a tag that the query is not grouped by."""
-    assert complaints_of_template(message, ("app",)) == wrong
