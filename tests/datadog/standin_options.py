@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-ANSWERED = {"silenced": {}, "locked": False, "notify_no_data": False, "new_host_delay": 300}
+ANSWERED: dict[str, Any] = {
+    "silenced": {},
+    "locked": False,
+    "notify_no_data": False,
+    "new_host_delay": 300,
+}
 
 
 def options_refused(monitor: Mapping[str, Any]) -> list[str]:
@@ -30,7 +35,7 @@ def options_answered(monitor: Mapping[str, Any]) -> dict[str, Any]:
 
     The latter: grosser/kennel, ``lib/kennel/models/monitor.rb``.
     """
-    options = ANSWERED | monitor["options"]
+    options: dict[str, Any] = ANSWERED | monitor["options"]
     if monitor["type"] == "service check" and options.get("include_tags"):
         del options["include_tags"]
     return options

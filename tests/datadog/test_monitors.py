@@ -1,4 +1,4 @@
-"""The monitors' files: layout, queries, what Datadog's own models say of them, and the prose."""
+"""The monitors' files: layout, queries, what Datadog's own models say of them, README."""
 
 from __future__ import annotations
 

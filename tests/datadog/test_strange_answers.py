@@ -10,9 +10,7 @@ from tests.datadog.standin_api import StandInApi
 SAID = "what answers is not Datadog's API; check DD_SITE"
 
 
-@pytest.mark.parametrize(
-    ("status", "answer"), [(301, {}), (302, {}), (204, ""), (200, ""), (200, {}), (200, [{}])]
-)
+@pytest.mark.parametrize(("status", "answer"), [(301, {}), (204, ""), (200, {}), (200, [{}])])
 def test_an_object_that_is_not_answered_was_not_made(
     api: StandInApi, status: int, answer: object
 ) -> None:
@@ -39,8 +37,7 @@ def test_a_redirect_is_not_taken_for_an_answer(filled: StandInApi) -> None:
     check_refused(run(filled.url), "PUT metrics/gunicorn.workers: 302: ", SAID)
 
 
-@pytest.mark.parametrize("answer", ["null", []])
-@pytest.mark.parametrize("prefix", ["dashboard/", "metrics/"])
+@pytest.mark.parametrize(("prefix", "answer"), [("dashboard/", "null"), ("metrics/", [])])
 def test_details_of_another_shape_are_one_line(
     filled: StandInApi, prefix: str, answer: object
 ) -> None:
