@@ -259,7 +259,7 @@ resource "datadog_monitor" "gunicorn_no_data" {
     - If gunicorn is down: roll back what was deployed last, start it again, look at its replicas.
     - If workers do not boot: the app's import, its memory, `--timeout`.
     - If only the metrics are missing: the Agent's address, or the hooks in `gunicorn.conf.py`.
-    - If the service was retired: nothing, the group disappears by itself.
+    - If the service was retired: mute its group, until Datadog drops it.
 
     ${var.notify}
   EOT

@@ -100,14 +100,14 @@ def _text(path: Path) -> str:
 def _metrics(path: Path) -> Iterator[Wanted]:
     rows = csv.DictReader(io.StringIO(_text(path), newline=""))
     names: set[str] = set()
-    for row in rows:
-        try:
+    try:
+        for row in rows:
             yield Wanted("metric", row["metric_name"], _metadata(row, names))
-        except LookupError as error:
-            raise ValueError(f"{path}: no column {error}") from None
-        except ValueError as error:
-            raise ValueError(f"{path}, line {rows.line_num}: {error}") from None
-        names.add(row["metric_name"])
+            names.add(row["metric_name"])
+    except LookupError as error:
+        raise ValueError(f"{path}: no column {error}") from None
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{path}, line {rows.line_num}: {error}") from None
 
 
 def _metadata(row: dict[str, str], earlier: Container[str]) -> dict[str, Any]:

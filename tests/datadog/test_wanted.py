@@ -58,8 +58,10 @@ def test_a_monitor_that_is_not_whole_is_told(
         ("gunicorn.workers,gauge,10,", "gunicorn.workers,gauge,ten,", "interval is 'ten'; allowed"),
         ("gunicorn.workers,gauge,10,.*", "gunicorn.workers,gauge", "as many fields are needed"),
         ("gunicorn.workers,gauge,10,(.*)", r"gunicorn.workers,gauge,10,\1,x", "as many fields are"),
+        ("gunicorn.threads,", f"gunicorn.threads{'x' * 140_000},", "field larger than field limit"),
         ("gunicorn.threads,", "gunicorn.workers,", "gunicorn.workers is there twice"),
     ],
+    ids=["interval", "too few", "too many", "too long", "twice"],
 )
 def test_a_row_of_metadata_that_is_not_right_is_told(
     folder: Path, old: str, new: str, said: str
