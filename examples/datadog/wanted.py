@@ -107,7 +107,7 @@ def _metrics(path: Path) -> Iterator[Wanted]:
     except LookupError as error:
         raise ValueError(f"{path}: no column {error}") from None
     except (ValueError, csv.Error) as error:
-        raise ValueError(f"{path}, line {rows.line_num}: {error}") from None
+        raise ValueError(f"{path}, line {rows.reader.line_num}: {error}") from None
 
 
 def _metadata(row: dict[str, str], earlier: Container[str]) -> dict[str, Any]:
