@@ -13,6 +13,7 @@ from datadog.api.exceptions import DatadogException
 
 TIMEOUT_S = 20
 ANSWERED = [400, 401, 403, 404, 409, 429]  # what the client returns, or raises as ApiError
+NOT_DATADOG = "what answers is not Datadog's API; check DD_SITE"
 Json = dict[str, Any]
 
 
@@ -55,7 +56,7 @@ def connect(environ: Mapping[str, str] = os.environ) -> None:
 
 
 def call(method: str, path: str, body: Json | None = None, **parameters: Any) -> Any:
-    """Return the API's answer. Raises ApplyError."""
+    """Return the API's answer, a list or an object. Raises ApplyError."""
     what = f"{method} {path}"
     try:
         answer, response = APIClient.submit(
@@ -65,6 +66,17 @@ def call(method: str, path: str, body: Json | None = None, **parameters: Any) ->
         raise ApplyError(f"{what}: {_one_line(str(error))}") from None
     if response.status_code in ANSWERED:
         raise _refusal(what, response.status_code, answer, response.headers)
+    moved = [it.status_code for it in response.history]  # there a POST became a GET
+    if moved or not 200 <= response.status_code < 300:
+        raise ApplyError(f"{what}: {[*moved, response.status_code][0]}: {NOT_DATADOG}")
+    return answer
+
+
+def changed(method: str, path: str, body: Json) -> Json:
+    """Return the object that was made or changed. Raises ApplyError if it is not answered."""
+    answer = call(method, path, body)
+    if not isinstance(answer, dict) or (method == "POST" and not answer.get("id")):
+        raise ApplyError(f"{method} {path}: {NOT_DATADOG}")
     return answer
 
 

@@ -11,6 +11,8 @@ refused, those before it are taken back.
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import sys
 
 from account import ApplyError, connect
@@ -47,8 +49,21 @@ def _sum_up(made: Plan, objects: int, dry_run: bool) -> None:
         )
 
 
+def _report(made: Plan, objects: int, dry_run: bool) -> None:
+    """Say what was done; if nobody reads on (``| head``), it was done all the same."""
+    try:
+        for change in made.changes:
+            _show(change, dry_run)
+        _sum_up(made, objects, dry_run)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+
+
 def main() -> None:
     """Do what the command line says."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal without our letters gets their codes
+        sys.stdout.reconfigure(errors="backslashreplace")
     arguments, stop = _arguments(), Stop()
     stop.listen()
     try:
@@ -62,9 +77,7 @@ def main() -> None:
         sys.exit(f"apply: {error}")
     except KeyboardInterrupt:
         sys.exit("apply: stopped")
-    for change in made.changes:
-        _show(change, arguments.dry_run)
-    _sum_up(made, len(all_wanted), arguments.dry_run)
+    _report(made, len(all_wanted), arguments.dry_run)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from account import ApplyError, Json, RefusedError, call
+from account import ApplyError, Json, RefusedError, call, changed
 from differences import differences
 from existing import Account, Found
 from merging import as_it_was, merged
@@ -86,16 +86,16 @@ def carry_out(changes: list[Change], stop: Stop) -> None:
 
 def _make(change: Change) -> None:
     if change.found:
-        call("PUT", change.found.path, change.sent)
+        changed("PUT", change.found.path, change.sent)
     else:
-        call("POST", change.wanted.kind, change.wanted.body)
+        changed("POST", change.wanted.kind, change.wanted.body)
 
 
 def _was_taken_back(change: Change) -> bool:
     it, found = change.wanted, change.found
     try:
         if found:
-            call("PUT", found.path, as_it_was(it.kind, change.sent, found.body))
+            changed("PUT", found.path, as_it_was(it.kind, change.sent, found.body))
         elif made := Account().find(it):
             call("DELETE", made.path)
     except ApplyError:

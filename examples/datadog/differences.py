@@ -6,7 +6,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from account import Json
+
 LONGEST = 60  # characters of a value that is shown
+OUR_THRESHOLDS = ("critical", "warning", "ok")
 # The API takes either name for the other, and may answer with it.
 SAME_TYPES = ({"query alert", "metric alert"},)
 
@@ -14,6 +17,7 @@ SAME_TYPES = ({"query alert", "metric alert"},)
 def differences(want: Any, have: Any, path: str = "") -> Iterator[str]:
     """Say where ``have`` is not as wanted; what it has besides is left alone."""
     if isinstance(want, dict) and isinstance(have, dict):
+        want = want | dict.fromkeys(dropped(want, have) if path == "options.thresholds" else ())
         for name, inner in want.items():
             yield from differences(inner, have.get(name), f"{path}.{name}" if path else name)
     elif path == "tags" and isinstance(have, list):
@@ -23,6 +27,19 @@ def differences(want: Any, have: Any, path: str = "") -> Iterator[str]:
             yield from differences(inner, its, f"{path}[{number}]")
     elif want != have and not any({want, have} <= same for same in SAME_TYPES if path == "type"):
         yield f"{path}: {_short(have, want)} -> {_short(want, have)}"
+
+
+def dropped(thresholds: Json, theirs: Json) -> list[str]:
+    """Return the thresholds that ours does not have any more, and what recovers from them.
+
+    Such a ``critical_recovery`` stays that was added to one of ours.
+    """
+    gone = [name for name in OUR_THRESHOLDS if name not in thresholds]
+    return [
+        name
+        for name, it in theirs.items()
+        if it is not None and name.removesuffix("_recovery") in gone and name not in thresholds
+    ]
 
 
 def _short(value: Any, other: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from account import ApplyError, Json, NotFoundError, call
+from account import NOT_DATADOG, ApplyError, Json, NotFoundError, call
 from wanted import OURS, Wanted, own_tag
 
 PAGE = 100  # dashboards in one answer
@@ -25,7 +25,7 @@ class Account:
     def __init__(self) -> None:
         try:
             self._monitors = _by_key(
-                (own_tag(monitor["tags"]), Found(f"monitor/{monitor['id']}", monitor))
+                (own_tag(monitor["tags"]), _monitor(monitor))
                 for monitor in call("GET", "monitor", monitor_tags=OURS)
             )
             self._dashboards = _by_key(
@@ -33,7 +33,7 @@ class Account:
                 for dashboard in _dashboards()
             )
         except (LookupError, TypeError):
-            raise ApplyError("what answers is not Datadog's API; check DD_SITE") from None
+            raise ApplyError(NOT_DATADOG) from None
 
     def find(self, it: Wanted) -> Found | None:
         """Return the object that is to be as wanted; None of a metric that was never sent."""
@@ -44,7 +44,7 @@ class Account:
             paths = ", ".join(one.path for one in found)
             raise ApplyError(f"{it.title}: there are {len(found)} ({paths}); delete all but one")
         if found and it.kind == "dashboard":  # the list has no widgets
-            return Found(found[0].path, call("GET", found[0].path))
+            return _found(found[0].path)
         return found[0] if found else None
 
 
@@ -61,9 +61,22 @@ def _dashboards() -> list[Json]:
 
 def _metadata(name: str) -> Found | None:
     try:
-        return Found(f"metrics/{name}", call("GET", f"metrics/{name}"))
+        return _found(f"metrics/{name}")
     except NotFoundError:
         return None
+
+
+def _found(path: str) -> Found:
+    body = call("GET", path)
+    if not isinstance(body, dict):
+        raise ApplyError(f"GET {path}: {NOT_DATADOG}")
+    return Found(path, body)
+
+
+def _monitor(monitor: Json) -> Found:
+    if not isinstance(monitor.get("options") or {}, dict):
+        raise TypeError("options are an object")
+    return Found(f"monitor/{monitor['id']}", monitor)
 
 
 def _by_key(pairs: Iterable[tuple[str, Found]]) -> dict[str, list[Found]]:

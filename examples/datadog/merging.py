@@ -7,22 +7,29 @@ gone.
 from __future__ import annotations
 
 from account import Json
+from differences import dropped
 from wanted import Kind
 
 MONITORS_OWN = ("priority", "restricted_roles")  # that we don't set
 READ_ONLY = ("id", "url", "author_handle", "author_name", "created_at", "modified_at")
-OF_NO_DATA = ("notify_no_data", "no_data_timeframe")  # not taken beside on_missing_data
+# What is answered beside an option, but not taken beside it.
+EXCLUDES = {
+    "on_missing_data": ("notify_no_data", "no_data_timeframe"),
+    "new_group_delay": ("new_host_delay",),
+}
 
 
 def merged(kind: Kind, ours: Json, theirs: Json) -> Json:
     """Return an object that says what ours says, and for the rest what it said.
 
-    Of a monitor tags and options are added up, an option that both have is ours. Of a dashboard
-    each field that we have is ours.
+    Of a monitor tags and options are added up, an option that both have is ours, and a threshold
+    that is not in ours any more is gone. Of a dashboard each field that we have is ours.
     """
     if kind == "monitor":
         tags = [*theirs["tags"], *(tag for tag in ours["tags"] if tag not in theirs["tags"])]
         options = _sendable(_deep(theirs.get("options") or {}, ours["options"]))
+        for name in dropped(ours["options"]["thresholds"], options["thresholds"]):
+            del options["thresholds"][name]
         return _kept(theirs) | ours | {"tags": tags, "options": options}
     if kind == "dashboard":
         return _writable(theirs) | ours
@@ -50,9 +57,9 @@ def _deep(theirs: Json, ours: Json) -> Json:
 
 def _sendable(options: Json) -> Json:
     """Leave out what the API answers of options, but does not take."""
-    if options.get("on_missing_data") is None:
-        return {name: it for name, it in options.items() if name != "on_missing_data"}
-    return {name: it for name, it in options.items() if name not in OF_NO_DATA}
+    unset = {name for name in EXCLUDES if options.get(name) is None}
+    beside = {it for name, others in EXCLUDES.items() if name not in unset for it in others}
+    return {name: it for name, it in options.items() if name not in unset | beside}
 
 
 def _kept(monitor: Json) -> Json:

@@ -72,16 +72,16 @@ resource "datadog_monitor" "gunicorn_backlog_near_limit" {
 resource "datadog_monitor" "gunicorn_backlog_not_draining" {
   name  = "[gunicorn] Backlog does not drain"
   type  = "query alert"
-  query = "min(last_5m):min:gunicorn.backlog.median{*} by {env,service,app,listener} > 0"
+  query = "min(last_5m):min:gunicorn.backlog.median{*} by {env,service,app,host,listener} > 0"
   tags  = ["integration:gunicorn", "managed_by:gunicorn_backlog", "gunicorn_backlog:backlog-not-draining"]
 
   message = <<-EOT
     {{#is_alert}}
-    For five minutes connections have waited in the accept queue of {{service.name}} ({{env.name}}, app {{app.name}}) at {{listener.name}}, on every host: never fewer than {{value}} (median of ten seconds).
+    For five minutes connections have waited in the accept queue of {{service.name}} ({{env.name}}, app {{app.name}}) at {{listener.name}} on {{host.name}}: never fewer than {{value}} (median of ten seconds).
     {{/is_alert}}
 
     {{#is_recovery}}
-    The accept queue of {{service.name}} ({{env.name}}, app {{app.name}}) at {{listener.name}} was empty again at times.
+    The accept queue of {{service.name}} ({{env.name}}, app {{app.name}}) at {{listener.name}} on {{host.name}} was empty again at times.
     {{/is_recovery}}
 
     {{#is_no_data}}
@@ -90,12 +90,13 @@ resource "datadog_monitor" "gunicorn_backlog_not_draining" {
 
     **Why it matters**
 
-    More requests arrive than are served. The wait grows for as long as that lasts; clients and proxies run into their timeouts, and ask again.
+    More requests arrive there than are served; it may be one host alone, which the averages of the other monitors do not show. The wait grows for as long as that lasts; clients and proxies run into their timeouts, and ask again.
 
     **What to look at**
 
     - `gunicorn.workers.utilization` and `gunicorn.workers.saturated`: with 100 % there are too few workers, with less something keeps them from accepting.
     - `gunicorn.request.wait.95percentile`: how long clients wait by now.
+    - Whether it is one host or all of them: one may hang, or get more than its share from the load balancer.
     - `gunicorn.backlog.limit`: how much more fits before connections are dropped.
     - Logs for `WORKER TIMEOUT`: workers that hang serve nobody.
 
@@ -189,10 +190,6 @@ resource "datadog_monitor" "gunicorn_crash_loop" {
     Workers of {{service.name}} ({{env.name}}, app {{app.name}}) on {{host.name}} stay again: replaced {{value}} times each in the last ten minutes.
     {{/is_recovery}}
 
-    {{#is_no_data}}
-    No data on this for {{service.name}} ({{env.name}}); the monitor "gunicorn sends no metrics" tells why that may be.
-    {{/is_no_data}}
-
     **Why it matters**
 
     A worker that dies takes its requests with it, and one that starts serves nobody. The server answers `OK` to a port check all the same.
@@ -214,7 +211,7 @@ resource "datadog_monitor" "gunicorn_crash_loop" {
     ${var.notify}
   EOT
 
-  on_missing_data     = "show_no_data"
+  on_missing_data     = "default"
   require_full_window = true
   renotify_interval   = 60
   include_tags        = true
@@ -262,7 +259,7 @@ resource "datadog_monitor" "gunicorn_no_data" {
     - If gunicorn is down: roll back what was deployed last, start it again, look at its replicas.
     - If workers do not boot: the app's import, its memory, `--timeout`.
     - If only the metrics are missing: the Agent's address, or the hooks in `gunicorn.conf.py`.
-    - If the service was retired: nothing, the group disappears by itself.
+    - If the service was retired: mute its group, until Datadog drops it.
 
     ${var.notify}
   EOT
@@ -320,7 +317,6 @@ resource "datadog_monitor" "gunicorn_not_running" {
   notify_no_data    = true
   no_data_timeframe = 5
   renotify_interval = 30
-  include_tags      = true
   notify_audit      = false
 
   monitor_thresholds {

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, where they can be obeyed."""
+"""Ctrl-C, SIGTERM and the end of a terminal (SIGHUP), where they can be obeyed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class Stop:
-    """Turns both signals into one KeyboardInterrupt, and that only where it is allowed.
+    """Turns these signals into one KeyboardInterrupt, and that only where it is allowed.
 
     Between, it is put off until the next place; a second one changes nothing. So what has to be
     done when we are stopped is done to its end.
@@ -19,7 +19,7 @@ class Stop:
 
     def listen(self) -> None:
         """Take over the signals; those that we were started to ignore stay ignored (nohup)."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, lambda *_: self._ask())
 

@@ -81,4 +81,4 @@ def _row(metric: Metric, suffix: str, kind: str, description: str) -> dict[str, 
 
 
 if __name__ == "__main__":
-    PATH.write_text(text())
+    PATH.write_text(text(), encoding="utf-8")

@@ -34,7 +34,10 @@ variable "notify" {
 def text() -> str:
     """Return the file's content."""
     paths = sorted(HERE.glob("monitors/*.json"))
-    resources = [_resource(path.stem, json.loads(path.read_text())["definition"]) for path in paths]
+    resources = [
+        _resource(path.stem, json.loads(path.read_text(encoding="utf-8"))["definition"])
+        for path in paths
+    ]
     return "\n".join([HEAD, *resources])
 
 
@@ -78,4 +81,4 @@ def _template(string: str) -> str:
 
 
 if __name__ == "__main__":
-    PATH.write_text(text())
+    PATH.write_text(text(), encoding="utf-8")

@@ -13,13 +13,21 @@ from typing import Any
 
 from tests.datadog.agent_flush import FLUSH_S, Received, Status
 from tests.datadog.grammar import parse
-from tests.datadog.query import CheckQuery, Comparator, Expression, MetricQuery, selections
+from tests.datadog.query import (
+    CheckQuery,
+    Comparator,
+    Expression,
+    MetricQuery,
+    fills_gaps,
+    selections,
+)
 from tests.datadog.series import (
     AGGREGATORS,
     EvaluationError,
     Group,
     Points,
     Span,
+    at_zero,
     group_of,
     series_of,
 )
@@ -75,25 +83,32 @@ def _first_heard(expression: Expression, received: Received, at_s: float) -> dic
 
 def _state(query: MetricQuery, options: Mapping[str, Any], points: Points, span: Span) -> str:
     assert query.window is not None
-    assert query.comparison is not None
     if not points:
-        return _missing(options["on_missing_data"])
+        return _missing(query, options)
     # Full is a window if something is known of its beginning.
     if options["require_full_window"] and min(points) >= span.since_s + FLUSH_S:
         return OK  # not evaluated yet: nobody is told
-    value = float(AGGREGATORS[query.window.aggregator](list(points.values())))
-    compare = COMPARATORS[query.comparison.comparator]
+    return _compared(query, options, AGGREGATORS[query.window.aggregator](list(points.values())))
+
+
+def _compared(query: MetricQuery, options: Mapping[str, Any], value: float) -> str:
+    assert query.comparison is not None
+    value, compare = float(value), COMPARATORS[query.comparison.comparator]
     if compare(value, query.comparison.threshold):
         return ALERT
     warning = options["thresholds"].get("warning")
     return WARN if warning is not None and compare(value, float(warning)) else OK
 
 
-def _missing(on_missing_data: str) -> str:
+def _missing(query: MetricQuery, options: Mapping[str, Any]) -> str:
+    """Return what a window without points comes to: beside ``default_zero`` what zero does."""
+    told, filled = options["on_missing_data"], fills_gaps(query.expression)
+    if filled and told == "default":
+        return _compared(query, options, at_zero(query.expression))
     states = {"show_and_notify_no_data": NO_DATA, "show_no_data": OK, "resolve": OK}
-    if on_missing_data not in states:
-        raise EvaluationError(f"on_missing_data {on_missing_data} is not known")
-    return states[on_missing_data]
+    if filled or told not in states:
+        raise EvaluationError(f"on_missing_data {told} is not known for {query}")
+    return states[told]
 
 
 def _of_checks(
@@ -101,8 +116,11 @@ def _of_checks(
 ) -> dict[Group, str]:
     by_group: dict[Group, list[Status]] = defaultdict(list)
     for status in received.statuses:
-        if status.name == query.name and status.tags >= set(query.over) and status.at_s <= at_s:
-            by_group[group_of(status.tags, query.by)].append(status)
+        group = group_of(status.tags, query.by)
+        if status.name != query.name or status.at_s > at_s or group is None:
+            continue
+        if status.tags >= set(query.over):
+            by_group[group].append(status)
     return {group: _check_state(query, options, its, at_s) for group, its in by_group.items()}
 
 
@@ -111,5 +129,14 @@ def _check_state(
 ) -> str:
     if options["notify_no_data"] and at_s - statuses[-1].at_s > 60 * options["no_data_timeframe"]:
         return NO_DATA
-    failed = sum(status.status == CRITICAL for status in statuses[-query.last :])
-    return ALERT if failed >= options["thresholds"]["critical"] else OK
+    thresholds = options["thresholds"]
+    needed = {True: int(thresholds["critical"]), False: int(thresholds.get("ok", 1))}
+    if query.last < max(needed.values()):
+        raise EvaluationError(f"{query}: no threshold of {max(needed.values())} is ever reached")
+    state, failing, run = OK, False, 0
+    for status in statuses:  # so many of a kind in succession change it
+        failed = status.status == CRITICAL
+        failing, run = failed, run + 1 if failed == failing else 1
+        if run >= needed[failing]:
+            state = ALERT if failing else OK
+    return state

@@ -158,3 +158,10 @@ def selections(expression: Expression) -> Iterator[Selection]:
     elif isinstance(expression, Operation):
         yield from selections(expression.left)
         yield from selections(expression.right)
+
+
+def fills_gaps(expression: Expression) -> bool:
+    """Return whether there is a ``default_zero`` in an expression."""
+    if isinstance(expression, Operation):
+        return fills_gaps(expression.left) or fills_gaps(expression.right)
+    return isinstance(expression, Filled)

@@ -68,18 +68,35 @@ def series_of(expression: Expression, received: Received, span: Span) -> dict[Gr
     return _combined(expression, received, span)
 
 
-def group_of(tags: frozenset[str], keys: tuple[str, ...]) -> Group:
-    """Return the group that a series belongs to; without a tag it is in the group N/A of it."""
+def at_zero(expression: Expression) -> float:
+    """Return what an expression comes to if all that it is made of has no points, and so is 0."""
+    if isinstance(expression, Filled):
+        return 0.0
+    if isinstance(expression, Number):
+        return expression.value
+    if isinstance(expression, Operation):
+        left, right = at_zero(expression.left), at_zero(expression.right)
+        return OPERATORS[expression.operator](left, right)
+    raise EvaluationError(f"{expression}: nothing fills it with zeros")
+
+
+def group_of(tags: frozenset[str], keys: tuple[str, ...]) -> Group | None:
+    """Return the group that a series belongs to; without one of the tags no monitor sees it.
+
+    https://docs.datadoghq.com/monitors/configuration/ ("Alert grouping")
+    """
     values = dict(tag.split(":", 1) for tag in sorted(tags, reverse=True))
-    return tuple(values.get(key, "N/A") for key in keys)
+    return tuple(values[key] for key in keys) if values.keys() >= {*keys} else None
 
 
 def _selected(selection: Selection, received: Received, span: Span) -> dict[Group, Points]:
     factor = FLUSH_S if _counts(selection) else 1  # the Agent sends rates per second
     together: dict[Group, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for series in received.series:
-        if series.metric == selection.metric and _in_scope(series.tags, selection):
-            group = group_of(series.tags, selection.by)
+        group = group_of(series.tags, selection.by)
+        if series.metric != selection.metric or group is None:
+            continue
+        if _in_scope(series.tags, selection):
             inside = {start: it * factor for start, it in series.points.items() if span.has(start)}
             for start, value in _rolled_up(inside, selection).items():
                 together[group][start].append(value)

@@ -2,7 +2,7 @@
 
 It keeps what it is sent, adds what the real one adds, and answers errors as told. What Datadog
 would refuse it takes, but for what the typed models of its own client refuse, metadata of a metric
-that it never got (``receive``), and two ways to handle missing data at once.
+that it never got (``receive``), and options that do not go together (``options_refused``).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from tests.datadog.models import Dashboard, MetricMetadata, Monitor, complaints
+from tests.datadog.standin_options import options_answered, options_refused
 
 KEYS = ("api-key", "app-key")
 Answer = tuple[int, Any]
@@ -92,14 +93,19 @@ class StandInApi:
         sent = {name: value for name, value in whole.items() if name in Monitor.attribute_map}
         if wrong := complaints(Monitor, sent):
             return 400, {"errors": wrong}
-        if {"on_missing_data", "notify_no_data"} <= whole["options"].keys():
-            return 400, {"errors": ["on_missing_data goes without notify_no_data"]}
+        if wrong := options_refused(whole):
+            return 400, {"errors": wrong}
         if key == "validate":
             return 200, {}
         number = int(key) if key else 1000 + len(self.monitors)
-        added = {"id": number, "multi": True, "creator": {"handle": "me"}, "overall_state": "OK"}
-        options = {"silenced": {}, "locked": False, "notify_no_data": False} | whole["options"]
-        self.monitors[number] = whole | added | {"options": options, "tags": whole["tags"][::-1]}
+        added: dict[str, Any] = {
+            "id": number,
+            "multi": True,
+            "creator": {"handle": "me"},
+            "overall_state": "OK",
+        }
+        added |= {"options": options_answered(whole), "tags": whole["tags"][::-1]}
+        self.monitors[number] = whole | added
         if whole["type"] == "query alert":
             self.monitors[number]["type"] = "metric alert"
         return 200, self.monitors[number]
@@ -158,6 +164,8 @@ class StandInApi:
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(text)))
                 self.send_header("X-RateLimit-Reset", "7")
+                if 300 <= status < 400:
+                    self.send_header("Location", self.path)
                 self.end_headers()
                 cut = api.writes[-1:] == api.requests[-1:] and api.cut_at == len(api.writes)
                 self.wfile.write(text[: len(text) // 2] if cut else text)

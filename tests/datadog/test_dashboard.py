@@ -84,6 +84,21 @@ def test_its_formulas_are_made_of_its_queries() -> None:
         assert sorted(used) == sorted(names), request
 
 
+def test_a_queue_is_divided_by_its_own_limit() -> None:
+    """A ratio's queries have equal groups; of queues there is one by host and listener."""
+    ratios = 0
+    for request in requests():
+        if not any("/" in formula["formula"] for formula in request["formulas"]):
+            continue
+        parsed = [parse(query["query"]) for query in request["queries"]]
+        chosen = [next(it.selections()) for it in parsed if isinstance(it, MetricQuery)]
+        (group,) = {selection.by for selection in chosen}
+        if any("listener" in metric_of(selection.metric)[0].tags for selection in chosen):
+            assert {*group} == {*VARIABLES, "host"}
+        ratios += 1
+    assert ratios == 2
+
+
 def test_every_metric_is_shown() -> None:
     """The service check too."""
     shown = {metric_of(it.metric)[0].name for query in queries() for it in query.selections()}

@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from tests.datadog.agent_flush import Received, Series, Status
-from tests.datadog.evaluator import ALERT, NO_DATA, OK, WARN, EvaluationError, evaluate
-
-A, B = frozenset({"app:a", "host:1"}), frozenset({"app:a", "host:2"})
-NUMBERS = {10 * number: float(number) for number in range(30)}  # five minutes, up to 29
-
-
-def received(**metrics: Mapping[int, float]) -> Received:
-    """Return series of one host."""
-    series = tuple(Series(name, A, points) for name, points in metrics.items())
-    return Received(series, (), 300)
-
-
-def state(query: str, got: Received, at_s: float = 300, **options: Any) -> str:
-    """Return the state of the only group."""
-    usual = {"thresholds": {}, "on_missing_data": "show_no_data", "require_full_window": False}
-    definition = {"query": query, "options": usual | options}
-    (found,) = evaluate(definition, got, at_s).values()
-    return found
+from tests.datadog.agent_flush import Received, Series
+from tests.datadog.evaluating import NUMBERS, A, B, received, state
+from tests.datadog.evaluator import ALERT, OK, WARN, EvaluationError, evaluate
 
 
 @pytest.mark.parametrize(
@@ -67,10 +50,10 @@ def test_hosts_are_taken_together_point_by_point() -> None:
         assert state(query, got, 20) == ALERT
         assert state(query.replace("<=", "<"), got, 20) == OK
     definition = {
-        "query": "max(last_5m):max:x{*} by {host,env} > 4",
+        "query": "max(last_5m):max:x{*} by {host,app} > 4",
         "options": {"thresholds": {}, "on_missing_data": "resolve", "require_full_window": False},
     }
-    assert evaluate(definition, got, 20) == {("1", "N/A"): ALERT, ("2", "N/A"): OK}
+    assert evaluate(definition, got, 20) == {("1", "a"): ALERT, ("2", "a"): OK}
 
 
 def test_a_rollup_comes_before_hosts_are_taken_together() -> None:
@@ -103,17 +86,6 @@ def test_series_with_a_tag_that_is_left_out() -> None:
     assert groups("!app:b") == groups("*")
 
 
-def test_zeros_fill_a_window_that_is_not_empty() -> None:
-    """As Datadog's default_zero does: it has no effect on a window without points."""
-    got = received(x={0: 6.0, 120: 0.0})
-    assert state("avg(last_1m):default_zero(avg:x{*}) >= 1", got, 60) == ALERT  # 6 / 6
-    assert state("avg(last_1m):default_zero(avg:x{*}) > 1", got, 60) == OK
-    assert state("avg(last_1m):avg:x{*} > 5", got, 60) == ALERT
-    nothing = {"on_missing_data": "show_and_notify_no_data"}
-    assert state("avg(last_1m):default_zero(avg:x{*}) > 1", got, 120, **nothing) == NO_DATA
-    assert state("avg(last_1m):default_zero(avg:x{*}) > 1", got, 180, **nothing) == OK
-
-
 def test_a_warning_comes_first() -> None:
     """Between the warning's threshold and the critical one."""
     for value, expected in ((79, OK), (80, OK), (81, WARN), (90, WARN), (91, ALERT)):
@@ -129,15 +101,6 @@ def test_nobody_is_told_before_the_window_is_full() -> None:
     assert state(query, got, 350, require_full_window=True) == OK
     assert state(query, got, 350) == ALERT
     assert state(query, got, 360, require_full_window=True) == ALERT
-
-
-def test_missing_data_is_what_the_monitor_says() -> None:
-    """Only ``show_and_notify_no_data`` tells somebody."""
-    query, got = "max(last_5m):avg:x{*} > 100", received(x={0: 1.0})
-    assert state(query, got, 300) == OK
-    assert state(query, got, 301, on_missing_data="show_and_notify_no_data") == NO_DATA
-    for silent in ("show_no_data", "resolve"):
-        assert state(query, got, 301, on_missing_data=silent) == OK
 
 
 def test_a_new_group_is_left_in_peace_for_a_while() -> None:
@@ -160,20 +123,6 @@ def test_nothing_is_divided_by_zero() -> None:
     query = "min(last_5m):avg:x{*} / avg:y{*} < 1"
     assert state(query, got, 30) == ALERT
     assert state(query.replace("< 1", "< 0.25"), got, 30) == OK
-
-
-def test_a_service_check_by_its_last_results() -> None:
-    """The last two decide; after five minutes of silence there is no data."""
-    results = [(1.0, 0), (2.0, 2), (3.0, 0), (4.0, 0)]
-    got = Received((), tuple(Status("c", A, at_s, status) for at_s, status in results), 999)
-    query = '"c".over("*").by("app","host").last(2).count_by_status()'
-    options = {
-        "thresholds": {"critical": 1, "ok": 1},
-        **{"notify_no_data": True, "no_data_timeframe": 5},
-    }
-    expected = {1: OK, 2: ALERT, 3: ALERT, 4: OK, 303: OK, 305: NO_DATA}
-    for at_s, its in expected.items():
-        assert evaluate({"query": query, "options": options}, got, at_s) == {("a", "1"): its}
 
 
 @pytest.mark.parametrize(

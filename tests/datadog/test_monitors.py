@@ -1,4 +1,4 @@
-"""The monitors' files: layout, queries, what Datadog's own models say of them, and the prose."""
+"""The monitors' files: layout, queries, what Datadog's own models say of them, README."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from gunicorn_backlog.catalogue import CATALOGUE
-from tests.datadog.files import FOLDER, MONITORS
+from tests.datadog.files import FOLDER, MONITORS, every_monitor, query_of
 from tests.datadog.grammar import parse
 from tests.datadog.models import Monitor, complaints
-from tests.datadog.queries import QueryError, check, metric_of
-from tests.datadog.query import CheckQuery, MetricQuery, Query
+from tests.datadog.queries import check
+from tests.datadog.query import CheckQuery, MetricQuery, fills_gaps
+from tests.datadog.standin_options import options_refused
 
 # Of Datadog's recommended monitors, version 2.
 LAYOUT = [
@@ -24,22 +25,7 @@ LAYOUT = [
 ]
 LONGEST_TITLE, LONGEST_DESCRIPTION = 60, 300
 
-VARIABLE = re.compile(r"\{\{([^}]*)\}\}")
-BRANCHES = {"is_alert", "is_warning", "is_recovery", "is_no_data"}
-PARTS = ("**Why it matters**", "**What to look at**", "**What to change**")
-
 README = (FOLDER / "README.md").read_text()
-
-every_monitor = pytest.mark.parametrize("name", MONITORS)
-
-
-def query_of(name: str) -> Query:
-    return parse(MONITORS[name]["definition"]["query"])
-
-
-def keys_of(query: Query) -> tuple[str, ...]:
-    """Return the tags that a monitor's query is grouped by."""
-    return query.by if isinstance(query, CheckQuery) else next(query.selections()).by
 
 
 @every_monitor
@@ -87,11 +73,17 @@ def test_its_thresholds_are_those_of_its_query(name: str) -> None:
 
 @every_monitor
 def test_missing_data_is_handled_in_one_way(name: str) -> None:
-    """The API takes ``on_missing_data`` for metrics only, and not beside ``notify_no_data``."""
-    options = MONITORS[name]["definition"]["options"]
-    by_metric = isinstance(query_of(name), MetricQuery)
+    """The API takes ``on_missing_data`` for metrics only, and not beside ``notify_no_data``.
+
+    Beside ``default_zero`` it takes ``default`` only.
+    """
+    options, query = MONITORS[name]["definition"]["options"], query_of(name)
+    by_metric = isinstance(query, MetricQuery)
+    assert options_refused(MONITORS[name]["definition"]) == []
     assert ("on_missing_data" in options) == by_metric
     assert ("notify_no_data" in options) == (not by_metric)
+    if isinstance(query, MetricQuery):
+        assert (options["on_missing_data"] == "default") == fills_gaps(query.expression)
 
 
 def test_one_monitor_tells_of_silence_by_a_gauge() -> None:
@@ -106,54 +98,6 @@ def test_one_monitor_tells_of_silence_by_a_gauge() -> None:
     assert isinstance(query, MetricQuery)
     types = {metric.name: metric.type for metric in CATALOGUE}
     assert [types[selection.metric] for selection in query.selections()] == ["gauge"]
-
-
-@every_monitor
-def test_its_message_has_its_branches_and_parts(name: str) -> None:
-    """Alert, recovery, no data, and a warning where it has one; why, what to look at and change."""
-    definition = MONITORS[name]["definition"]
-    found = complaints_of_template(definition["message"], keys_of(query_of(name)))
-    assert found == []
-    branches = set(re.findall(r"\{\{#(\w+)\}\}", definition["message"]))
-    needed = {"is_alert", "is_recovery", "is_no_data"}
-    if "warning" in definition["options"]["thresholds"] and definition["type"] == "query alert":
-        needed |= {"is_warning"}
-    assert branches == needed
-    places = [definition["message"].index(part) for part in PARTS]
-    assert places == sorted(places)
-
-
-def complaints_of_template(message: str, keys: tuple[str, ...]) -> list[str]:
-    """Return what is wrong with a message: branches that cross, and variables without a value."""
-    allowed = {"value", "threshold", "warn_threshold"} | {f"{key}.name" for key in keys}
-    wrong, opened = [], ""
-    for inner in VARIABLE.findall(message):
-        if inner[0] in "#^":
-            if opened or inner[1:] not in BRANCHES:
-                wrong.append(f"{inner} in {opened or 'no branch'}")
-            opened = inner[1:]
-        elif inner[0] == "/":
-            if inner[1:] != opened:
-                wrong.append(f"{inner} ends {opened or 'no branch'}")
-            opened = ""
-        elif inner not in allowed:
-            wrong.append(f"{inner} has no value")
-    return wrong + ([f"{opened} does not end"] if opened else [])
-
-
-@every_monitor
-def test_the_metrics_that_its_message_names_exist(name: str) -> None:
-    """And the series that the Agent makes of them."""
-    for found in re.findall(r"`(gunicorn\.[a-z_0-9.]+)`", MONITORS[name]["definition"]["message"]):
-        if not found.endswith(".py"):
-            metric_of(found)  # raises if nobody sends it
-
-
-def test_a_name_that_nobody_sends_is_found() -> None:
-    """A metric without a histogram's suffixes has no .max."""
-    for name in ("gunicorn.workers.max", "gunicorn.backlog.min", "gunicorn.backlogs"):
-        with pytest.raises(QueryError):
-            metric_of(name)
 
 
 @pytest.mark.parametrize("folder", [FOLDER, FOLDER.parents[1]])
@@ -218,19 +162,3 @@ def test_a_planted_error_is_found(
     plant(definition)
     (found,) = complaints(Monitor, definition)
     assert complaint in found
-
-
-@pytest.mark.parametrize(
-    ("message", "wrong"),
-    [
-        ("{{#is_alert}}{{value}}{{/is_alert}} {{app.name}}", []),
-        ("{{#is_alert}}", ["is_alert does not end"]),
-        ("{{#is_alert}}{{/is_warning}}", ["/is_warning ends is_alert"]),
-        ("{{#is_alert}}{{#is_recovery}}{{/is_recovery}}", ["#is_recovery in is_alert"]),
-        ("{{#is_alarm}}{{/is_alarm}}", ["#is_alarm in no branch"]),
-        ("{{host.name}}", ["host.name has no value"]),
-    ],
-)
-def test_an_error_in_a_message_is_found(message: str, wrong: list[str]) -> None:
-    """A branch that does not end, one in another, and a tag that the query is not grouped by."""
-    assert complaints_of_template(message, ("app",)) == wrong

@@ -46,6 +46,7 @@ def alerted(monitor: Mapping[str, Any], got: Received) -> set[Group]:
 def without_host(name: str) -> dict[str, Any]:
     """Return a monitor that takes all hosts together."""
     found = definition(name)
+    assert "app,host" in found["query"]
     return found | {"query": found["query"].replace("app,host", "app")}
 
 
@@ -58,6 +59,16 @@ def test_one_host_in_a_crash_loop_does_not_hide_among_others() -> None:
     assert told(without_host("crash_loop"), fleet) == set()
 
 
+def test_one_hosts_backlog_does_not_hide_among_others() -> None:
+    """Nine healthy hosts have an empty queue now and then; the tenth is told, and no other."""
+    bad = with_tags(received(recorded("saturated")), host="bad", listener="l")
+    well = with_tags(received(recorded("healthy")), listener="l")
+    fleet = together(bad, *(with_tags(well, host=f"well{number}") for number in range(9)))
+    monitor = definition("backlog_not_draining")
+    assert told(monitor, fleet) == {("lab", "demo", "lab", "bad", "l")}
+    assert told(without_host("backlog_not_draining"), fleet) == set()
+
+
 def test_a_start_after_an_outage_is_no_crash_loop() -> None:
     """All workers are forked at once, after 3 to 12 minutes in which nothing was heard.
 
@@ -68,7 +79,9 @@ def test_a_start_after_an_outage_is_no_crash_loop() -> None:
         got = received(sequence((0, healthy, 300), (300 + outage_s, healthy, 300)))
         assert told(monitor, got) == set(), outage_s
     got = received(sequence((0, healthy, 300), (840, healthy, 300)))
-    assert told(definition("crash_loop", default_zero=""), got) != set()
+    unfilled = definition("crash_loop", default_zero="")
+    silent = unfilled["options"] | {"on_missing_data": "show_no_data"}
+    assert told(unfilled | {"options": silent}, got) != set()
 
 
 SPAWNED = {"gunicorn.workers.spawned": "c", "gunicorn.workers": "g"}

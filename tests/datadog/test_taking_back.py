@@ -90,9 +90,9 @@ def test_an_answer_that_ends_in_its_middle_takes_all_back(api: StandInApi) -> No
     assert api.state() == before
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_takes_back_what_was_made(api: StandInApi, number: signal.Signals) -> None:
-    """Ctrl-C, or a service manager's; also what was made, and not yet answered."""
+    """Ctrl-C, a service manager's, a terminal's end; also what was made, and not yet answered."""
     before, made, go_on = api.state(), threading.Event(), threading.Event()
 
     def hold() -> None:
