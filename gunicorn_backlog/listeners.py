@@ -76,7 +76,8 @@ class Listeners:
     def read(self) -> dict[str, AcceptQueue]:
         """Return the queue of each listener that can be read; say once of each that can't."""
         queues: dict[str, AcceptQueue] = {}
-        if self._seen != self._arbiter.LISTENERS or self._arbiter.cfg is not self._cfg:
+        server = self._arbiter
+        if self._seen != server.LISTENERS or server.cfg is not self._cfg:
             self._look_up()
         for name, read, listener in self._reads:
             try:
@@ -86,7 +87,9 @@ class Listeners:
             if queue is not None:
                 if queue[0] > queue[1]:  # longer than its limit: it drops, and may be closed soon
                     self._or_say(listener, "drops", listener.note_drops)
-                queues[name] = queue if name not in queues else together([queues[name], queue])
+                first = queues.setdefault(name, queue)
+                if first is not queue:
+                    queues[name] = together([first, queue])
         return queues
 
     def dropped(self) -> dict[str, int]:

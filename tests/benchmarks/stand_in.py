@@ -17,7 +17,7 @@ from gunicorn_backlog.notices import Notices
 from gunicorn_backlog.sampler import Sampler
 from gunicorn_backlog.scoreboard import Scoreboard
 from gunicorn_backlog.settings import Settings
-from gunicorn_backlog.slot import Kind
+from gunicorn_backlog.slot import BEGUN, Kind
 from gunicorn_backlog.window import Window
 from tests.lab.arbiter import Arbiter, Listener, Worker
 
@@ -48,8 +48,9 @@ class StandIn:
         with patch.object(claims, "_is_alive", lambda pid: True):
             for age in range(1, size.workers + 1):
                 pid = os.getpid() + age
-                scoreboard.claim(pid, age, kind, size.threads or 1, tells_waits=True)
+                slot = scoreboard.claim(pid, age, kind, size.threads or 1, tells_waits=True)
                 running[pid] = Worker(pid=pid, age=age)
+        self._record = slot.threads[0] if size.threads else slot
         arbiter = Arbiter([Listener(it) for it in sockets], running, worker_age=size.workers)
         notices = Notices(logging.getLogger("benchmark"))
         self.sampler = Sampler(arbiter, scoreboard, notices)
@@ -76,7 +77,12 @@ class StandIn:
         self._stack.close()
 
     def sample(self) -> None:
-        """Look at everything once."""
+        """Look at everything once, after one of the workers has begun another request."""
+        self._record.words[BEGUN] += 1
+        self.sample_again()
+
+    def sample_again(self) -> None:
+        """Look at everything once; nobody has said anything since the last time."""
         self._window.add(self.sampler.sample())
 
     def push(self) -> None:
