@@ -43,6 +43,8 @@ def findings(look: Look) -> Iterator[Finding]:
 
 
 def _of_hooks(look: Look) -> Finding:
+    if not look.workers:
+        return warning("hooks", "it has no workers that could report", "see its log")
     missing = [it for it in look.workers if it.state == "unknown"]
     crew = look.interval.crew
     if missing and crew is not None and crew.unknown and look.about.kind != Kind.UNKNOWN:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from gunicorn_backlog.about import About
 from gunicorn_backlog.drops import Drops
 from gunicorn_backlog.looking import processes
-from gunicorn_backlog.looking.crew import Running, Workers
+from gunicorn_backlog.looking.children import Running, Workers
 from gunicorn_backlog.looking.errors import EndedError
 from gunicorn_backlog.looking.listeners import Outside, Reading
 from gunicorn_backlog.looking.servers import Server

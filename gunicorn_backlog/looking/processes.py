@@ -16,6 +16,7 @@ from pathlib import Path
 from gunicorn_backlog.about import printable
 
 PROC = Path("/proc")
+_FORKED_ONLY = 0x40  # PF_FORKNOEXEC, include/linux/sched.h
 
 
 def are_seen() -> bool:
@@ -76,6 +77,12 @@ def children(pid: int) -> list[int]:
     except FileNotFoundError:
         parent(pid)  # raises, if it has ended; else the kernel has no such file
         return [it for it in pids() if _is_child(it, pid)]
+
+
+def is_forked_only(pid: int) -> bool:
+    """Tell whether a process still is the program that its parent was when it forked it."""
+    state, *_ = fields = _stat(pid)
+    return state not in "ZX" and bool(int(fields[6]) & _FORKED_ONLY)
 
 
 def descriptors(pid: int) -> Iterator[tuple[str, str]]:

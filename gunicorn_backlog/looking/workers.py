@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from gunicorn_backlog.looking.crew import STARTING
+from gunicorn_backlog.looking.children import STARTING
 from gunicorn_backlog.slot import BOUNDED, UNSEEN, Kind
 from gunicorn_backlog.states import State
 
