@@ -49,7 +49,7 @@ def _findings(pid: int | None, arguments: Sequence[str]) -> Iterator[Finding]:
     if found.hidden:
         pids = servers.some_of(found.hidden)
         text = f"what other users run can't be looked at, and may be servers: {pids}"
-        yield warning("server", text, _LOOK)
+        yield warning("server", text, servers.who_may(found.hidden))
     yield from _of_servers(found.servers)
 
 

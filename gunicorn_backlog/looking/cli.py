@@ -168,4 +168,4 @@ def _none(hidden: list[int]) -> str:
     none = "no server with gunicorn_backlog in its hooks runs here"
     if not hidden:
         return none
-    return f"{none} that may be looked at: not {servers.some_of(hidden)}, of another user; root may"
+    return f"{none} that may be looked at, and not {servers.some_of(hidden)}: {servers.who_may(hidden)}"

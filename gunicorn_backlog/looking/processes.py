@@ -40,13 +40,18 @@ def own_pid(pid: int) -> int:
     return int(status(pid).get("NSpid", str(pid)).split()[-1])
 
 
+def uid(pid: int) -> int:
+    """Return the effective user id of a process."""
+    return int(status(pid)["Uid"].split()[1])
+
+
 def user(pid: int) -> str:
     """Return the name of the user that a process runs as, or the number."""
-    uid = int(status(pid)["Uid"].split()[1])
+    number = uid(pid)
     try:
-        return pwd.getpwuid(uid).pw_name
+        return pwd.getpwuid(number).pw_name
     except KeyError:
-        return f"uid {uid}"
+        return f"uid {number}"
 
 
 def command(pid: int) -> str:

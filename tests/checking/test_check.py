@@ -138,3 +138,26 @@ def test_a_running_server(newest: Gunicorn, serve: ServerFactory, agent: StandIn
     done = look("check", str(server.pid))
     assert done.code == FAILED
     assert found(done, "failed", "Agent", "ECONNREFUSED")
+
+
+# A worker of gunicorn's that can't be watched: it is not made as its base is.
+UNWATCHED = """
+from gunicorn.workers.sync import SyncWorker
+from gunicorn_backlog.hooks import *
+class Own(SyncWorker):
+    @property
+    def handle(self):
+        return super().handle
+worker_class = Own
+"""
+
+
+def test_workers_that_can_not_be_watched(newest: Gunicorn, serve: ServerFactory) -> None:
+    """Their hook is there, and is not told to be missing."""
+    server = serve(newest, config=UNWATCHED)
+    text = "2 workers report that they could not be watched"
+
+    def told() -> bool:
+        return found(look("check", str(server.pid)), "warning", "hooks", text)
+
+    wait_for("both to be told of", told)

@@ -130,6 +130,10 @@ def test_workers_of_another_user(newest: Gunicorn, serve: ServerFactory) -> None
     assert seen["metrics"]["gunicorn.is_running"] == "OK"
     done = look("check", run_by=run_by)
     assert found(done, "warning", "hooks", "2 of 2 workers have not reported yet"), done.out
+    assert "other users" not in done.out
+    inner = max(it["pid"] for it in seen["workers"])
+    done = look("status", str(inner), run_by=run_by)
+    assert "of nobody may not be looked at: CAP_SYS_PTRACE is missing (in a con" in done.err, done
 
 
 def test_another_clock(newest: Gunicorn, serve: ServerFactory, agent: StandInAgent) -> None:
