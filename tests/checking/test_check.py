@@ -124,6 +124,15 @@ def test_neither_a_server_nor_a_config(agent: StandInAgent) -> None:
     assert "-> give what gunicorn is started with: gunicorn-backlog check -- --config" in done.out
 
 
+def test_arguments_in_the_environment(agent: StandInAgent) -> None:
+    """Where nothing runs and nothing else is given, what gunicorn would take from there is read."""
+    arguments = "--config python:gunicorn_backlog.hooks --backlog 5"
+    environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_CMD_ARGS": arguments}
+    done = check(environ=environ)
+    assert done.code == OK, done
+    assert found(done, "ok", "hooks", "post_worker_init is ours")
+
+
 def test_a_running_server(newest: Gunicorn, serve: ServerFactory, agent: StandInAgent) -> None:
     """It is looked at: its workers, its listeners, its Agent."""
     environ = {"GUNICORN_BACKLOG_URL": agent.url}
