@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple, get_type_hints
 
 from gunicorn_backlog.slot import Kind
@@ -58,12 +59,23 @@ class About(NamedTuple):
     warnings: tuple[str, ...]
 
     def encode(self, most: int) -> bytes:
-        """Return it in ``most`` bytes at the most: without the warnings, if they are too many."""
-        for said in (self, self._replace(warnings=(TOO_MANY,))):
+        """Return it in ``most`` bytes at the most: without the warnings, if they are too many.
+
+        If they still are, listeners are left out, and that is said. Raises AboutError.
+        """
+        for said in (self, self._replace(warnings=(TOO_MANY,)), *self._shortened()):
             octets = json.dumps(said._asdict(), ensure_ascii=False).encode(errors="replace")
             if len(octets) <= most:
                 return octets
         raise AboutError(f"{len(octets)} bytes are more than {most}")
+
+    def _shortened(self) -> Iterator[About]:
+        """Yield it with ever less listeners."""
+        there = kept = len(self.listeners)
+        while kept:
+            kept = kept * 3 // 4
+            left_out = f"{kept} of {there} listeners find room here: all are measured"
+            yield self._replace(listeners=self.listeners[:kept], warnings=(left_out, TOO_MANY))
 
 
 _TYPES = get_type_hints(About)

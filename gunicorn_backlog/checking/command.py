@@ -34,7 +34,9 @@ def _findings(pid: int | None, arguments: Sequence[str]) -> Iterator[Finding]:
     versions = list(config.versions())
     yield from versions
     usable = all(version.level == Level.OK for version in versions)
-    read = config.read(arguments) if arguments and usable else None
+    alone = pid is None and not found.servers
+    given = arguments or (alone and os.environ.get("GUNICORN_CMD_ARGS"))
+    read = config.read(arguments) if given and usable else None
     backlog = read.backlog if isinstance(read, GunicornConfig) else DEFAULT_BACKLOG
     yield from kernel.findings(backlog)
     if isinstance(read, GunicornConfig):
@@ -42,14 +44,14 @@ def _findings(pid: int | None, arguments: Sequence[str]) -> Iterator[Finding]:
         yield agent.finding(read.agent, disabled=read.disabled)
     elif read is not None:
         yield failed("config", f"gunicorn can't read it: {read}", "correct it")
-    elif usable and pid is None and not found.servers:
+    elif usable and alone:
         yield from _of_environment()
     for wrong in found.wrong:
         yield warning("server", wrong, _LOOK)
     if found.hidden:
         pids = servers.some_of(found.hidden)
         text = f"what other users run can't be looked at, and may be servers: {pids}"
-        yield warning("server", text, _LOOK)
+        yield warning("server", text, servers.who_may(found.hidden))
     yield from _of_servers(found.servers)
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from importlib import metadata
+from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
+import gunicorn_backlog
 from gunicorn_backlog import __version__
 from gunicorn_backlog.about import printable
 from gunicorn_backlog.checking.findings import Finding, failed, ok, warning
@@ -20,6 +23,7 @@ from gunicorn_backlog.checking.gunicorn_config import (
     MISSING,
     OTHER,
     OURS,
+    UNTOLD,
     GunicornConfig,
 )
 from gunicorn_backlog.slot import BOUNDED, Kind
@@ -28,6 +32,15 @@ OLDEST = {"gunicorn": (20, 1), "datadog": (0, 52)}
 ASGI_BACKLOG = 100  # asyncio's create_server(), which gunicorn's asgi worker calls
 READ_S = 60.0
 _IMPORT = "from gunicorn_backlog.hooks import * in gunicorn.conf.py"
+# As for gunicorn's own command, the current folder is not on the path until gunicorn puts it there.
+_READ = """
+import sys
+sys.path[:] = [it for it in sys.path if it]
+sys.path.append(sys.argv.pop(1))
+from gunicorn_backlog.checking.read_config import main
+main()
+"""
+_FOLDER = str(Path(gunicorn_backlog.__file__).parents[1])
 _NEEDED = ("when_ready", "post_worker_init")
 
 
@@ -59,24 +72,42 @@ def read(arguments: Sequence[str], *, deadline_s: float = READ_S) -> GunicornCon
     What is told goes through files: a config may start programs that hold a pipe open for ever.
     """
     with _file() as told, _file() as said:
-        command = [sys.executable, "-m", "gunicorn_backlog.checking.read_config"]
+        command = [sys.executable, "-c", _READ, _FOLDER, str(told.fileno()), *arguments]
+        program = subprocess.Popen(
+            command,
+            pass_fds=(told.fileno(),),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            start_new_session=True,
+        )
         try:
-            done = subprocess.run(
-                [*command, str(told.fileno()), *arguments],
-                pass_fds=(told.fileno(),),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=said,
-                timeout=deadline_s,
-                check=False,
-            )
+            program.wait(deadline_s)
         except subprocess.TimeoutExpired:
             return f"it was not read within {deadline_s:g} s"
+        finally:
+            if program.returncode is None:
+                _end(program)
         text = _all_of(told)
         if text:
-            return GunicornConfig(**json.loads(text))
+            return _decoded(text)
         lines = _all_of(said).strip().splitlines()
-    return printable(lines[-1]) if lines else f"exit code {done.returncode}"
+    if program.returncode == 0:
+        return "gunicorn ends with exit code 0 before it is read"
+    return printable(lines[-1]) if lines else f"exit code {program.returncode}"
+
+
+def _end(program: subprocess.Popen[bytes]) -> None:
+    """End it, and the programs that it has started."""
+    os.killpg(program.pid, signal.SIGKILL)
+    program.wait()
+
+
+def _decoded(text: str) -> GunicornConfig | str:
+    try:
+        return GunicornConfig(**json.loads(text))
+    except (ValueError, TypeError):  # the config has written to all its descriptors
+        return "what was read of it is garbled"
 
 
 def _file() -> IO[bytes]:
@@ -116,6 +147,9 @@ def _of_hook(name: str, reached: str) -> Finding:
     how = failed if name in _NEEDED else warning
     if reached == MISSING:
         return how("hooks", f"{name} does not reach us: the config has none", _IMPORT)
+    if reached == UNTOLD:
+        text = f"{name} is the config's own, and whether it calls ours can't be told"
+        return warning("hooks", text, f"see to it that it calls gunicorn_backlog.hooks.{name}")
     assert reached == OTHER
     text = f"{name} is the config's own, and does not seem to call ours"
     return how("hooks", text, f"let it call gunicorn_backlog.hooks.{name}")

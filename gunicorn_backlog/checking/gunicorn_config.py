@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 OURS, CALLS_OURS, OTHER, MISSING = "ours", "calls ours", "other", "missing"
+UNTOLD = "can't be told"
 
 
 class GunicornConfig(NamedTuple):

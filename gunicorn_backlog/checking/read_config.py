@@ -1,8 +1,7 @@
 """Reads gunicorn's config as gunicorn does, in a process of its own, for it runs the config file.
 
-    python -m gunicorn_backlog.checking.read_config FD [GUNICORN'S ARGUMENTS]
-
-writes what ``GunicornConfig`` holds to the descriptor, as JSON.
+``main`` takes ``FD [GUNICORN'S ARGUMENTS]`` and writes what ``GunicornConfig`` holds to that
+descriptor, as JSON.
 """
 
 from __future__ import annotations
@@ -10,8 +9,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from types import CodeType
 from typing import Any
 
 from gunicorn.app.base import Application
@@ -23,8 +20,10 @@ from gunicorn_backlog.checking.gunicorn_config import (
     MISSING,
     OTHER,
     OURS,
+    UNTOLD,
     GunicornConfig,
 )
+from gunicorn_backlog.checking.reaching import reaches
 from gunicorn_backlog.configuring import configured
 from gunicorn_backlog.slot import Kind
 
@@ -41,9 +40,11 @@ class _Reading(Application):  # type: ignore[misc]  # gunicorn has no types
 
 def main() -> None:
     """Read, and write."""
-    fd = int(sys.argv[1])
+    fd, pid = int(sys.argv[1]), os.getpid()
     sys.argv = ["gunicorn", *sys.argv[2:]]
     config = read(_Reading("%(prog)s [OPTIONS] [APP_MODULE]").cfg)
+    if os.getpid() != pid:  # the config has forked, and this is the child
+        return
     with os.fdopen(fd, "w") as out:
         json.dump(config._asdict(), out)
 
@@ -51,8 +52,9 @@ def main() -> None:
 def read(cfg: Any) -> GunicornConfig:
     """Return what matters of gunicorn's config. Raises ConfigError.
 
-    Like gunicorn, it puts what ``raw_env`` says into the environment first.
+    Like gunicorn, it puts what ``pythonpath`` and ``raw_env`` say into their places first.
     """
+    _insert_paths(cfg.pythonpath)
     os.environ.update(cfg.env)
     told = settings.load(cfg, configured.values)
     kind, wrong = _kind(cfg)
@@ -67,6 +69,13 @@ def read(cfg: Any) -> GunicornConfig:
         disabled=is_disabled(os.environ),
         unusable=list(told.unusable),
     )
+
+
+def _insert_paths(given: str | None) -> None:
+    """Put the folders, with commas between, first on the path; the last of them is the first."""
+    for folder in map(os.path.abspath, given.split(",") if given else ()):
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
 
 
 def _kind(cfg: Any) -> tuple[int | None, str]:
@@ -85,36 +94,7 @@ def _reached(setting: Any, name: str) -> str:
         return OURS
     if function is setting.default:
         return MISSING
-    return CALLS_OURS if _mentions(function) else OTHER
-
-
-def _mentions(function: Callable[..., object]) -> bool:
-    """Tell whether a function's code names our hooks, as a global or in an import of its own."""
-    code = getattr(function, "__code__", None)
-    if not isinstance(code, CodeType):
-        return False
-    ours = {
-        hooks,
-        *(getattr(hooks, name) for name in hooks.__all__),
-        sys.modules["gunicorn_backlog"],
-    }
-    there = getattr(function, "__globals__", {})
-    return any(
-        name.partition(".")[0] == "gunicorn_backlog" or _is_one_of(there.get(name), ours)
-        for name in _names(code)
-    )
-
-
-def _is_one_of(found: object, ours: set[Any]) -> bool:
-    return any(found is it for it in ours)
-
-
-def _names(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _names(constant)
-
-
-if __name__ == "__main__":
-    main()
+    try:
+        return {True: CALLS_OURS, False: OTHER, None: UNTOLD}[reaches(function)]
+    except Exception:  # whatever somebody's object raises when it is asked for its name
+        return UNTOLD

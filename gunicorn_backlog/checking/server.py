@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gunicorn_backlog import __version__
-from gunicorn_backlog.address import DISABLED
+from gunicorn_backlog.address import DISABLED, parse
 from gunicorn_backlog.checking import agent
 from gunicorn_backlog.checking.config import of_class
 from gunicorn_backlog.checking.findings import Finding, failed, ok, warning
@@ -13,14 +13,16 @@ from gunicorn_backlog.checking.kernel import RAISE
 from gunicorn_backlog.limits import somaxconn
 from gunicorn_backlog.looking import namespaces
 from gunicorn_backlog.looking.look import Listener, Look
-from gunicorn_backlog.looking.servers import Server
+from gunicorn_backlog.looking.servers import Server, some_of
 from gunicorn_backlog.queues import reason
+from gunicorn_backlog.resolver import is_local
 from gunicorn_backlog.slot import Kind
 
 _POST_WORKER_INIT = (
     "if the config has a post_worker_init of its own, let it call "
     "gunicorn_backlog.hooks.post_worker_init(worker)"
 )
+_IN_ITS_CONTAINER = "run this in the server's container"
 
 
 def findings(look: Look) -> Iterator[Finding]:
@@ -43,12 +45,20 @@ def findings(look: Look) -> Iterator[Finding]:
 
 
 def _of_hooks(look: Look) -> Finding:
-    missing = [it for it in look.workers if it.state == "unknown"]
-    crew = look.interval.crew
-    if missing and crew is not None and crew.unknown and look.about.kind != Kind.UNKNOWN:
-        pids = ", ".join(str(it.pid) for it in missing[:5])
-        text = f"post_worker_init does not reach us in {len(missing)} workers ({pids})"
+    if not look.workers:
+        return warning("hooks", "it has no workers that could report", "see its log")
+    unknown = [it for it in look.workers if it.state == "unknown"]
+    missing = [it.pid for it in unknown if it.kind is None]
+    if missing:
+        text = f"post_worker_init does not reach us in {len(missing)} workers ({some_of(missing)})"
         return failed("hooks", text, _POST_WORKER_INIT)
+    unwatched = [it.pid for it in unknown if it.kind == Kind.UNWATCHED]
+    if unwatched:
+        text = (
+            f"{len(unwatched)} workers report that they could not be watched "
+            f"({some_of(unwatched)}): their states are not known"
+        )
+        return warning("hooks", text, "see the lines of these workers in the server's log")
     starting = [it for it in look.workers if it.state == "starting"]
     if starting:
         text = f"{len(starting)} of {len(look.workers)} workers have not reported yet"
@@ -65,7 +75,7 @@ def _of_listener(seen: Listener, backlog: int, server: Server) -> Finding:
     latest = seen.latest
     if latest.why:
         text = f"{latest.listener} can't be read from here: {latest.why}"
-        return warning("listener", text, "run this in the server's container, or as root")
+        return warning("listener", text, f"{_IN_ITS_CONTAINER}, or as root")
     limit = latest.limit if latest.lowest is None else latest.lowest
     assert limit is not None
     if limit >= backlog:
@@ -85,15 +95,31 @@ def _of_listener(seen: Listener, backlog: int, server: Server) -> Finding:
 
 def _of_agent(look: Look) -> Finding:
     try:
-        with namespaces.network_of(look.server.pid):
-            found = agent.finding(look.about.agent, disabled=look.about.agent_error == DISABLED)
+        found = _tried(look)
     except OSError as error:
         look.server.check_alive()
         text = f"not tried: the server is in another network namespace ({reason(error)})"
-        found = warning("Agent", text, "run this in the server's container")
+        found = warning("Agent", text, _IN_ITS_CONTAINER)
     except ValueError:
         found = warning("Agent", f"{look.about.agent!r} is no address", "see the server's log")
     if look.about.agent_error and found.level == 0:
         text = f"the server's latest push to {look.about.agent} met {look.about.agent_error}"
         return warning("Agent", text, "try again; see the server's log")
     return found
+
+
+def _tried(look: Look) -> Finding:
+    """Try the Agent as the server does, unless its address has another meaning there than here.
+
+    Raises OSError, and ValueError: it is no address.
+    """
+    about, pid = look.about, look.server.pid
+    disabled = about.agent_error == DISABLED
+    address = parse(about.agent)
+    by_files = address.scheme != "udp" or not is_local(address)  # a path, or resolv.conf and hosts
+    if by_files and not disabled and not namespaces.is_ours(pid, "mnt"):
+        said = about.agent_error and f"; its latest push met {about.agent_error}"
+        text = f"{address} not tried: the server has other files, in another mount namespace{said}"
+        return warning("Agent", text, _IN_ITS_CONTAINER)
+    with namespaces.network_of(pid):
+        return agent.finding(about.agent, disabled=disabled)

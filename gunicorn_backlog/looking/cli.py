@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from io import TextIOWrapper
 
 from gunicorn_backlog import __version__
@@ -31,6 +32,7 @@ class ManyServersError(LookError):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command, and return its exit code."""
+    _open_what_is_closed()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # an app's name may have letters that it has not
@@ -46,11 +48,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LookError as error:
         print(f"gunicorn-backlog: {error}", file=sys.stderr)
         return NO_SERVER if isinstance(error, NoServerError) else FAILED
-    except BrokenPipeError:  # whoever read the output has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        _let_go_of_the_output()
+        if not isinstance(error, BrokenPipeError):  # there, whoever read it has had enough
+            with suppress(OSError):
+                print(f"gunicorn-backlog: {error}", file=sys.stderr, flush=True)
         return FAILED
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+
+
+def _open_what_is_closed() -> None:
+    """Have all three streams, though a shell may have closed some (``>&-``)."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+
+
+def _let_go_of_the_output() -> None:
+    """Have what is still to be written to it go nowhere, or it fails again at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
@@ -113,10 +130,11 @@ def _add_seconds(parser: argparse.ArgumentParser, default: float, what: str) -> 
 
 
 def _seconds(given: str) -> float:
-    value = float(given)
-    if not 0.1 <= value <= 60:
-        raise argparse.ArgumentTypeError(f"{given} is not from 0.1 to 60")
-    return value
+    with suppress(ValueError):
+        value = float(given)
+        if 0.1 <= value <= 60:
+            return value
+    raise argparse.ArgumentTypeError(f"{given} is not from 0.1 to 60")
 
 
 def _status(arguments: argparse.Namespace) -> int:
@@ -168,4 +186,5 @@ def _none(hidden: list[int]) -> str:
     none = "no server with gunicorn_backlog in its hooks runs here"
     if not hidden:
         return none
-    return f"{none} that may be looked at: not {servers.some_of(hidden)}, of another user; root may"
+    who = servers.who_may(hidden)
+    return f"{none} that may be looked at, and not {servers.some_of(hidden)}: {who}"

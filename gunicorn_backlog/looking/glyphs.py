@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from rich.cells import cell_len, set_cell_size
+
 
 class Glyphs(NamedTuple):
     """What bars and sparklines are made of: the emptiest first; ``cut`` ends a text cut short."""
@@ -15,8 +17,10 @@ class Glyphs(NamedTuple):
     cut: str
 
     def fit(self, line: str, width: int) -> str:
-        """Return a text in that width, cut if need be."""
-        return line if len(line) <= width else line[: max(0, width - 1)] + self.cut
+        """Return a text in that width, cut if need be; some letters are two columns wide."""
+        if cell_len(line) <= width:
+            return line
+        return set_cell_size(line, max(0, width - 1)) + self.cut
 
 
 BLOCKS = Glyphs(" ▏▎▍▌▋▊▉█", "▁▂▃▄▅▆▇█", "·", "…")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-ENDING = (signal.SIGTERM, signal.SIGQUIT)  # after SIGHUP there is no terminal
+ENDING = (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
 STOPPING = (signal.SIGTSTP, signal.SIGCONT)
 
 

@@ -8,7 +8,7 @@ import sys
 import termios
 import tty
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 
 @contextmanager
@@ -20,7 +20,8 @@ def pressed() -> Iterator[Keys]:
     try:
         yield Keys(fd)
     finally:
-        termios.tcsetattr(fd, termios.TCSADRAIN, former)
+        with suppress(termios.error):  # the terminal is gone
+            termios.tcsetattr(fd, termios.TCSADRAIN, former)
 
 
 class Keys:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from gunicorn_backlog.about import About
 from gunicorn_backlog.drops import Drops
 from gunicorn_backlog.looking import processes
-from gunicorn_backlog.looking.crew import Running, Workers
+from gunicorn_backlog.looking.children import Running, Workers
 from gunicorn_backlog.looking.errors import EndedError
 from gunicorn_backlog.looking.listeners import Outside, Reading
 from gunicorn_backlog.looking.servers import Server
@@ -75,6 +75,7 @@ class Looker:
         self._readings: list[list[Reading]] = []
         self._before: tuple[int, dict[int, State]] = (0, {})
         self._began_ns = 0
+        self._seen: tuple[About, Running, States] | None = None
 
     def begin(self) -> Look:
         """Take what is now for the beginning; of what takes time nothing is told yet."""
@@ -97,6 +98,7 @@ class Looker:
     def close(self) -> Look:
         """Return what the samples since the last call come to."""
         self._server.check_alive()
+        assert self._seen is not None, "nothing was sampled"
         about, running, states = self._seen
         began_ns, self._began_ns = self._began_ns, self._clock_ns()
         interval = self._window.close({}, self._waits(about, states))

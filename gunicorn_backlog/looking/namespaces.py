@@ -12,9 +12,9 @@ from gunicorn_backlog.looking import processes
 CLONE_NEWNET = 0x40000000  # include/uapi/linux/sched.h
 
 
-def is_ours(pid: int) -> bool:
-    """Tell whether a process is in our network namespace. Raises OSError."""
-    return processes.namespace(pid, "net") == processes.namespace(os.getpid(), "net")
+def is_ours(pid: int, kind: str = "net") -> bool:
+    """Tell whether a process is in our namespace of that kind. Raises OSError."""
+    return processes.namespace(pid, kind) == processes.namespace(os.getpid(), kind)
 
 
 @contextmanager

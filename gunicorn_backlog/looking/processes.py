@@ -16,6 +16,7 @@ from pathlib import Path
 from gunicorn_backlog.about import printable
 
 PROC = Path("/proc")
+_FORKED_ONLY = 0x40  # PF_FORKNOEXEC, include/linux/sched.h
 
 
 def are_seen() -> bool:
@@ -39,13 +40,18 @@ def own_pid(pid: int) -> int:
     return int(status(pid).get("NSpid", str(pid)).split()[-1])
 
 
+def uid(pid: int) -> int:
+    """Return the effective user id of a process."""
+    return int(status(pid)["Uid"].split()[1])
+
+
 def user(pid: int) -> str:
     """Return the name of the user that a process runs as, or the number."""
-    uid = int(status(pid)["Uid"].split()[1])
+    number = uid(pid)
     try:
-        return pwd.getpwuid(uid).pw_name
+        return pwd.getpwuid(number).pw_name
     except KeyError:
-        return f"uid {uid}"
+        return f"uid {number}"
 
 
 def command(pid: int) -> str:
@@ -76,6 +82,12 @@ def children(pid: int) -> list[int]:
     except FileNotFoundError:
         parent(pid)  # raises, if it has ended; else the kernel has no such file
         return [it for it in pids() if _is_child(it, pid)]
+
+
+def is_forked_only(pid: int) -> bool:
+    """Tell whether a process still is the program that its parent was when it forked it."""
+    state, *_ = fields = _stat(pid)
+    return state not in "ZX" and bool(int(fields[6]) & _FORKED_ONLY)
 
 
 def descriptors(pid: int) -> Iterator[tuple[str, str]]:

@@ -94,6 +94,7 @@ def _metrics(interval: Interval, app: str) -> dict[str, Any]:
 
 def _worker(seen: Worker) -> dict[str, Any]:
     told = seen._asdict()
+    del told["kind"]  # a number of the memory's layout
     if seen.oldest_s is not None:
         told["oldest_s"] = round(seen.oldest_s, 3)
     return told

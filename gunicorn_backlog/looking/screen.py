@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from rich.cells import cell_len
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -133,7 +134,7 @@ def _taken(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
     """Return how many columns of the screen a table takes without what is drawn in it."""
     names = [name.removeprefix(">") if name.startswith(">") else "" for name in columns]
     cells = zip(names, *rows, strict=True)
-    return sum(max(map(len, column)) + _GAP for column in cells)
+    return sum(max(map(cell_len, column)) + _GAP for column in cells)
 
 
 def _dropped(lately: str, ever: str) -> str:

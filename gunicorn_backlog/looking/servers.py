@@ -75,6 +75,8 @@ def find() -> Found:
         else:
             if server is not None:
                 found.servers.append(server)
+    roots = {server.pid for server in found.servers}
+    found.hidden[:] = [pid for pid in found.hidden if not _descends(pid, roots)]
     return found
 
 
@@ -112,11 +114,32 @@ def _check_that_any_are_seen() -> None:
 
 def _refused(pid: int) -> str:
     with suppress(OSError):
-        return (
-            f"the process {pid} of {processes.user(pid)} may not be looked at: "
-            "run this as the same user, or as root"
-        )
+        return f"the process {pid} of {processes.user(pid)} may not be looked at: {who_may([pid])}"
     return f"there is no process {pid}"
+
+
+def who_may(pids: Iterable[int]) -> str:
+    """Return what it takes to look at processes that we may not look at."""
+    if os.geteuid() != 0 and not any(map(_is_of_our_user, pids)):
+        return "run this as the same user, or as root"
+    return (
+        "CAP_SYS_PTRACE is missing (in a container: run this in it, as the user that its "
+        "master runs as)"
+    )
+
+
+def _is_of_our_user(pid: int) -> bool:
+    with suppress(OSError):
+        return processes.uid(pid) == os.geteuid()
+    return False
+
+
+def _descends(pid: int, roots: set[int]) -> bool:
+    """Tell whether a process is one of those, or a descendant of one."""
+    with suppress(OSError):  # it has ended
+        while pid and pid not in roots:
+            pid = processes.parent(pid)
+    return pid in roots
 
 
 def _holders(hidden: list[int]) -> Iterator[_Holder]:

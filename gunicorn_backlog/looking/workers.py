@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from gunicorn_backlog.looking.crew import STARTING
+from gunicorn_backlog.looking.children import STARTING
 from gunicorn_backlog.slot import BOUNDED, UNSEEN, Kind
 from gunicorn_backlog.states import State
 
@@ -16,7 +16,8 @@ class Worker(NamedTuple):
 
     ``capacity`` is how many requests it serves at a time, ``oldest_s`` how long the oldest of those
     under way has been, ``requests`` how many it began so far, ``utilization`` the share of its time
-    in percent that it worked since the last look.
+    in percent that it worked since the last look. ``kind`` is how its slot says that it is watched;
+    None: it has no slot.
     """
 
     pid: int
@@ -27,6 +28,7 @@ class Worker(NamedTuple):
     oldest_s: float | None = None
     requests: int | None = None
     utilization: float | None = None
+    kind: int | None = None
 
 
 class Span(NamedTuple):
@@ -48,7 +50,7 @@ def worker_of(pid: int, row: State, span: Span, oldest_ns: int | None) -> Worker
     :param oldest_ns: when the oldest of its requests under way began.
     """
     if row.kind in UNSEEN:
-        return Worker(pid, "unknown")
+        return Worker(pid, "unknown", kind=row.kind)
     oldest_s = None if oldest_ns is None else max(0, span.now_ns - oldest_ns) / 1e9
     return Worker(
         pid,
@@ -59,6 +61,7 @@ def worker_of(pid: int, row: State, span: Span, oldest_ns: int | None) -> Worker
         oldest_s=oldest_s,
         requests=row.begun,
         utilization=_utilization(row, span) if row.kind in BOUNDED else None,
+        kind=row.kind,
     )
 
 

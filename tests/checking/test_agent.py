@@ -14,7 +14,7 @@ from agent import StandInAgent
 from gunicorn_backlog.address import DISABLED
 from tests.conftest import ServerFactory
 from tests.lab.checking import FAILED, check, found
-from tests.lab.confine import as_nobody
+from tests.lab.confine import as_nobody, require
 from tests.lab.gunicorns import Gunicorn
 from tests.lab.looking import look
 from tests.lab.pushes import wait_until_all_are_idle
@@ -87,3 +87,14 @@ def test_an_agent_that_is_disabled(
 
     wait_for("it to be disabled", told)
     assert DISABLED in look("status", str(server.pid)).lines[1]
+
+
+def test_other_files_than_ours(newest: Gunicorn, serve: ServerFactory) -> None:
+    """A path or a name means something else in the server's container: it is not tried here."""
+    require("unshare", "-m", "true")
+    environ = {"GUNICORN_BACKLOG_URL": "unix:///mnt/none.socket"}
+    server = serve(newest, run_by=("unshare", "-m"), environ=environ).wait_until_it_serves()
+    done = look("check", str(server.pid))
+    text = "unix:///mnt/none.socket not tried: the server has other files"
+    assert found(done, "warning", "Agent", text), done
+    assert "-> run this in the server's container" in done.out

@@ -124,6 +124,15 @@ def test_neither_a_server_nor_a_config(agent: StandInAgent) -> None:
     assert "-> give what gunicorn is started with: gunicorn-backlog check -- --config" in done.out
 
 
+def test_arguments_in_the_environment(agent: StandInAgent) -> None:
+    """Where nothing runs and nothing else is given, what gunicorn would take from there is read."""
+    arguments = "--config python:gunicorn_backlog.hooks --backlog 5"
+    environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_CMD_ARGS": arguments}
+    done = check(environ=environ)
+    assert done.code == OK, done
+    assert found(done, "ok", "hooks", "post_worker_init is ours")
+
+
 def test_a_running_server(newest: Gunicorn, serve: ServerFactory, agent: StandInAgent) -> None:
     """It is looked at: its workers, its listeners, its Agent."""
     environ = {"GUNICORN_BACKLOG_URL": agent.url}
@@ -138,3 +147,26 @@ def test_a_running_server(newest: Gunicorn, serve: ServerFactory, agent: StandIn
     done = look("check", str(server.pid))
     assert done.code == FAILED
     assert found(done, "failed", "Agent", "ECONNREFUSED")
+
+
+# A worker of gunicorn's that can't be watched: it is not made as its base is.
+UNWATCHED = """
+from gunicorn.workers.sync import SyncWorker
+from gunicorn_backlog.hooks import *
+class Own(SyncWorker):
+    @property
+    def handle(self):
+        return super().handle
+worker_class = Own
+"""
+
+
+def test_workers_that_can_not_be_watched(newest: Gunicorn, serve: ServerFactory) -> None:
+    """Their hook is there, and is not told to be missing."""
+    server = serve(newest, config=UNWATCHED)
+    text = "2 workers report that they could not be watched"
+
+    def told() -> bool:
+        return found(look("check", str(server.pid)), "warning", "hooks", text)
+
+    wait_for("both to be told of", told)

@@ -11,8 +11,11 @@ from agent import StandInAgent
 
 from gunicorn_backlog.address import DISABLED
 from gunicorn_backlog.checking import config as of_config
+from gunicorn_backlog.slot import Kind
 from tests.lab.checking import FAILED, LEVELS, OK, WARNING, WriteConfig, check, found
 from tests.lab.server import CONFIG
+from tests.lab.vitals import is_alive
+from tests.lab.waiting import wait_for
 
 
 @pytest.mark.parametrize(
@@ -34,6 +37,12 @@ from tests.lab.server import CONFIG
             "def post_worker_init(worker):\n    hooks.post_worker_init(worker)\n",
             "ok",
             "post_worker_init is the config's own, and names ours",
+        ),
+        (
+            f"{CONFIG}class Own:\n    def __call__(self, worker):\n        print(worker)\n"
+            "own = Own()\ndef post_worker_init(worker):\n    own(worker)\n",
+            "warning",
+            "post_worker_init is the config's own, and whether it calls ours can't be told",
         ),
         (
             "from gunicorn_backlog.hooks import when_ready, post_worker_init\n",
@@ -93,10 +102,46 @@ def test_a_config_that_can_not_be_read(text: str, why: str, config: WriteConfig)
     assert why in read
 
 
-def test_a_config_that_takes_for_ever(config: WriteConfig) -> None:
-    """It is given up after the deadline."""
-    read = of_config.read(config("import time\ntime.sleep(600)\n"), deadline_s=0.5)
-    assert read == "it was not read within 0.5 s"
+def test_a_config_that_takes_for_ever(config: WriteConfig, tmp_path: Path) -> None:
+    """It is given up after the deadline, and so is what it has started."""
+    path = tmp_path / "pid"
+    text = (
+        "import subprocess, time\n"
+        "pid = subprocess.Popen(['sleep', '600']).pid\n"
+        f"print(pid, file=open({str(path)!r}, 'w'))\n"
+        "time.sleep(600)\n"
+    )
+    read = of_config.read(config(text), deadline_s=2)
+    assert read == "it was not read within 2 s"
+    wait_for("its program to end", lambda: not is_alive(int(path.read_text())))
+
+
+def test_a_config_that_ends_gunicorn(config: WriteConfig) -> None:
+    """That is not told as an error without a word."""
+    read = of_config.read(config("import os\nos._exit(0)\n"))
+    assert read == "gunicorn ends with exit code 0 before it is read"
+
+
+def test_a_config_that_forks(config: WriteConfig) -> None:
+    """Both go on; what was read is told once."""
+    read = of_config.read(config(f"{CONFIG}import os\nif os.fork():\n    os.wait()\n"))
+    assert not isinstance(read, str)
+    assert read.backlog == 5
+
+
+def test_where_its_modules_are_found(
+    config: WriteConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In ``pythonpath``, as by gunicorn; a folder's own ``json`` is not taken for Python's."""
+    own = "from gunicorn.workers.sync import SyncWorker\nclass Own(SyncWorker):\n    pass\n"
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path" / "own_worker.py").write_text(own)
+    (tmp_path / "json.py").write_text("raise OSError('not this one')\n")
+    monkeypatch.chdir(tmp_path)
+    arguments = ("--pythonpath", "path", "--worker-class", "own_worker.Own")
+    read = of_config.read((*config(CONFIG), *arguments))
+    assert not isinstance(read, str), read
+    assert (read.kind, read.wrong) == (Kind.SYNC, "")
 
 
 def test_a_config_that_starts_a_program(config: WriteConfig, tmp_path: Path) -> None:

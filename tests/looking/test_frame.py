@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from gunicorn_backlog.looking.glyphs import ASCII
@@ -53,3 +54,12 @@ def drawn(look: Look, history: History) -> str:
 def test_a_name_is_not_taken_for_markup(name: str, server: Server) -> None:
     """The drawing library's own language may stand in it, and is no language here."""
     assert f"\n{name}  " in drawn(seen(server, name, (3,)), History())
+
+
+def test_wide_letters_are_cut_to_fit(server: Server) -> None:
+    """A name of letters that are two columns wide leaves the others room."""
+    wide = "\u6f22" * 60
+    lines = drawn(seen(server, f"/{wide}", (3,)), History()).splitlines()
+    (listener,) = [line for line in lines if line.startswith("/\u6f22")]
+    assert max(map(cell_len, lines)) <= 100
+    assert {"3", "10"} <= set(listener.split())

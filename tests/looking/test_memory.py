@@ -137,6 +137,16 @@ def test_too_many_warnings_are_left_out() -> None:
     assert found.warnings == (about.TOO_MANY,)
 
 
+def test_too_many_listeners_are_left_out() -> None:
+    """As many as find room are there, and that there are more is said."""
+    places = tuple(Place(f"127.0.0.1:{port}", 2, port) for port in range(2000))
+    found = about.decode(ABOUT._replace(listeners=places).encode(ABOUT_SIZE))
+    kept = len(found.listeners)
+    assert 0 < kept < 2000
+    assert found.listeners == places[:kept]
+    assert found.warnings[0] == f"{kept} of 2000 listeners find room here: all are measured"
+
+
 @pytest.mark.parametrize(
     "octets",
     [

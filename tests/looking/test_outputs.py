@@ -57,3 +57,25 @@ def drawn(pid: int, path: Path, variables: dict[str, str]) -> str:
     os.close(terminal)
     assert (done.returncode, done.stderr) == (0, "")
     return path.read_text()
+
+
+def test_what_is_closed_or_full(newest: Gunicorn, serve: ServerFactory) -> None:
+    """A stream that a shell has closed is empty; a full disk is one line."""
+    server = serve(newest).wait_until_it_serves()
+    for arguments in ("status", "check"):
+        assert run(arguments, server.pid, ">&-").stderr == ""
+        full = run(arguments, server.pid, ">/dev/full")
+        line = "gunicorn-backlog: [Errno 28] No space left on device\n"
+        assert (full.returncode, full.stderr) == (1, line)
+    without_input = run("top --seconds 0.1", server.pid, "<&-")
+    assert (without_input.returncode, without_input.stderr) == (0, "")
+    assert without_input.stdout.count("utilization") == 1
+    wrong = run("status --seconds abc", server.pid, "")
+    assert "argument --seconds: abc is not from 0.1 to 60" in wrong.stderr
+
+
+def run(arguments: str, pid: int, redirection: str) -> subprocess.CompletedProcess[str]:
+    """Run it by a shell that redirects one of its streams."""
+    script = f'exec "$@" {redirection}'
+    command = ["sh", "-c", script, "sh", *COMMAND, *arguments.split(), str(pid)]
+    return subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)

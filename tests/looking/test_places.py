@@ -16,6 +16,7 @@ from gunicorn_backlog.looking import servers
 from gunicorn_backlog.looking.errors import EndedError
 from gunicorn_backlog.looking.look import Looker
 from tests.conftest import ServerFactory
+from tests.lab.checking import found
 from tests.lab.confine import Network, as_nobody, as_pid_1, network, require
 from tests.lab.group import Group
 from tests.lab.gunicorns import Gunicorn
@@ -102,6 +103,37 @@ def all_idle(pid: int, run_by: tuple[str, ...]) -> dict[str, Any] | None:
         return None
     seen: dict[str, Any] = json.loads(done.out)
     return seen if seen["metrics"]["gunicorn.workers"].get("idle") == 2 else None
+
+
+# Workers that never claim a slot, and a program of the same user that is none.
+OF_NOBODY = """
+import subprocess
+from gunicorn_backlog.hooks import when_ready as ours
+user, preload_app = "65534", True
+def when_ready(server):
+    ours(server)
+    subprocess.Popen(["sleep", "600"], user=65534)
+"""
+
+
+def test_workers_of_another_user(newest: Gunicorn, serve: ServerFactory) -> None:
+    """Root without CAP_SYS_PTRACE, as in a container, may not look into them: they are counted."""
+    weak = ("setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace")
+    require(*weak, "true")
+    server = serve(newest, config=OF_NOBODY, run_by=(*as_pid_1(), *weak))
+    (arbiter,) = wait_for("the arbiter", lambda: server.worker_pids())
+    wait_for("all to be there", lambda: len(children(arbiter)) == 3)
+    run_by = (*inside(arbiter)[:-1], *weak)
+    wait_for("it to be found", lambda: look("status", "1", run_by=run_by).code == 0)
+    seen = status(1, run_by=run_by)
+    assert seen["metrics"]["gunicorn.workers"] == {"idle": 0, "working": 0, "starting": 2}
+    assert seen["metrics"]["gunicorn.is_running"] == "OK"
+    done = look("check", run_by=run_by)
+    assert found(done, "warning", "hooks", "2 of 2 workers have not reported yet"), done.out
+    assert "other users" not in done.out
+    inner = max(it["pid"] for it in seen["workers"])
+    done = look("status", str(inner), run_by=run_by)
+    assert "of nobody may not be looked at: CAP_SYS_PTRACE is missing (in a con" in done.err, done
 
 
 def test_another_clock(newest: Gunicorn, serve: ServerFactory, agent: StandInAgent) -> None:

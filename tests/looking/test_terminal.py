@@ -32,7 +32,7 @@ def test_a_server_that_ends(newest: Gunicorn, serve: ServerFactory, tmp_path: Pa
 def test_a_signal_that_ends_it(newest: Gunicorn, serve: ServerFactory, tmp_path: Path) -> None:
     """The terminal is as it was, and the exit code is that of a program ended by the signal."""
     server = serve(newest).wait_until_it_serves()
-    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP):
         folder = tmp_path / number.name
         folder.mkdir()
         with terminal(folder, SMALL, str(server.pid)) as screen:

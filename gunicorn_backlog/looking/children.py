@@ -13,7 +13,7 @@ from gunicorn_backlog.looking.servers import Server
 from gunicorn_backlog.slot import Line
 
 # Ages, for ``Roster``, of those that have no slot: no slot has such a one.
-STARTING, UNWATCHED = 1 << 32, -1
+STARTING, WITHOUT_SLOT = 1 << 32, -1
 _TICK_NS = 10_000_000
 
 
@@ -37,12 +37,13 @@ class Workers:
 
         A child that has claimed a slot is a worker; so is one that holds the memory and has no
         children of its own: it has not claimed one yet. Others are the new master of an upgrade,
-        gunicorn's dirty arbiter, or somebody's own.
+        gunicorn's dirty arbiter, or somebody's own. Whether it holds the memory can't be seen of
+        a worker of another user without CAP_SYS_PTRACE: it then is one if it was forked only.
         """
         lines = {line.pid: line for line in self._server.memory.reader.claimed()}
         running = Running({}, {})
         for pid, began_ns in self._children():
-            with suppress(OSError):  # it has ended
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
                 own_pid = self._own_pid(pid, began_ns)
                 line = lines.get(own_pid)
                 if line is not None and self._claimed_by(line, began_ns):
@@ -50,7 +51,7 @@ class Workers:
                 elif not self._holds(pid) or processes.children(pid):
                     continue
                 else:
-                    age = UNWATCHED if self._gets_none(about, began_ns) else STARTING
+                    age = WITHOUT_SLOT if self._gets_none(about, began_ns) else STARTING
                 running.ages[own_pid], running.pids[own_pid] = age, pid
         return running
 
@@ -85,4 +86,7 @@ class Workers:
         return self._clock.of(began_ns) + _TICK_NS < about.watched_since_ns
 
     def _holds(self, pid: int) -> bool:
-        return any(self._server.memory.is_at(path) for path, _ in processes.descriptors(pid))
+        try:
+            return any(self._server.memory.is_at(path) for path, _ in processes.descriptors(pid))
+        except PermissionError:
+            return processes.is_forked_only(pid)
