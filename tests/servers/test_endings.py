@@ -17,7 +17,7 @@ from tests.lab.gunicorns import Gunicorn
 from tests.lab.pushes import next_pushes, pushes, wait_until_all_are_idle
 from tests.lab.storm import CLIENTS, Storm
 
-REQUESTS, MANY_REQUESTS = 900, 100_000
+REQUESTS, MANY_REQUESTS = 600, 100_000
 INTERVAL_S = 0.1
 SETTLED_S = 1.5  # after a kill: until the worker is reaped, and another one is forked
 CONFIG = """

@@ -150,7 +150,7 @@ def share(requests: Sequence[Request], began_s: float, ended_s: float, slots: in
 
 
 @pytest.mark.parametrize("worker_class", [SYNC, GTHREAD], ids=lambda it: it.name)
-@forms("load", short=(15.0, 5.0), long=(30.0, 1.0))
+@forms("load", short=(10.0, 5.0), long=(30.0, 1.0))
 def test_utilization_under_random_load(
     load: tuple[float, float],
     worker_class: WorkerClass,
