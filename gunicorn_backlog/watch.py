@@ -6,10 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from gunicorn import __version__ as gunicorn_version
-
-from gunicorn_backlog import __version__, workers
-from gunicorn_backlog.about import About
+from gunicorn_backlog import telling, workers
 from gunicorn_backlog.claims import ClaimError
 from gunicorn_backlog.configuring import configured
 from gunicorn_backlog.notices import Notices
@@ -71,7 +68,7 @@ class Watch:
 
         So it is if there are no workers, and if the fork did not get the gate.
         """
-        if self._arbiter.cfg is self._cfg:  # each time the thread wakes up
+        if self._arbiter.cfg is self._cfg:  # not by a call: after a sleep each takes microseconds
             return False
         if self._late_s is None:
             self._late_s = time.monotonic() + LATE_S
@@ -147,21 +144,11 @@ class Watch:
         """Say in the shared memory what this server is, and what could not be done."""
         if self._scoreboard is None or self._sampler is None or self._delivery is None:
             return
-        arbiter, settings = self._arbiter, self.settings
-        about = About(
-            app=arbiter.proc_name,
-            version=__version__,
-            gunicorn=gunicorn_version,
-            worker_class=arbiter.cfg.worker_class_str,
-            kind=int(workers.kind_forked(arbiter)),
-            enabled=settings.enabled,
-            interval_s=settings.interval_s,
-            backlog=arbiter.cfg.backlog,
-            boot_limit_s=self._sampler.boot_limit_s(),
-            watched_since_ns=self._sampler.since_ns,
-            agent=str(settings.address),
+        about = telling.about(
+            self._arbiter,
+            self.settings,
+            self._sampler,
             agent_error=self._delivery.error,
-            listeners=self._sampler.places(),
             warnings=self._notices.warnings,
         )
         self._scoreboard.tell(about)

@@ -1,0 +1,42 @@
+"""An arbiter as it is told of in the shared memory, put together from what watches it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gunicorn import __version__ as gunicorn_version
+
+from gunicorn_backlog import __version__, workers
+from gunicorn_backlog.about import About
+
+if TYPE_CHECKING:
+    from gunicorn_backlog.arbiter import Arbiter
+    from gunicorn_backlog.sampler import Sampler
+    from gunicorn_backlog.settings import Settings
+
+
+def about(
+    arbiter: Arbiter,
+    settings: Settings,
+    sampler: Sampler,
+    *,
+    agent_error: str,
+    warnings: tuple[str, ...],
+) -> About:
+    """Return what there is to tell of an arbiter now, by the settings in force."""
+    return About(
+        app=arbiter.proc_name,
+        version=__version__,
+        gunicorn=gunicorn_version,
+        worker_class=arbiter.cfg.worker_class_str,
+        kind=int(workers.kind_forked(arbiter)),
+        enabled=settings.enabled,
+        interval_s=settings.interval_s,
+        backlog=arbiter.cfg.backlog,
+        boot_limit_s=sampler.boot_limit_s(),
+        watched_since_ns=sampler.since_ns,
+        agent=str(settings.address),
+        agent_error=agent_error,
+        listeners=sampler.places(),
+        warnings=warnings,
+    )
