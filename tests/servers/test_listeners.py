@@ -244,13 +244,7 @@ def show(version: str, table: dict[tuple[str, str, str], Cell]) -> None:
         print(f"{name:14} {depth:10} {ss:14} {ours:14} {tag}")
 
 
-@pytest.mark.parametrize(
-    "version",
-    [
-        *sorted({*VERSIONS, BETWEEN[-1]}),  # since 25 the workers listen, with reuse_port
-        *(pytest.param(it, marks=pytest.mark.soak) for it in BETWEEN[:-1]),
-    ],
-)
+@pytest.mark.parametrize("version", sorted({*VERSIONS, *BETWEEN}))
 def test_every_listener_at_every_depth(
     version: str,
     installed: Callable[[str], Gunicorn],
