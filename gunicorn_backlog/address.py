@@ -76,6 +76,12 @@ def _host(host: str) -> str:
     return host
 
 
+def is_localhost(host: str) -> bool:
+    """Tell whether a name means this host by definition, and is never looked up (RFC 6761, 6.3)."""
+    name = f".{host.lower().removesuffix('.')}"
+    return name.endswith(".localhost")
+
+
 def _unbracketed(host: str) -> str:
     """Return an IPv6 number without the brackets that it has in a URL, other hosts as they are."""
     inside = host[1:-1]
