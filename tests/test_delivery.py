@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from agent import StandInAgent
 
-from gunicorn_backlog.address import Address
+from gunicorn_backlog.address import Address, parse
 from gunicorn_backlog.delivery import BACK_AFTER, Delivery
 from gunicorn_backlog.notices import Notices
 from gunicorn_backlog.settings import Settings
 from gunicorn_backlog.window import Interval
+from tests.lab.waiting import wait_for
 
 INTERVAL = Interval((), {}, None, 0)
 
@@ -75,3 +76,22 @@ def test_one_line_when_it_goes_and_one_when_it_is_back(
                 assert ("again" in caplog.messages[-1]) == (number + 1 >= BACK_AFTER)
     delivery.close()
     assert len(caplog.records) == 4
+
+
+def test_points_that_are_too_long_are_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    """How many they are, and the remedy; again only after a reload with other tags."""
+    tags = tuple(f"k{number}:{'x' * 190}" for number in range(45))
+    notices, former = Notices(logging.getLogger("lab")), None
+    with StandInAgent() as agent:
+        address = parse(agent.url)
+        for kept, told in ((45, 1), (45, 1), (44, 2), (1, 2)):
+            settings = Settings()._replace(address=address, inherited_tags=tags[:kept])
+            former = Delivery(settings, notices, former=former)
+            for _ in range(3):
+                former.deliver(INTERVAL, "lab")
+            assert len(caplog.messages) == told
+            former.close()
+        wait_for("pushes", lambda: len(agent.datagrams) == 3)
+    assert "1 of 1 metrics are not sent: " in caplog.messages[0]
+    assert "DD_TAGS" in caplog.messages[0]
+    assert notices.warnings == ()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from agent import StandInAgent
 
-from gunicorn_backlog.address import DISABLED
+from gunicorn_backlog.address import DISABLED, Address
 from tests.conftest import ServerFactory
 from tests.lab.checking import FAILED, check, found
 from tests.lab.confine import as_nobody, require
@@ -29,6 +29,17 @@ def test_no_agent() -> None:
     assert done.code == FAILED
     assert found(done, "failed", "Agent", f"{url} takes no datagram: ECONNREFUSED")
     assert "-> start the Agent, or say where it is" in done.out
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_an_agent_at_localhost(host: str) -> None:
+    """It is tried at either address, as a server tries it; without one the refusal is told."""
+    with StandInAgent(Address("udp", host, 0)) as agent:
+        port = agent.url.rpartition(":")[2]
+        done = check(environ={"DD_DOGSTATSD_PORT": port})
+        assert found(done, "ok", "Agent", f"udp://localhost:{port} does not refuse"), done
+    done = check(environ={"DD_DOGSTATSD_PORT": port})
+    assert found(done, "failed", "Agent", f"udp://localhost:{port} takes no datagram: ECONNREFUSED")
 
 
 def test_a_name_that_nobody_knows() -> None:
