@@ -54,6 +54,7 @@ class About(NamedTuple):
     boot_limit_s: float  # a worker has a slot by then
     watched_since_ns: int
     agent: str
+    agent_from: str  # the setting or variable that names the Agent
     agent_error: str
     listeners: tuple[Place, ...]
     warnings: tuple[str, ...]

@@ -153,6 +153,7 @@ class Sampler:
             self._boot_limit_s,
             watched_after=self._watched_after,
             kind_starting=kind,
+            heartbeats=workers.heartbeats(self._arbiter, owners.without_slot),
         )
         self._say_what_is_unknown(owners)
         count = _Count(states, worker_class, are_bounded(owners, kind), crew)
@@ -173,12 +174,13 @@ class Sampler:
 
     def _say_what_is_unknown(self, owners: Owners) -> None:
         if self._roster.overdue:
+            late = f"have not reported after {self._boot_limit_s} s"
+            serving = "serve, and the hook post_worker_init has not instrumented them"
             self._notices.warn(
                 "no slot",
-                f"{self._roster.overdue} workers have not reported after {self._boot_limit_s} s: "
-                "states and requests in flight are not sent. If the config has a "
-                "post_worker_init of its own, let it call "
-                "gunicorn_backlog.hooks.post_worker_init(worker)",
+                f"{self._roster.overdue} workers {serving if self._roster.serving else late}: "
+                "their states and requests in flight are not sent. Unless these workers logged a "
+                "reason, end the config with gunicorn_backlog.hooks.install(globals())",
             )
         if Kind.UNWATCHED in owners.places:
             self._notices.warn(

@@ -44,6 +44,7 @@ class Settings(NamedTuple):
     interval_s: float = 1.0
     samples: int = 10
     address: Address = address.DEFAULT
+    address_from: str = "default"
     tags: tuple[str, ...] = ()
     inherited_tags: tuple[str, ...] = ()
     prefix: str = ""
@@ -62,6 +63,11 @@ class Settings(NamedTuple):
 def check(configured: Mapping[str, object], environ: Mapping[str, str]) -> None:
     """Raise ConfigError for the first bad setting in ``configure()`` or the environment."""
     _chosen(configured, environ)
+
+
+def is_enabled(configured: Mapping[str, object], environ: Mapping[str, str]) -> bool:
+    """Return whether the setting ``enabled`` is true. Raises ConfigError."""
+    return bool(_chosen(configured, environ)["enabled"])
 
 
 def load(

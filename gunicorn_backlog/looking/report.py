@@ -41,6 +41,7 @@ def report(look: Look) -> dict[str, Any]:
             "worker_class": about.worker_class,
             "interval_s": about.interval_s,
             "agent": about.agent,
+            "agent_from": about.agent_from,
             "agent_error": about.agent_error or None,
             "warnings": list(about.warnings),
         },

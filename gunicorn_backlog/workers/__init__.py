@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from functools import cache, partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -100,6 +101,15 @@ def running(arbiter: Arbiter) -> dict[int, int]:
     for pid, worker in list(arbiter.WORKERS.items()):  # sooner than one expression, to Python 3.11
         ages[pid] = worker.age
     return ages
+
+
+def heartbeats(arbiter: Arbiter, pids: Collection[int]) -> dict[int, float]:
+    """Return when each of these workers last showed progress, by pid; see ``Heartbeat``."""
+    found = {}
+    for pid in pids:
+        with suppress(KeyError, OSError, ValueError):  # it was reaped meanwhile
+            found[pid] = arbiter.WORKERS[pid].tmp.last_update()
+    return found
 
 
 def forked(arbiter: Arbiter) -> int:

@@ -40,6 +40,7 @@ ABOUT = About(
     boot_limit_s=35,
     watched_since_ns=7,
     agent="udp://localhost:8125",
+    agent_from="default",
     agent_error="",
     listeners=(Place("127.0.0.1:80", 2, 12345, "", 80), Place("x", 0, host="why not")),
     warnings=("one", "two"),

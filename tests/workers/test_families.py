@@ -37,6 +37,7 @@ from gunicorn_backlog.workers import (
     wsgi,
 )
 from gunicorn_backlog.workers.counting import InFlight
+from tests.lab.arbiter import Worker
 from tests.lab.waiting import wait_for
 
 AGE = 1
@@ -83,12 +84,7 @@ def test_a_family_is_known_by_the_names_of_bases() -> None:
 def test_an_unknown_class_claims_a_slot(scoreboard: Scoreboard) -> None:
     """So that it is known to be up, and nothing else is."""
 
-    @dataclass
-    class Strange:
-        pid: int = os.getpid()
-        age: int = AGE
-
-    enter(Strange(), scoreboard)
+    enter(Worker(os.getpid(), AGE), scoreboard)
     assert seen(scoreboard).kind == Kind.UNKNOWN
 
 
