@@ -21,7 +21,8 @@ _UNHOOKED = (
     "gunicorn runs here as pid {} and is not monitored: our when_ready never ran (embedded "
     "gunicorn reads no config), or enabled is False"
 )
-_UNLESS_EMBEDDED = "by GUNICORN_CMD_ARGS, if the server is gunicorn's own command: "
+# Of a config that GUNICORN_CMD_ARGS names: servers that embed gunicorn do not read it.
+_UNLESS_EMBEDDED = "if the server is gunicorn's own command: "
 _HOOK = (
     "add our hooks to its config, or call hooks.install(options) in what embeds it; then restart it"
 )
@@ -46,12 +47,13 @@ def _findings(pid: int | None, arguments: Sequence[str]) -> Iterator[Finding]:
     given = arguments or (alone and os.environ.get("GUNICORN_CMD_ARGS"))
     read = config.read(arguments) if given and usable else None
     backlog = read.backlog if isinstance(read, GunicornConfig) else DEFAULT_BACKLOG
+    condition = "" if arguments else _UNLESS_EMBEDDED
     yield from kernel.findings(backlog)
     if isinstance(read, GunicornConfig):
-        yield from config.findings(read, _UNLESS_EMBEDDED if not arguments else "")
+        yield from (it._replace(text=f"{condition}{it.text}") for it in config.findings(read))
         yield agent.finding(read.agent, disabled=read.disabled)
     elif read is not None:
-        yield failed("config", f"gunicorn can't read it: {read}", "correct it")
+        yield failed("config", f"{condition}gunicorn can't read it: {read}", "correct it")
     elif usable and alone:
         yield from _of_environment()
     yield from _of_unhooked(pid, found)

@@ -116,14 +116,13 @@ def _all_of(file: IO[bytes]) -> str:
     return file.read().decode(errors="replace")
 
 
-def findings(config: GunicornConfig, condition: str = "") -> Iterator[Finding]:
-    """Yield what is found in a config; what is found of its hooks holds on that condition."""
+def findings(config: GunicornConfig) -> Iterator[Finding]:
+    """Yield what is found in a config."""
     if not config.enabled:
         yield failed("settings", "enabled is False: the hooks do nothing", "set enabled=True")
     for text in config.unusable:
         yield warning("settings", f"{text}; passed over", "correct it, or unset it")
-    for it in hook_findings.findings(config):
-        yield it._replace(text=f"{condition}{it.text}")
+    yield from hook_findings.findings(config)
     if config.own_metric:
         yield own_metric(config.backlog_type)
     yield of_class(config.worker_class, config.kind, config.wrong)

@@ -130,7 +130,7 @@ def test_arguments_in_the_environment(agent: StandInAgent) -> None:
     environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_CMD_ARGS": arguments}
     done = check(environ=environ)
     assert done.code == OK, done
-    text = "by GUNICORN_CMD_ARGS, if the server is gunicorn's own command: post_worker_init is ours"
+    text = "if the server is gunicorn's own command: post_worker_init is ours"
     assert found(done, "ok", "hooks", text)
     done = check("--config", "python:gunicorn_backlog.hooks", environ=environ)
     assert found(done, "ok", "hooks", "  post_worker_init is ours"), done

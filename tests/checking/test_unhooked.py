@@ -80,7 +80,7 @@ def test_nothing_else_runs(newest: Gunicorn, agent: StandInAgent, tmp_path: Path
     run_by = (*as_pid_1(), "sh", "-c", script, "sh", "sh", "-c", waiting, "sh")
     done = look("check", run_by=run_by, environ=environ)
     assert done.code == WARNING, done
-    condition = "by GUNICORN_CMD_ARGS, if the server is gunicorn's own command: "
+    condition = "if the server is gunicorn's own command: "
     assert found(done, "ok", "hooks", f"{condition}when_ready is ours"), done
     assert found(done, "warning", "server", "gunicorn runs here as pid "), done
     done = look("status", run_by=run_by, environ=environ)
