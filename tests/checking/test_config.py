@@ -70,6 +70,13 @@ from tests.lab.waiting import wait_for
             "post_worker_init is the config's own (line 5); whether it calls ours can't be seen",
         ),
         (
+            f"{CONFIG}class Own:\n    def __getattr__(self, name):\n"
+            "        raise OSError(name) if 'backlog' in name else AttributeError(name)\n"
+            "    def __call__(self, worker):\n        pass\npost_worker_init = Own()\n",
+            "warning",
+            "post_worker_init is the config's own; whether it calls ours can't be seen",
+        ),
+        (
             f"{CONFIG}globals()['post_worker_init'] = lambda worker: None\n",
             "warning",
             "post_worker_init is the config's own; whether it calls ours can't be seen",
