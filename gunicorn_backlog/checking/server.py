@@ -19,8 +19,8 @@ from gunicorn_backlog.resolver import is_local
 from gunicorn_backlog.slot import Kind
 
 _POST_WORKER_INIT = (
-    "if the config has a post_worker_init of its own, let it call "
-    "gunicorn_backlog.hooks.post_worker_init(worker)"
+    "if the config has a post_worker_init of its own, let it end with "
+    "gunicorn_backlog.hooks.install(globals()), which keeps both"
 )
 _IN_ITS_CONTAINER = "run this in the server's container"
 
