@@ -27,6 +27,8 @@ class Config(Protocol):
     @property
     def workers(self) -> int: ...
     @property
+    def logger_class(self) -> type: ...
+    @property
     def statsd_host(self) -> object: ...
     @property
     def statsd_prefix(self) -> str: ...
@@ -219,8 +221,23 @@ def logger(owner: Arbiter | Worker) -> Log | None:
     That one sends a metric for each warning, and may wait for the Agent to take it.
     """
     log: Log | None = getattr(owner, "log", None)
-    bases = [f"{base.__module__}.{base.__name__}" for base in type(log).__mro__]
-    return None if "gunicorn.instrument.statsd.Statsd" in bases else log
+    return None if _is_statsd(type(log)) else log
+
+
+def _is_statsd(logger_class: type) -> bool:
+    names = [(base.__module__, base.__name__) for base in logger_class.__mro__]
+    return ("gunicorn.instrument.statsd", "Statsd") in names
+
+
+def pushes_backlog(cfg: Config) -> bool:
+    """Return whether gunicorn pushes a ``gunicorn.backlog`` of its own: it may since 24.1.
+
+    ``enable_backlog_metric`` alone does nothing: the metric is an extra of a log record, and only
+    the logger that ``statsd_host`` selects pushes it.
+    """
+    if not getattr(cfg, "enable_backlog_metric", False) or not cfg.statsd_host:
+        return False
+    return _is_statsd(cfg.logger_class)
 
 
 def at_each_turn(arbiter: Arbiter, call: Callable[[], None]) -> None:

@@ -1,18 +1,13 @@
-"""Whether gunicorn itself pushes a ``gunicorn.backlog``: since 24.1, with a logger for StatsD."""
+"""gunicorn's own metric ``gunicorn.backlog``, and how it clashes with ours."""
 
 from __future__ import annotations
 
-from typing import Any
-
-_STATSD = ("gunicorn.instrument.statsd", "Statsd")
+REMEDY = "unset enable_backlog_metric: it has no listener and no limit"
 
 
-def pushes_backlog(cfg: Any) -> bool:
-    """Return whether gunicorn with this config pushes its own ``gunicorn.backlog``.
-
-    ``enable_backlog_metric`` alone does nothing: the metric is an extra of a log record, and only
-    the logger that ``statsd_host`` selects pushes it.
-    """
-    if not getattr(cfg, "enable_backlog_metric", False) or not cfg.statsd_host:
-        return False
-    return any((it.__module__, it.__name__) == _STATSD for it in cfg.logger_class.__mro__)
+def clash(backlog_type: str) -> str:
+    """Return what it means that gunicorn pushes a metric of that name, too."""
+    text = "enable_backlog_metric is on: gunicorn pushes a histogram gunicorn.backlog of its own, "
+    if backlog_type == "histogram":
+        return text + "and graphs and monitors that select no tag mix it with ours"
+    return text + f"and ours of that name is a {backlog_type}: a server may drop one of the two"

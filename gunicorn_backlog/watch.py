@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from gunicorn_backlog import arbiter as gunicorn
-from gunicorn_backlog import telling, workers
+from gunicorn_backlog import own_metric, telling, workers
 from gunicorn_backlog.claims import ClaimError
 from gunicorn_backlog.configuring import configured
 from gunicorn_backlog.notices import Notices
@@ -132,6 +132,9 @@ class Watch:
                 self._notices.inform(_RUNNING, telling.SWITCHED_OFF, lasting=True)
             return
         self._notices.forget(_HOOKS_REMOVED)
+        clashes = gunicorn.pushes_backlog(self._arbiter.cfg)
+        texts = [f"{own_metric.clash(settings.backlog_type)}; {own_metric.REMEDY}"]
+        self._notices.warn_of_all("own metric", texts if clashes else [])
         self._redirect(settings)
         workers.prepare(self._arbiter)
         if self._scoreboard is None or self._sampler is None:

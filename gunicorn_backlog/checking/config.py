@@ -15,7 +15,7 @@ from tempfile import TemporaryFile
 from typing import IO
 
 import gunicorn_backlog
-from gunicorn_backlog import __version__
+from gunicorn_backlog import __version__, own_metric
 from gunicorn_backlog.about import printable
 from gunicorn_backlog.checking import hook_findings
 from gunicorn_backlog.checking.findings import Finding, failed, ok, warning
@@ -124,23 +124,13 @@ def findings(config: GunicornConfig) -> Iterator[Finding]:
         yield warning("settings", f"{text}; passed over", "correct it, or unset it")
     yield from hook_findings.findings(config)
     if config.own_metric:
-        yield own_metric(config.backlog_type)
+        yield warning("metrics", own_metric.clash(config.backlog_type), own_metric.REMEDY)
     yield of_class(config.worker_class, config.kind, config.wrong)
     if config.worker_class == "asgi" and config.backlog > ASGI_BACKLOG:
         text = (
             f"gunicorn's asgi worker makes asyncio listen with {ASGI_BACKLOG}, not {config.backlog}"
         )
         yield warning("backlog", text, f"count on {ASGI_BACKLOG}")
-
-
-def own_metric(backlog_type: str) -> Finding:
-    """Return what it means that gunicorn itself pushes ``gunicorn.backlog``."""
-    text = "enable_backlog_metric is on: gunicorn pushes a histogram gunicorn.backlog of its own, "
-    if backlog_type == "histogram":
-        text += "and graphs and monitors that select no tag mix it with ours"
-    else:
-        text += f"and ours of that name is a {backlog_type}: a server may drop one of the two"
-    return warning("metrics", text, "unset enable_backlog_metric: it has no listener and no limit")
 
 
 def of_class(name: str, kind: int | None, wrong: str = "") -> Finding:

@@ -13,12 +13,11 @@ from typing import Any
 
 from gunicorn.app.base import Application
 
-from gunicorn_backlog import hooks, settings, workers
+from gunicorn_backlog import arbiter, hooks, settings, workers
 from gunicorn_backlog.address import is_disabled
 from gunicorn_backlog.checking.gunicorn_config import GunicornConfig
 from gunicorn_backlog.checking.reached import Source, reached
 from gunicorn_backlog.configuring import configured
-from gunicorn_backlog.own_metric import pushes_backlog
 from gunicorn_backlog.slot import Kind
 
 
@@ -74,7 +73,7 @@ def read(cfg: Any, source: Source | None) -> GunicornConfig:
         backlog=cfg.backlog,
         hooks={name: reached(cfg.settings[name], name, bound) for name in hooks.__all__},
         unread=source.unread if source is not None else "",
-        own_metric=pushes_backlog(cfg),
+        own_metric=arbiter.pushes_backlog(cfg),
         backlog_type=told.backlog_type,
         enabled=told.enabled,
         agent=str(told.address),

@@ -38,7 +38,7 @@ def master_of(pid: int) -> int | None:
     with suppress(OSError):  # it has ended
         while pid and pid not in there:
             pid = processes.parent(pid)
-    return pid or None
+    return pid if pid in there else None
 
 
 def _gunicorns() -> dict[int, _Process]:

@@ -39,6 +39,8 @@ def test_it_has_the_name_and_type_of_ours(
     lines = wait_for("both", both)
     assert {len(it.values) for it in lines if not it.tags} == {1}
     server.let_go()
+    (line,) = server.our_lines
+    assert "[WARNING] gunicorn_backlog: enable_backlog_metric is on" in line
 
 
 def test_check_warns(agent: StandInAgent, config: Callable[[str], tuple[str, ...]]) -> None:

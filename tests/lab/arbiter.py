@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from gunicorn.glogging import Logger
 from gunicorn.workers.sync import SyncWorker
 
 from gunicorn_backlog import arbiter, hooks
@@ -33,6 +34,7 @@ def our_hooks() -> dict[str, arbiter.Setting]:
 class Cfg:
     """gunicorn's config, as far as it is read."""
 
+    logger_class: type = Logger
     statsd_host: object = None
     statsd_prefix: str = ""
     dogstatsd_tags: str = ""
