@@ -75,7 +75,7 @@ class Sampler:
             # gunicorn looks a setting up in many steps: not for each sample.
             self._asked, self._boot_limit_s = self._cfg.backlog, self.boot_limit_s()
         queues = self._queues()
-        self._limits.look(queues, self._asked)
+        self._limits.look(queues, self._asked, self._cfg.worker_class_str)
         return Sample(queues, *self._crew(), workers.forked(self._arbiter))
 
     def waits(self) -> Waits | None:
