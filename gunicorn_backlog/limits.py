@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from gunicorn_backlog.accept_queue import AcceptQueue
@@ -23,10 +23,17 @@ class Limits:
         self._clock = clock
         self._since_s: dict[tuple[str, int, int], float] = {}
 
-    def look(self, queues: Mapping[str, AcceptQueue], asked: int, worker_class: str = "") -> None:
+    def look(
+        self,
+        queues: Mapping[str, AcceptQueue],
+        asked: int,
+        worker_class: str = "",
+        elsewhere: Collection[str] = (),
+    ) -> None:
         """Compare each listener's limit with gunicorn's ``backlog``; it must last to be told.
 
         :param worker_class: gunicorn's setting.
+        :param elsewhere: listeners of other network namespaces; each has its own somaxconn.
         """
         low = []
         for listener, (_, limit, _, lowest) in queues.items():
@@ -38,27 +45,27 @@ class Limits:
             self._since_s = {case: self._since_s.get(case, now_s) for case in low}
             for case, since_s in self._since_s.items():
                 if now_s - since_s >= SETTLED_S:
-                    self._say(*case, worker_class)
+                    greatest = None if case[0] in elsewhere else somaxconn()
+                    self._say(*case, cause(case[1], greatest, worker_class))
 
-    def _say(self, listener: str, limit: int, asked: int, worker_class: str) -> None:
+    def _say(self, listener: str, limit: int, asked: int, why: str) -> None:
         self._notices.warn(
             f"limit of {listener}",
-            f"the backlog of {listener} was to be {asked}, the kernel enforces {limit}: "
-            f"{cause(limit, somaxconn(), worker_class)}",
+            f"the backlog of {listener} was to be {asked}, the kernel enforces {limit}: {why}",
         )
 
 
 def cause(limit: int, greatest: int | None, worker_class: str) -> str:
     """Return what is known about why a limit is lower than gunicorn's ``backlog``.
 
-    :param greatest: ``net.core.somaxconn`` of the listener's network namespace.
+    :param greatest: ``net.core.somaxconn`` of the listener's network namespace; None: not known.
     """
     if worker_class in ASGI and limit == ASYNCIO_LISTENS_WITH:
         return f"gunicorn's asgi worker makes asyncio call listen({ASYNCIO_LISTENS_WITH})"
     if greatest is None:
         return "net.core.somaxconn can't be read here"
     if limit == greatest:
-        return f"net.core.somaxconn is {greatest}: {RAISE}"
+        return f"net.core.somaxconn clamps it: {RAISE}"
     return f"another listen() call on this socket set it (net.core.somaxconn is {greatest})"
 
 

@@ -31,7 +31,7 @@ class Listener:
         self.read = ways[0].queue  # as a rule it works, ten times a second
         self.latest: AcceptQueue | None = None  # if netlink does not find it
         self.refused: UnreadableError | None = None  # of the ways before one that worked
-        self._is_hidden = isinstance(ways[-1], NoWay)  # from netlink, in this network namespace
+        self.is_elsewhere = isinstance(ways[-1], NoWay)  # in another network namespace, if read
         self._ways = ways
         self._drops = ways[0].drops
         with suppress(UnreadableError):  # it will be said when the drops are asked for
@@ -50,7 +50,7 @@ class Listener:
 
     def keep(self, queue: AcceptQueue) -> None:
         """Keep what was read for ``placed``, if netlink does not find it."""
-        if queue.limit is None or self._is_hidden:
+        if queue.limit is None or self.is_elsewhere:
             self.latest = queue
 
     def note_drops(self) -> None:

@@ -66,6 +66,10 @@ class Listeners:
             _add(counts, listener)
         return counts
 
+    def elsewhere(self) -> frozenset[str]:
+        """Return the names of those that belong to another network namespace."""
+        return frozenset(it.name for it in self._listeners if it.is_elsewhere)
+
     def places(self) -> tuple[Place, ...]:
         """Return where each of them is."""
         return tuple(listener.placed() for listener in self._now())

@@ -34,7 +34,7 @@ def limits() -> Limits:
 @pytest.mark.parametrize(
     ("somaxconn", "why"),
     [
-        (128, "net.core.somaxconn is 128: raise that"),
+        (128, "net.core.somaxconn clamps it: raise that"),
         (4096, "another listen() call on this socket set it (net.core.somaxconn is 4096)"),
         (None, "can't be read here"),
     ],
@@ -75,6 +75,16 @@ def test_the_asgi_worker_is_named_only_if_it_set_the_limit(
         limits.look({LISTENER: AcceptQueue(0, limit)}, 2048, worker_class)
     (message,) = caplog.messages
     assert ("gunicorn's asgi worker makes asyncio call listen(100)" in message) is named
+
+
+def test_a_listener_of_another_network_namespace(
+    limits: Limits, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its somaxconn is not ours: nothing is claimed of it."""
+    for _ in range(3):
+        limits.look({LISTENER: AcceptQueue(0, 128)}, 2048, elsewhere={LISTENER})
+    (message,) = caplog.messages
+    assert message.endswith("the kernel enforces 128: net.core.somaxconn can't be read here")
 
 
 def test_a_limit_that_could_not_be_read(limits: Limits, caplog: pytest.LogCaptureFixture) -> None:

@@ -10,6 +10,7 @@ from gunicorn_backlog.address import DISABLED, parse
 from gunicorn_backlog.checking import agent
 from gunicorn_backlog.checking.config import of_class
 from gunicorn_backlog.checking.findings import Finding, failed, ok, warning
+from gunicorn_backlog.checking.kernel import RAISE
 from gunicorn_backlog.limits import cause, somaxconn
 from gunicorn_backlog.looking import namespaces
 from gunicorn_backlog.looking.look import Listener, Look
@@ -84,14 +85,22 @@ def _of_listener(seen: Listener, about: About, server: Server) -> Finding:
         return ok(
             "listener", f"{latest.listener}: {latest.length} wait, the limit is {latest.limit}"
         )
+    greatest = _somaxconn(latest.listener, about, server)
+    text = f"{latest.listener}: gunicorn asks for {backlog}, the kernel enforces {limit}"
+    why = RAISE if limit == greatest else cause(limit, greatest, worker_class)
+    return warning("backlog", text, why)
+
+
+def _somaxconn(listener: str, about: About, server: Server) -> int | None:
+    """Return net.core.somaxconn of a listener's network namespace; None if it is not known."""
+    if any(it.length is not None for it in about.listeners if it.listener == listener):
+        return None  # the server published what it read, since netlink does not find it there
     try:
         with namespaces.network_of(server.pid):
-            greatest = somaxconn()
+            return somaxconn()
     except OSError:  # it has ended, or we may not, though a moment ago we might
         server.check_alive()
-        greatest = None
-    text = f"{latest.listener}: gunicorn asks for {backlog}, the kernel enforces {limit}"
-    return warning("backlog", text, cause(limit, greatest, worker_class))
+        return None
 
 
 def _of_agent(look: Look) -> Finding:
