@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,54 +10,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gunicorn_backlog.about import Place
 from gunicorn_backlog.accept_queue import AcceptQueue, QueueError, together
+from gunicorn_backlog.listener import Listener, UnreadableError
 from gunicorn_backlog.notices import Notices
-from gunicorn_backlog.queues import NoWay, SharedAddress, Way, family_of, numeric, reason, ways
+from gunicorn_backlog.queues import NoWay, SharedAddress, family_of, numeric, ways
 from gunicorn_backlog.tags import clean
 
 if TYPE_CHECKING:
     from gunicorn_backlog import arbiter
 
 T = TypeVar("T")
-
-
-class UnreadableError(Exception):
-    """No way to read the listener works; says why not."""
-
-
-class Listener:
-    """One listener, the ways to read it, and where others find it."""
-
-    def __init__(self, address: Any, ways: Sequence[Way], place: Place) -> None:
-        self.name = clean(tag_value(address))
-        self.place = place._replace(listener=self.name)
-        self.read = ways[0].queue  # as a rule it works, ten times a second
-        self._ways = ways
-        with suppress(UnreadableError):  # it will be said when the drops are asked for
-            self.note_drops()
-
-    def read_otherwise(self) -> AcceptQueue | None:
-        """Read the queue in any way; None if it was closed. Raises UnreadableError."""
-        return self._first_that_works(lambda way: way.queue())
-
-    def note_drops(self) -> None:
-        """Take in the kernel's counter of drops, in any way. Raises UnreadableError."""
-        self._first_that_works(lambda way: way.note_drops())
-
-    def take_drops(self) -> int | None:
-        """Return the drops noted since the last call; None if nobody counts them."""
-        taken = [way.drops.take() for way in self._ways if way.drops.begun]
-        return sum(taken) if taken else None
-
-    def _first_that_works(self, ask: Callable[[Way], T]) -> T | None:
-        failed = []
-        for way in self._ways:
-            try:
-                return ask(way)
-            except (OSError, QueueError) as error:
-                if isinstance(error, OSError) and error.errno == errno.EBADF:
-                    return None
-                failed.append(f"{way.name}: {reason(error)}")
-        raise UnreadableError("; ".join(failed))
 
 
 class Listeners:
@@ -85,7 +45,11 @@ class Listeners:
             except (OSError, QueueError):
                 queue = self._or_say(listener, "backlog", listener.read_otherwise)
             if queue is not None:
-                if queue[0] > queue[1]:  # longer than its limit: it drops, and may be closed soon
+                length, limit = queue[:2]
+                listener.keep(queue)
+                if limit is None:
+                    self._say_without_limit(listener)
+                elif length > limit:  # it drops, and may be closed soon
                     self._or_say(listener, "drops", listener.note_drops)
                 first = queues.setdefault(name, queue)
                 if first is not queue:
@@ -93,17 +57,22 @@ class Listeners:
         return queues
 
     def dropped(self) -> dict[str, int]:
-        """Return the connections that each listener dropped since the last call."""
+        """Return the connections that each listener dropped since the last call: in an interval."""
         listeners = self._now()
         counts, self._of_closed = self._of_closed, {}
         for listener in listeners:
+            listener.begin_interval()
             self._or_say(listener, "drops", listener.note_drops)
             _add(counts, listener)
         return counts
 
+    def elsewhere(self) -> frozenset[str]:
+        """Return the names of those that belong to another network namespace."""
+        return frozenset(it.name for it in self._listeners if it.is_elsewhere)
+
     def places(self) -> tuple[Place, ...]:
         """Return where each of them is."""
-        return tuple(listener.place for listener in self._now())
+        return tuple(listener.placed() for listener in self._now())
 
     def _now(self) -> Sequence[Listener]:
         self._look_up()
@@ -128,9 +97,19 @@ class Listeners:
         except UnreadableError as error:
             self._notices.warn(
                 f"{what} of {listener.name}",
-                f"the {what} of {listener.name} can't be read ({error}): not sent, all else is",
+                f"the {what} of {listener.name} can't be read ({error}): not sent, all else is"
+                f"{_and(error.remedies)}",
             )
             return None
+
+    def _say_without_limit(self, listener: Listener) -> None:
+        if listener.refused is not None:
+            self._notices.warn(
+                f"no limit of {listener.name}",
+                f"the backlog of {listener.name} is read from /proc/net/unix, which has no limits "
+                f"({listener.refused}): its limit is not sent, all else is"
+                f"{_and(listener.refused.remedies)}",
+            )
 
 
 def _listeners(
@@ -160,7 +139,9 @@ def _held(sockets: Iterable[Any]) -> Iterator[Listener]:
         with suppress(OSError):
             address, inode = sock.getsockname(), os.fstat(sock.fileno()).st_ino
             port = address[1] if isinstance(address, tuple) else 0
-            yield Listener(address, ways(sock), Place("", int(sock.family), inode, port=port))
+            yield Listener(
+                _name(address), ways(sock), Place("", int(sock.family), inode, port=port)
+            )
 
 
 def _shared(host: str, port: int) -> Listener:
@@ -168,11 +149,15 @@ def _shared(host: str, port: int) -> Listener:
     if known is None:
         return _unreadable((host, port), f"{host!r} is a name: let gunicorn bind to a number")
     place = Place("", int(family_of(known)), host=known, port=port)
-    return Listener((known, port), [SharedAddress(known, port)], place)
+    return Listener(_name((known, port)), [SharedAddress(known, port)], place)
 
 
 def _unreadable(address: Any, why: str) -> Listener:
-    return Listener(address, [NoWay(why)], Place("", 0, host=why))
+    return Listener(_name(address), [NoWay(why)], Place("", 0, host=why))
+
+
+def _and(remedies: str) -> str:
+    return f"; {remedies}" if remedies else ""
 
 
 def _bind(address: str | int) -> str:
@@ -183,6 +168,10 @@ def _add(counts: dict[str, int], listener: Listener) -> None:
     count = listener.take_drops()
     if count is not None:
         counts[listener.name] = counts.get(listener.name, 0) + count
+
+
+def _name(address: Any) -> str:
+    return clean(tag_value(address))
 
 
 def tag_value(address: Any) -> str:

@@ -75,7 +75,8 @@ def _of_queues(
         # An Agent keeps the last gauge of its ten seconds: send the worst, not a random one.
         values = (max(queue.waiting),) if backlog_type == "gauge" else queue.waiting
         yield Point(BACKLOG.name, backlog_type, values, tags)
-        yield _point(LIMIT, queue.limit, *tags)
+        if queue.limit is not None:
+            yield _point(LIMIT, queue.limit, *tags)
         if queue.deepest is not None:
             yield _point(DEEPEST, queue.deepest, *tags)
 

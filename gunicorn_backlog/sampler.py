@@ -75,7 +75,7 @@ class Sampler:
             # gunicorn looks a setting up in many steps: not for each sample.
             self._asked, self._boot_limit_s = self._cfg.backlog, self.boot_limit_s()
         queues = self._queues()
-        self._limits.look(queues, self._asked)
+        self._look_at_limits(queues)
         return Sample(queues, *self._crew(), workers.forked(self._arbiter))
 
     def waits(self) -> Waits | None:
@@ -115,6 +115,10 @@ class Sampler:
                     "0): not sent, all else is",
                 )
         return queues
+
+    def _look_at_limits(self, queues: Mapping[str, AcceptQueue]) -> None:
+        worker_class = self._arbiter.cfg.worker_class_str
+        self._limits.look(queues, self._asked, worker_class, self._listeners.elsewhere())
 
     def _crew(self) -> tuple[Crew | None, WorkTime | None]:
         """Return the workers, and what they worked; None if a slot could not be read this time.

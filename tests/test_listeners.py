@@ -220,6 +220,40 @@ def test_inet_diag_takes_over_where_tcp_info_is_refused(
     assert caplog.records == []
 
 
+class Moody(socket.socket):
+    """A socket of which SO_MEMINFO is refused at times."""
+
+    refuses = False
+
+    def getsockopt(self, *option: Any) -> Any:
+        """Refuse, or read."""
+        if self.refuses and option[:2] == (socket.SOL_SOCKET, so_meminfo.SO_MEMINFO):
+            raise PermissionError(1, "Operation not permitted")
+        return super().getsockopt(*option)
+
+
+@pytest.mark.parametrize("refused_in", [{0}, {1}, {1, 3}, {0, 2, 3}, {0, 1, 2, 3, 4}])
+def test_drops_count_once_by_whatever_way_they_are_read(refused_in: set[int]) -> None:
+    """SO_MEMINFO refused at the start, once, at times, always: the sum is the kernel's."""
+    with socket.create_server(("127.0.0.1", 0), backlog=1) as made, ExitStack() as clients:
+        sock = clients.enter_context(Moody(fileno=os.dup(made.fileno())))
+        sock.refuses = 0 in refused_in
+        listeners = of(sock)
+        counted = listeners.dropped()[name(made)]
+        for interval in range(1, 5):
+            before = so_meminfo.read(made)
+            for _ in range(3 * interval):
+                client = clients.enter_context(socket.socket())
+                client.setblocking(False)
+                client.connect_ex(made.getsockname())
+            wait_for("drops", lambda least=before: so_meminfo.read(made) > least)  # type: ignore[misc]  # the default binds it
+            sock.refuses = interval in refused_in
+            counted += listeners.dropped()[name(made)]
+        least = so_meminfo.read(made)
+        counted += listeners.dropped()[name(made)]
+        assert least <= counted <= so_meminfo.read(made)
+
+
 def test_if_no_way_works_one_line_says_so(
     listening: Opened, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,7 +42,7 @@ def tcp_tells(sockets: Sequence[WorkerSocket]) -> bool:
     for sock in sockets:
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             try:
-                filled_in = tcp_info.read(sock).limit > 0
+                filled_in = bool(tcp_info.read(sock).limit)
                 return filled_in and tcp_info.last_data_recv_ms(sock) is not None
             except (OSError, QueueError):
                 return False

@@ -73,6 +73,17 @@ def test_what_the_kernel_refuses(refused: str, expected: set[str], agent: StandI
     assert done.out.count("-> allow ") == len(expected)
 
 
+def test_a_unit_without_netlink(agent: StandInAgent) -> None:
+    """The remedy is the unit's setting; Unix sockets are read without a limit."""
+    run_by = refusing("netlink=EAFNOSUPPORT")
+    done = check(run_by=run_by, environ={"GUNICORN_BACKLOG_URL": agent.url})
+    assert done.code == WARNING, done.out
+    assert found(done, "warning", "Unix sockets", "are read from /proc/net/unix, without a limit")
+    assert found(done, "warning", "netlink", "inet_diag: EAFNOSUPPORT")
+    remedy = "-> add AF_NETLINK to RestrictAddressFamilies= of the systemd unit that this runs in"
+    assert done.out.count(remedy) == 2
+
+
 def test_a_clamped_backlog(newest: Gunicorn, serve: ServerFactory, agent: StandInAgent) -> None:
     """In a namespace with a small somaxconn: without a server, and of a running one."""
     with network() as net:

@@ -51,7 +51,8 @@ for module, names in places.items():
     for name in names:
         if hasattr(module, name):
             delattr(module, name)
-from gunicorn_backlog.looking import processes, proc_net
+from gunicorn_backlog import proc_net
+from gunicorn_backlog.looking import processes
 processes.PROC = proc_net.PROC = pathlib.Path("/nowhere")
 from gunicorn_backlog.looking.cli import main
 sys.exit(main())
