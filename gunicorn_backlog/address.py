@@ -76,6 +76,18 @@ def _host(host: str) -> str:
     return host
 
 
+def is_localhost(host: str) -> bool:
+    """Tell whether a name means this host by definition, and is never looked up (RFC 6761, 6.3)."""
+    name = f".{host.lower().removesuffix('.')}"
+    return name.endswith(".localhost")
+
+
+def _unbracketed(host: str) -> str:
+    """Return an IPv6 number without the brackets that it has in a URL, other hosts as they are."""
+    inside = host[1:-1]
+    return inside if host == f"[{inside}]" and ":" in inside else host
+
+
 def encoded_host(host: str) -> bytes:
     """Return a host's name as it is looked up. Raises UnicodeError for an empty or too long label.
 
@@ -103,21 +115,25 @@ def unix(path: str, *, scheme: str = "unix") -> Address:
     return Address(scheme, path=path)
 
 
-def from_datadog(environ: Mapping[str, str], unusable: list[str]) -> Address | None:
-    """Return the address in Datadog's own variables, as the ``datadog`` client reads them.
+def from_datadog(environ: Mapping[str, str], unusable: list[str]) -> tuple[Address, str] | None:
+    """Return the address in Datadog's own variables, and the names of those that it came from.
 
-    ``DD_DOGSTATSD_URL`` comes before ``DD_AGENT_HOST`` and ``DD_DOGSTATSD_PORT``. A variable that
-    is wrong is passed over; what is wrong with it is added to ``unusable``.
+    As in the ``datadog`` client ``DD_DOGSTATSD_URL`` comes before ``DD_AGENT_HOST`` and
+    ``DD_DOGSTATSD_PORT``. A variable that is wrong is passed over; what is wrong with it is added
+    to ``unusable``.
     """
     if url := environ.get("DD_DOGSTATSD_URL"):
         try:
-            return parse(url)
+            return parse(url), "DD_DOGSTATSD_URL"
         except ValueError as error:
             unusable.append(f"DD_DOGSTATSD_URL={url!r}: {error}")
     host, port = _agent_host(environ, unusable), _port(environ, unusable)
-    if host is None and port is None:
+    parts = {"DD_AGENT_HOST": host, "DD_DOGSTATSD_PORT": port}
+    named = [name for name, value in parts.items() if value is not None]
+    if not named:
         return None
-    return Address("udp", host=host or "localhost", port=port or DEFAULT_PORT)
+    found = Address("udp", host=host or "localhost", port=port or DEFAULT_PORT)
+    return found, " and ".join(named)
 
 
 def is_disabled(environ: Mapping[str, str]) -> bool:
@@ -128,7 +144,7 @@ def is_disabled(environ: Mapping[str, str]) -> bool:
 def _agent_host(environ: Mapping[str, str], unusable: list[str]) -> str | None:
     text = environ.get("DD_AGENT_HOST")
     try:
-        return _host(text) if text else None
+        return _host(_unbracketed(text)) if text else None
     except ValueError as error:
         unusable.append(f"DD_AGENT_HOST={text!r}: {error}")
         return None
@@ -152,7 +168,7 @@ def from_gunicorn(statsd_host: object) -> Address | None:
     """
     match statsd_host:
         case (str(host), int(port)):
-            return Address("udp", host=_host(host or "localhost"), port=port)
+            return Address("udp", host=_host(_unbracketed(host) or "localhost"), port=port)
         case str(path) if path:
             _check_printable(path)
             return unix(path)

@@ -1,23 +1,21 @@
-"""The socket to the Agent: it never waits, and a send that fails is kept as an error, not raised.
-
-The ``datadog`` client logs each failed send, closes the socket and resolves the Agent's name again
-while it holds a lock that ``fork`` waits for. It does none of that with a socket that never fails.
-"""
+"""The socket to the Agent: it never waits, and keeps the error of a send, instead of raising it."""
 
 from __future__ import annotations
 
 import errno
 import os
 import socket
+import struct
+from contextlib import suppress
 from typing import Any, NamedTuple
 
-from gunicorn_backlog.address import Address, encoded_host
+from gunicorn_backlog.address import Address, encoded_host, is_localhost
 from gunicorn_backlog.unpatched import Socket, original
 
 # EAGAIN and ENOBUFS: the Agent is there, but its queue is full.
 FULL = frozenset({errno.EAGAIN, errno.ENOBUFS})
 
-
+_LOOPBACK = ("127.0.0.1", "::1")
 _KINDS = {
     "udp": (socket.SOCK_DGRAM,),
     "unix": (socket.SOCK_DGRAM, socket.SOCK_STREAM),
@@ -65,11 +63,26 @@ class AgentSocket(Socket):
         except OSError as error:
             self.error = error
 
-    def note_refusal(self) -> None:
-        """Note what came back: from an Agent on this host it has, when ``send`` returns."""
+    def deliver(self, payload: bytes) -> None:
+        """Send one datagram; in a stream its length, four bytes in little endian, goes first."""
+        if self.type == socket.SOCK_STREAM:
+            self.sendall(struct.pack("<I", len(payload)) + payload)
+        else:
+            self.send(payload)
+
+    def is_refused(self) -> bool:
+        """Note what came back of a first datagram; tell whether nobody took it."""
+        return self.note_refusal() == errno.ECONNREFUSED
+
+    def note_refusal(self) -> int:
+        """Note what came back, and return its errno.
+
+        From an Agent on this host it has come when ``send`` returns.
+        """
         code = self.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code and self.error is None:
             self.error = OSError(code, os.strerror(code))
+        return code
 
     @property
     def broken(self) -> bool:
@@ -86,10 +99,14 @@ class AgentSocket(Socket):
 def resolve(address: Address) -> Target:
     """Return where to connect to; IPv4 comes first, as the ``datadog`` client does it.
 
-    May wait for the resolver. Raises OSError.
+    May wait for the resolver, if the host is a name other than localhost. Raises OSError.
     """
     if address.scheme != "udp":
         return Target(socket.AF_UNIX, address.path)
+    if is_localhost(address.host):
+        return _of_number(_LOOPBACK[0], address.port)
+    if number_family(address.host) is not None:
+        return _of_number(address.host, address.port)
     getaddrinfo = original("socket", "getaddrinfo")
     # An app's own function in its place expects text.
     is_original = getattr(getaddrinfo, "__globals__", None) is vars(socket)
@@ -97,6 +114,42 @@ def resolve(address: Address) -> Target:
     found = getaddrinfo(host, address.port, 0, socket.SOCK_DGRAM)
     family, _, _, _, where = min(found, key=lambda entry: entry[0] != socket.AF_INET)
     return Target(family, where)
+
+
+def other_loopback(address: Address, target: Target) -> Target | None:
+    """Return localhost's address of the other family than the target's; None for other hosts."""
+    if address.scheme != "udp" or not is_localhost(address.host):
+        return None
+    return _of_number(_LOOPBACK[target.family == socket.AF_INET], address.port)
+
+
+def number_family(host: str) -> int | None:
+    """Return the family of a number; None for a name."""
+    for family, number in ((socket.AF_INET, host), (socket.AF_INET6, host.partition("%")[0])):
+        with suppress(OSError):
+            socket.inet_pton(family, number)
+            return family
+    return None
+
+
+def _of_number(host: str, port: int) -> Target:
+    """Return where a number leads to. Raises OSError: it names no interface of this host.
+
+    ``getaddrinfo`` reads the resolver's configuration for a number, too, and an app may have put
+    its own function in that place.
+    """
+    if number_family(host) == socket.AF_INET:
+        return Target(socket.AF_INET, (host, port))
+    number, percent, scope = host.partition("%")
+    return Target(socket.AF_INET6, (number, port, 0, _scope_id(scope) if percent else 0))
+
+
+def _scope_id(scope: str) -> int:
+    with suppress(OSError):
+        return socket.if_nametoindex(scope)
+    if scope.isascii() and scope.isdigit() and int(scope) < 2**32:
+        return int(scope)
+    raise OSError(errno.ENODEV, f"no interface {scope!r}")
 
 
 def connect(scheme: str, target: Target) -> AgentSocket:

@@ -6,6 +6,7 @@ from gunicorn_backlog import metrics
 from gunicorn_backlog.address import DISABLED
 from gunicorn_backlog.dogstatsd import QUEUE_FULL, Agent
 from gunicorn_backlog.notices import Notices
+from gunicorn_backlog.payloads import LONGEST
 from gunicorn_backlog.settings import Settings
 from gunicorn_backlog.window import Interval
 
@@ -28,6 +29,8 @@ class Delivery:
         self._good_pushes = 0
         if former is not None and former._settings.address != settings.address:
             notices.forget("full")  # that was another Agent
+        if former is not None and _tags(former._settings) != _tags(settings):
+            notices.forget("too long")
 
     @property
     def error(self) -> str:
@@ -43,6 +46,8 @@ class Delivery:
         backlog_type = self._settings.backlog_type
         points = metrics.points(interval, app=app, backlog_type=backlog_type, stopping=stopping)
         self._agent.push(points)
+        if self._agent.left_out:
+            self._say_some_are_too_long(self._agent.left_out, len(points))
         self._good_pushes = self._good_pushes + 1 if self._agent.error is None else 0
         if self._agent.error == QUEUE_FULL:
             self._say_it_is_slow()
@@ -58,6 +63,14 @@ class Delivery:
     def close(self) -> None:
         """Close the socket."""
         self._agent.close()
+
+    def _say_some_are_too_long(self, left_out: int, points: int) -> None:
+        self._notices.warn(
+            "too long",
+            f"{left_out} of {points} metrics are not sent: with their tags each is longer than "
+            f"the {LONGEST} bytes that an Agent accepts; use fewer or shorter tags: DD_TAGS, "
+            "DATADOG_TAGS, dogstatsd_tags, GUNICORN_BACKLOG_TAGS or configure(tags=...)",
+        )
 
     def _say_it_is_slow(self) -> None:
         self._notices.warn(
@@ -78,3 +91,7 @@ class Delivery:
     def _say_it_is_back(self) -> None:
         self._notices.inform("back", f"the Agent at {self._agent.address} takes metrics again")
         self._notices.forget("away")
+
+
+def _tags(settings: Settings) -> tuple[str, ...]:
+    return settings.tags + settings.inherited_tags

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import codecs
 import errno
-import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
 
 from gunicorn_backlog import agent_socket
-from gunicorn_backlog.address import Address
+from gunicorn_backlog.address import Address, is_localhost
 from gunicorn_backlog.agent_socket import Target
 from gunicorn_backlog.short_thread import ShortThread
 from gunicorn_backlog.unpatched import original
@@ -49,6 +48,8 @@ class Resolver:
         if self._thread is not None and not self._thread.returned:
             return
         self._asked_s = now_s
+        if self.can_turn:
+            return  # it is known, and which of the two it is shows with each push
         if is_local(self._address):
             self._look_up()
         else:
@@ -56,6 +57,20 @@ class Resolver:
             codecs.lookup("idna")
             _read_configuration()
             self._look_up_apart()
+
+    @property
+    def can_turn(self) -> bool:
+        """Whether the address is localhost, which has another address than the target."""
+        return self._other() is not None
+
+    def turn(self) -> bool:
+        """Lead to localhost's other address from now on; tell whether it has one."""
+        other = self._other()
+        self.target = other or self.target
+        return other is not None
+
+    def _other(self) -> Target | None:
+        return self.target and agent_socket.other_loopback(self._address, self.target)
 
     def before_fork(self, until_s: float) -> None:
         """Let the look-up end that is under way, until ``until_s`` of the monotonic clock.
@@ -95,10 +110,7 @@ def _read_configuration() -> None:
 
 def is_local(address: Address) -> bool:
     """Tell whether no name server is asked: for a path, a number, or this host."""
-    if address.scheme != "udp" or address.host == "localhost":
+    host = address.host
+    if address.scheme != "udp" or is_localhost(host):
         return True
-    for family in (socket.AF_INET, socket.AF_INET6):
-        with suppress(OSError):
-            socket.inet_pton(family, address.host.partition("%")[0])
-            return True
-    return False
+    return agent_socket.number_family(host) is not None

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gunicorn_backlog import address, tags
 from gunicorn_backlog.address import Address
-from gunicorn_backlog.options import ENVIRONMENT_PREFIX, OPTIONS, BacklogType, Option
+from gunicorn_backlog.options import OPTIONS, BacklogType, Option
+from gunicorn_backlog.unknown_variables import unknown_variables
 
 if TYPE_CHECKING:
     from gunicorn_backlog.arbiter import Config
 
-# Kubernetes and Docker give these to every container beside a service named "gunicorn-backlog".
-_SERVICE_LINK = re.compile(ENVIRONMENT_PREFIX + r"(SERVICE|PORT)(_|$)")
 _ILLEGAL_IN_NAME = re.compile(r"[^A-Za-z0-9_.]")
 _NO_BEGIN = re.compile(r"^[^A-Za-z]+")
 
@@ -35,6 +34,9 @@ class ConfigError(SystemExit):
 class Settings(NamedTuple):
     """What the monitor is told to do, checked, with every default filled in.
 
+    ``address_from`` is the setting or variable that the address came from, as the user wrote it:
+    ``GUNICORN_BACKLOG_URL``, ``configure(url=...)``, one or two of Datadog's variables,
+    ``statsd_host``, or ``default``.
     ``tags`` are the user's own; ``inherited_tags`` those of ``DD_TAGS`` and of gunicorn's
     ``dogstatsd_tags``, in this order; what the ``datadog`` client reads comes between the two.
     ``unusable`` says what is wrong with settings that are not ours, and so were passed over.
@@ -75,12 +77,14 @@ def load(
 ) -> Settings:
     """Put all sources together. Raises ConfigError."""
     chosen = _chosen(configured, environ)
-    unusable: list[str] = []
+    unusable = unknown_variables(environ)
+    found, source = _address(chosen["url"], cfg, environ, unusable)
     return Settings(
         enabled=chosen["enabled"],
         interval_s=chosen["interval"],
         samples=chosen["samples"],
-        address=chosen["url"] or _inherited_address(cfg, environ, unusable),
+        address=found,
+        address_from=source,
         tags=chosen["tags"],
         inherited_tags=(*tags.split(environ.get("DD_TAGS", "")), *tags.split(cfg.dogstatsd_tags)),
         prefix=_prefix(cfg.statsd_prefix),
@@ -108,12 +112,8 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
     options = {option.variable: option for option in OPTIONS.values()}
     values = {}
     for variable, text in environ.items():
-        if not variable.startswith(ENVIRONMENT_PREFIX) or _SERVICE_LINK.match(variable):
-            continue
-        if variable not in options:
-            raise _error(f"there is no setting {variable}", ", ".join(options))
-        if text.strip():
-            option = options[variable]
+        option = options.get(variable)
+        if option is not None and text.strip():
             values[option.name] = _checked(option, text.strip(), variable, option.read)
     return values
 
@@ -139,15 +139,21 @@ def _error(wrong: str, allowed: str) -> ConfigError:
     return ConfigError(f"gunicorn_backlog: {wrong}; allowed: {allowed}")
 
 
-def _inherited_address(cfg: Config, environ: Mapping[str, str], unusable: list[str]) -> Address:
+def _address(
+    url: Address | None, cfg: Config, environ: Mapping[str, str], unusable: list[str]
+) -> tuple[Address, str]:
+    """Return the Agent's address, and the setting or variable that it came from."""
+    if url is not None:
+        variable = OPTIONS["url"].variable
+        return url, variable if environ.get(variable, "").strip() else "configure(url=...)"
     if found := address.from_datadog(environ, unusable):
         return found
     try:
-        if found := address.from_gunicorn(cfg.statsd_host):
-            return found
+        if statsd := address.from_gunicorn(cfg.statsd_host):
+            return statsd, "statsd_host"
     except ValueError as error:
         unusable.append(f"statsd_host={shown(cfg.statsd_host)}: {error}")
-    return address.DEFAULT
+    return address.DEFAULT, "default"
 
 
 def _prefix(statsd_prefix: str) -> str:

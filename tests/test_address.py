@@ -91,26 +91,34 @@ def test_any_text_is_an_address_or_a_value_error(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("environ", "address"),
+    ("environ", "found"),
     [
         ({}, None),
         ({"DD_AGENT_HOST": "", "DD_DOGSTATSD_URL": ""}, None),
-        ({"DD_AGENT_HOST": "10.0.0.1"}, Address("udp", host="10.0.0.1", port=8125)),
-        ({"DD_DOGSTATSD_PORT": "9125"}, Address("udp", host="localhost", port=9125)),
+        ({"DD_AGENT_HOST": "10.0.0.1"}, (Address("udp", "10.0.0.1", 8125), "DD_AGENT_HOST")),
+        ({"DD_AGENT_HOST": "[::1]"}, (Address("udp", "::1", 8125), "DD_AGENT_HOST")),
+        (
+            {"DD_AGENT_HOST": "[fe80::1%eth0]"},
+            (Address("udp", "fe80::1%eth0", 8125), "DD_AGENT_HOST"),
+        ),
+        (
+            {"DD_DOGSTATSD_PORT": "9125"},
+            (Address("udp", "localhost", 9125), "DD_DOGSTATSD_PORT"),
+        ),
         (
             {"DD_AGENT_HOST": "agent", "DD_DOGSTATSD_PORT": "9125"},
-            Address("udp", host="agent", port=9125),
+            (Address("udp", "agent", 9125), "DD_AGENT_HOST and DD_DOGSTATSD_PORT"),
         ),
         (
             {"DD_DOGSTATSD_URL": "unix:///a", "DD_AGENT_HOST": "agent"},
-            Address("unix", path="/a"),
+            (Address("unix", path="/a"), "DD_DOGSTATSD_URL"),
         ),
     ],
 )
-def test_datadogs_variables(environ: dict[str, str], address: Address | None) -> None:
-    """The URL comes before host and port."""
+def test_datadogs_variables(environ: dict[str, str], found: tuple[Address, str] | None) -> None:
+    """The URL comes before host and port; brackets are no part of a host."""
     unusable: list[str] = []
-    assert from_datadog(environ, unusable) == address
+    assert from_datadog(environ, unusable) == found
     assert unusable == []
 
 
@@ -121,7 +129,7 @@ def test_bad_variables_are_named(variable: str, value: str) -> None:
     """What is said is which variable is wrong; the others are in force."""
     unusable: list[str] = []
     found = from_datadog({variable: value, "DD_AGENT_HOST": "agent"}, unusable)
-    assert found == Address("udp", host="agent", port=8125)
+    assert found == (Address("udp", host="agent", port=8125), "DD_AGENT_HOST")
     assert unusable[0].startswith(f"{variable}='{value}'")
 
 
@@ -142,6 +150,7 @@ def test_a_host_that_is_none_is_passed_over(host: str) -> None:
         (None, None),
         (("localhost", 8125), Address("udp", host="localhost", port=8125)),
         (("", 9125), Address("udp", host="localhost", port=9125)),
+        (("[::1]", 9125), Address("udp", host="::1", port=9125)),
         ("/run/statsd.sock", Address("unix", path="/run/statsd.sock")),
     ],
 )

@@ -47,6 +47,21 @@ print(push())
 ip("addr", "add", "10.9.0.2/24", "dev", "one")
 print(push())
 """
+WITHOUT_IPV4 = """
+import socket, subprocess
+from gunicorn_backlog.address import parse
+from gunicorn_backlog.dogstatsd import Agent
+from gunicorn_backlog.metrics import Point
+from gunicorn_backlog.settings import Settings
+
+subprocess.run(["ip", "addr", "del", "127.0.0.1/8", "dev", "lo"], check=True)
+with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as receiver:
+    receiver.bind(("::1", 8125))
+    receiver.settimeout(20)
+    agent = Agent(Settings()._replace(address=parse("udp://localhost")))
+    agent.push([Point("gunicorn.workers", "gauge", (2,), ("app:web", "state:idle"))])
+    print(agent.error, receiver.recv(8192).decode(), end="")
+"""
 Sending = Callable[..., Agent]
 QUEUE_FULL = "its queue is full"
 
@@ -135,6 +150,7 @@ def test_every_source_of_tags_once(
         ("it-false\nevil.metric:1|c", ""),
         ("it-false|#evil:tag", ""),
         ("it-false cn-web", ""),
+        ("it-\udcff", ""),
         ("", ""),
     ],
 )
@@ -197,6 +213,69 @@ def test_a_udp_agent_that_goes_and_comes_back(sending_to: Sending) -> None:
         wait_for("the very next push", lambda: again.datagrams)
         assert error_of_push(agent) is None
         wait_for("the one after it", lambda: len(again.datagrams) == 2)
+
+
+def free_port() -> int:
+    """Return a UDP port that is free at both addresses of localhost."""
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+        sock.bind(("::", 0))
+        return int(sock.getsockname()[1])
+
+
+def test_an_agent_at_either_address_of_localhost(sending_to: Sending) -> None:
+    """Each push arrives, the first one, too, and those after it moved from one to the other."""
+    port = free_port()
+    agent = sending_to(f"udp://localhost:{port}")
+    for host in ("::1", "127.0.0.1", "::1"):
+        with StandInAgent(Address("udp", host, port)) as receiver:
+            for number in range(3):
+                assert error_of_push(agent) is None
+                wait_for("it", lambda: len(receiver.datagrams) > number)  # noqa: B023 # called here
+            assert len(receiver.datagrams) == 3
+
+
+def test_no_agent_at_any_address_of_localhost(sending_to: Sending) -> None:
+    """The error is that of 127.0.0.1, with each push; one that comes gets the next push."""
+    port = free_port()
+    agent = sending_to(f"udp://localhost:{port}")
+    for _ in range(3):
+        assert error_of_push(agent) == "ECONNREFUSED (Connection refused)"
+    with StandInAgent(Address("udp", "::1", port)) as receiver:
+        assert error_of_push(agent) is None
+        received(receiver)
+
+
+def test_localhost_without_ipv4() -> None:
+    """The loopback interface has ::1 only."""
+    with network() as net:
+        done = net.run(sys.executable, "-c", WITHOUT_IPV4)
+    assert done == f"None {LINE}\n", done
+
+
+def test_long_tags(receiver: StandInAgent, sending_to: Sending) -> None:
+    """Over UDP and with many letters of two bytes, no datagram is longer than an Agent accepts."""
+    tags = tuple(f"k{number}:" + "\u00e9" * 187 for number in range(21))
+    agent = sending_to(receiver.url, tags=tags)
+    samples = Point("gunicorn.backlog", "histogram", (10_000,) * 100, ("app:web",))
+    too_long = Point("gunicorn.workers", "gauge", (2,), ("state:" + "x" * 194,) * 2)
+    agent.push([samples, too_long, POINT])
+    wait_for("the last", lambda: any(b"workers" in d.octets for d in receiver.datagrams))
+    assert agent.left_out == 1
+    assert max(len(datagram.octets) for datagram in receiver.datagrams) <= 8192
+    lines = [line for datagram in receiver.datagrams for line in datagram.lines]
+    assert sum(len(line.values) for line in lines if line.name == "gunicorn.backlog") == 100
+    assert all(line.tags >= set(tags) for line in lines)
+
+
+@pytest.mark.parametrize("scheme", ["unixgram", "unixstream"])
+def test_a_push_is_counted_in_bytes(scheme: str, tmp_path: Path, sending_to: Sending) -> None:
+    """Letters of several bytes fill no datagram and no message of a stream beyond its limit."""
+    with StandInAgent(Address(scheme, path=str(tmp_path / "agent"))) as receiver:
+        agent = sending_to(receiver.url, tags=("k:" + "\u00e9" * 190,))
+        agent.push([POINT] * 100)
+        wait_for("all", lambda: sum(len(d.lines) for d in receiver.datagrams) == 100)
+    assert len(receiver.datagrams) > 1
+    assert max(len(datagram.octets) for datagram in receiver.datagrams) <= 8192
 
 
 @pytest.mark.parametrize("scheme", ["unixgram", "unixstream", "unix"])

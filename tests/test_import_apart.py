@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-APART = "from gunicorn_backlog.dogstatsd import DogStatsd, import_apart\n"
+APART = "from gunicorn_backlog.client import DogStatsd, import_apart\n"
 
 
 def run(program: str) -> str:

@@ -17,6 +17,7 @@ from agent import StandInAgent
 
 from gunicorn_backlog import agent_socket, configuring, metrics, watch, workers
 from gunicorn_backlog.address import parse
+from gunicorn_backlog.client import Client
 from gunicorn_backlog.configuring import Configured
 from gunicorn_backlog.delivery import Delivery
 from gunicorn_backlog.dogstatsd import Agent
@@ -107,7 +108,7 @@ STAGES: dict[str, Sequence[tuple[object, str]]] = {
         (Delivery, "deliver"),
         (metrics, "points"),
         (Agent, "push"),
-        (Agent, "_report"),
+        (Client, "_report"),
     ),
 }
 

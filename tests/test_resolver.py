@@ -144,6 +144,11 @@ def test_of_a_look_up_that_hangs_one_fork_waits_and_not_long(
         ("udp://localhost:1", True),
         ("udp://127.0.0.1:1", True),
         ("udp://[::1]:1", True),
+        ("udp://[fe80::1%eth0]:1", True),
+        ("udp://LocalHost.:1", True),
+        ("udp://agent.localhost:1", True),
+        ("udp://notlocalhost:1", False),
+        ("udp://127.1:1", False),
         ("unix:///a", True),
         ("udp://agent.example:1", False),
     ],
@@ -186,3 +191,53 @@ def test_an_app_has_put_its_own_function_in_that_place(monkeypatch: pytest.Monke
     ask(other)
     assert other.target is None
     assert "TypeError: 'NoneType' object is not callable" in str(other.error)
+
+
+@pytest.mark.parametrize(
+    ("host", "target"),
+    [
+        ("localhost", FIRST),
+        ("LOCALHOST.", FIRST),
+        ("agent.localhost", FIRST),
+        ("127.0.0.1", FIRST),
+        ("::1", Target(socket.AF_INET6, ("::1", 8125, 0, 0))),
+        ("fe80::1%lo", Target(socket.AF_INET6, ("fe80::1", 8125, 0, 1))),
+        ("fe80::1%7", Target(socket.AF_INET6, ("fe80::1", 8125, 0, 7))),
+    ],
+)
+def test_what_is_never_looked_up(
+    host: str, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No function of the resolver is called for this host and for numbers; as it would answer."""
+    if not host.lower().rstrip(".").endswith("localhost"):
+        _, _, _, _, where = socket.getaddrinfo(host, 8125, 0, socket.SOCK_DGRAM)[0]
+        assert where == target.where
+    monkeypatch.setattr(socket, "getaddrinfo", None)
+    assert agent_socket.resolve(Address("udp", host, 8125)) == target
+
+
+@pytest.mark.parametrize("scope", ["", "nosuch0", "4294967296"])
+def test_a_number_of_an_interface_that_is_not_there(scope: str) -> None:
+    """It is an error of the operating system's, which is tried again."""
+    with pytest.raises(OSError, match="no interface"):
+        agent_socket.resolve(Address("udp", f"fe80::1%{scope}", 8125))
+
+
+def test_localhost_leads_to_one_address_or_the_other() -> None:
+    """It turns between them, and stays where it was turned to; others don't turn."""
+    clock = Clock()
+    resolver = Resolver(Address("udp", "localhost", 8125), clock=clock)
+    assert not resolver.turn()
+    resolver.refresh(away=False)
+    assert resolver.target == FIRST
+    assert resolver.turn()
+    clock.now_s += REFRESH_S
+    resolver.refresh(away=True)
+    assert resolver.target == Target(socket.AF_INET6, ("::1", 8125, 0, 0))
+    assert resolver.turn()
+    assert resolver.target == FIRST
+    other = Resolver(Address("udp", "127.0.0.1", 8125))
+    other.refresh(away=False)
+    assert not other.can_turn
+    assert not other.turn()
+    assert other.target == FIRST

@@ -65,6 +65,64 @@ def test_address_precedence() -> None:
     found.append(load(Cfg(), {}, {}))
     hosts = [loaded.address.host for loaded in found]
     assert hosts == ["one", "two", "three", "four", "localhost"]
+    assert [loaded.address_from for loaded in found] == [
+        "GUNICORN_BACKLOG_URL",
+        "configure(url=...)",
+        "DD_AGENT_HOST",
+        "statsd_host",
+        "default",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("environ", "source"),
+    [
+        ({"DD_DOGSTATSD_URL": "unix:///a", "DD_AGENT_HOST": "a"}, "DD_DOGSTATSD_URL"),
+        ({"DD_DOGSTATSD_URL": "http://a", "DD_AGENT_HOST": "a"}, "DD_AGENT_HOST"),
+        ({"DD_AGENT_HOST": "a", "DD_DOGSTATSD_PORT": "1"}, "DD_AGENT_HOST and DD_DOGSTATSD_PORT"),
+        ({"DD_AGENT_HOST": "a b", "DD_DOGSTATSD_PORT": "1"}, "DD_DOGSTATSD_PORT"),
+        ({"DD_AGENT_HOST": "a b"}, "statsd_host"),
+        ({"GUNICORN_BACKLOG_URL": " "}, "statsd_host"),
+    ],
+)
+def test_where_the_address_comes_from(environ: dict[str, str], source: str) -> None:
+    """It is named as the user wrote it; a variable that is passed over is not."""
+    cfg = Cfg(statsd_host=("localhost", 8125))
+    assert load(cfg, {}, environ).address_from == source
+
+
+LINKS = (
+    "SERVICE_HOST",
+    "SERVICE_PORT",
+    "SERVICE_PORT_HTTP_ALT",
+    "PORT",
+    "PORT_80_TCP",
+    "PORT_53_UDP_PROTO",
+    "PORT_53_SCTP_PORT",
+    "PORT_80_TCP_ADDR",
+    "PORT_80_TCP_PORT_START",
+    "NAME",
+    "ENV_path",
+)
+
+
+@pytest.mark.parametrize("service", ["", "DEMO_", "URL_", "8_", "PORT_DEMO_"])
+def test_variables_of_a_service_are_no_settings(service: str) -> None:
+    """Kubernetes' and Docker's forms pass without a line, whatever follows our name in theirs."""
+    environ = {f"GUNICORN_BACKLOG_{service}{link}": "80" for link in LINKS}
+    assert load(Cfg(), {}, environ) == Settings()
+
+
+def test_unknown_variables_are_named_in_one_line() -> None:
+    """They stop nothing; of many and long ones the line shows a part."""
+    names = ("INTERVALL", "", "PORT_80_QUIC", "interval", "SERVICE", "A" * 1000, "X", "Y")
+    environ = {f"GUNICORN_BACKLOG_{name}": "1" for name in names}
+    (line,) = load(Cfg(), {}, environ | {"GUNICORN_BACKLOGGER": "1"}).unusable
+    first = "there is no setting GUNICORN_BACKLOG_, GUNICORN_BACKLOG_AAA"
+    assert line.startswith(first)
+    assert "AAA..., GUNICORN_BACKLOG_INTERVALL, " in line
+    assert " and 3 more (settings: GUNICORN_BACKLOG_ENABLED, " in line
+    assert len(line) < 500
 
 
 def test_what_is_wrong_with_others_settings_is_passed_over() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import select
 import socket
+from contextlib import suppress
 
 from gunicorn_backlog import agent_socket
 from gunicorn_backlog.address import DISABLED, Address, parse
@@ -36,7 +37,7 @@ def finding(url: str, *, disabled: bool) -> Finding:
         return failed("Agent", f"{address}: {found}", _ANY_REMEDY)
     where = str(address) if is_local(address) else f"{address} is {found.where[0]}, and"
     try:
-        _send(address, found)
+        _send_to_any(address, found)
     except OSError as error:
         remedy = _REMEDIES.get(error.errno or 0, _ANY_REMEDY)
         if address.scheme == "udp" and error.errno == errno.EACCES:
@@ -59,6 +60,19 @@ def _resolved(address: Address) -> Target | str:
 
     ShortThread(resolve).wait(RESOLVED_S)
     return found[0] if found else f"no name server answered within {RESOLVED_S:g} s"
+
+
+def _send_to_any(address: Address, target: Target) -> None:
+    """Send the datagram, to localhost's other address if this one fails. Raises OSError."""
+    try:
+        _send(address, target)
+    except OSError:
+        other = agent_socket.other_loopback(address, target)
+        if other is None:
+            raise
+        with suppress(OSError):
+            return _send(address, other)
+        raise
 
 
 def _send(address: Address, target: Target) -> None:

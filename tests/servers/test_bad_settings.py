@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from agent import StandInAgent
 
 from tests.conftest import ServerFactory
 from tests.lab.gunicorns import Gunicorn
+from tests.lab.pushes import next_pushes
 from tests.lab.server import CONFIG
 
 FORMS = "udp://host:port, unix:///path, unixgram:///path or unixstream:///path"
@@ -41,7 +43,6 @@ ENVIRONMENT = {
     "GUNICORN_BACKLOG_URL=udp://:8125": FORMS,
     "GUNICORN_BACKLOG_TAGS=web": TAGS,
     "GUNICORN_BACKLOG_TYPE=counter": "histogram, distribution, gauge",
-    "GUNICORN_BACKLOG_INTERVALL=1": "GUNICORN_BACKLOG_INTERVAL",
 }
 
 
@@ -61,7 +62,7 @@ def test_configure(call: str, newest: Gunicorn, serve: ServerFactory) -> None:
 
 @pytest.mark.parametrize("setting", ENVIRONMENT)
 def test_environment(setting: str, newest: Gunicorn, serve: ServerFactory) -> None:
-    """A bad value or name in the environment, with the hooks taken for the config."""
+    """A bad value in the environment, with the hooks taken for the config."""
     variable, _, value = setting.partition("=")
     server = serve(
         newest,
@@ -96,16 +97,43 @@ def test_on_every_gunicorn(way: str, gunicorn: Gunicorn, serve: ServerFactory) -
     assert "Traceback" not in server.log
 
 
+@pytest.mark.parametrize("service", ["", "DEMO_"])
 def test_a_service_of_our_name_in_kubernetes_is_no_setting(
-    newest: Gunicorn, serve: ServerFactory
+    service: str, newest: Gunicorn, serve: ServerFactory
 ) -> None:
     """Kubernetes gives every pod variables of the services beside it."""
+    link = f"GUNICORN_BACKLOG_{service}"
     environ = {
-        "GUNICORN_BACKLOG_SERVICE_HOST": "10.0.0.1",
-        "GUNICORN_BACKLOG_SERVICE_PORT": "80",
-        "GUNICORN_BACKLOG_PORT": "tcp://10.0.0.1:80",
-        "GUNICORN_BACKLOG_PORT_80_TCP_ADDR": "10.0.0.1",
+        f"{link}SERVICE_HOST": "10.0.0.1",
+        f"{link}SERVICE_PORT": "80",
+        f"{link}SERVICE_PORT_HTTP": "80",
+        f"{link}PORT": "tcp://10.0.0.1:80",
+        f"{link}PORT_80_TCP": "tcp://10.0.0.1:80",
+        f"{link}PORT_80_TCP_ADDR": "10.0.0.1",
+        f"{link}PORT_80_TCP_PORT": "80",
+        f"{link}PORT_80_TCP_PROTO": "tcp",
     }
     server = serve(newest, environ=environ).wait_until_it_serves()
 
     assert "gunicorn_backlog" not in server.log
+
+
+@pytest.mark.parametrize("way", ["environment", "raw_env"])
+def test_an_unknown_variable_is_named_once(
+    way: str, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """The server starts, pushes, and logs one warning with the settings that there are."""
+    config, environ = CONFIG, {"GUNICORN_BACKLOG_URL": agent.url}
+    if way == "raw_env":
+        config += "raw_env = ['GUNICORN_BACKLOG_INTERVALL=1']\n"
+    else:
+        environ["GUNICORN_BACKLOG_INTERVALL"] = "1"
+    server = serve(gunicorn, config=config, environ=environ).wait_until_it_serves()
+    next_pushes(agent, 1)
+    server.reload()
+    next_pushes(agent, 3)
+
+    (line,) = [line for line in server.log.splitlines() if "INTERVALL" in line]
+    assert "[WARNING] gunicorn_backlog: there is no setting GUNICORN_BACKLOG_INTERVALL (" in line
+    assert "GUNICORN_BACKLOG_INTERVAL, " in line
+    assert line.endswith("; passed over")
