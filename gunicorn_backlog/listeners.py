@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gunicorn_backlog.about import Place
 from gunicorn_backlog.accept_queue import AcceptQueue, QueueError, together
+from gunicorn_backlog.bind import configured, first_listener, tag_text
 from gunicorn_backlog.notices import Notices
 from gunicorn_backlog.queues import NoWay, SharedAddress, Way, family_of, numeric, reason, ways
-from gunicorn_backlog.tags import clean
-from gunicorn_backlog.unpatched import Socket
 
 if TYPE_CHECKING:
     from gunicorn_backlog import arbiter
@@ -30,7 +29,7 @@ class Listener:
     """One listener, the ways to read it, and where others find it."""
 
     def __init__(self, address: Any, ways: Sequence[Way], place: Place) -> None:
-        self.name = _value(address)
+        self.name = tag_text(address)
         self.place = place._replace(listener=self.name)
         self.read = ways[0].queue  # as a rule it works, ten times a second
         self._ways = ways
@@ -123,7 +122,7 @@ class Listeners:
             self._seen, self._cfg = list(found), cfg
             self._listeners = _listeners(self._seen, cfg, closing=closing)
             # Unchanged in a shutdown, and while a HUP closes one socket after the other.
-            self.bind = (not closing and _first(self._seen, cfg)) or self.bind
+            self.bind = (not closing and first_listener(self._seen, cfg)) or self.bind
             self._reads = [(it.name, it.read, it) for it in self._listeners]
 
     def _or_say(self, listener: Listener, what: str, ask: Callable[[], T]) -> T | None:
@@ -154,39 +153,8 @@ def _listeners(
     return [
         *_held(sock for sock in sockets if sock.family == socket.AF_UNIX),
         *(_shared(*address) for address in addresses),
-        *(_unreadable(_bind(it), why) for it in others if not found and not closing),
+        *(_unreadable(configured(it), why) for it in others if not found and not closing),
     ]
-
-
-def _first(found: Sequence[arbiter.Listener], cfg: arbiter.Config) -> str:
-    """Return the tag's value of the first listener in gunicorn's order; empty if it was closed."""
-    address = _first_address(cfg) if cfg.reuse_port else None
-    if isinstance(address, tuple) and (address[1] or not found):
-        return _value((numeric(address[0]) or address[0], address[1]))
-    if found:  # of an address with port 0, too: the socket's own is the real one
-        sock: Any = found[0].sock
-        with suppress(OSError):
-            return _value(sock.getsockname()) if sock is not None else ""
-    elif address is not None:
-        return _value(_inherited(address) if isinstance(address, int) else address)
-    return ""
-
-
-def _first_address(cfg: arbiter.Config) -> tuple[str, int] | str | int:
-    """Return the first configured address; gunicorn ignores all others beside a descriptor."""
-    return next((it for it in cfg.address if isinstance(it, int)), cfg.address[0])
-
-
-def _inherited(fd: int) -> Any:
-    """Return the address of a socket that the arbiter inherited and leaves to its workers."""
-    try:
-        sock = Socket(fileno=fd)
-    except OSError:
-        return _bind(fd)
-    try:
-        return sock.getsockname()
-    finally:
-        sock.detach()  # gunicorn's descriptor stays open
 
 
 def _held(sockets: Iterable[Any]) -> Iterator[Listener]:
@@ -210,37 +178,7 @@ def _unreadable(address: Any, why: str) -> Listener:
     return Listener(address, [NoWay(why)], Place("", 0, host=why))
 
 
-def _bind(address: str | int) -> str:
-    return f"fd://{address}" if isinstance(address, int) else address
-
-
 def _add(counts: dict[str, int], listener: Listener) -> None:
     count = listener.take_drops()
     if count is not None:
         counts[listener.name] = counts.get(listener.name, 0) + count
-
-
-def _value(address: Any) -> str:
-    return clean(tag_value(address))
-
-
-def tag_value(address: Any) -> str:
-    """Return a listening socket's address as the value of the tag ``listener``.
-
-    ``127.0.0.1:8000``; ``::1:8000`` (what follows the last colon is the port); the path of a Unix
-    socket, absolute because two servers may have the same relative one; ``abstract:name`` of one
-    in the abstract namespace.
-    """
-    if isinstance(address, tuple):
-        return f"{address[0]}:{address[1]}"
-    path = address.decode(errors="replace") if isinstance(address, bytes) else str(address)
-    if path.startswith("\0"):
-        return f"abstract:{path[1:]}"
-    return path if path.startswith(("/", "fd://")) else _absolute(path)
-
-
-def _absolute(path: str) -> str:
-    try:
-        return os.path.join(os.getcwd(), path)
-    except OSError:  # the working directory was removed
-        return path

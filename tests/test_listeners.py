@@ -15,7 +15,8 @@ import pytest
 
 from gunicorn_backlog import so_meminfo, sock_diag, tcp_info
 from gunicorn_backlog.accept_queue import AcceptQueue, QueueError
-from gunicorn_backlog.listeners import Listeners, tag_value
+from gunicorn_backlog.bind import tag_value
+from gunicorn_backlog.listeners import Listeners
 from gunicorn_backlog.notices import Notices
 from tests.lab.arbiter import Arbiter, Cfg, Listener
 from tests.lab.waiting import wait_for
@@ -302,6 +303,7 @@ def test_bind_is_the_first_listener(listening: Opened) -> None:
         (["\0app"], "abstract:app"),
         ([("127.0.0.1", 0)], "127.0.0.1:0"),
         ([9999], "fd://9999"),
+        ([], ""),
     ],
 )
 def test_bind_with_reuse_port(addresses: list[tuple[str, int] | str | int], bind: str) -> None:
