@@ -32,7 +32,7 @@ Series = tuple[str, str, frozenset[str]]
 CASES = [
     pytest.param(it, version, id=f"{it.name.rpartition('.')[2]}-{it.app[10:14]}-{version}")
     for it in CLASSES
-    for version in ({"20.1.0", NEWEST} if it is SYNC else {it.versions[-1]})
+    for version in (("20.1.0", NEWEST) if it is SYNC else it.versions[-1:])
 ]
 
 
