@@ -41,10 +41,15 @@ class Delivery:
         """Find out where the Agent is, some time before the first push. Never waits."""
         self._agent.prepare()
 
-    def deliver(self, interval: Interval, app: str, *, stopping: bool = False) -> None:
+    def deliver(self, interval: Interval, app: str, bind: str, *, stopping: bool = False) -> None:
         """Push one interval's points. Never waits."""
-        backlog_type = self._settings.backlog_type
-        points = metrics.points(interval, app=app, backlog_type=backlog_type, stopping=stopping)
+        points = metrics.points(
+            interval,
+            app=app,
+            bind=bind,
+            backlog_type=self._settings.backlog_type,
+            stopping=stopping,
+        )
         self._agent.push(points)
         if self._agent.left_out:
             self._say_some_are_too_long(self._agent.left_out, len(points))

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gunicorn_backlog.about import Place
 from gunicorn_backlog.accept_queue import AcceptQueue, QueueError, together
+from gunicorn_backlog.bind import configured, first_listener, tag_text
 from gunicorn_backlog.listener import Listener, UnreadableError
 from gunicorn_backlog.notices import Notices
 from gunicorn_backlog.queues import NoWay, SharedAddress, family_of, numeric, ways
-from gunicorn_backlog.tags import clean
 
 if TYPE_CHECKING:
     from gunicorn_backlog import arbiter
@@ -32,6 +32,7 @@ class Listeners:
         self._listeners: Sequence[Listener] = ()
         self._reads: list[tuple[str, Callable[[], AcceptQueue | None], Listener]] = []
         self._of_closed: dict[str, int] = {}
+        self.bind = ""  # the value of the tag ``bind``; empty until a listener was seen
 
     def read(self) -> dict[str, AcceptQueue]:
         """Return the queue of each listener that can be read; say once of each that can't."""
@@ -86,9 +87,11 @@ class Listeners:
                 with suppress(UnreadableError):
                     listener.note_drops()
                 _add(self._of_closed, listener)
-            had_some = bool(self._seen)
+            closing = bool(self._seen) and not found
             self._seen, self._cfg = list(found), cfg
-            self._listeners = _listeners(self._seen, cfg, closing=had_some and not self._seen)
+            self._listeners = _listeners(self._seen, cfg, closing=closing)
+            # Unchanged in a shutdown, and while a HUP closes one socket after the other.
+            self.bind = (not closing and first_listener(self._seen, cfg)) or self.bind
             self._reads = [(it.name, it.read, it) for it in self._listeners]
 
     def _or_say(self, listener: Listener, what: str, ask: Callable[[], T]) -> T | None:
@@ -129,7 +132,7 @@ def _listeners(
     return [
         *_held(sock for sock in sockets if sock.family == socket.AF_UNIX),
         *(_shared(*address) for address in addresses),
-        *(_unreadable(_bind(it), why) for it in others if not found and not closing),
+        *(_unreadable(configured(it), why) for it in others if not found and not closing),
     ]
 
 
@@ -140,7 +143,7 @@ def _held(sockets: Iterable[Any]) -> Iterator[Listener]:
             address, inode = sock.getsockname(), os.fstat(sock.fileno()).st_ino
             port = address[1] if isinstance(address, tuple) else 0
             yield Listener(
-                _name(address), ways(sock), Place("", int(sock.family), inode, port=port)
+                tag_text(address), ways(sock), Place("", int(sock.family), inode, port=port)
             )
 
 
@@ -149,38 +152,18 @@ def _shared(host: str, port: int) -> Listener:
     if known is None:
         return _unreadable((host, port), f"{host!r} is a name: let gunicorn bind to a number")
     place = Place("", int(family_of(known)), host=known, port=port)
-    return Listener(_name((known, port)), [SharedAddress(known, port)], place)
+    return Listener(tag_text((known, port)), [SharedAddress(known, port)], place)
 
 
 def _unreadable(address: Any, why: str) -> Listener:
-    return Listener(_name(address), [NoWay(why)], Place("", 0, host=why))
+    return Listener(tag_text(address), [NoWay(why)], Place("", 0, host=why))
 
 
 def _and(remedies: str) -> str:
     return f"; {remedies}" if remedies else ""
 
 
-def _bind(address: str | int) -> str:
-    return f"fd://{address}" if isinstance(address, int) else address
-
-
 def _add(counts: dict[str, int], listener: Listener) -> None:
     count = listener.take_drops()
     if count is not None:
         counts[listener.name] = counts.get(listener.name, 0) + count
-
-
-def _name(address: Any) -> str:
-    return clean(tag_value(address))
-
-
-def tag_value(address: Any) -> str:
-    """Return a listening socket's address as the value of the tag ``listener``.
-
-    ``127.0.0.1:8000``; ``::1:8000`` (what follows the last colon is the port); the path of a Unix
-    socket; ``abstract:name`` of one in the abstract namespace.
-    """
-    if isinstance(address, tuple):
-        return f"{address[0]}:{address[1]}"
-    path = address.decode(errors="replace") if isinstance(address, bytes) else str(address)
-    return f"abstract:{path[1:]}" if path.startswith("\0") else path

@@ -94,6 +94,11 @@ class Sampler:
         """Return the connections that each listener dropped since the last call."""
         return self._listeners.dropped()
 
+    @property
+    def bind(self) -> str:
+        """The first listener, the value of the tag ``bind``; empty: none was seen yet."""
+        return self._listeners.bind
+
     def places(self) -> tuple[Place, ...]:
         """Return where each listener is."""
         return self._listeners.places()

@@ -164,7 +164,8 @@ class Watch:
         waits = self._asked("adding up waits", self._sampler.waits)
         interval = self._window.close(dropped or {}, waits)
         if interval is not None:
-            self._delivery.deliver(interval, self._arbiter.proc_name, stopping=stopping)
+            app, bind = self._arbiter.proc_name, self._sampler.bind
+            self._delivery.deliver(interval, app, bind, stopping=stopping)
 
     def _asked(self, what: str, question: Callable[[], T]) -> T | None:
         """Return the answer; without one the interval is over all the same."""

@@ -89,7 +89,7 @@ class StandIn:
         """Send what the samples since the last time come to."""
         interval = self._window.close(self.sampler.dropped(), self.sampler.waits())
         assert interval is not None
-        self._delivery.deliver(interval, "lab")
+        self._delivery.deliver(interval, "lab", self.sampler.bind)
 
 
 def listening(address: tuple[str, int] = ("127.0.0.1", 0)) -> socket.socket:
