@@ -126,9 +126,9 @@ class Slot(Record):
     """The side of the owner: the record, and those of a pool's ``threads``.
 
     ``numbers`` are stored in the words, ``counters`` in ``waits``: the waits in each bucket. The
-    slot's former owner counted there too. It is ``shared`` where several threads may write to the same;
-    they hold ``lock``, a real one. Only ``with`` takes it: between ``lock.acquire()`` and ``try`` a
-    signal handler may raise, and then the lock is never released.
+    slot's former owner counted there too. The slot is ``shared`` where several threads may write to
+    the same; they hold ``lock``, a real one. Only ``with`` takes it: between ``lock.acquire()`` and
+    ``try`` a signal handler may raise, and then the lock is never released.
     """
 
     __slots__ = ("counters", "lock", "numbers", "shared", "threads", "waits")
