@@ -74,7 +74,7 @@ def header(version: int = VERSION, slots: int = LAYOUT.slots, counters: int = CO
         (b"", 0, "0 bytes are no header"),
         (b"x" * 40, 40, "40 bytes are no header"),
         (b"x" * 64, LAYOUT.size, "it does not begin as ours do"),
-        (header(version=2), LAYOUT.size, "its layout is of version 2, and 1 is what is read here"),
+        (header(version=1), LAYOUT.size, "its layout is of version 1, and 2 is what is read here"),
         (header(), LAYOUT.size - 1, f"its header does not fit its {LAYOUT.size - 1} bytes"),
         (header(slots=2**32 - 1), LAYOUT.size, f"does not fit its {LAYOUT.size} bytes"),
         (header(counters=8), LAYOUT.size, f"does not fit its {LAYOUT.size} bytes"),
