@@ -32,6 +32,9 @@ class Delivery:
         if former is not None and _tags(former._settings) != _tags(settings):
             notices.forget("too long")
 
+        if self._agent.enabled and self._agent.may_share_series:
+            self._say_that_series_may_collide()
+
     @property
     def error(self) -> str:
         """Why the latest push may not have arrived; empty: nothing is known against it."""
@@ -68,6 +71,15 @@ class Delivery:
     def close(self) -> None:
         """Close the socket."""
         self._agent.close()
+
+    def _say_that_series_may_collide(self) -> None:
+        self._notices.warn(
+            "origin",
+            "no tag names this pod, and UDP does not show it to the Agent: pods with the same bind "
+            "push the same series, and the Agent keeps the last value; set DD_ENTITY_ID, add a tag "
+            "pod_name or host, or push to the Agent's Unix socket",
+            lasting=True,
+        )
 
     def _say_some_are_too_long(self, left_out: int, points: int) -> None:
         self._notices.warn(
