@@ -1,8 +1,15 @@
-"""A gunicorn config with gunicorn_backlog: copy it, or copy the one import into yours."""
+"""A gunicorn config with gunicorn_backlog. Copy it, or copy one of the two ways into yours."""
 
-from gunicorn_backlog.hooks import *  # when_ready, post_worker_init and on_exit, nothing else
+# A config without hooks of its own imports the three hooks: when_ready, post_worker_init, on_exit.
+from gunicorn_backlog.hooks import *
 
-# Settings, each with its default. The environment variable beside it comes first, so that a
+# A config with hooks of its own leaves that import out, and ends with these two lines. Each hook of
+# the config is kept: it runs first, and then ours.
+#
+# from gunicorn_backlog import hooks
+# hooks.install(globals())
+
+# Settings, each with its default. The environment variable beside it has precedence, so that a
 # deployment can override the file.
 #
 # from gunicorn_backlog import configure
@@ -17,19 +24,3 @@ from gunicorn_backlog.hooks import *  # when_ready, post_worker_init and on_exit
 #     tags=[],                   # GUNICORN_BACKLOG_TAGS      ["team:web", "tier:1"]
 #     backlog_type="histogram",  # GUNICORN_BACKLOG_TYPE      "histogram", "distribution", "gauge"
 # )
-
-# If you have hooks of your own, call ours from yours, in any order:
-#
-# from gunicorn_backlog import hooks
-#
-# def when_ready(server):
-#     hooks.when_ready(server)
-#     ...
-#
-# def post_worker_init(worker):
-#     hooks.post_worker_init(worker)
-#     ...
-#
-# def on_exit(server):
-#     hooks.on_exit(server)
-#     ...

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from agent import Datagram
+from agent import Datagram, Line
 from rich.console import Group
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -23,10 +24,10 @@ class Push:
     in_flight: float = 0
 
     @classmethod
-    def of(cls, datagram: Datagram) -> Push:
-        """Read the metrics that the demo shows; all of a push are in one datagram."""
-        push = cls(datagram.at_s)
-        for line in datagram.lines:
+    def of(cls, at_s: float, lines: Iterable[Line]) -> Push:
+        """Read the metrics that the demo shows."""
+        push = cls(at_s)
+        for line in lines:
             match line.name:
                 case "gunicorn.backlog":
                     push.backlog = line.values
@@ -49,6 +50,7 @@ class Show:
         self._clients = clients
         self._phase, self._what = "", ""
         self._from_s = math.inf
+        self._lines: list[Line] = []  # of a push that goes on: it may take two datagrams
         self._latest: Push | None = None
 
     def begin(self, phase: str, what: str, now_s: float) -> None:
@@ -62,8 +64,11 @@ class Show:
         self._from_s = math.inf
 
     def heard(self, datagram: Datagram) -> None:
-        """Take in a push."""
-        self._latest = Push.of(datagram)
+        """Take in a push, once its last line is there, the service check."""
+        self._lines += datagram.lines
+        if all(line.type != "_sc" for line in datagram.lines):
+            return
+        self._latest, self._lines = Push.of(datagram.at_s, self._lines), []
         if datagram.at_s > self._from_s:
             self.pushes[self._phase].append(self._latest)
 

@@ -25,7 +25,8 @@ class Place(NamedTuple):
     """Where a listener's queue is to be found: by its socket's ``inode``, in all of Linux's tools.
 
     Inode 0: each worker listens by itself at ``host`` and ``port``. Family 0: it can't be found,
-    ``host`` says why not. ``listener`` is the tag's value.
+    ``host`` says why not. ``listener`` is the tag's value. ``length``, ``limit`` and ``drops`` (of
+    the socket since it was made) are what the arbiter read last, where netlink does not find it.
     """
 
     listener: str
@@ -33,6 +34,9 @@ class Place(NamedTuple):
     inode: int = 0
     host: str = ""
     port: int = 0
+    length: int | None = None
+    limit: int | None = None
+    drops: int | None = None
 
 
 class About(NamedTuple):
@@ -54,6 +58,7 @@ class About(NamedTuple):
     boot_limit_s: float  # a worker has a slot by then
     watched_since_ns: int
     agent: str
+    agent_from: str  # the setting or variable that names the Agent
     agent_error: str
     listeners: tuple[Place, ...]
     warnings: tuple[str, ...]
@@ -104,13 +109,16 @@ def _as_told(value: Any, name: str) -> Any:
     return printable(value) if isinstance(value, str) else value
 
 
-def _place(listener: str, family: int, inode: int, host: str, port: int) -> Place:
-    limits = (family, 1 << 16), (inode, 1 << 32), (port, 1 << 16)
+def _place(
+    listener: str, family: int, inode: int, host: str, port: int, *read: int | None
+) -> Place:
+    limits = [(family, 1 << 16), (inode, 1 << 32), (port, 1 << 16)]
+    limits += [(it, 1 << 32) for it in read if it is not None]
     if not all(type(it) is int and 0 <= it < limit for it, limit in limits):
         raise TypeError
     if not all(type(it) is str for it in (listener, host)):
         raise TypeError
-    return Place(clean(listener), family, inode, printable(host), port)
+    return Place(clean(listener), family, inode, printable(host), port, *read)
 
 
 def printable(text: str) -> str:

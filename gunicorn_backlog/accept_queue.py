@@ -10,8 +10,17 @@ class QueueError(Exception):
     """What the kernel answered is not, or not wholly, what was asked for."""
 
 
+class ElsewhereError(QueueError):
+    """The socket belongs to another network namespace than the one that was read."""
+
+    def __init__(self) -> None:
+        super().__init__("its socket belongs to another network namespace")
+
+
 class AcceptQueue(NamedTuple):
     """A listener's accept queue: ``length`` and ``limit``, both in connections.
+
+    A ``limit`` of None could not be read.
 
     The queue holds ``limit + 1`` connections before the kernel takes no more, so ``length`` can be
     greater than ``limit``. Where several sockets listen at one address, as with ``reuse_port``,
@@ -19,18 +28,21 @@ class AcceptQueue(NamedTuple):
     """
 
     length: int
-    limit: int
+    limit: int | None
     longest: int | None = None
     lowest: int | None = None
 
 
 def together(queues: Sequence[AcceptQueue]) -> AcceptQueue:
     """Sum up the queues of one address; there must be one."""
+    limits = [queue.limit for queue in queues if queue.limit is not None]
+    lowest = [queue.lowest for queue in queues if queue.lowest is not None]
+    all_read = len(limits) == len(queues)
     return AcceptQueue(
         length=sum(queue.length for queue in queues),
-        limit=sum(queue.limit for queue in queues),
+        limit=sum(limits) if all_read else None,
         longest=max(_own(queue.longest, queue.length) for queue in queues),
-        lowest=min(_own(queue.lowest, queue.limit) for queue in queues),
+        lowest=min(limits + lowest) if all_read else None,
     )
 
 

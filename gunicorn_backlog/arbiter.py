@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol
+from functools import wraps
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_OURS = "__gunicorn_backlog__"  # an attribute of our hooks, and of what calls them
+
+
+class Setting(Protocol):
+    """``gunicorn.config.Setting``."""
+
+    default: object
+
+    def get(self) -> Any: ...
 
 
 class Config(Protocol):
     """``gunicorn.config.Config``: a new object after each HUP."""
 
+    @property
+    def settings(self) -> Mapping[str, Setting]: ...
+    @property
+    def workers(self) -> int: ...
+    @property
+    def logger_class(self) -> type: ...
     @property
     def statsd_host(self) -> object: ...
     @property
@@ -41,11 +60,37 @@ class WorkerSocket(Protocol):
     def getsockopt(self, level: int, option: int, size: int, /) -> bytes: ...
 
 
+class Heartbeat(Protocol):
+    """``gunicorn.workers.workertmp.WorkerTmp``: a file that a worker touches to show progress."""
+
+    def last_update(self) -> float:
+        """Return when it was touched; raises OSError and ValueError when it was closed.
+
+        The clock is the wall's in 20.1.0, and monotonic since 23 except before the first touch.
+        """
+
+
+class Log(Protocol):
+    """What gunicorn asks of its ``logger_class``."""
+
+    @property
+    def info(self) -> Callable[..., object]: ...
+    @property
+    def warning(self) -> Callable[..., object]: ...
+    @property
+    def error(self) -> Callable[..., object]: ...
+
+
 class Worker(Protocol):
     """``gunicorn.workers.base.Worker``."""
 
     age: int  # 1 for the arbiter's first worker, 2 for its second: never the same twice
     pid: int
+
+    @property
+    def tmp(self) -> Heartbeat: ...
+    @property
+    def log(self) -> Log: ...
 
 
 class WorkerConfig(Protocol):
@@ -123,3 +168,88 @@ class Arbiter(Protocol):
     worker_age: int  # the age of the youngest worker: how many were forked so far
     LISTENERS: Sequence[Listener]  # replaced by HUP; empty with reuse_port and in a shutdown
     WORKERS: Mapping[int, Worker]  # by pid; changed in place by forks and deaths
+
+    @property
+    def log(self) -> Log: ...
+    def manage_workers(self) -> None:
+        """Fork and stop workers; called in each turn of the main loop."""
+
+
+def is_ours(hook: F) -> F:
+    """Mark a hook as one of ours, or as one that calls ours."""
+    setattr(hook, _OURS, True)
+    return hook
+
+
+def has_ours(hook: object) -> bool:
+    """Return whether a hook is marked by ``is_ours``."""
+    return getattr(hook, _OURS, False) is True
+
+
+def callable_of(hook: object) -> Callable[..., Any] | None:
+    """Return a hook as gunicorn calls it; None if gunicorn accepts no such value."""
+    from gunicorn.config import validate_callable
+
+    try:
+        function: Callable[..., Any] = validate_callable(-1)(hook)
+    except TypeError:
+        return None
+    return function
+
+
+class Hooks(NamedTuple):
+    """The hooks of a config: whether any is ours, and which of them gunicorn itself put there."""
+
+    has_ours: bool
+    when_ready_is_default: bool
+    post_worker_init_is_default: bool
+
+
+def hooks_of(cfg: Config) -> Hooks:
+    """Return what is known of the hooks of a config; the user's own may call ours."""
+    ready, init, end = (cfg.settings[it] for it in ("when_ready", "post_worker_init", "on_exit"))
+    return Hooks(
+        any(has_ours(setting.get()) for setting in (ready, init, end)),
+        ready.get() is ready.default,
+        init.get() is init.default,
+    )
+
+
+def logger(owner: Arbiter | Worker) -> Log | None:
+    """Return the logger of an arbiter or a worker, unless it is gunicorn's statsd logger.
+
+    That one sends a metric for each warning, and may wait for the Agent to take it.
+    """
+    log: Log | None = getattr(owner, "log", None)
+    return None if _is_statsd(type(log)) else log
+
+
+def _is_statsd(logger_class: type) -> bool:
+    names = [(base.__module__, base.__name__) for base in logger_class.__mro__]
+    return ("gunicorn.instrument.statsd", "Statsd") in names
+
+
+def pushes_backlog(cfg: Config) -> bool:
+    """Return whether gunicorn pushes a ``gunicorn.backlog`` of its own: it may since 24.1.
+
+    ``enable_backlog_metric`` alone does nothing: the metric is an extra of a log record, and only
+    the logger that ``statsd_host`` selects pushes it.
+    """
+    if not getattr(cfg, "enable_backlog_metric", False) or not cfg.statsd_host:
+        return False
+    return _is_statsd(cfg.logger_class)
+
+
+def at_each_turn(arbiter: Arbiter, call: Callable[[], None]) -> None:
+    """Have ``call`` called in each turn of the arbiter's main loop, at least once a second.
+
+    It runs in the main thread before ``manage_workers``, which is looked up on the instance.
+    """
+    manage_workers = arbiter.manage_workers
+
+    @wraps(manage_workers)
+    def call_and_manage_workers() -> None:
+        call()
+        manage_workers()
+
+    arbiter.manage_workers = call_and_manage_workers  # type: ignore[method-assign]  # on purpose

@@ -10,7 +10,8 @@ MetricType = Literal["gauge", "count", "histogram", "distribution", "service_che
 class Metric(NamedTuple):
     """One line of it.
 
-    ``tags`` are those it has beside ``app``; ``type`` and ``unit`` are Datadog's words.
+    ``tags`` are those it has beside ``app`` and ``bind``, which all have; ``type`` and ``unit`` are
+    Datadog's words.
     """
 
     name: str

@@ -17,6 +17,8 @@ _LOGGERS = ("datadog.dogstatsd", "datadog.util")
 # The module makes a client of its own when it is imported, and raises what these cause: a URL
 # that is none, a port that is no number.
 _UNREADABLE = ("DD_DOGSTATSD_URL", "DD_TELEMETRY_HOST")
+# Keys of tags that separate the series of one pod or host from those of others.
+_ORIGINS = frozenset({"container_id", "dd.internal.entity_id", "host", "pod", "pod_name"})
 _ENDS_A_FIELD = re.compile(r"[|\s]")
 
 
@@ -66,6 +68,12 @@ class Client:
         with quiet(*_LOGGERS):
             self._client = _client(settings)
         self._client.socket = cast(Any, self._outbox)
+
+    @property
+    def names_its_origin(self) -> bool:
+        """Whether an Agent can tell this container, pod or host from others."""
+        keys = {tag.partition(":")[0] for tag in self._client.constant_tags}
+        return bool(self._client._container_id or self._client._external_data or keys & _ORIGINS)
 
     def lines(self, points: Iterable[Point]) -> list[bytes]:
         """Return a line with its newline for each point."""

@@ -32,6 +32,9 @@ class Delivery:
         if former is not None and _tags(former._settings) != _tags(settings):
             notices.forget("too long")
 
+        if self._agent.enabled and self._agent.may_share_series:
+            self._say_that_series_may_collide()
+
     @property
     def error(self) -> str:
         """Why the latest push may not have arrived; empty: nothing is known against it."""
@@ -41,10 +44,15 @@ class Delivery:
         """Find out where the Agent is, some time before the first push. Never waits."""
         self._agent.prepare()
 
-    def deliver(self, interval: Interval, app: str, *, stopping: bool = False) -> None:
+    def deliver(self, interval: Interval, app: str, bind: str, *, stopping: bool = False) -> None:
         """Push one interval's points. Never waits."""
-        backlog_type = self._settings.backlog_type
-        points = metrics.points(interval, app=app, backlog_type=backlog_type, stopping=stopping)
+        points = metrics.points(
+            interval,
+            app=app,
+            bind=bind,
+            backlog_type=self._settings.backlog_type,
+            stopping=stopping,
+        )
         self._agent.push(points)
         if self._agent.left_out:
             self._say_some_are_too_long(self._agent.left_out, len(points))
@@ -63,6 +71,15 @@ class Delivery:
     def close(self) -> None:
         """Close the socket."""
         self._agent.close()
+
+    def _say_that_series_may_collide(self) -> None:
+        self._notices.warn(
+            "origin",
+            "no tag names this pod, and UDP does not show it to the Agent: pods with the same bind "
+            "push the same series, and the Agent keeps the last value; set DD_ENTITY_ID, add a tag "
+            "pod_name or host, or push to the Agent's Unix socket",
+            lasting=True,
+        )
 
     def _say_some_are_too_long(self, left_out: int, points: int) -> None:
         self._notices.warn(

@@ -46,6 +46,12 @@ class Agent:
         self._target: Target | None = None
         self._socket: AgentSocket | None = None
         self._client = Client(settings)
+        # A Unix socket shows the Agent the sending process. Other pods are the norm in Kubernetes.
+        self.may_share_series = (
+            settings.address.scheme == "udp"
+            and "KUBERNETES_SERVICE_HOST" in environ
+            and not self._client.names_its_origin
+        )
         self._size = UDP_UNSPLIT if settings.address.scheme == "udp" else LONGEST
 
     def prepare(self) -> None:

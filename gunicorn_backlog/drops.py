@@ -31,6 +31,11 @@ class Drops:
         if len(self._last) > len(counters) + _KEPT:
             self._last = dict(counters)
 
+    @property
+    def latest(self) -> dict[int, int]:
+        """The counters that were read last."""
+        return dict(self._last)
+
     def take(self) -> int:
         """Return by how much they grew since the last call."""
         grown, self._grown = self._grown, 0

@@ -1,13 +1,13 @@
 """How the shared memory is laid out in which each worker says what it is doing.
 
-All numbers are in the machine's byte order, the layout is that of version 1:
+All numbers are in the machine's byte order, the layout is that of version 2:
 
 ======  ====  ==============  ===================================================================
 offset  size  field           meaning, and who writes it
 ======  ====  ==============  ===================================================================
 0       8     magic           ``b"gubacklg"``; the header is the arbiter's, written once but
                               for what is said otherwise
-8       4     version         1
+8       4     version         2
 12      4     arbiter_pid
 16      4     slots           how many slots follow
 20      4     lines           how many lines for threads follow them
@@ -35,7 +35,7 @@ from typing import NamedTuple
 from gunicorn_backlog.slot import LINE_SIZE
 
 MAGIC = b"gubacklg"
-VERSION = 1
+VERSION = 2
 SLOTS = 8192  # at the most; untouched ones take no memory, nor do lines
 LINES = 65536
 COUNTERS = 264  # of a slot's waits, whole cache lines

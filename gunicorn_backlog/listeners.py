@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,54 +10,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gunicorn_backlog.about import Place
 from gunicorn_backlog.accept_queue import AcceptQueue, QueueError, together
+from gunicorn_backlog.bind import configured, first_listener, tag_text
+from gunicorn_backlog.listener import Listener, UnreadableError
 from gunicorn_backlog.notices import Notices
-from gunicorn_backlog.queues import NoWay, SharedAddress, Way, family_of, numeric, reason, ways
-from gunicorn_backlog.tags import clean
+from gunicorn_backlog.queues import NoWay, SharedAddress, family_of, numeric, ways
 
 if TYPE_CHECKING:
     from gunicorn_backlog import arbiter
 
 T = TypeVar("T")
-
-
-class UnreadableError(Exception):
-    """No way to read the listener works; says why not."""
-
-
-class Listener:
-    """One listener, the ways to read it, and where others find it."""
-
-    def __init__(self, address: Any, ways: Sequence[Way], place: Place) -> None:
-        self.name = clean(tag_value(address))
-        self.place = place._replace(listener=self.name)
-        self.read = ways[0].queue  # as a rule it works, ten times a second
-        self._ways = ways
-        with suppress(UnreadableError):  # it will be said when the drops are asked for
-            self.note_drops()
-
-    def read_otherwise(self) -> AcceptQueue | None:
-        """Read the queue in any way; None if it was closed. Raises UnreadableError."""
-        return self._first_that_works(lambda way: way.queue())
-
-    def note_drops(self) -> None:
-        """Take in the kernel's counter of drops, in any way. Raises UnreadableError."""
-        self._first_that_works(lambda way: way.note_drops())
-
-    def take_drops(self) -> int | None:
-        """Return the drops noted since the last call; None if nobody counts them."""
-        taken = [way.drops.take() for way in self._ways if way.drops.begun]
-        return sum(taken) if taken else None
-
-    def _first_that_works(self, ask: Callable[[Way], T]) -> T | None:
-        failed = []
-        for way in self._ways:
-            try:
-                return ask(way)
-            except (OSError, QueueError) as error:
-                if isinstance(error, OSError) and error.errno == errno.EBADF:
-                    return None
-                failed.append(f"{way.name}: {reason(error)}")
-        raise UnreadableError("; ".join(failed))
 
 
 class Listeners:
@@ -72,6 +32,7 @@ class Listeners:
         self._listeners: Sequence[Listener] = ()
         self._reads: list[tuple[str, Callable[[], AcceptQueue | None], Listener]] = []
         self._of_closed: dict[str, int] = {}
+        self.bind = ""  # the value of the tag ``bind``; empty until a listener was seen
 
     def read(self) -> dict[str, AcceptQueue]:
         """Return the queue of each listener that can be read; say once of each that can't."""
@@ -85,7 +46,11 @@ class Listeners:
             except (OSError, QueueError):
                 queue = self._or_say(listener, "backlog", listener.read_otherwise)
             if queue is not None:
-                if queue[0] > queue[1]:  # longer than its limit: it drops, and may be closed soon
+                length, limit = queue[:2]
+                listener.keep(queue)
+                if limit is None:
+                    self._say_without_limit(listener)
+                elif length > limit:  # it drops, and may be closed soon
                     self._or_say(listener, "drops", listener.note_drops)
                 first = queues.setdefault(name, queue)
                 if first is not queue:
@@ -93,17 +58,22 @@ class Listeners:
         return queues
 
     def dropped(self) -> dict[str, int]:
-        """Return the connections that each listener dropped since the last call."""
+        """Return the connections that each listener dropped since the last call: in an interval."""
         listeners = self._now()
         counts, self._of_closed = self._of_closed, {}
         for listener in listeners:
+            listener.begin_interval()
             self._or_say(listener, "drops", listener.note_drops)
             _add(counts, listener)
         return counts
 
+    def elsewhere(self) -> frozenset[str]:
+        """Return the names of those that belong to another network namespace."""
+        return frozenset(it.name for it in self._listeners if it.is_elsewhere)
+
     def places(self) -> tuple[Place, ...]:
         """Return where each of them is."""
-        return tuple(listener.place for listener in self._now())
+        return tuple(listener.placed() for listener in self._now())
 
     def _now(self) -> Sequence[Listener]:
         self._look_up()
@@ -117,9 +87,11 @@ class Listeners:
                 with suppress(UnreadableError):
                     listener.note_drops()
                 _add(self._of_closed, listener)
-            had_some = bool(self._seen)
+            closing = bool(self._seen) and not found
             self._seen, self._cfg = list(found), cfg
-            self._listeners = _listeners(self._seen, cfg, closing=had_some and not self._seen)
+            self._listeners = _listeners(self._seen, cfg, closing=closing)
+            # Unchanged in a shutdown, and while a HUP closes one socket after the other.
+            self.bind = (not closing and first_listener(self._seen, cfg)) or self.bind
             self._reads = [(it.name, it.read, it) for it in self._listeners]
 
     def _or_say(self, listener: Listener, what: str, ask: Callable[[], T]) -> T | None:
@@ -128,9 +100,19 @@ class Listeners:
         except UnreadableError as error:
             self._notices.warn(
                 f"{what} of {listener.name}",
-                f"the {what} of {listener.name} can't be read ({error}): not sent, all else is",
+                f"the {what} of {listener.name} can't be read ({error}): not sent, all else is"
+                f"{_and(error.remedies)}",
             )
             return None
+
+    def _say_without_limit(self, listener: Listener) -> None:
+        if listener.refused is not None:
+            self._notices.warn(
+                f"no limit of {listener.name}",
+                f"the backlog of {listener.name} is read from /proc/net/unix, which has no limits "
+                f"({listener.refused}): its limit is not sent, all else is"
+                f"{_and(listener.refused.remedies)}",
+            )
 
 
 def _listeners(
@@ -150,7 +132,7 @@ def _listeners(
     return [
         *_held(sock for sock in sockets if sock.family == socket.AF_UNIX),
         *(_shared(*address) for address in addresses),
-        *(_unreadable(_bind(it), why) for it in others if not found and not closing),
+        *(_unreadable(configured(it), why) for it in others if not found and not closing),
     ]
 
 
@@ -160,7 +142,9 @@ def _held(sockets: Iterable[Any]) -> Iterator[Listener]:
         with suppress(OSError):
             address, inode = sock.getsockname(), os.fstat(sock.fileno()).st_ino
             port = address[1] if isinstance(address, tuple) else 0
-            yield Listener(address, ways(sock), Place("", int(sock.family), inode, port=port))
+            yield Listener(
+                tag_text(address), ways(sock), Place("", int(sock.family), inode, port=port)
+            )
 
 
 def _shared(host: str, port: int) -> Listener:
@@ -168,30 +152,18 @@ def _shared(host: str, port: int) -> Listener:
     if known is None:
         return _unreadable((host, port), f"{host!r} is a name: let gunicorn bind to a number")
     place = Place("", int(family_of(known)), host=known, port=port)
-    return Listener((known, port), [SharedAddress(known, port)], place)
+    return Listener(tag_text((known, port)), [SharedAddress(known, port)], place)
 
 
 def _unreadable(address: Any, why: str) -> Listener:
-    return Listener(address, [NoWay(why)], Place("", 0, host=why))
+    return Listener(tag_text(address), [NoWay(why)], Place("", 0, host=why))
 
 
-def _bind(address: str | int) -> str:
-    return f"fd://{address}" if isinstance(address, int) else address
+def _and(remedies: str) -> str:
+    return f"; {remedies}" if remedies else ""
 
 
 def _add(counts: dict[str, int], listener: Listener) -> None:
     count = listener.take_drops()
     if count is not None:
         counts[listener.name] = counts.get(listener.name, 0) + count
-
-
-def tag_value(address: Any) -> str:
-    """Return a listening socket's address as the value of the tag ``listener``.
-
-    ``127.0.0.1:8000``; ``::1:8000`` (what follows the last colon is the port); the path of a Unix
-    socket; ``abstract:name`` of one in the abstract namespace.
-    """
-    if isinstance(address, tuple):
-        return f"{address[0]}:{address[1]}"
-    path = address.decode(errors="replace") if isinstance(address, bytes) else str(address)
-    return f"abstract:{path[1:]}" if path.startswith("\0") else path

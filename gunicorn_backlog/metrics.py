@@ -44,23 +44,35 @@ class Point(NamedTuple):
 
 
 def points(
-    interval: Interval, *, app: str, backlog_type: BacklogType, stopping: bool = False
+    interval: Interval,
+    *,
+    app: str,
+    bind: str,
+    backlog_type: BacklogType,
+    stopping: bool = False,
 ) -> list[Point]:
     """Return all that is to be sent of one interval; what could not be measured is left out.
 
     :param app: the server's ``proc_name``, the value of the tag ``app``.
+    :param bind: the server's first listener, the value of the tag ``bind``; empty: no such tag.
     :param stopping: whether this is the last push of a shutdown.
     """
-    app_tag = clean(f"app:{app}")
-    check = _is_running(interval.crew, stopping, app_tag)
+    server = _server_tags(app, bind)
+    check = _is_running(interval.crew, stopping, server)
     return [
-        *_of_queues(interval.queues, backlog_type, app_tag),
-        *_of_drops(interval.dropped, app_tag),
-        *_of_crew(interval.crew, app_tag),
-        *_of_work(interval, app_tag),
-        *_of_waits(interval.waits, app_tag),
+        *_of_queues(interval.queues, backlog_type, server),
+        *_of_drops(interval.dropped, server),
+        *_of_crew(interval.crew, server),
+        *_of_work(interval, server),
+        *_of_waits(interval.waits, server),
         *([check] if check else []),
     ]
+
+
+def _server_tags(app: str, bind: str) -> tuple[str, ...]:
+    """Return the tags of every point: two servers of one name on one host differ in ``bind``."""
+    app_tag = clean(f"app:{app}")
+    return (app_tag, clean(f"bind:{bind}")) if bind else (app_tag,)
 
 
 def _point(metric: Metric, value: float, *tags: str) -> Point:
@@ -68,62 +80,63 @@ def _point(metric: Metric, value: float, *tags: str) -> Point:
 
 
 def _of_queues(
-    queues: tuple[Queue, ...], backlog_type: BacklogType, app_tag: str
+    queues: tuple[Queue, ...], backlog_type: BacklogType, server: tuple[str, ...]
 ) -> Iterator[Point]:
     for queue in queues:
-        tags = (app_tag, _listener_tag(queue.listener))
+        tags = (*server, _listener_tag(queue.listener))
         # An Agent keeps the last gauge of its ten seconds: send the worst, not a random one.
         values = (max(queue.waiting),) if backlog_type == "gauge" else queue.waiting
         yield Point(BACKLOG.name, backlog_type, values, tags)
-        yield _point(LIMIT, queue.limit, *tags)
+        if queue.limit is not None:
+            yield _point(LIMIT, queue.limit, *tags)
         if queue.deepest is not None:
             yield _point(DEEPEST, queue.deepest, *tags)
 
 
-def _of_drops(dropped: Mapping[str, int], app_tag: str) -> Iterator[Point]:
+def _of_drops(dropped: Mapping[str, int], server: tuple[str, ...]) -> Iterator[Point]:
     for listener, count in dropped.items():
-        yield _point(DROPPED, count, app_tag, _listener_tag(listener))
+        yield _point(DROPPED, count, *server, _listener_tag(listener))
 
 
 def _listener_tag(listener: str) -> str:
     return clean(f"listener:{listener}")
 
 
-def _of_crew(crew: Crew | None, app_tag: str) -> Iterator[Point]:
+def _of_crew(crew: Crew | None, server: tuple[str, ...]) -> Iterator[Point]:
     if crew is None:
         return
     if crew.unknown:
-        yield _point(WORKERS, crew.total, app_tag)
+        yield _point(WORKERS, crew.total, *server)
         return
-    yield _point(WORKERS, crew.idle, app_tag, "state:idle")
-    yield _point(WORKERS, crew.working, app_tag, "state:working")
-    yield _point(WORKERS, crew.starting, app_tag, "state:starting")
+    yield _point(WORKERS, crew.idle, *server, "state:idle")
+    yield _point(WORKERS, crew.working, *server, "state:working")
+    yield _point(WORKERS, crew.starting, *server, "state:starting")
     if crew.in_flight is not None:
-        yield _point(IN_FLIGHT, crew.in_flight, app_tag)
+        yield _point(IN_FLIGHT, crew.in_flight, *server)
     if crew.threads is not None:
-        yield _point(THREADS, crew.threads.idle, app_tag, "state:idle")
-        yield _point(THREADS, crew.threads.working, app_tag, "state:working")
-        yield _point(QUEUED, crew.threads.queued, app_tag)
+        yield _point(THREADS, crew.threads.idle, *server, "state:idle")
+        yield _point(THREADS, crew.threads.working, *server, "state:working")
+        yield _point(QUEUED, crew.threads.queued, *server)
 
 
-def _of_work(interval: Interval, app_tag: str) -> Iterator[Point]:
-    yield _point(SPAWNED, interval.spawned, app_tag)
+def _of_work(interval: Interval, server: tuple[str, ...]) -> Iterator[Point]:
+    yield _point(SPAWNED, interval.spawned, *server)
     if interval.utilization is not None:
-        yield _point(UTILIZATION, interval.utilization, app_tag)
+        yield _point(UTILIZATION, interval.utilization, *server)
     if interval.saturated is not None:
-        yield _point(SATURATED, interval.saturated, app_tag)
+        yield _point(SATURATED, interval.saturated, *server)
 
 
-def _of_waits(waits: Waits | None, app_tag: str) -> Iterator[Point]:
+def _of_waits(waits: Waits | None, server: tuple[str, ...]) -> Iterator[Point]:
     if waits is not None:
-        yield _point(WAIT_AVG, round(waits.average_ms, 1), app_tag)
-        yield _point(WAIT_MAX, waits.longest_ms, app_tag)
-        yield _point(WAIT_95, waits.percentile_95_ms, app_tag)
-        yield _point(WAIT_COUNT, waits.requests, app_tag)
+        yield _point(WAIT_AVG, round(waits.average_ms, 1), *server)
+        yield _point(WAIT_MAX, waits.longest_ms, *server)
+        yield _point(WAIT_95, waits.percentile_95_ms, *server)
+        yield _point(WAIT_COUNT, waits.requests, *server)
 
 
-def _is_running(crew: Crew | None, stopping: bool, app_tag: str) -> Point | None:
+def _is_running(crew: Crew | None, stopping: bool, server: tuple[str, ...]) -> Point | None:
     if crew is None and not stopping:
         return None
     alive = crew is not None and crew.total > 0 and not stopping
-    return _point(IS_RUNNING, OK if alive else CRITICAL, app_tag)
+    return _point(IS_RUNNING, OK if alive else CRITICAL, *server)

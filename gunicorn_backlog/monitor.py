@@ -103,8 +103,10 @@ class Monitor:
         anew = self._ended.is_set()
         self._watch.adopt(settings, forked, anew=anew)
         self._attempt("telling of the server", self._watch.tell)
-        if settings.enabled and anew:
-            self._start_thread()
+        if settings.enabled:
+            self._attempt("logging what runs", self._watch.announce)
+            if anew:
+                self._start_thread()
 
     def _start_thread(self) -> None:
         """Start a thread of the operating system that no signal is ever delivered to.

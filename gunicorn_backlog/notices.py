@@ -4,31 +4,65 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from gunicorn_backlog.arbiter import Log
 
 # What was not to be said again for so long is over: twice the longest interval.
 OVER_S = 120.0
 
 
-class Notices:
-    """Says each kind of thing once.
+class _Line(NamedTuple):
+    """One line for the log; ``error`` has the traceback, if there is one."""
 
-    It writes to gunicorn's logger itself, not through ``server.log``: gunicorn's statsd logger
-    sends a metric for each warning, and may wait for the Agent to take it.
+    level: int
+    text: str
+    error: BaseException | None
+
+
+class Notices:
+    """Logs each kind of line once.
+
+    In the arbiter a logger may run code of the user's: a handler, or a ``logger_class``. Such code
+    may block, or fork. Therefore lines are kept while ``defer`` is in force, and logged by
+    ``flush`` in the main thread, outside the fork gate.
     """
 
     def __init__(
         self,
-        logger: logging.Logger | None = None,
+        logger: Log | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._logger = logger or logging.getLogger("gunicorn.error")
+        self._logger: Log = logger or logging.getLogger("gunicorn.error")
         self._clock = clock
+        self._lines: deque[_Line] = deque()
+        self._deferring = False
         self._said: dict[str, tuple[int, str]] = {}  # level and text
         self._latest_s: dict[str, float] = {}  # when it was to be said last; not of what lasts
         self._before_reload: set[str] = set()
+
+    def attach(self, logger: Log | None) -> None:
+        """Log through this logger from now on; None: through the one in force."""
+        self._logger = logger or self._logger
+
+    def defer(self) -> None:
+        """Keep all further lines until ``flush``."""
+        self._deferring = True
+
+    def flush(self) -> None:
+        """Log the lines that were kept; call it in the arbiter's main thread."""
+        while self._lines:
+            self._log(self._lines.popleft())
+
+    def after_fork_in_child(self) -> None:
+        """Leave the arbiter's lines to the arbiter; a worker's main thread logs its own at once."""
+        self._deferring = False
+        self._lines.clear()
 
     def warn(self, kind: str, text: str, *, lasting: bool = False) -> None:
         """Log a warning, unless one of this kind was logged.
@@ -45,9 +79,9 @@ class Notices:
         for each, text in kinds.items():
             self.warn(each, text, lasting=True)
 
-    def inform(self, kind: str, text: str) -> None:
+    def inform(self, kind: str, text: str, *, lasting: bool = False) -> None:
         """Log a piece of information, unless one of this kind was logged."""
-        self._say(logging.INFO, kind, text)
+        self._say(logging.INFO, kind, text, lasting=lasting)
 
     def failed(self, what: str, error: BaseException) -> None:
         """Log a defect of ours with its traceback, once for each place and type of error."""
@@ -96,7 +130,17 @@ class Notices:
             return
         self._said[kind] = level, text
         self._before_reload.discard(kind)
-        # What is told may be named by others: a worker class, a path, a variable.
-        line = "".join(it if it.isprintable() else " " for it in text)
-        with suppress(Exception):  # of a user's own handler
-            self._logger.log(level, "gunicorn_backlog: %s", line, exc_info=exc_info)
+        # A text may hold what others named: a worker class, a path, a variable.
+        printable = "".join(it if it.isprintable() else " " for it in text)
+        self._lines.append(_Line(level, f"gunicorn_backlog: {printable}", exc_info))
+        if not self._deferring:
+            self.flush()
+
+    def _log(self, line: _Line) -> None:
+        """Log a line by the methods that gunicorn itself calls; a handler's error is dropped."""
+        with suppress(Exception):
+            log = getattr(self._logger, logging.getLevelName(line.level).lower())
+            if line.error is not None:
+                log(line.text, exc_info=line.error)
+            else:
+                log(line.text)

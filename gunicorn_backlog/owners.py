@@ -42,7 +42,7 @@ class ThreadLines(NamedTuple):
     begin: int
     end: int
     work_ns: slice
-    begun: slice
+    taken: slice
     since_ns: slice
 
 
@@ -107,11 +107,11 @@ def _end_of_threads(line: Line) -> int:
 def _threads_of(line: Line) -> ThreadLines:
     work_at = line.threads_at * WORDS_OF_LINE
     words = lines_of(line.capacity) // 3 * WORDS_OF_LINE  # of each number
-    begun_at, since_at = work_at + words, work_at + 2 * words
+    taken_at, since_at = work_at + words, work_at + 2 * words
     return ThreadLines(
         line.threads_at * LINE_SIZE,
         _end_of_threads(line) * LINE_SIZE,
         slice(work_at, work_at + line.capacity),
-        slice(begun_at, begun_at + line.capacity),
+        slice(taken_at, taken_at + line.capacity),
         slice(since_at, since_at + line.capacity),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from operator import ge, sub
+from types import MappingProxyType
 from typing import NamedTuple
 
 from gunicorn_backlog.owners import Owners
@@ -42,13 +43,26 @@ class Crew(NamedTuple):
         return self.idle + self.working + self.starting + self.unknown
 
 
+class _Seen(NamedTuple):
+    """A worker without a slot: when it was seen first, and its heartbeat then."""
+
+    since_s: float
+    heartbeat: float | None
+
+
 class Roster:
-    """Counts workers, and remembers since when those without a slot have had none."""
+    """Counts workers, and remembers those without a slot.
+
+    ``overdue`` are those that will not get one, and ``serving`` those of them whose heartbeat has
+    moved: gunicorn moves it only after it has called ``post_worker_init``.
+    """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._without_slot_since: dict[int, float] = {}
+        self._seen: dict[int, _Seen] = {}  # those without a slot, by pid
+        self._moved: set[int] = set()
         self.overdue = 0
+        self.serving = 0
 
     def count(
         self,
@@ -58,6 +72,7 @@ class Roster:
         *,
         watched_after: int = 0,
         kind_starting: Kind = Kind.UNKNOWN,
+        heartbeats: Mapping[int, float] = MappingProxyType({}),
     ) -> Crew:
         """Count the ``running`` workers (age by pid).
 
@@ -65,10 +80,11 @@ class Roster:
         so is one whose age is not above ``watched_after``: it came up when nobody watched.
 
         :param kind_starting: of those that are starting.
+        :param heartbeats: of the workers without a slot, by pid.
         """
         owners, seen, in_use = states.owners, states.owners.seen, states.columns.in_use
         expected = [pid for pid in owners.without_slot if running[pid] > watched_after]
-        starting = self._starting(expected, boot_limit_s)
+        starting = self._starting(expected, boot_limit_s, heartbeats)
         working = sum(map(bool, in_use))
         unknown = len(running) - seen - starting
         if unknown:
@@ -85,13 +101,25 @@ class Roster:
             else None,
         )
 
-    def _starting(self, without_slot: list[int], boot_limit_s: float) -> int:
-        now = self._clock()
-        since = self._without_slot_since
-        self._without_slot_since = {pid: since.get(pid, now) for pid in without_slot}
-        waited_s = [now - began for began in self._without_slot_since.values()]
-        self.overdue = sum(1 for wait_s in waited_s if wait_s > boot_limit_s)
+    def _starting(
+        self, without_slot: list[int], boot_limit_s: float, heartbeats: Mapping[int, float]
+    ) -> int:
+        now_s = self._clock()
+        self._seen = {
+            pid: self._seen.get(pid, _Seen(now_s, heartbeats.get(pid))) for pid in without_slot
+        }
+        # Slots are read before heartbeats: a worker may have claimed one between the two.
+        moved_before = self._moved
+        self._moved = {
+            pid for pid, beat in heartbeats.items() if pid in self._seen and self._moves(pid, beat)
+        }
+        serving = self._moved & moved_before
+        late = {pid for pid, it in self._seen.items() if now_s - it.since_s > boot_limit_s}
+        self.serving, self.overdue = len(serving), len(serving | late)
         return len(without_slot) - self.overdue
+
+    def _moves(self, pid: int, heartbeat: float) -> bool:
+        return self._seen[pid].heartbeat not in (None, heartbeat)
 
 
 def are_bounded(owners: Owners, kind_starting: Kind) -> bool:

@@ -75,7 +75,7 @@ class Sampler:
             # gunicorn looks a setting up in many steps: not for each sample.
             self._asked, self._boot_limit_s = self._cfg.backlog, self.boot_limit_s()
         queues = self._queues()
-        self._limits.look(queues, self._asked)
+        self._look_at_limits(queues)
         return Sample(queues, *self._crew(), workers.forked(self._arbiter))
 
     def waits(self) -> Waits | None:
@@ -93,6 +93,11 @@ class Sampler:
     def dropped(self) -> dict[str, int]:
         """Return the connections that each listener dropped since the last call."""
         return self._listeners.dropped()
+
+    @property
+    def bind(self) -> str:
+        """The first listener, the value of the tag ``bind``; empty: none was seen yet."""
+        return self._listeners.bind
 
     def places(self) -> tuple[Place, ...]:
         """Return where each listener is."""
@@ -115,6 +120,10 @@ class Sampler:
                     "0): not sent, all else is",
                 )
         return queues
+
+    def _look_at_limits(self, queues: Mapping[str, AcceptQueue]) -> None:
+        worker_class = self._arbiter.cfg.worker_class_str
+        self._limits.look(queues, self._asked, worker_class, self._listeners.elsewhere())
 
     def _crew(self) -> tuple[Crew | None, WorkTime | None]:
         """Return the workers, and what they worked; None if a slot could not be read this time.
@@ -153,6 +162,7 @@ class Sampler:
             self._boot_limit_s,
             watched_after=self._watched_after,
             kind_starting=kind,
+            heartbeats=workers.heartbeats(self._arbiter, owners.without_slot),
         )
         self._say_what_is_unknown(owners)
         count = _Count(states, worker_class, are_bounded(owners, kind), crew)
@@ -173,12 +183,13 @@ class Sampler:
 
     def _say_what_is_unknown(self, owners: Owners) -> None:
         if self._roster.overdue:
+            late = f"have not reported after {self._boot_limit_s} s"
+            serving = "serve, and the hook post_worker_init has not instrumented them"
             self._notices.warn(
                 "no slot",
-                f"{self._roster.overdue} workers have not reported after {self._boot_limit_s} s: "
-                "states and requests in flight are not sent. If the config has a "
-                "post_worker_init of its own, let it call "
-                "gunicorn_backlog.hooks.post_worker_init(worker)",
+                f"{self._roster.overdue} workers {serving if self._roster.serving else late}: "
+                "their states and requests in flight are not sent. Unless these workers logged a "
+                "reason, end the config with gunicorn_backlog.hooks.install(globals())",
             )
         if Kind.UNWATCHED in owners.places:
             self._notices.warn(

@@ -67,6 +67,11 @@ def check(configured: Mapping[str, object], environ: Mapping[str, str]) -> None:
     _chosen(configured, environ)
 
 
+def is_enabled(configured: Mapping[str, object], environ: Mapping[str, str]) -> bool:
+    """Return whether the setting ``enabled`` is true. Raises ConfigError."""
+    return bool(_chosen(configured, environ)["enabled"])
+
+
 def load(
     cfg: Config, configured: Mapping[str, object], environ: Mapping[str, str] = os.environ
 ) -> Settings:

@@ -16,15 +16,16 @@ offset  size  field           meaning; the first six and the last are written by
 60      4     (padding)
 ======  ====  ==============  ===================================================================
 
-The record of who serves one request at a time, ``Kind.SYNC`` and each thread of a pool:
+The record of who serves one connection at a time, ``Kind.SYNC`` and each thread of a pool:
 
 =====  =========  ================================================================================
 word   field      meaning
 =====  =========  ================================================================================
-0      work_ns    idle: time worked; at work: that less the time at which the request began, and
-                  so below 0
-1      begun      requests begun
-2      since_ns   when the latest request began
+0      work_ns    idle: time worked; at work: that less the time at which it took the connection,
+                  and so below 0
+1      taken      connections taken, as often as each was
+2      since_ns   when it took the latest of them
+3      begun      requests handed to the app; not of a pool's thread, see the pool's
 =====  =========  ================================================================================
 
 of a pool, ``Kind.POOL``:
@@ -32,22 +33,24 @@ of a pool, ``Kind.POOL``:
 =====  =========  ================================================================================
 0      handed     connections handed to the pool
 1      back       of those: the ones that no thread with a record took
-2      parked     threads that wait for an HTTP/2 connection's next request
-3      surplus    threads at work that have no record
+2      aside      2**32 times the threads at work that have no record, SURPLUS each; and the
+                  threads that wait for an HTTP/2 connection's next request, PARKED each
+3      begun      requests handed to the app
 =====  =========  ================================================================================
 
 and of all others:
 
 =====  =========  ================================================================================
 0      in_flight  requests under way
-1      begun      requests begun
+3      begun      requests handed to the app
 =====  =========  ================================================================================
 
 A pool's threads have their records in lines of eight words: ``work_ns`` of all of them in the first
-lines, then ``begun``, then ``since_ns``. Clocks are CLOCK_MONOTONIC in nanoseconds, the same for
+lines, then ``taken``, then ``since_ns``. Clocks are CLOCK_MONOTONIC in nanoseconds, the same for
 every process of the machine. A word is written by one store: nobody can see it half written.
 Whether a worker is at work, and for how long, comes from one word; what comes of several, a pool's
-queue say, is never below 0.
+queue say, is never below 0. A writer keeps its numbers in a list of its own and only stores them:
+a stray write by another worker raises nothing, and the next store repairs the word.
 """
 
 from __future__ import annotations
@@ -65,16 +68,19 @@ WORDS_OF_RECORD = (3, 4, 5, 6)
 OWNER = struct.Struct("=II")  # pid, age
 WORDS_OF_LINE = 8
 
-# The words of a record: of one request at a time,
-WORK_NS, BEGUN, SINCE_NS = range(3)
+# The words of a record: of one connection at a time,
+WORK_NS, TAKEN, SINCE_NS, BEGUN = range(4)
 # of any number of requests (and BEGUN),
 IN_FLIGHT = 0
-# of a pool.
-HANDED, BACK, PARKED, SURPLUS = range(4)
+# of a pool (and BEGUN),
+HANDED, BACK, ASIDE = range(3)
+# and what one thread adds to ASIDE.
+PARKED, SURPLUS = 1, 1 << 32
 
 NO_LINES = memoryview(b"")
 
 _RECORD = slice(24, 56)
+_NONSENSE = 1 << 63  # no counter comes to this, unless another worker wrote there
 
 
 class Kind(IntEnum):
@@ -111,11 +117,6 @@ class Record:
     def __init__(self, words: memoryview) -> None:
         self.words = words
 
-    def heal(self) -> None:
-        """Begin anew, at 0: a worker that ran amok wrote a number to which nothing can be added."""
-        for word in range(len(self.words)):
-            self.words[word] = 0
-
     def mute(self) -> None:
         """Write to nowhere from now on: in a process that the owner forked in its turn."""
         self.words = memoryview(bytearray(8 * len(self.words))).cast("q")
@@ -124,11 +125,13 @@ class Record:
 class Slot(Record):
     """The side of the owner: the record, and those of a pool's ``threads``.
 
-    ``waits`` are counters, of the waits in each bucket; who had the slot before counted there too.
-    It is ``shared`` where several threads may write to the same; they hold ``lock``, a real one.
+    ``numbers`` are stored in the words, ``counters`` in ``waits``: the waits in each bucket. The
+    slot's former owner counted there too. The slot is ``shared`` where several threads may write to
+    the same; they hold ``lock``, a real one. Only ``with`` takes it: between ``lock.acquire()`` and
+    ``try`` a signal handler may raise, and then the lock is never released.
     """
 
-    __slots__ = ("lock", "shared", "threads", "waits")
+    __slots__ = ("counters", "lock", "numbers", "shared", "threads", "waits")
 
     def __init__(
         self,
@@ -140,31 +143,33 @@ class Slot(Record):
     ) -> None:
         """Take a slot's line, its waits, and so many records in the lines of its threads."""
         super().__init__(line[_RECORD].cast("q"))
+        self.numbers = [0] * len(self.words)
         self.shared = kind in SHARED
         self.lock = original("_thread", "allocate_lock")()
         self.waits = waits.cast("Q")
+        self.counters = [n if n < _NONSENSE else 0 for n in self.waits.tolist()]
         words, third = lines.cast("q"), lines_of(threads) * WORDS_OF_LINE // 3
         self.threads = [Record(words[number::third]) for number in range(threads)]
 
     def add(self, word: int, number: int) -> None:
-        """Add a number to a word of the record. Raises nothing."""
-        lock = self.lock
-        lock.acquire()  # twice as fast as ``with``
-        try:
-            self.words[word] += number
-        except ValueError:
-            self.heal()
-        finally:
-            lock.release()
+        """Add a number to a word of the record."""
+        with self.lock:
+            self.numbers[word] += number
+            self.words[word] = self.numbers[word]
 
     def count_wait(self, bucket: int) -> None:
-        """Count a wait. Raises ValueError."""
-        lock = self.lock
-        lock.acquire()
-        try:
-            self.waits[bucket] += 1
-        finally:
-            lock.release()
+        """Count a wait."""
+        with self.lock:
+            self.counters[bucket] += 1
+            self.waits[bucket] = self.counters[bucket]
+
+    def count_request(self, bucket: int) -> None:
+        """Count a request and its wait."""
+        with self.lock:
+            self.numbers[BEGUN] = begun = self.numbers[BEGUN] + 1
+            self.words[BEGUN] = begun
+            self.counters[bucket] = waits = self.counters[bucket] + 1
+            self.waits[bucket] = waits
 
     def mute(self) -> None:
         """Write to nowhere from now on.

@@ -11,7 +11,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from gunicorn_backlog.owners import Owners
-from gunicorn_backlog.slot import POOL, SYNC, WORDS_OF_LINE, WORDS_OF_RECORD
+from gunicorn_backlog.slot import BEGUN, POOL, SURPLUS, SYNC, WORDS_OF_LINE, WORDS_OF_RECORD
 
 
 class State(NamedTuple):
@@ -81,15 +81,16 @@ def of_any_number(in_flight: Sequence[int], begun: Sequence[int]) -> Columns:
 
 
 def of_pool(
-    record: Sequence[int], work_ns: Sequence[int], begun: Sequence[int]
+    record: Sequence[int], work_ns: Sequence[int], taken: Sequence[int]
 ) -> tuple[int, int, int, int, int, int]:
     """Return a row of the columns: that of a pool, with what its threads' records say."""
-    handed, back, parked, surplus = record
-    timed, taken = sum(map((0).__gt__, work_ns)), sum(begun)
+    handed, back, aside, begun = record
+    surplus, parked = divmod(aside, SURPLUS)
+    timed = sum(map((0).__gt__, work_ns))
     in_use = timed + surplus
     # Words are read one after the other: what changed meanwhile is not to go below zero.
-    in_flight, queued = max(0, in_use - parked), max(0, handed - back - taken)
-    return in_use, in_flight, queued, taken, timed, sum(work_ns)
+    in_flight, queued = max(0, in_use - parked), max(0, handed - back - sum(taken))
+    return in_use, in_flight, queued, begun, timed, sum(work_ns)
 
 
 def columns_of(owners: Owners, slots: bytes | bytearray, pools: bytes | bytearray) -> Columns:
@@ -103,7 +104,7 @@ def columns_of(owners: Owners, slots: bytes | bytearray, pools: bytes | bytearra
             parts.append(_of_pools(own, owners, pools))
         else:
             of_records = of_one_at_a_time if kind == SYNC else of_any_number
-            parts.append(of_records(*own[:2]))
+            parts.append(of_records(own[0], own[BEGUN]))
     if len(parts) == 1:
         return parts[0]
     return Columns(*(list(chain.from_iterable(column)) for column in zip(*parts, strict=True)))
@@ -112,7 +113,7 @@ def columns_of(owners: Owners, slots: bytes | bytearray, pools: bytes | bytearra
 def _of_pools(record: list[list[int]], owners: Owners, lines: bytes | bytearray) -> Columns:
     words = memoryview(lines).cast("q")
     rows = [
-        of_pool(own, words[threads.work_ns].tolist(), words[threads.begun].tolist())
+        of_pool(own, words[threads.work_ns].tolist(), words[threads.taken].tolist())
         for *own, threads in zip(*record, owners.threads, strict=True)
     ]
     return Columns(*map(list, zip(*rows, strict=True)))

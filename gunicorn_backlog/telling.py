@@ -8,6 +8,7 @@ from gunicorn import __version__ as gunicorn_version
 
 from gunicorn_backlog import __version__, workers
 from gunicorn_backlog.about import About
+from gunicorn_backlog.address import DISABLED
 
 if TYPE_CHECKING:
     from gunicorn_backlog.arbiter import Arbiter
@@ -36,7 +37,31 @@ def about(
         boot_limit_s=sampler.boot_limit_s(),
         watched_since_ns=sampler.since_ns,
         agent=str(settings.address),
+        agent_from=settings.address_from,
         agent_error=agent_error,
         listeners=sampler.places(),
         warnings=warnings,
+    )
+
+
+SWITCHED_OFF = f"{__version__} is switched off (enabled is False): nothing is pushed"
+LISTENERS_MAX = 8  # in one line
+
+
+def startup_line(told: About, workers: int) -> str:
+    """Return one line: version, workers, listeners, interval, and the Agent's address and source.
+
+    :param workers: how many gunicorn is configured to have.
+    """
+    pushes = f"pushes every {told.interval_s:g} s to {told.agent} (from {told.agent_from})"
+    if told.agent_error == DISABLED:
+        pushes = f"pushes nothing: {DISABLED}"
+    names = [place.listener for place in told.listeners]
+    listeners = ", ".join(names[:LISTENERS_MAX])
+    if len(names) > LISTENERS_MAX:
+        listeners += f" and {len(names) - LISTENERS_MAX} more"
+    plural = "" if workers == 1 else "s"
+    return (
+        f"{told.version}: {workers} {told.worker_class} worker{plural}, "
+        f"listening at {listeners or 'nothing yet'}; {pushes}"
     )

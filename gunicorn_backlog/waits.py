@@ -13,7 +13,8 @@ waited, in ms  buckets               width
 524,288 …      256 … 258             32,768 ms
 =============  ====================  =========
 
-A wait of more than LONGEST_MS counts as one of LONGEST_MS: ten minutes.
+A wait of more than LONGEST_MS counts as one of LONGEST_MS: ten minutes. One counter more,
+NOT_KNOWN, is of the requests whose wait is not known; it is not read.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ def bucket_of(waited_ms: int) -> int:
 
 
 BUCKETS = bucket_of(LONGEST_MS) + 1
+NOT_KNOWN = BUCKETS
 SHORT = tuple(map(bucket_of, range(1024)))  # the same, of the first ms: to be looked up
 
 

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from gunicorn_backlog import telling, workers
+from gunicorn_backlog import arbiter as gunicorn
+from gunicorn_backlog import own_metric, telling, workers
 from gunicorn_backlog.claims import ClaimError
 from gunicorn_backlog.configuring import configured
 from gunicorn_backlog.notices import Notices
@@ -17,11 +18,13 @@ from gunicorn_backlog.settings import ConfigError, Settings, load
 from gunicorn_backlog.window import Window
 
 if TYPE_CHECKING:
+    from gunicorn_backlog.about import About
     from gunicorn_backlog.arbiter import Arbiter, Config, Worker
     from gunicorn_backlog.delivery import Delivery
 
 T = TypeVar("T")
 
+_RUNNING, _HOOKS_REMOVED = "running", "hooks removed"  # kinds of lines
 LATE_S = 10.0  # gunicorn may import a preloaded app between the new config and the first fork
 
 
@@ -34,6 +37,7 @@ class Watch:
         self._arbiter = arbiter
         self._notices = notices
         self._cfg: Config | None = None
+        self._has_our_hooks = False
         self._late_s: float | None = None
         self._scoreboard: Scoreboard | None = None
         self._sampler: Sampler | None = None
@@ -58,6 +62,7 @@ class Watch:
     def _taken(self, cfg: Config) -> None:
         configured.taken()
         self._cfg, self._late_s = cfg, None
+        self._has_our_hooks = gunicorn.hooks_of(cfg).has_ours
 
     def is_outdated(self) -> bool:
         """Tell whether the arbiter has loaded another config since."""
@@ -80,13 +85,36 @@ class Watch:
             return None
         self._notices.reloaded()
         self._notices.forget("config")
+        had_our_hooks = self._has_our_hooks
         try:
-            return self.load()
+            settings = self.load()
         except ConfigError as error:
             wrong = str(error).removeprefix("gunicorn_backlog: ")
             text = f"{wrong}; the former settings stay in force"
             self._notices.warn("config", text, lasting=True)
             return None
+        return self._without_hooks(settings) if self._were_removed(had_our_hooks) else settings
+
+    def _were_removed(self, had_our_hooks: bool) -> bool:
+        """Return whether the hooks of the config in force can't reach us any more.
+
+        A hook of the user's own may call ours. gunicorn's own ``post_worker_init`` does not.
+        """
+        assert self._cfg is not None
+        hooks = gunicorn.hooks_of(self._cfg)
+        if hooks.has_ours or not hooks.post_worker_init_is_default:
+            return False
+        return had_our_hooks or hooks.when_ready_is_default
+
+    def _without_hooks(self, settings: Settings) -> Settings:
+        if self.settings.enabled:
+            self._notices.warn(
+                _HOOKS_REMOVED,
+                "a reload removed the hooks from the config: nothing is pushed until a reload "
+                "finds them again",
+                lasting=True,
+            )
+        return settings._replace(enabled=False)
 
     def adopt(self, settings: Settings, forked: int, *, anew: bool) -> None:
         """Put the settings in force.
@@ -100,7 +128,13 @@ class Watch:
         former, self.settings = self.settings, settings
         self._notices.warn_of_all("unusable", [f"{it}; passed over" for it in settings.unusable])
         if not settings.enabled:
+            if not self._notices.was_said(_HOOKS_REMOVED):
+                self._notices.inform(_RUNNING, telling.SWITCHED_OFF, lasting=True)
             return
+        self._notices.forget(_HOOKS_REMOVED)
+        clashes = gunicorn.pushes_backlog(self._arbiter.cfg)
+        texts = [f"{own_metric.clash(settings.backlog_type)}; {own_metric.REMEDY}"]
+        self._notices.warn_of_all("own metric", texts if clashes else [])
         self._redirect(settings)
         workers.prepare(self._arbiter)
         if self._scoreboard is None or self._sampler is None:
@@ -130,7 +164,8 @@ class Watch:
         waits = self._asked("adding up waits", self._sampler.waits)
         interval = self._window.close(dropped or {}, waits)
         if interval is not None:
-            self._delivery.deliver(interval, self._arbiter.proc_name, stopping=stopping)
+            app, bind = self._arbiter.proc_name, self._sampler.bind
+            self._delivery.deliver(interval, app, bind, stopping=stopping)
 
     def _asked(self, what: str, question: Callable[[], T]) -> T | None:
         """Return the answer; without one the interval is over all the same."""
@@ -142,16 +177,27 @@ class Watch:
 
     def tell(self) -> None:
         """Say in the shared memory what this server is, and what could not be done."""
-        if self._scoreboard is None or self._sampler is None or self._delivery is None:
-            return
-        about = telling.about(
+        about = self._about()
+        if self._scoreboard is not None and about is not None:
+            self._scoreboard.tell(about)
+
+    def _about(self) -> About | None:
+        if self._sampler is None or self._delivery is None:
+            return None
+        return telling.about(
             self._arbiter,
             self.settings,
             self._sampler,
             agent_error=self._delivery.error,
             warnings=self._notices.warnings,
         )
-        self._scoreboard.tell(about)
+
+    def announce(self) -> None:
+        """Log what runs, once; after a reload only if that has changed."""
+        about = self._about()
+        if about is not None:
+            line = telling.startup_line(about, self._arbiter.cfg.workers)
+            self._notices.inform(_RUNNING, line, lasting=True)
 
     def before_fork(self, until_s: float) -> None:
         """Let a look-up of the Agent's name end, until then or for some milliseconds."""

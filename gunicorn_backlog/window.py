@@ -26,13 +26,13 @@ class Sample(NamedTuple):
 class Queue(NamedTuple):
     """One listener's interval: each sample's ``waiting``, and the ``limit`` seen last.
 
-    ``deepest`` is the greatest length of a single queue among those of an address with
-    ``reuse_port``, else None.
+    A ``limit`` of None could not be read. ``deepest`` is the greatest length of a single queue
+    among those of an address with ``reuse_port``, else None.
     """
 
     listener: str
     waiting: tuple[int, ...]
-    limit: int
+    limit: int | None
     deepest: int | None = None
 
 

@@ -18,6 +18,7 @@ from gunicorn_backlog.window import Interval
 from tests.lab.waiting import wait_for
 
 INTERVAL = Interval((), {}, None, 0)
+BIND = "127.0.0.1:8000"
 
 
 def texts(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -37,7 +38,7 @@ def test_an_agent_that_reads_now_and_then_is_told_once(
         delivery = Delivery(settings, Notices(logging.getLogger("lab")))
         for _ in range(3):
             for _ in range(500):
-                delivery.deliver(INTERVAL, "lab")
+                delivery.deliver(INTERVAL, "lab", BIND)
             slow.setblocking(False)
             with suppress(BlockingIOError):
                 while slow.recv(65536):
@@ -55,7 +56,7 @@ def test_one_that_is_slow_is_forgotten_with_its_address(tmp_path: Path) -> None:
             address = Address("unixgram", path=str(tmp_path / name))
             former = Delivery(Settings()._replace(address=address), notices, former=former)
             for _ in range(500 if name == "slow" else 0):
-                former.deliver(INTERVAL, "lab")
+                former.deliver(INTERVAL, "lab", BIND)
             assert len(notices.warnings) == expected
             former.close()
 
@@ -69,10 +70,10 @@ def test_one_line_when_it_goes_and_one_when_it_is_back(
     delivery = Delivery(Settings()._replace(address=address), Notices(logging.getLogger("lab")))
     for _ in range(2):
         for _ in range(5):
-            delivery.deliver(INTERVAL, "lab")
+            delivery.deliver(INTERVAL, "lab", BIND)
         with StandInAgent(address):
             for number in range(BACK_AFTER + 3):
-                delivery.deliver(INTERVAL, "lab")
+                delivery.deliver(INTERVAL, "lab", BIND)
                 assert ("again" in caplog.messages[-1]) == (number + 1 >= BACK_AFTER)
     delivery.close()
     assert len(caplog.records) == 4

@@ -7,13 +7,14 @@ import logging
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
 from gunicorn_backlog import hooks, watch
 from gunicorn_backlog.configuring import Configured
 from gunicorn_backlog.notices import Notices
-from tests.lab.arbiter import Arbiter
+from tests.lab.arbiter import Arbiter, Worker
 from tests.lab.gunicorns import Gunicorn
 
 HOOKS = {"when_ready": 1, "post_worker_init": 1, "on_exit": 1}
@@ -55,10 +56,22 @@ def test_importing_the_hooks_is_light() -> None:
     assert not loaded & {"datadog", "requests", "gunicorn_backlog.monitor", "mmap"}
 
 
-def test_hooks_without_a_start_do_nothing() -> None:
-    """A worker or an exit without when_ready is no error: hooks may be left out."""
-    hooks.post_worker_init(None)  # type: ignore[arg-type]  # it must not be looked at
-    hooks.on_exit(None)  # type: ignore[arg-type]  # nor that
+@pytest.mark.parametrize(("age", "forks", "lines"), [(1, 5, 1), (7, 1, 1), (2, 2, 0)])
+def test_only_the_first_worker_warns_of_a_when_ready_that_was_not_called(
+    age: int,
+    forks: int,
+    lines: int,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The first of all, or the first since a reload that added the hooks; an exit does not."""
+    monkeypatch.setattr(hooks, "_monitor", None)
+    monkeypatch.setattr(hooks, "_was_ready", False)
+    monkeypatch.setattr(hooks, "_forks", forks)
+    monkeypatch.setattr(hooks, "_notices", Notices())
+    hooks.post_worker_init(Worker(os.getpid(), age))
+    hooks.on_exit(Arbiter())
+    assert len(caplog.records) == lines
 
 
 def test_no_error_of_ours_reaches_gunicorn(
@@ -74,6 +87,8 @@ def test_no_error_of_ours_reaches_gunicorn(
     hooks.post_worker_init(None)  # type: ignore[arg-type]
     hooks.on_exit(None)  # type: ignore[arg-type]
     monkeypatch.setattr(hooks, "_monitor", None)
+    monkeypatch.setattr(hooks, "_was_ready", False)
+    monkeypatch.setattr(hooks, "_notices", Notices())
     hooks.when_ready(Broken())  # type: ignore[arg-type]
     assert [r.getMessage().split(" failed")[0] for r in caplog.records] == [
         "gunicorn_backlog: watching this worker",
@@ -112,12 +127,68 @@ def test_the_monitor_and_the_hooks_say_things_once_together(
 ) -> None:
     """What the arbiter's monitor said is known to the hooks in the workers forked from then on."""
     monkeypatch.setattr(hooks, "_monitor", None)
+    monkeypatch.setattr(hooks, "_was_ready", False)
     monkeypatch.setattr(watch, "configured", Configured())
     monkeypatch.setenv("GUNICORN_BACKLOG_ENABLED", "no")
     hooks.when_ready(Arbiter())
     monitor = hooks._monitor
     assert monitor is not None
     assert monitor._watch._notices is hooks._notices
+
+
+NAMES = list(HOOKS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_install_adds_ours_where_there_is_none(name: str) -> None:
+    """To an empty mapping, and in place of None; a second call changes nothing."""
+    for mapping in ({}, {name: None}):
+        assert hooks.install(mapping) is mapping
+        assert mapping == {it: getattr(hooks, it) for it in NAMES}
+        assert hooks.install(dict(mapping)) == mapping
+
+
+def test_install_keeps_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An existing hook runs first, and is what gunicorn counts the arguments of."""
+    calls: list[str] = []
+
+    def own(server: object, more: object = None) -> None:
+        calls.append("own")
+
+    monkeypatch.setattr(hooks, "_was_ready", True)
+    settings: dict[str, Any] = {"when_ready": own, "bind": "x"}
+    installed = hooks.install(settings)
+    again = hooks.install(dict(installed))
+    assert installed == again
+    assert installed["bind"] == "x"
+    assert inspect.signature(installed["when_ready"]) == inspect.signature(own)
+    installed["when_ready"](None)
+    assert calls == ["own"]
+
+
+def test_install_runs_our_on_exit_after_an_own_one_that_raises(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its exception goes on to gunicorn when the last push was sent."""
+    stopped: list[str] = []
+
+    class Stopping:
+        def stop(self) -> None:
+            stopped.append("ours")
+
+    def own(server: object) -> None:
+        raise KeyError("own")
+
+    monkeypatch.setattr(hooks, "_monitor", Stopping())
+    with pytest.raises(KeyError, match="own"):
+        hooks.install({"on_exit": own})["on_exit"](None)
+    assert stopped == ["ours"]
+
+
+@pytest.mark.parametrize("value", [7, "no", "no.such", object(), []])
+def test_install_leaves_what_gunicorn_refuses(value: object) -> None:
+    """gunicorn reports it."""
+    assert hooks.install({"when_ready": value})["when_ready"] is value
 
 
 @pytest.mark.parametrize("collects", [True, False])

@@ -108,11 +108,11 @@ def accepted() -> Iterator[tuple[socket.socket, socket.socket]]:
 @pytest.mark.parametrize(
     ("family", "watched", "waiting"),
     [
-        pytest.param(families.of_sync, Cost(62, 3), Cost(53, 3), id="sync"),
-        pytest.param(families.of_gthread, Cost(99, 7), Cost(78, 6), id="gthread"),
-        pytest.param(families.of_greenlet, Cost(97, 8), Cost(53, 3), id="gevent"),
-        pytest.param(families.of_asgi, Cost(116, 9), None, id="asgi"),
-        pytest.param(families.of_wsgi, Cost(157, 15), None, id="wsgi"),
+        pytest.param(families.of_sync, Cost(63, 4), Cost(53, 2), id="sync"),
+        pytest.param(families.of_gthread, Cost(140, 10), Cost(53, 2), id="gthread"),
+        pytest.param(families.of_greenlet, Cost(76, 3), Cost(61, 3), id="gevent"),
+        pytest.param(families.of_asgi, Cost(105, 5), None, id="asgi"),
+        pytest.param(families.of_wsgi, Cost(154, 12), None, id="wsgi"),
     ],
 )
 def test_what_is_added_to_a_request(

@@ -7,7 +7,7 @@ import struct
 
 from gunicorn_backlog.layout import ABOUT_SIZE, Layout
 from gunicorn_backlog.scoreboard import Scoreboard
-from gunicorn_backlog.slot import BEGUN, HANDED, Kind
+from gunicorn_backlog.slot import HANDED, TAKEN, Kind
 
 SLOTS, LINES, COUNTERS = 3, 12, 264
 SLOTS_AT = 64
@@ -16,11 +16,11 @@ WAITS_AT = LINES_AT + 64 * LINES
 
 
 def test_the_header() -> None:
-    """Magic, version 1, who made it, how many slots and lines, none claimed, and counters."""
+    """Magic, version 2, who made it, how many slots and lines, none claimed, and counters."""
     header = Layout(SLOTS, LINES).header(1234)
     assert len(header) == SLOTS_AT
     fields = struct.unpack_from("=8sIIIIII", header)
-    assert fields == (b"gubacklg", 1, 1234, SLOTS, LINES, 0, COUNTERS)
+    assert fields == (b"gubacklg", 2, 1234, SLOTS, LINES, 0, COUNTERS)
     assert header[32:] == bytes(32)
 
 
@@ -31,7 +31,7 @@ def test_slots_then_lines_then_waits() -> None:
     assert len(memory) == WAITS_AT + SLOTS * 8 * COUNTERS + ABOUT_SIZE
     slot = scoreboard.claim(os.getpid(), 7, Kind.POOL, 9)
     slot.words[HANDED] = 11
-    slot.threads[8].words[BEGUN] = 12
+    slot.threads[8].words[TAKEN] = 12
     slot.count_wait(5)
     assert struct.unpack_from("=II", memory, 12) == (os.getpid(), SLOTS)
     assert struct.unpack_from("=I", memory, 24) == (1,)

@@ -33,7 +33,11 @@ def limits() -> Limits:
 
 @pytest.mark.parametrize(
     ("somaxconn", "why"),
-    [(128, "raise that"), (4096, "whoever listened last"), (None, "can't be read here")],
+    [
+        (128, "net.core.somaxconn clamps it: raise that"),
+        (4096, "another listen() call on this socket set it (net.core.somaxconn is 4096)"),
+        (None, "can't be read here"),
+    ],
 )
 def test_it_is_told_once(
     somaxconn: int | None,
@@ -49,6 +53,45 @@ def test_it_is_told_once(
     (message,) = caplog.messages
     assert f"{LISTENER} was to be 2048, the kernel enforces 128: " in message
     assert why in message
+    assert "asgi" not in message
+    assert "systemd" not in message
+
+
+@pytest.mark.parametrize(
+    ("worker_class", "limit", "named"),
+    [
+        ("asgi", 100, True),
+        ("gunicorn.workers.gasgi.ASGIWorker", 100, True),
+        ("asgi", 128, False),
+        ("aiohttp.GunicornWebWorker", 100, False),
+        ("sync", 100, False),
+    ],
+)
+def test_the_asgi_worker_is_named_only_if_it_set_the_limit(
+    worker_class: str, limit: int, named: bool, limits: Limits, caplog: pytest.LogCaptureFixture
+) -> None:
+    """asyncio's 100 is its trace; any other limit and any other class are none of it."""
+    for _ in range(3):
+        limits.look({LISTENER: AcceptQueue(0, limit)}, 2048, worker_class)
+    (message,) = caplog.messages
+    assert ("gunicorn's asgi worker makes asyncio call listen(100)" in message) is named
+
+
+def test_a_listener_of_another_network_namespace(
+    limits: Limits, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its somaxconn is not ours: nothing is claimed of it."""
+    for _ in range(3):
+        limits.look({LISTENER: AcceptQueue(0, 128)}, 2048, elsewhere={LISTENER})
+    (message,) = caplog.messages
+    assert message.endswith("the kernel enforces 128: net.core.somaxconn can't be read here")
+
+
+def test_a_limit_that_could_not_be_read(limits: Limits, caplog: pytest.LogCaptureFixture) -> None:
+    """It is not compared."""
+    for _ in range(10):
+        limits.look({LISTENER: AcceptQueue(0, None)}, 2048)
+    assert caplog.messages == []
 
 
 def test_what_passes_is_not_told(limits: Limits, caplog: pytest.LogCaptureFixture) -> None:

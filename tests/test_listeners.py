@@ -15,7 +15,8 @@ import pytest
 
 from gunicorn_backlog import so_meminfo, sock_diag, tcp_info
 from gunicorn_backlog.accept_queue import AcceptQueue, QueueError
-from gunicorn_backlog.listeners import Listeners, tag_value
+from gunicorn_backlog.bind import tag_value
+from gunicorn_backlog.listeners import Listeners
 from gunicorn_backlog.notices import Notices
 from tests.lab.arbiter import Arbiter, Cfg, Listener
 from tests.lab.waiting import wait_for
@@ -220,6 +221,40 @@ def test_inet_diag_takes_over_where_tcp_info_is_refused(
     assert caplog.records == []
 
 
+class Moody(socket.socket):
+    """A socket of which SO_MEMINFO is refused at times."""
+
+    refuses = False
+
+    def getsockopt(self, *option: Any) -> Any:
+        """Refuse, or read."""
+        if self.refuses and option[:2] == (socket.SOL_SOCKET, so_meminfo.SO_MEMINFO):
+            raise PermissionError(1, "Operation not permitted")
+        return super().getsockopt(*option)
+
+
+@pytest.mark.parametrize("refused_in", [{0}, {1}, {1, 3}, {0, 2, 3}, {0, 1, 2, 3, 4}])
+def test_drops_count_once_by_whatever_way_they_are_read(refused_in: set[int]) -> None:
+    """SO_MEMINFO refused at the start, once, at times, always: the sum is the kernel's."""
+    with socket.create_server(("127.0.0.1", 0), backlog=1) as made, ExitStack() as clients:
+        sock = clients.enter_context(Moody(fileno=os.dup(made.fileno())))
+        sock.refuses = 0 in refused_in
+        listeners = of(sock)
+        counted = listeners.dropped()[name(made)]
+        for interval in range(1, 5):
+            before = so_meminfo.read(made)
+            for _ in range(3 * interval):
+                client = clients.enter_context(socket.socket())
+                client.setblocking(False)
+                client.connect_ex(made.getsockname())
+            wait_for("drops", lambda least=before: so_meminfo.read(made) > least)  # type: ignore[misc]  # the default binds it
+            sock.refuses = interval in refused_in
+            counted += listeners.dropped()[name(made)]
+        least = so_meminfo.read(made)
+        counted += listeners.dropped()[name(made)]
+        assert least <= counted <= so_meminfo.read(made)
+
+
 def test_if_no_way_works_one_line_says_so(
     listening: Opened, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -263,6 +298,75 @@ def test_an_answer_that_makes_no_sense_is_told(
     assert "TCP_INFO: TCP_INFO is 3 bytes long, 32 needed; inet_diag: 3 bytes" in caplog.text
 
 
+def v6() -> Opened:
+    """Return a listening socket of IPv6."""
+    return socket.create_server(("::1", 0), family=socket.AF_INET6)
+
+
+def test_bind_is_the_first_listener(listening: Opened) -> None:
+    """By the socket, so with the real port; it outlives a shutdown and a HUP's half-closed list."""
+    with socket.create_server(("127.0.0.1", 0)) as other, v6() as new:
+        server = Arbiter()
+        listeners = Listeners(server, Notices(logging.getLogger("lab")))
+        listeners.read()
+        assert listeners.bind == ""
+        first = Listener(listening)
+        server.LISTENERS = [first, Listener(other)]
+        listeners.read()
+        assert listeners.bind == name(listening)
+        first.sock, server.cfg = None, Cfg()  # a HUP closes the first, then the second
+        listeners.read()
+        assert listeners.bind == name(listening)
+        server.LISTENERS = [Listener(new), Listener(other)]
+        listeners.read()
+        assert listeners.bind == name(new)
+        server.LISTENERS = []
+        listeners.dropped()
+        assert listeners.bind == name(new)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "bind"),
+    [
+        ([("127.0.0.1", 8000), "/run/app.sock"], "127.0.0.1:8000"),
+        ([("", 8000)], "0.0.0.0:8000"),
+        ([("::0", 8000)], ":::8000"),
+        ([("localhost", 8000)], "127.0.0.1:8000"),
+        ([("agent.example", 8000)], "agent.example:8000"),
+        (["/run/app.sock", ("127.0.0.1", 8000)], "/run/app.sock"),
+        (["\0app"], "abstract:app"),
+        ([("127.0.0.1", 0)], "127.0.0.1:0"),
+        ([9999], "fd://9999"),
+        ([], ""),
+    ],
+)
+def test_bind_with_reuse_port(addresses: list[tuple[str, int] | str | int], bind: str) -> None:
+    """Where only the workers listen it is the first configured address, spelled like a socket's."""
+    listeners = of(cfg=Cfg(reuse_port=True, address=addresses))
+    listeners.read()
+    assert listeners.bind == bind
+
+
+def test_bind_with_reuse_port_by_sockets(listening: Opened, tmp_path: Path) -> None:
+    """A descriptor by its socket, which stays open; before gunicorn 25 port 0 by the arbiter's."""
+    fd = listening.fileno()
+    inherited = of(cfg=Cfg(reuse_port=True, address=["/run/app.sock", fd]))
+    held = of(listening, cfg=Cfg(reuse_port=True, address=[("127.0.0.1", 0)]))
+    for listeners in (inherited, held):
+        listeners.read()
+        assert listeners.bind == name(listening)
+    assert listening.getsockname()
+
+    server = Arbiter([Listener(listening)], cfg=Cfg(reuse_port=True, address=[fd]))
+    closing = Listeners(server, Notices(logging.getLogger("lab")))
+    closing.read()
+    with socket.socket(socket.AF_UNIX) as sock:  # gunicorn's descriptor may be anybody's by now
+        sock.bind(str(tmp_path / "other.sock"))
+        server.LISTENERS, server.cfg = [], Cfg(reuse_port=True, address=[sock.fileno()])
+        closing.dropped()
+    assert closing.bind == name(listening)
+
+
 @pytest.mark.parametrize(
     ("address", "tag"),
     [
@@ -270,6 +374,7 @@ def test_an_answer_that_makes_no_sense_is_told(
         (("::", 8000, 0, 0), ":::8000"),
         (("::1", 80, 0, 0), "::1:80"),
         ("/run/app.sock", "/run/app.sock"),
+        ("app.sock", f"{os.getcwd()}/app.sock"),
         (b"\0app", "abstract:app"),
         ("\0app", "abstract:app"),
     ],

@@ -134,3 +134,22 @@ def test_a_handler_that_raises() -> None:
         notices.failed("sampling", ValueError("1"))
     assert handler.asked == 2
     assert notices.was_said("kind")
+
+
+def test_lines_are_kept_while_they_are_deferred(
+    notices: Notices, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are logged by flush(), in their order; a child leaves them to its parent."""
+    notices.defer()
+    notices.warn("kind", "one")
+    notices.failed("sampling", ValueError("two"))
+    assert caplog.records == []
+    notices.flush()
+    assert [r.getMessage()[:24] for r in caplog.records] == [
+        "gunicorn_backlog: one",
+        "gunicorn_backlog: sampli",
+    ]
+    notices.warn("other", "three")
+    notices.after_fork_in_child()
+    notices.warn("last", "four")
+    assert [r.getMessage() for r in caplog.records[2:]] == ["gunicorn_backlog: four"]

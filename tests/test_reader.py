@@ -22,6 +22,7 @@ from gunicorn_backlog.slot import (
     IN_FLIGHT,
     LINE_SIZE,
     SLOT,
+    TAKEN,
     WORK_NS,
     Kind,
     Line,
@@ -37,19 +38,19 @@ ALWAYS = -1
 LAYOUT = Layout(slots=4, lines=12)
 RUNNING = {10: 1, 11: 2, 20: 3, 21: 4}  # two sync workers, and pools of one and of nine threads
 SLOTS = (
-    Line(21, 4, Kind.POOL, 0, 9, 1, 50, 0, 0, 0, threads_at=3),
-    Line(10, 1, Kind.SYNC, 0, 1, 1, 5, 7, 0, 0, threads_at=0),
-    Line(20, 3, Kind.POOL, 0, 1, 1, 40, 0, 0, 0, threads_at=0),
-    Line(11, 2, Kind.SYNC, 0, 1, 1, 5, 8, 0, 0, threads_at=0),
+    Line(21, 4, Kind.POOL, 0, 9, 1, 50, 0, 0, 3, threads_at=3),
+    Line(10, 1, Kind.SYNC, 0, 1, 1, 5, 0, 0, 7, threads_at=0),
+    Line(20, 3, Kind.POOL, 0, 1, 1, 40, 0, 0, 2, threads_at=0),
+    Line(11, 2, Kind.SYNC, 0, 1, 1, 5, 0, 0, 8, threads_at=0),
 )
 # Words that change, by the worker's pid: requests begun of a slot; connections handed to a pool;
-# requests begun of the pools' last threads.
+# connections taken by the pools' last threads.
 BEGUN_OF_11 = SLOTS_AT + 3 * LINE_SIZE + 24 + 8 * BEGUN
 HANDED_TO_20 = SLOTS_AT + 2 * LINE_SIZE + 24 + 8 * HANDED
-BEGUN_BY_20 = LAYOUT.lines_at + 1 * LINE_SIZE
-BEGUN_BY_21 = LAYOUT.lines_at + (3 + 2) * LINE_SIZE + 8 * 8
-AT_FIRST = {10: (7, 0), 11: (8, 0), 20: (0, 40), 21: (0, 50)}  # begun and queued
-RESTLESS = [(11, BEGUN_OF_11), (20, HANDED_TO_20), (20, BEGUN_BY_20), (21, BEGUN_BY_21)]
+TAKEN_BY_20 = LAYOUT.lines_at + 1 * LINE_SIZE
+TAKEN_BY_21 = LAYOUT.lines_at + (3 + 2) * LINE_SIZE + 8 * 8
+AT_FIRST = {10: (7, 0), 11: (8, 0), 20: (2, 40), 21: (3, 50)}  # begun and queued
+RESTLESS = [(11, BEGUN_OF_11), (20, HANDED_TO_20), (20, TAKEN_BY_20), (21, TAKEN_BY_21)]
 
 
 @contextmanager
@@ -82,7 +83,7 @@ def handling(slot: Any) -> Callable[[], object]:
         now_ns += 1
         return now_ns
 
-    return timed(int, slot, clock_ns=clock_ns)
+    return timed(int, slot, takes=True, clock_ns=clock_ns)
 
 
 def serve_at_full_speed(slot: Slot) -> None:
@@ -99,11 +100,11 @@ def serve_in_threads(slot: Slot) -> None:
     signal.pause()
 
 
-def is_true(work_ns: int, begun: int, since_ns: int) -> bool:
+def is_true(work_ns: int, taken: int, since_ns: int) -> bool:
     """Tell whether a record was ever so: idle, begun in three steps, at work."""
-    idle = work_ns == begun and since_ns == max(0, 2 * begun - 1)
-    beginning = work_ns == begun - 1 and since_ns in (2 * begun - 3, 2 * begun - 1, 0)
-    return idle or beginning or (work_ns == -begun and since_ns == 2 * begun - 1)
+    idle = work_ns == taken and since_ns == max(0, 2 * taken - 1)
+    beginning = work_ns == taken - 1 and since_ns in (2 * taken - 3, 2 * taken - 1, 0)
+    return idle or beginning or (work_ns == -taken and since_ns == 2 * taken - 1)
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -148,10 +149,11 @@ def test_states_beside_threads_at_full_speed() -> None:
     """A worker with two threads never has more than two in use, and its work goes forth only."""
 
     def serve(slot: Slot) -> None:
-        handle = any_of([timed(int, record) for record in slot.threads], beyond=int)
+        handle = any_of([timed(int, record, takes=True) for record in slot.threads], beyond=int)
 
         def run() -> None:
             while True:
+                slot.add(BEGUN, 1)
                 handle()
 
         for _ in range(2):
@@ -214,8 +216,10 @@ def test_what_changes_and_then_rests_is_read_as_it_is_at_last(
     begun, queued = AT_FIRST[pid]
     if at == HANDED_TO_20:
         queued += changes
+    elif at == BEGUN_OF_11:
+        begun += changes
     else:
-        begun, queued = begun + changes, max(0, queued - changes)
+        queued -= changes
     assert said(states) == AT_FIRST | {pid: (begun, queued)}
     assert states.unread == []
 
@@ -252,7 +256,8 @@ def test_workers_of_several_kinds_at_once() -> None:
     def pool(slot: Slot) -> None:
         slot.words[HANDED] = 9
         slot.threads[0].words[WORK_NS] = slot.threads[1].words[WORK_NS] = -1
-        slot.threads[1].words[BEGUN] = 4
+        slot.threads[1].words[TAKEN] = 4
+        slot.words[BEGUN] = 3
         signal.pause()
 
     def one(slot: Slot) -> None:
@@ -275,7 +280,7 @@ def test_workers_of_several_kinds_at_once() -> None:
     told = {pid: (it.kind, it.in_flight, it.queued, it.begun) for pid, it in found.items()}
     assert told == {
         first: (Kind.GREENLET, 5, 0, 6),
-        second: (Kind.POOL, 2, 5, 4),
+        second: (Kind.POOL, 2, 5, 3),
         third: (Kind.SYNC, 0, 0, 3),
     }
     assert [found[pid].worked_ns for pid in (first, second, third)] == [0, -2, 7]

@@ -103,3 +103,14 @@ def test_saturated_is_nobody_free(
     """Of workers with a capacity only, now and to come."""
     crew = count(aged(1, 2), states, kind_starting=kind)
     assert crew.saturated is saturated
+
+
+def test_a_worker_whose_heartbeat_moves_serves_without_a_slot() -> None:
+    """Found in two samples in a row: between two reads a worker may claim its slot."""
+    roster = Roster()
+    for beats, serving in (({1: 5.0}, 0), ({1: 5.0}, 0), ({1: 6.0}, 0), ({1: 6.0}, 1)):
+        crew = count(aged(1, 2), {2: state()}, roster=roster, heartbeats=beats)
+        assert (roster.serving, roster.overdue) == (serving, serving)
+        assert (crew.starting, crew.unknown) == (1 - serving, serving)
+    count(aged(1, 2), {1: state(), 2: state()}, roster=roster)
+    assert (roster.serving, roster.overdue) == (0, 0)

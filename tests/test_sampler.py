@@ -12,8 +12,8 @@ from gunicorn.workers.base_async import AsyncWorker
 
 from gunicorn_backlog import tcp_info
 from gunicorn_backlog.accept_queue import AcceptQueue
+from gunicorn_backlog.bind import tag_value
 from gunicorn_backlog.layout import SLOTS_AT
-from gunicorn_backlog.listeners import tag_value
 from gunicorn_backlog.notices import Notices
 from gunicorn_backlog.roster import Crew, Roster
 from gunicorn_backlog.sampler import BOOT_SPARE_S, UNREAD_IN_A_ROW, Sampler

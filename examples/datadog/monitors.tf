@@ -174,20 +174,20 @@ resource "datadog_monitor" "gunicorn_connections_dropped" {
 resource "datadog_monitor" "gunicorn_crash_loop" {
   name  = "[gunicorn] Workers crash in a loop"
   type  = "query alert"
-  query = "avg(last_10m):default_zero(sum:gunicorn.workers.spawned{*} by {env,service,app,host}.as_rate() / sum:gunicorn.workers{*} by {env,service,app,host}) * 600 > 5"
+  query = "avg(last_10m):default_zero(sum:gunicorn.workers.spawned{*} by {env,service,app,host,bind}.as_rate() / sum:gunicorn.workers{*} by {env,service,app,host,bind}) * 600 > 5"
   tags  = ["integration:gunicorn", "managed_by:gunicorn_backlog", "gunicorn_backlog:crash-loop"]
 
   message = <<-EOT
     {{#is_alert}}
-    Workers of {{service.name}} ({{env.name}}, app {{app.name}}) on {{host.name}} were replaced {{value}} times each in the last ten minutes; critical is {{threshold}} times.
+    Workers of {{service.name}} ({{env.name}}, app {{app.name}}) at {{bind.name}} on {{host.name}} were replaced {{value}} times each in the last ten minutes; critical is {{threshold}} times.
     {{/is_alert}}
 
     {{#is_warning}}
-    Workers of {{service.name}} ({{env.name}}, app {{app.name}}) on {{host.name}} were replaced {{value}} times each in the last ten minutes; the warning comes at {{warn_threshold}} times.
+    Workers of {{service.name}} ({{env.name}}, app {{app.name}}) at {{bind.name}} on {{host.name}} were replaced {{value}} times each in the last ten minutes; the warning comes at {{warn_threshold}} times.
     {{/is_warning}}
 
     {{#is_recovery}}
-    Workers of {{service.name}} ({{env.name}}, app {{app.name}}) on {{host.name}} stay again: replaced {{value}} times each in the last ten minutes.
+    Workers of {{service.name}} ({{env.name}}, app {{app.name}}) at {{bind.name}} on {{host.name}} stay again: replaced {{value}} times each in the last ten minutes.
     {{/is_recovery}}
 
     **Why it matters**
@@ -279,20 +279,20 @@ resource "datadog_monitor" "gunicorn_no_data" {
 resource "datadog_monitor" "gunicorn_not_running" {
   name  = "[gunicorn] gunicorn is not running"
   type  = "service check"
-  query = "\"gunicorn.is_running\".over(\"*\").by(\"env\",\"service\",\"host\").last(2).count_by_status()"
+  query = "\"gunicorn.is_running\".over(\"*\").by(\"env\",\"service\",\"host\",\"bind\").last(2).count_by_status()"
   tags  = ["integration:gunicorn", "managed_by:gunicorn_backlog", "gunicorn_backlog:not-running"]
 
   message = <<-EOT
     {{#is_alert}}
-    gunicorn of {{service.name}} ({{env.name}}) on {{host.name}} shut down, or has no worker left.
+    gunicorn of {{service.name}} ({{env.name}}) at {{bind.name}} on {{host.name}} shut down, or has no worker left.
     {{/is_alert}}
 
     {{#is_recovery}}
-    gunicorn of {{service.name}} ({{env.name}}) on {{host.name}} runs again.
+    gunicorn of {{service.name}} ({{env.name}}) at {{bind.name}} on {{host.name}} runs again.
     {{/is_recovery}}
 
     {{#is_no_data}}
-    gunicorn of {{service.name}} ({{env.name}}) on {{host.name}} has not been heard of: it was killed, or the Agent does not get its metrics.
+    gunicorn of {{service.name}} ({{env.name}}) at {{bind.name}} on {{host.name}} has not been heard of: it was killed, or the Agent does not get its metrics.
     {{/is_no_data}}
 
     **Why it matters**
@@ -329,20 +329,20 @@ resource "datadog_monitor" "gunicorn_not_running" {
 resource "datadog_monitor" "gunicorn_requests_waiting" {
   name  = "[gunicorn] Requests wait for a worker"
   type  = "query alert"
-  query = "avg(last_10m):avg:gunicorn.request.wait.95percentile{*} by {env,service,app}.rollup(max, 120) > 1000"
+  query = "avg(last_10m):avg:gunicorn.request.wait.95percentile{*} by {env,service,app,bind}.rollup(max, 120) > 1000"
   tags  = ["integration:gunicorn", "managed_by:gunicorn_backlog", "gunicorn_backlog:requests-waiting"]
 
   message = <<-EOT
     {{#is_alert}}
-    Requests to {{service.name}} ({{env.name}}, app {{app.name}}) wait {{value}} ms before anything begins (95th percentile; the longest of two minutes, on average of ten); critical is {{threshold}} ms.
+    Requests to {{service.name}} ({{env.name}}, app {{app.name}}) at {{bind.name}} wait {{value}} ms before anything begins (95th percentile; the longest of two minutes, on average of ten); critical is {{threshold}} ms.
     {{/is_alert}}
 
     {{#is_warning}}
-    Requests to {{service.name}} ({{env.name}}, app {{app.name}}) wait {{value}} ms before anything begins (95th percentile; the longest of two minutes, on average of ten); the warning comes at {{warn_threshold}} ms.
+    Requests to {{service.name}} ({{env.name}}, app {{app.name}}) at {{bind.name}} wait {{value}} ms before anything begins (95th percentile; the longest of two minutes, on average of ten); the warning comes at {{warn_threshold}} ms.
     {{/is_warning}}
 
     {{#is_recovery}}
-    Requests to {{service.name}} ({{env.name}}, app {{app.name}}) are taken soon again: {{value}} ms (95th percentile; the longest of two minutes, on average of ten).
+    Requests to {{service.name}} ({{env.name}}, app {{app.name}}) at {{bind.name}} are taken soon again: {{value}} ms (95th percentile; the longest of two minutes, on average of ten).
     {{/is_recovery}}
 
     {{#is_no_data}}
@@ -385,20 +385,20 @@ resource "datadog_monitor" "gunicorn_requests_waiting" {
 resource "datadog_monitor" "gunicorn_saturated_workers" {
   name  = "[gunicorn] Workers are saturated"
   type  = "query alert"
-  query = "avg(last_10m):avg:gunicorn.workers.utilization{*} by {env,service,app} > 90"
+  query = "avg(last_10m):avg:gunicorn.workers.utilization{*} by {env,service,app,bind} > 90"
   tags  = ["integration:gunicorn", "managed_by:gunicorn_backlog", "gunicorn_backlog:saturated-workers"]
 
   message = <<-EOT
     {{#is_alert}}
-    Workers of {{service.name}} ({{env.name}}, app {{app.name}}) were busy {{value}} % of the last ten minutes; critical is {{threshold}} %.
+    Workers of {{service.name}} ({{env.name}}, app {{app.name}}) at {{bind.name}} were busy {{value}} % of the last ten minutes; critical is {{threshold}} %.
     {{/is_alert}}
 
     {{#is_warning}}
-    Workers of {{service.name}} ({{env.name}}, app {{app.name}}) were busy {{value}} % of the last ten minutes; the warning comes at {{warn_threshold}} %.
+    Workers of {{service.name}} ({{env.name}}, app {{app.name}}) at {{bind.name}} were busy {{value}} % of the last ten minutes; the warning comes at {{warn_threshold}} %.
     {{/is_warning}}
 
     {{#is_recovery}}
-    Workers of {{service.name}} ({{env.name}}, app {{app.name}}) have time again: busy {{value}} % of the last ten minutes.
+    Workers of {{service.name}} ({{env.name}}, app {{app.name}}) at {{bind.name}} have time again: busy {{value}} % of the last ten minutes.
     {{/is_recovery}}
 
     {{#is_no_data}}

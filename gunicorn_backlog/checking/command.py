@@ -10,13 +10,22 @@ from gunicorn_backlog.address import is_disabled
 from gunicorn_backlog.checking import agent, config, kernel, server
 from gunicorn_backlog.checking.findings import Finding, Level, failed, lines, warning
 from gunicorn_backlog.checking.gunicorn_config import GunicornConfig
-from gunicorn_backlog.looking import servers
+from gunicorn_backlog.looking import processes, servers, unhooked
 from gunicorn_backlog.looking.errors import LookError
 from gunicorn_backlog.looking.look import looked
 from gunicorn_backlog.looking.servers import Found, Server
 
 LOOKED_S = 0.5
 DEFAULT_BACKLOG = 2048  # gunicorn's
+_UNHOOKED = (
+    "gunicorn runs here as pid {} and is not monitored: our when_ready never ran (embedded "
+    "gunicorn reads no config), or enabled is False"
+)
+# Of a config that GUNICORN_CMD_ARGS names: servers that embed gunicorn do not read it.
+_UNLESS_EMBEDDED = "if the server is gunicorn's own command: "
+_HOOK = (
+    "add our hooks to its config, or call hooks.install(options) in what embeds it; then restart it"
+)
 _LOOK = "run the server's own gunicorn-backlog, where it runs, as its user or root"
 
 
@@ -38,16 +47,16 @@ def _findings(pid: int | None, arguments: Sequence[str]) -> Iterator[Finding]:
     given = arguments or (alone and os.environ.get("GUNICORN_CMD_ARGS"))
     read = config.read(arguments) if given and usable else None
     backlog = read.backlog if isinstance(read, GunicornConfig) else DEFAULT_BACKLOG
+    condition = "" if arguments else _UNLESS_EMBEDDED
     yield from kernel.findings(backlog)
     if isinstance(read, GunicornConfig):
-        yield from config.findings(read)
+        yield from (it._replace(text=f"{condition}{it.text}") for it in config.findings(read))
         yield agent.finding(read.agent, disabled=read.disabled)
     elif read is not None:
-        yield failed("config", f"gunicorn can't read it: {read}", "correct it")
+        yield failed("config", f"{condition}gunicorn can't read it: {read}", "correct it")
     elif usable and alone:
         yield from _of_environment()
-    for wrong in found.wrong:
-        yield warning("server", wrong, _LOOK)
+    yield from _of_unhooked(pid, found)
     if found.hidden:
         pids = servers.some_of(found.hidden)
         text = f"what other users run can't be looked at, and may be servers: {pids}"
@@ -61,6 +70,19 @@ def _found(pid: int | None) -> Found:
         return servers.find() if pid is None else Found([servers.take(pid)], [], [])
     except LookError as error:
         return Found([], [str(error)], [])
+
+
+def _of_unhooked(pid: int | None, found: Found) -> Iterator[Finding]:
+    """Yield the gunicorns in which our hooks did not run, and what else can't be looked at."""
+    masters = unhooked.masters() if processes.are_seen() else []
+    if pid is not None and masters:
+        master = None if found.servers else unhooked.master_of(pid)
+        masters = [] if master is None else [master]
+    if pid is None or not masters:
+        for wrong in found.wrong:
+            yield warning("server", wrong, _LOOK)
+    for master in masters:
+        yield warning("server", _UNHOOKED.format(master), _HOOK)
 
 
 def _of_servers(found: Sequence[Server]) -> Iterator[Finding]:

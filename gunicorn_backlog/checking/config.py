@@ -15,23 +15,16 @@ from tempfile import TemporaryFile
 from typing import IO
 
 import gunicorn_backlog
-from gunicorn_backlog import __version__
+from gunicorn_backlog import __version__, own_metric
 from gunicorn_backlog.about import printable
+from gunicorn_backlog.checking import hook_findings
 from gunicorn_backlog.checking.findings import Finding, failed, ok, warning
-from gunicorn_backlog.checking.gunicorn_config import (
-    CALLS_OURS,
-    MISSING,
-    OTHER,
-    OURS,
-    UNTOLD,
-    GunicornConfig,
-)
+from gunicorn_backlog.checking.gunicorn_config import GunicornConfig, Hook
 from gunicorn_backlog.slot import BOUNDED, Kind
 
 OLDEST = {"gunicorn": (20, 1), "datadog": (0, 52)}
 ASGI_BACKLOG = 100  # asyncio's create_server(), which gunicorn's asgi worker calls
 READ_S = 60.0
-_IMPORT = "from gunicorn_backlog.hooks import * in gunicorn.conf.py"
 # As for gunicorn's own command, the current folder is not on the path until gunicorn puts it there.
 _READ = """
 import sys
@@ -41,7 +34,6 @@ from gunicorn_backlog.checking.read_config import main
 main()
 """
 _FOLDER = str(Path(gunicorn_backlog.__file__).parents[1])
-_NEEDED = ("when_ready", "post_worker_init")
 
 
 def versions() -> Iterator[Finding]:
@@ -105,8 +97,9 @@ def _end(program: subprocess.Popen[bytes]) -> None:
 
 def _decoded(text: str) -> GunicornConfig | str:
     try:
-        return GunicornConfig(**json.loads(text))
-    except (ValueError, TypeError):  # the config has written to all its descriptors
+        config = GunicornConfig(**json.loads(text))
+        return config._replace(hooks={name: Hook(*it) for name, it in config.hooks.items()})
+    except (ValueError, TypeError, AttributeError):  # the config has written to all its descriptors
         return "what was read of it is garbled"
 
 
@@ -129,30 +122,15 @@ def findings(config: GunicornConfig) -> Iterator[Finding]:
         yield failed("settings", "enabled is False: the hooks do nothing", "set enabled=True")
     for text in config.unusable:
         yield warning("settings", f"{text}; passed over", "correct it, or unset it")
-    for name, reached in config.hooks.items():
-        yield _of_hook(name, reached)
+    yield from hook_findings.findings(config)
+    if config.own_metric:
+        yield warning("metrics", own_metric.clash(config.backlog_type), own_metric.REMEDY)
     yield of_class(config.worker_class, config.kind, config.wrong)
     if config.worker_class == "asgi" and config.backlog > ASGI_BACKLOG:
         text = (
             f"gunicorn's asgi worker makes asyncio listen with {ASGI_BACKLOG}, not {config.backlog}"
         )
         yield warning("backlog", text, f"count on {ASGI_BACKLOG}")
-
-
-def _of_hook(name: str, reached: str) -> Finding:
-    if reached == OURS:
-        return ok("hooks", f"{name} is ours")
-    if reached == CALLS_OURS:
-        return ok("hooks", f"{name} is the config's own, and names ours")
-    how = failed if name in _NEEDED else warning
-    if reached == MISSING:
-        return how("hooks", f"{name} does not reach us: the config has none", _IMPORT)
-    if reached == UNTOLD:
-        text = f"{name} is the config's own, and whether it calls ours can't be told"
-        return warning("hooks", text, f"see to it that it calls gunicorn_backlog.hooks.{name}")
-    assert reached == OTHER
-    text = f"{name} is the config's own, and does not seem to call ours"
-    return how("hooks", text, f"let it call gunicorn_backlog.hooks.{name}")
 
 
 def of_class(name: str, kind: int | None, wrong: str = "") -> Finding:

@@ -4,18 +4,34 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-OURS, CALLS_OURS, OTHER, MISSING = "ours", "calls ours", "other", "missing"
-UNTOLD = "can't be told"
+OURS, INSTALLED, CALLS_OURS = "ours", "installed", "calls ours"
+REPLACES, MAY_REPLACE = "replaces", "may replace"  # ours the config's own
+REBOUND, OTHER, UNSEEN, MISSING = "rebound", "other", "unseen", "missing"
+
+
+class Hook(NamedTuple):
+    """How one of our hooks is reached, and where the config binds its own and ours; 0: nowhere."""
+
+    how: str
+    own_line: int = 0
+    our_line: int = 0
 
 
 class GunicornConfig(NamedTuple):
-    """What matters of a config; ``hooks`` says of each of our hooks how it is reached."""
+    """What matters of a config.
+
+    ``hooks`` holds for each of our hooks how it is reached, ``unread`` why the source of the config
+    is not read. ``own_metric``: gunicorn itself pushes ``gunicorn.backlog``.
+    """
 
     worker_class: str
     kind: int | None  # None: the class can't be loaded, ``wrong`` says why
     wrong: str
     backlog: int
-    hooks: dict[str, str]
+    hooks: dict[str, Hook]
+    unread: str
+    own_metric: bool
+    backlog_type: str
     enabled: bool
     agent: str
     disabled: bool  # by Datadog's own variable

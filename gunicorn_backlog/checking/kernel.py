@@ -10,15 +10,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from gunicorn_backlog import so_meminfo, sock_diag, tcp_info
+from gunicorn_backlog import netlink, proc_net, so_meminfo, sock_diag, tcp_info
 from gunicorn_backlog.accept_queue import QueueError
 from gunicorn_backlog.checking.findings import Finding, failed, ok, warning
 from gunicorn_backlog.limits import somaxconn
-from gunicorn_backlog.queues import reason
+from gunicorn_backlog.queues import ALLOW, NETLINK, reason, remedy_of_netlink
 
 _WAITS = 1  # connections
 _CONNECTED_S = 2.0
-ALLOW = "allow {} in the seccomp profile or sandbox that this runs in"
 RAISE = "raise net.core.somaxconn (in a container, that of its network namespace)"
 
 
@@ -57,7 +56,7 @@ def _of_tcp() -> Iterator[Finding]:
 def _of_tcp_info(refused: str | None, by_netlink: str | None) -> Finding:
     if refused is None:
         return ok("TCP_INFO", "a listener in whose queue one connection waits reads 1")
-    remedy = ALLOW.format("getsockopt(IPPROTO_TCP, TCP_INFO)")
+    remedy = ALLOW.format("getsockopt(IPPROTO_TCP, TCP_INFO)", "this")
     if by_netlink is None:
         return warning("TCP_INFO", f"{refused}: TCP is read by netlink in its place", remedy)
     return failed("TCP_INFO", f"{refused}, nor by netlink: no backlog of TCP", remedy)
@@ -67,13 +66,13 @@ def _of_inet_diag(refused: str | None) -> Finding:
     if refused is None:
         return ok("netlink", "inet_diag reads 1 of it, too")
     text = f"inet_diag: {refused}: no backlog with reuse_port, and status reads none"
-    return warning("netlink", text, ALLOW.format("socket(AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG)"))
+    return warning("netlink", text, _remedy_of_netlink())
 
 
 def _of_drops(refused: str | None, by_netlink: str | None) -> Finding:
     if refused is None or by_netlink is None:
         return ok("drops", "are counted by the kernel")
-    remedy = ALLOW.format("getsockopt(SOL_SOCKET, SO_MEMINFO)")
+    remedy = ALLOW.format("getsockopt(SOL_SOCKET, SO_MEMINFO)", "this")
     return warning("drops", f"SO_MEMINFO: {refused}, nor by netlink: not sent", remedy)
 
 
@@ -82,13 +81,25 @@ def _of_unix() -> Finding:
         with _waiting(socket.AF_UNIX, "") as listener:
             inode = os.fstat(listener.fileno()).st_ino
             refused = _failure(lambda: sock_diag.unix_queue(inode).length)
+            unlisted = _failure(lambda: proc_net.unix_length(inode)) if refused else None
     except OSError as error:
-        refused = reason(error)
+        text = f"there is no connection to try it on: {reason(error)}: no backlog of Unix sockets"
+        return warning("Unix sockets", text, "let the server create Unix sockets")
     if refused is None:
         return ok("Unix sockets", "unix_diag reads 1 of a Unix listener")
-    text = f"unix_diag: {refused}: no backlog of Unix sockets"
-    remedy = ALLOW.format("socket(AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG)")
-    return warning("Unix sockets", text, remedy)
+    text = f"unix_diag: {refused}: Unix sockets are read from /proc/net/unix, without a limit"
+    if unlisted is not None:
+        text = f"unix_diag: {refused}; /proc/net/unix: {unlisted}: no backlog of Unix sockets"
+    return warning("Unix sockets", text, _remedy_of_netlink())
+
+
+def _remedy_of_netlink() -> str:
+    """Return what lets netlink work, by the errno that it is refused with."""
+    try:
+        netlink.open_socket(sock_diag.NETLINK_SOCK_DIAG).close()
+    except OSError as error:
+        return remedy_of_netlink(error, "this") or ALLOW.format(NETLINK, "this")
+    return "let the kernel have its modules unix_diag and tcp_diag"
 
 
 def _of_memfd() -> Finding:
@@ -97,7 +108,7 @@ def _of_memfd() -> Finding:
     except (AttributeError, OSError) as error:
         why = reason(error) if isinstance(error, OSError) else "this Python has no memfd_create"
         text = f"{why}: a temporary file takes its place, which top and status don't find"
-        return warning("memfd", text, ALLOW.format("memfd_create"))
+        return warning("memfd", text, ALLOW.format("memfd_create", "this"))
     return ok("memfd", "top and status find the servers that are started here")
 
 

@@ -13,23 +13,18 @@ from typing import Any
 
 from gunicorn.app.base import Application
 
-from gunicorn_backlog import hooks, settings, workers
+from gunicorn_backlog import arbiter, hooks, settings, workers
 from gunicorn_backlog.address import is_disabled
-from gunicorn_backlog.checking.gunicorn_config import (
-    CALLS_OURS,
-    MISSING,
-    OTHER,
-    OURS,
-    UNTOLD,
-    GunicornConfig,
-)
-from gunicorn_backlog.checking.reaching import reaches
+from gunicorn_backlog.checking.gunicorn_config import GunicornConfig
+from gunicorn_backlog.checking.reached import Source, reached
 from gunicorn_backlog.configuring import configured
 from gunicorn_backlog.slot import Kind
 
 
 class _Reading(Application):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn's application without an app."""
+    """gunicorn's application without an app; ``source`` is that of its config, if it has one."""
+
+    source: Source | None = None
 
     def init(self, parser: object, opts: object, args: object) -> None:
         """Take no app."""
@@ -37,19 +32,31 @@ class _Reading(Application):  # type: ignore[misc]  # gunicorn has no types
     def load(self) -> None:
         """Load none."""
 
+    def load_config_from_module_name_or_filename(self, location: str) -> object:
+        """Run the config, and read its source before it can change the current folder again."""
+        path = location if location.startswith("python:") else _absolute(location)
+        config = super().load_config_from_module_name_or_filename(location)
+        self.source = Source(path)
+        return config
+
+
+def _absolute(location: str) -> str:
+    return os.path.abspath(location.removeprefix("file:"))
+
 
 def main() -> None:
     """Read, and write."""
     fd, pid = int(sys.argv[1]), os.getpid()
     sys.argv = ["gunicorn", *sys.argv[2:]]
-    config = read(_Reading("%(prog)s [OPTIONS] [APP_MODULE]").cfg)
+    app = _Reading("%(prog)s [OPTIONS] [APP_MODULE]")
+    config = read(app.cfg, app.source)
     if os.getpid() != pid:  # the config has forked, and this is the child
         return
     with os.fdopen(fd, "w") as out:
         json.dump(config._asdict(), out)
 
 
-def read(cfg: Any) -> GunicornConfig:
+def read(cfg: Any, source: Source | None) -> GunicornConfig:
     """Return what matters of gunicorn's config. Raises ConfigError.
 
     Like gunicorn, it puts what ``pythonpath`` and ``raw_env`` say into their places first.
@@ -58,12 +65,16 @@ def read(cfg: Any) -> GunicornConfig:
     os.environ.update(cfg.env)
     told = settings.load(cfg, configured.values)
     kind, wrong = _kind(cfg)
+    bound = source.bindings if source is not None else []
     return GunicornConfig(
         worker_class=cfg.worker_class_str,
         kind=kind,
         wrong=wrong,
         backlog=cfg.backlog,
-        hooks={name: _reached(cfg.settings[name], name) for name in hooks.__all__},
+        hooks={name: reached(cfg.settings[name], name, bound) for name in hooks.__all__},
+        unread=source.unread if source is not None else "",
+        own_metric=arbiter.pushes_backlog(cfg),
+        backlog_type=told.backlog_type,
         enabled=told.enabled,
         agent=str(told.address),
         disabled=is_disabled(os.environ),
@@ -85,16 +96,3 @@ def _kind(cfg: Any) -> tuple[int | None, str]:
         first, *_, last = (str(error).strip() or type(error).__name__).splitlines() * 2
         return None, first if first == last else f"{first.strip()} {last.strip('[] ')}"
     return int(Kind.UNKNOWN if family is None else family.kind), ""
-
-
-def _reached(setting: Any, name: str) -> str:
-    """Return how our hook of that name is reached by gunicorn's setting, as far as one can see."""
-    function = setting.get()
-    if function is getattr(hooks, name):
-        return OURS
-    if function is setting.default:
-        return MISSING
-    try:
-        return {True: CALLS_OURS, False: OTHER, None: UNTOLD}[reaches(function)]
-    except Exception:  # whatever somebody's object raises when it is asked for its name
-        return UNTOLD

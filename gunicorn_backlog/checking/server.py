@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gunicorn_backlog import __version__
+from gunicorn_backlog.about import About
 from gunicorn_backlog.address import DISABLED, parse
 from gunicorn_backlog.checking import agent
 from gunicorn_backlog.checking.config import of_class
 from gunicorn_backlog.checking.findings import Finding, failed, ok, warning
 from gunicorn_backlog.checking.kernel import RAISE
-from gunicorn_backlog.limits import somaxconn
+from gunicorn_backlog.limits import cause, somaxconn
 from gunicorn_backlog.looking import namespaces
 from gunicorn_backlog.looking.look import Listener, Look
 from gunicorn_backlog.looking.servers import Server, some_of
@@ -19,8 +20,8 @@ from gunicorn_backlog.resolver import is_local
 from gunicorn_backlog.slot import Kind
 
 _POST_WORKER_INIT = (
-    "if the config has a post_worker_init of its own, let it call "
-    "gunicorn_backlog.hooks.post_worker_init(worker)"
+    "if the config has a post_worker_init of its own, let it end with "
+    "gunicorn_backlog.hooks.install(globals()), which keeps both"
 )
 _IN_ITS_CONTAINER = "run this in the server's container"
 
@@ -38,7 +39,7 @@ def findings(look: Look) -> Iterator[Finding]:
     yield _of_hooks(look)
     yield _of_class(look)
     for listener in look.listeners:
-        yield _of_listener(listener, about.backlog, look.server)
+        yield _of_listener(listener, about, look.server)
     yield _of_agent(look)
     for text in about.warnings:
         yield warning("server's log", text, "see its log")
@@ -71,26 +72,35 @@ def _of_class(look: Look) -> Finding:
     return of_class(look.about.worker_class, look.about.kind)
 
 
-def _of_listener(seen: Listener, backlog: int, server: Server) -> Finding:
+def _of_listener(seen: Listener, about: About, server: Server) -> Finding:
+    backlog, worker_class = about.backlog, about.worker_class
     latest = seen.latest
     if latest.why:
         text = f"{latest.listener} can't be read from here: {latest.why}"
-        return warning("listener", text, f"{_IN_ITS_CONTAINER}, or as root")
+        return warning("listener", text, latest.remedy or f"{_IN_ITS_CONTAINER}, or as root")
     limit = latest.limit if latest.lowest is None else latest.lowest
-    assert limit is not None
+    if limit is None:
+        return ok("listener", f"{latest.listener}: {latest.length} wait, the limit is not known")
     if limit >= backlog:
         return ok(
             "listener", f"{latest.listener}: {latest.length} wait, the limit is {latest.limit}"
         )
+    greatest = _somaxconn(latest.listener, about, server)
+    text = f"{latest.listener}: gunicorn asks for {backlog}, the kernel enforces {limit}"
+    why = RAISE if limit == greatest else cause(limit, greatest, worker_class)
+    return warning("backlog", text, why)
+
+
+def _somaxconn(listener: str, about: About, server: Server) -> int | None:
+    """Return net.core.somaxconn of a listener's network namespace; None if it is not known."""
+    if any(it.length is not None for it in about.listeners if it.listener == listener):
+        return None  # the server published what it read, since netlink does not find it there
     try:
         with namespaces.network_of(server.pid):
-            clamped = limit == somaxconn()
+            return somaxconn()
     except OSError:  # it has ended, or we may not, though a moment ago we might
         server.check_alive()
-        clamped = False
-    text = f"{latest.listener}: gunicorn asks for {backlog}, the kernel enforces {limit}"
-    other = "whoever listened last asked for that: gunicorn's asgi worker, or a systemd unit"
-    return warning("backlog", text, RAISE if clamped else other)
+        return None
 
 
 def _of_agent(look: Look) -> Finding:

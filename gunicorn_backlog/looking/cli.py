@@ -12,7 +12,7 @@ from contextlib import suppress
 from io import TextIOWrapper
 
 from gunicorn_backlog import __version__
-from gunicorn_backlog.looking import report, servers, text
+from gunicorn_backlog.looking import report, servers, text, unhooked
 from gunicorn_backlog.looking.errors import LookError
 from gunicorn_backlog.looking.look import looked
 from gunicorn_backlog.looking.servers import Server
@@ -184,6 +184,8 @@ def chosen(pid: int | None) -> Server:
 
 def _none(hidden: list[int]) -> str:
     none = "no server with gunicorn_backlog in its hooks runs here"
+    if masters := unhooked.masters():
+        none = f"{none} (gunicorn that is not monitored does: pid {servers.some_of(masters)})"
     if not hidden:
         return none
     who = servers.who_may(hidden)

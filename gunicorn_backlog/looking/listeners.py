@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from typing import NamedTuple
 
-from gunicorn_backlog import sock_diag
+from gunicorn_backlog import proc_net, sock_diag
 from gunicorn_backlog.about import Place
-from gunicorn_backlog.accept_queue import AcceptQueue, QueueError, together
-from gunicorn_backlog.looking import namespaces, proc_net
-from gunicorn_backlog.queues import reason
+from gunicorn_backlog.accept_queue import AcceptQueue, ElsewhereError, QueueError, together
+from gunicorn_backlog.looking import namespaces, processes
+from gunicorn_backlog.queues import reason, remedy_of_netlink
 
 TCP = (socket.AF_INET, socket.AF_INET6)
 _GONE = "it listens no more"
+_ELSEWHERE = str(ElsewhereError())
+_WHERE_IT_IS = (
+    "run this in the network namespace that the socket was created in: with socket activation "
+    "that of systemd, as a rule the host's"
+)
 
 
 class Reading(NamedTuple):
     """What was read of one listener; None is what could not be, and ``why`` says why not.
 
+    ``remedy`` is what helps then, if that is known.
     ``drops`` are the counters of its sockets by inode, as the kernel has them since each was made.
     """
 
@@ -31,6 +37,7 @@ class Reading(NamedTuple):
     lowest: int | None = None
     drops: dict[int, int] | None = None
     why: str = ""
+    remedy: str = ""
 
 
 class Outside:
@@ -39,7 +46,7 @@ class Outside:
     def __init__(self, pid: int) -> None:
         self._pid = pid
 
-    def read(self, places: Iterable[Place]) -> list[Reading]:
+    def read(self, places: Sequence[Place]) -> list[Reading]:
         """Read each of them; those of one name are one."""
         with ExitStack() as stack:
             try:
@@ -49,10 +56,52 @@ class Outside:
                 readings = [self._from_outside(place, why) for place in places]
             else:
                 readings = [_by_netlink(place) for place in places]
+        readings = list(map(self._otherwise, places, readings))
         by_name: dict[str, list[Reading]] = {}
         for reading in readings:
             by_name.setdefault(reading.listener, []).append(reading)
         return [_one_of(those) for those in by_name.values()]
+
+    def _otherwise(self, place: Place, reading: Reading) -> Reading:
+        """Return what is read of a listener that was not found by netlink in its process's place.
+
+        Its socket may belong to the network namespace that we are in. If not, the arbiter's own
+        numbers are returned where it published them.
+        """
+        if not reading.why or not place.inode:
+            return reading
+        here = _by_netlink(place)
+        if not here.why:
+            return here
+        if place.length is not None:
+            drops = None if place.drops is None else {place.inode: place.drops}
+            return Reading(place.listener, place.length, place.limit, drops=drops)
+        if reading.why == _GONE and self._holds(place) and not self._lists(place):
+            return Reading(place.listener, why=_ELSEWHERE, remedy=_WHERE_IT_IS)
+        return reading
+
+    def _holds(self, place: Place) -> bool:
+        """Return whether the process holds the listener's socket."""
+        link = f"socket:[{place.inode}]"
+        with suppress(OSError):
+            return any(link == found for _, found in processes.descriptors(self._pid))
+        return False
+
+    def _lists(self, place: Place) -> bool:
+        """Return whether the socket is of the process's network namespace: netlink lacks a module.
+
+        What can't be read counts as listed: nothing is claimed then.
+        """
+        try:
+            if place.family in TCP:
+                found = proc_net.listening(self._pid, place.family)
+                return any(it.inode == place.inode for it in found)
+            proc_net.unix_length(place.inode, self._pid)
+        except ElsewhereError:
+            return False
+        except (OSError, QueueError):
+            return True
+        return True
 
     def _from_outside(self, place: Place, why: str) -> Reading:
         """Return what ``/proc`` says, which is the length of a TCP socket's queue."""
@@ -78,8 +127,10 @@ def _by_netlink(place: Place) -> Reading:
             queue = queues[0] if place.inode else together(queues)
             return _reading(place, queue, drops or None)
     except OSError as error:
-        gone = error.errno == errno.ENOENT
-        return Reading(place.listener, why=_GONE if gone else f"netlink: {reason(error)}")
+        if error.errno == errno.ENOENT and place.inode:
+            return Reading(place.listener, why=_GONE)
+        helps = remedy_of_netlink(error, "this")
+        return Reading(place.listener, why=f"netlink: {reason(error)}", remedy=helps)
     except QueueError as error:
         return Reading(place.listener, why=f"netlink: {error}")
     return Reading(place.listener, why=place.host or "its family is not known")
@@ -108,11 +159,10 @@ def _one_of(readings: Sequence[Reading]) -> Reading:
         return readings[0]
     whys = "; ".join(dict.fromkeys(it.why for it in readings if it.why))
     queues = [
-        AcceptQueue(it.length, it.limit)
-        for it in readings
-        if it.length is not None and it.limit is not None
+        AcceptQueue(it.length, it.limit) for it in readings if it.length is not None and not it.why
     ]
     if len(queues) < len(readings):
-        return Reading(readings[0].listener, why=whys)
+        remedies = "; ".join(dict.fromkeys(it.remedy for it in readings if it.remedy))
+        return Reading(readings[0].listener, why=whys, remedy=remedies)
     drops = {inode: n for it in readings for inode, n in (it.drops or {}).items()}
     return Reading(readings[0].listener, *together(queues), drops or None, whys)

@@ -41,6 +41,7 @@ def report(look: Look) -> dict[str, Any]:
             "worker_class": about.worker_class,
             "interval_s": about.interval_s,
             "agent": about.agent,
+            "agent_from": about.agent_from,
             "agent_error": about.agent_error or None,
             "warnings": list(about.warnings),
         },
@@ -79,7 +80,7 @@ def _listener(seen: Listener) -> dict[str, Any]:
 def _metrics(interval: Interval, app: str) -> dict[str, Any]:
     """Return the points that would be pushed, by name; those by state as an object of states."""
     found: dict[str, Any] = {}
-    for point in metrics.points(interval, app=app, backlog_type="gauge"):
+    for point in metrics.points(interval, app=app, bind="", backlog_type="gauge"):
         (value,), (_, *tags) = point.values, point.tags
         if point.name == IS_RUNNING.name:
             found[point.name] = _CHECKS[int(value)]

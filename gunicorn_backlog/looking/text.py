@@ -46,7 +46,7 @@ def head(look: Look) -> list[str]:
 
 
 def _pushes(about: About) -> str:
-    line = f"pushes every {about.interval_s:g} s to {about.agent}"
+    line = f"pushes every {about.interval_s:g} s to {about.agent} (from {about.agent_from})"
     if about.agent_error == DISABLED:
         return f"does not push to {about.agent}: {DISABLED}"
     return f"{line}; the latest met {about.agent_error}" if about.agent_error else line

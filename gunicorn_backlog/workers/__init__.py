@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache, partial
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -53,14 +54,19 @@ FAMILIES = (
 )
 
 
-@cache
+_BY_NAME = {name: family for family in FAMILIES for name in family.classes}
+
+
 def family_of(worker_class: type) -> Family | None:
-    """Return the family of a class by the names of its bases, the nearest first."""
+    """Return the family of a class by the names of its bases, the nearest first.
+
+    Not cached: a cache keeps each class of a config file alive, and a HUP makes it anew. For
+    gunicorn's own classes this takes 0.4 µs, and for one of an unknown family 1 µs.
+    """
     for base in worker_class.__mro__:
-        name = f"{base.__module__.partition('.')[0]}.{base.__name__}"
-        for family in FAMILIES:
-            if name in family.classes:
-                return family
+        family = _BY_NAME.get(f"{base.__module__.partition('.')[0]}.{base.__name__}")
+        if family is not None:
+            return family
     return None
 
 
@@ -100,6 +106,15 @@ def running(arbiter: Arbiter) -> dict[int, int]:
     for pid, worker in list(arbiter.WORKERS.items()):  # sooner than one expression, to Python 3.11
         ages[pid] = worker.age
     return ages
+
+
+def heartbeats(arbiter: Arbiter, pids: Collection[int]) -> dict[int, float]:
+    """Return when each of these workers last showed progress, by pid; see ``Heartbeat``."""
+    found = {}
+    for pid in pids:
+        with suppress(KeyError, OSError, ValueError):  # it was reaped meanwhile
+            found[pid] = arbiter.WORKERS[pid].tmp.last_update()
+    return found
 
 
 def forked(arbiter: Arbiter) -> int:

@@ -44,14 +44,10 @@ def watch_uvicorn(worker: UvicornWorker, claim: Claim) -> None:
 
 def counted(app: ASGIApp, in_flight: InFlight) -> ASGIApp:
     """Return the app, whose calls count as requests; but for its lifespan, which is none."""
+    request = in_flight.counted_async(app)  # returns what app does: uvicorn checks that it is None
 
-    async def app_counted(scope: Any, receive: Any, send: Any) -> Any:
-        if scope["type"] == "lifespan":
-            return await app(scope, receive, send)
-        in_flight.begin()
-        try:
-            return await app(scope, receive, send)  # not None: uvicorn tells the app's author
-        finally:
-            in_flight.end()
+    def app_counted(scope: Any, receive: Any, send: Any) -> Awaitable[Any]:
+        serve = app if scope["type"] == "lifespan" else request
+        return serve(scope, receive, send)
 
     return app_counted

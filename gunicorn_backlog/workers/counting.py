@@ -1,43 +1,55 @@
-"""Requests, counted by the process that serves them, into its slot."""
+"""Requests, counted by the process that serves them, into its slot.
+
+Hot path: runs on every request. A signal handler of the app may raise wherever Python looks for
+signals: at a call, when a function starts, and in a loop. So what belongs together is written
+without a call in between, locks are taken by ``with``, and what was begun is ended in ``finally``.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from gunicorn_backlog.slot import BEGUN, IN_FLIGHT, SINCE_NS, WORK_NS, Record, Slot
+from gunicorn_backlog.slot import BEGUN, IN_FLIGHT, SINCE_NS, TAKEN, WORK_NS, Record, Slot
 
 T = TypeVar("T")
 
 
 def timed(
-    handle: Callable[..., T], record: Record, *, clock_ns: Callable[[], int] = time.monotonic_ns
+    handle: Callable[..., T],
+    record: Record,
+    *,
+    takes: bool = False,
+    clock_ns: Callable[[], int] = time.monotonic_ns,
 ) -> Callable[..., T]:
-    """Return ``handle``, each call of which is counted and timed: there is one at a time.
+    """Return ``handle``, each call of which is timed: there is one at a time.
 
-    It is on the way of every request, so it calls nothing but the clock.
+    Apart from ``handle`` it calls nothing but the clock.
+
+    :param takes: whether calls are counted, too.
     """
+    worked_ns = taken = 0
 
     def handle_timed(*args: object, **named: object) -> T:
-        words = record.words
-        worked_ns = words[WORK_NS]
-        if worked_ns < 0:  # a signal handler that raised broke the former off before it could end
-            worked_ns += words[SINCE_NS]
+        nonlocal worked_ns, taken
         since_ns = clock_ns()
-        try:
-            words[BEGUN] += 1
-            words[SINCE_NS] = since_ns
-            words[WORK_NS] = worked_ns - since_ns
-        except ValueError:
-            record.heal()
+        words = record.words
+        if takes:
+            taken += 1
+            words[TAKEN] = taken
+        words[SINCE_NS] = since_ns
+        words[WORK_NS] = worked_ns - since_ns
         try:
             return handle(*args, **named)
         finally:
             try:
-                record.words[WORK_NS] = worked_ns + clock_ns() - since_ns
-            except ValueError:
-                record.heal()
+                worked_ns += clock_ns() - since_ns
+            except BaseException:  # a signal handler raised: the time counts all the same
+                worked_ns += clock_ns() - since_ns
+                raise
+            finally:
+                record.words[WORK_NS] = worked_ns
 
     return handle_timed
 
@@ -63,44 +75,86 @@ def any_of(handles: list[Callable[..., T]], beyond: Callable[..., T]) -> Callabl
 
 
 class InFlight:
-    """Requests that are served at the same time, in any number, by any thread."""
+    """Requests that are served at the same time, in any number, by any thread.
+
+    ``begin`` and ``end`` are written out in ``counted`` and ``counted_async``: a signal handler may
+    raise when a function starts, and then a call of ``end`` would end nothing.
+    """
+
+    __slots__ = ("_begun", "_in_flight", "_slot")
 
     def __init__(self, slot: Slot) -> None:
         self._slot = slot
+        self._in_flight = 0
+        self._begun = 0
 
     def begin(self) -> None:
-        """Count one more."""
+        """Count one more; if this raises, a signal handler did, and none is counted."""
         slot = self._slot
-        lock = slot.lock
-        lock.acquire()  # twice as fast as ``with``
+        began = False
         try:
-            slot.words[IN_FLIGHT] += 1
-            slot.words[BEGUN] += 1
-        except ValueError:
-            slot.heal()
-        finally:
-            lock.release()
+            with slot.lock:
+                self._in_flight += 1
+                self._begun += 1
+                words = slot.words
+                words[IN_FLIGHT] = self._in_flight
+                words[BEGUN] = self._begun
+                began = True
+        except BaseException:
+            if began:
+                self.end()
+            raise
 
     def end(self) -> None:
-        """Count one less; of those that began before the record began anew, none."""
+        """Count one less."""
         slot = self._slot
-        lock = slot.lock
-        lock.acquire()
-        try:
-            in_flight = slot.words[IN_FLIGHT]
-            slot.words[IN_FLIGHT] = in_flight - 1 if in_flight > 0 else 0
-        finally:
-            lock.release()
+        with slot.lock:
+            self._in_flight -= 1
+            slot.words[IN_FLIGHT] = self._in_flight
 
     def counted(self, function: Callable[..., T]) -> Callable[..., T]:
         """Return the function, each call of which is a request."""
+        slot = self._slot
 
         def function_counted(*args: object, **named: object) -> T:
-            self.begin()
+            began = False
             try:
+                with slot.lock:
+                    self._in_flight += 1
+                    self._begun += 1
+                    words = slot.words
+                    words[IN_FLIGHT] = self._in_flight
+                    words[BEGUN] = self._begun
+                    began = True
                 return function(*args, **named)
             finally:
-                self.end()
+                if began:
+                    with slot.lock:
+                        self._in_flight -= 1
+                        slot.words[IN_FLIGHT] = self._in_flight
+
+        return function_counted
+
+    def counted_async(self, function: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
+        """Return the coroutine function, each call of which is a request once it is awaited."""
+        slot = self._slot
+
+        async def function_counted(*args: object, **named: object) -> T:
+            began = False
+            try:
+                with slot.lock:
+                    self._in_flight += 1
+                    self._begun += 1
+                    words = slot.words
+                    words[IN_FLIGHT] = self._in_flight
+                    words[BEGUN] = self._begun
+                    began = True
+                return await function(*args, **named)
+            finally:
+                if began:
+                    with slot.lock:
+                        self._in_flight -= 1
+                        slot.words[IN_FLIGHT] = self._in_flight
 
         return function_counted
 

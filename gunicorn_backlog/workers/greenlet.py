@@ -29,6 +29,7 @@ def watch(worker: GreenletWorker, claim: Claim) -> None:
         slot,
         request_at=1,
         socket_at=2,
+        counts=False,
     )
     worker.handle_request = in_flight.counted(handle_request)
     if hasattr(worker, "handle_http2_request"):

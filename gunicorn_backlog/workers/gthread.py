@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from threading import get_ident
 from typing import TYPE_CHECKING, TypeVar
 
-from gunicorn_backlog.slot import BACK, HANDED, PARKED, SURPLUS, Kind, Slot
+from gunicorn_backlog.slot import ASIDE, BACK, BEGUN, HANDED, PARKED, SURPLUS, Kind, Slot
 from gunicorn_backlog.workers import waiting
 from gunicorn_backlog.workers.counting import any_of, timed
 
@@ -33,11 +33,11 @@ def watch(worker: ThreadWorker, claim: Claim) -> None:
     slot = claim(Kind.POOL, _size_of_pool(worker), tells_waits=tells)
     pool = Pool(slot)
     _watch_waits(worker, slot)
-    handles = [timed(worker.handle, record) for record in slot.threads]
+    handles = [timed(worker.handle, record, takes=True) for record in slot.threads]
     worker.handle = any_of(handles, beyond=pool.without_record(worker.handle))
     worker.enqueue_req = pool.handed(worker.enqueue_req)
     if hasattr(worker, "handle_http2"):
-        _watch_http2(worker, pool)
+        _watch_http2(worker, pool, slot)
 
 
 class Pool:
@@ -48,13 +48,12 @@ class Pool:
 
     def handed(self, enqueue: Callable[..., T]) -> Callable[..., T]:
         """Return the function that hands a connection over, counted; one thread calls it."""
-        slot = self._slot
+        slot, count = self._slot, 0
 
         def enqueue_counted(*args: object, **named: object) -> T:
-            try:
-                slot.words[HANDED] += 1
-            except ValueError:
-                slot.heal()
+            nonlocal count
+            count += 1
+            slot.words[HANDED] = count
             try:
                 return enqueue(*args, **named)
             except BaseException:  # the pool is shut down, or gunicorn 20.1.0 failed at a handshake
@@ -68,22 +67,26 @@ class Pool:
 
         def handle_counted(*args: object, **named: object) -> T:
             self._slot.add(BACK, 1)
-            with self._counted(SURPLUS, 1):
+            with self._aside(SURPLUS):
                 return handle(*args, **named)
 
         return handle_counted
 
-    def parked(self, threads: int) -> AbstractContextManager[None]:
-        """Count threads that are parked meanwhile; -1: one is not."""
-        return self._counted(PARKED, threads)
+    def parked(self) -> AbstractContextManager[None]:
+        """Count a thread that is parked meanwhile."""
+        return self._aside(PARKED)
+
+    def at_request(self) -> AbstractContextManager[None]:
+        """Count a parked thread that is not parked meanwhile."""
+        return self._aside(-PARKED)
 
     @contextmanager
-    def _counted(self, word: int, number: int) -> Iterator[None]:
-        self._slot.add(word, number)
+    def _aside(self, number: int) -> Iterator[None]:
+        self._slot.add(ASIDE, number)
         try:
             yield
         finally:
-            self._slot.add(word, -number)
+            self._slot.add(ASIDE, -number)
 
 
 def _size_of_pool(worker: ThreadWorker) -> int:
@@ -106,7 +109,7 @@ def _watch_waits(worker: ThreadWorker, slot: Slot) -> None:
         worker.handle = greetings.watch(worker.handle, 0, in_connection=True)
 
 
-def _watch_http2(worker: ThreadWorker, pool: Pool) -> None:
+def _watch_http2(worker: ThreadWorker, pool: Pool, slot: Slot) -> None:
     """A thread stays with an HTTP/2 connection to its end: in use, but only at times at a request.
 
     A connection that was upgraded begins with a request, before ``handle_http2``.
@@ -118,15 +121,16 @@ def _watch_http2(worker: ThreadWorker, pool: Pool) -> None:
         thread = get_ident()
         parking.add(thread)
         try:
-            with pool.parked(1):
+            with pool.parked():
                 return handle_http2(*args, **named)
         finally:
             parking.discard(thread)
 
     def handle_http2_request_watched(*args: object, **named: object) -> object:
+        slot.add(BEGUN, 1)
         if get_ident() not in parking:
             return handle_http2_request(*args, **named)
-        with pool.parked(-1):
+        with pool.at_request():
             return handle_http2_request(*args, **named)
 
     worker.handle_http2 = handle_http2_watched

@@ -41,19 +41,23 @@ def _count_handlers(in_flight: InFlight) -> None:
     FallbackHandler leaves behind. On the classes, for an app may route requests to handlers that it
     does not know itself, of another app in it.
     """
-    handler: Any = sys.modules["tornado.web"].RequestHandler
-    handler._execute = _counted(handler._execute, in_flight)
+    web: Any = sys.modules["tornado.web"]
     container: Any = sys.modules["tornado.wsgi"].WSGIContainer
+    counting = [web.Application]
     if iscoroutinefunction(getattr(container, "handle_request", None)):  # since tornado 6.3
-        container.handle_request = _counted(container.handle_request, in_flight)
+        container.handle_request = in_flight.counted_async(container.handle_request)
+        counting.append(container)
+    web.RequestHandler._execute = _counted(web, in_flight, tuple(counting))
 
 
-def _counted(method: Any, in_flight: InFlight) -> Any:
-    async def method_counted(*args: object, **named: object) -> object:
-        in_flight.begin()
-        try:
-            return await method(*args, **named)
-        finally:
-            in_flight.end()
+def _counted(web: Any, in_flight: InFlight, counting: tuple[type, ...]) -> Any:
+    """Return ``_execute``, counted; but of a FallbackHandler whose fallback counts the request."""
+    execute, fallback_handler = web.RequestHandler._execute, web.FallbackHandler
+    execute_counted = in_flight.counted_async(execute)
 
-    return method_counted
+    def execute_once(handler: Any, *args: object, **named: object) -> Any:
+        if isinstance(handler, fallback_handler) and isinstance(handler.fallback, counting):
+            return execute(handler, *args, **named)
+        return execute_counted(handler, *args, **named)
+
+    return execute_once

@@ -35,10 +35,10 @@ def counted(app: WSGIApp, in_flight: InFlight) -> WSGIApp:
         in_flight.begin()
         try:
             answer = app(*args)
+            return (SizedAnswer if isinstance(answer, Sized) else Answer)(answer, in_flight.end)
         except BaseException:
             in_flight.end()
             raise
-        return (SizedAnswer if isinstance(answer, Sized) else Answer)(answer, in_flight.end)
 
     return app_counted
 

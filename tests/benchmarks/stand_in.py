@@ -17,7 +17,7 @@ from gunicorn_backlog.notices import Notices
 from gunicorn_backlog.sampler import Sampler
 from gunicorn_backlog.scoreboard import Scoreboard
 from gunicorn_backlog.settings import Settings
-from gunicorn_backlog.slot import BEGUN, Kind
+from gunicorn_backlog.slot import TAKEN, Kind
 from gunicorn_backlog.window import Window
 from tests.lab.arbiter import Arbiter, Listener, Worker
 
@@ -77,8 +77,8 @@ class StandIn:
         self._stack.close()
 
     def sample(self) -> None:
-        """Look at everything once, after one of the workers has begun another request."""
-        self._record.words[BEGUN] += 1
+        """Look at everything once, after one of the workers has taken another connection."""
+        self._record.words[TAKEN] += 1
         self.sample_again()
 
     def sample_again(self) -> None:
@@ -89,7 +89,7 @@ class StandIn:
         """Send what the samples since the last time come to."""
         interval = self._window.close(self.sampler.dropped(), self.sampler.waits())
         assert interval is not None
-        self._delivery.deliver(interval, "lab")
+        self._delivery.deliver(interval, "lab", self.sampler.bind)
 
 
 def listening(address: tuple[str, int] = ("127.0.0.1", 0)) -> socket.socket:

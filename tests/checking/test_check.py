@@ -73,6 +73,17 @@ def test_what_the_kernel_refuses(refused: str, expected: set[str], agent: StandI
     assert done.out.count("-> allow ") == len(expected)
 
 
+def test_a_unit_without_netlink(agent: StandInAgent) -> None:
+    """The remedy is the unit's setting; Unix sockets are read without a limit."""
+    run_by = refusing("netlink=EAFNOSUPPORT")
+    done = check(run_by=run_by, environ={"GUNICORN_BACKLOG_URL": agent.url})
+    assert done.code == WARNING, done.out
+    assert found(done, "warning", "Unix sockets", "are read from /proc/net/unix, without a limit")
+    assert found(done, "warning", "netlink", "inet_diag: EAFNOSUPPORT")
+    remedy = "-> add AF_NETLINK to RestrictAddressFamilies= of the systemd unit that this runs in"
+    assert done.out.count(remedy) == 2
+
+
 def test_a_clamped_backlog(newest: Gunicorn, serve: ServerFactory, agent: StandInAgent) -> None:
     """In a namespace with a small somaxconn: without a server, and of a running one."""
     with network() as net:
@@ -130,7 +141,24 @@ def test_arguments_in_the_environment(agent: StandInAgent) -> None:
     environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_CMD_ARGS": arguments}
     done = check(environ=environ)
     assert done.code == OK, done
-    assert found(done, "ok", "hooks", "post_worker_init is ours")
+    text = "if the server is gunicorn's own command: post_worker_init is ours"
+    assert found(done, "ok", "hooks", text)
+    done = check("--config", "python:gunicorn_backlog.hooks", environ=environ)
+    assert found(done, "ok", "hooks", "  post_worker_init is ours"), done
+
+
+def test_a_hook_that_ours_replaces(
+    gunicorn: Gunicorn, config: WriteConfig, agent: StandInAgent
+) -> None:
+    """It is found with each gunicorn, and the remedy is what keeps both."""
+    arguments = config(f"def when_ready(server):\n    pass\n{CONFIG}")
+    environ = gunicorn.environ(GUNICORN_BACKLOG_URL=agent.url)
+    done = look("check", "--", *arguments, "app:app", run_by=as_pid_1(), environ=environ)
+    assert done.code == FAILED
+    text = "when_ready of the config (line 1) is replaced by the import of ours in line 3"
+    assert found(done, "failed", "hooks", text), done
+    assert "-> let the config end with: " in done.out
+    assert "hooks.install(globals())" in done.out
 
 
 def test_a_running_server(newest: Gunicorn, serve: ServerFactory, agent: StandInAgent) -> None:

@@ -51,7 +51,8 @@ for module, names in places.items():
     for name in names:
         if hasattr(module, name):
             delattr(module, name)
-from gunicorn_backlog.looking import processes, proc_net
+from gunicorn_backlog import proc_net
+from gunicorn_backlog.looking import processes
 processes.PROC = proc_net.PROC = pathlib.Path("/nowhere")
 from gunicorn_backlog.looking.cli import main
 sys.exit(main())
@@ -78,7 +79,7 @@ def test_a_server_of_another_layout(agent: StandInAgent) -> None:
     """Its version is told, and what helps."""
     done = well(agent, sys.executable, "-c", HOLD_ANOTHER_LAYOUT)
     assert done.code == WARNING
-    text = "its layout is of version 77, and 1 is what is read here"
+    text = "its layout is of version 77, and 2 is what is read here"
     assert found(done, "warning", "server", text), done
     assert "-> run the server's own gunicorn-backlog" in done.lines[-1]
 

@@ -14,7 +14,8 @@ from tests.datadog.agent_flush import Received, flush
 from tests.datadog.phases import FOLDER
 from tests.datadog.recording import Push, Recording
 
-TAGS = frozenset({"env:lab", "service:demo", "app:lab"})
+BIND = "127.0.0.1:8000"  # of what is made; each recording has a port of its own
+TAGS = frozenset({"env:lab", "service:demo", "app:lab", f"bind:{BIND}"})
 
 
 def recorded(phase: str) -> Recording:

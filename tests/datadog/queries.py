@@ -13,8 +13,8 @@ __all__ = ["Query", "QueryError", "check", "metric_of", "parse"]
 
 HISTOGRAM_SUFFIXES = ("avg", "max", "median", "95percentile", "count")  # the Agent's defaults
 
-# ``app`` is on all of it; the others come from DD_ENV and its like, or from the Agent.
-COMMON_KEYS = frozenset({"app", "env", "service", "version", "host"})
+# The first two are on all of it; the others come from DD_ENV and its like, or from the Agent.
+COMMON_KEYS = frozenset({"app", "bind", "env", "service", "version", "host"})
 KUBERNETES_KEYS = frozenset({"kube_cluster_name", "kube_deployment", "kube_namespace", "pod_name"})
 _METRICS = {metric.name: metric for metric in CATALOGUE}
 

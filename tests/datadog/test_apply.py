@@ -34,7 +34,7 @@ def test_a_changed_threshold_updates_one_object(filled: StandInApi, folder: Path
 
     assert done.stdout.splitlines() == [
         'change monitor "[gunicorn] Workers are saturated"',
-        '    query: ...ion{*} by {env,service,app} > 90" -> ...ion{*} by {env,service,app} > 85"',
+        '    query: ...} by {env,service,app,bind} > 90" -> ...} by {env,service,app,bind} > 85"',
         "    options.thresholds.critical: 90 -> 85",
         f"0 created, 1 changed, {ALL - 1} unchanged",
     ]

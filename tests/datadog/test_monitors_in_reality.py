@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import fmean
@@ -94,6 +95,14 @@ def test_a_recording_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert Recording.read(tmp_path / "again") == recording
 
 
+@pytest.mark.parametrize("phase", PHASES)
+def test_bind_is_the_only_listener(phase: str) -> None:
+    """Every line of a recording has the tag, with the same value."""
+    lines = [line for _, lines in recorded(phase).pushes for line in lines]
+    (listener,) = {line.tag("listener") for line in lines if line.name == "gunicorn.backlog"}
+    assert {line.tag("bind") for line in lines} == {listener}
+
+
 def mean(recording: Recording, name: str, *tags: str) -> float:
     """Return the mean of all values of a metric; 0 if it was not pushed."""
     values = [
@@ -107,9 +116,9 @@ def mean(recording: Recording, name: str, *tags: str) -> float:
 
 
 def series(recording: Recording) -> set[tuple[str, str, frozenset[str]]]:
-    """Return the names, types and tags of all series, but for the listener's port."""
+    """Return the names, types and tags of all series, but for the server's port."""
     return {
-        (line.name, line.type, frozenset(tag for tag in line.tags if "listener" not in tag))
+        (line.name, line.type, frozenset(re.sub(r"(?<=0\.1:)\d+$", "", it) for it in line.tags))
         for _, lines in recording.pushes
         for line in lines
     }

@@ -12,7 +12,7 @@ import pytest
 from tests.datadog.agent_flush import Received
 from tests.datadog.evaluator import ALERT, OK, evaluate
 from tests.datadog.files import MONITORS
-from tests.datadog.made import pushed, received, recorded, sequence, together, with_tags
+from tests.datadog.made import BIND, pushed, received, recorded, sequence, together, with_tags
 from tests.datadog.series import Group
 
 EVERY_S = 10  # whenever Datadog may look
@@ -52,10 +52,10 @@ def without_host(name: str) -> dict[str, Any]:
 
 def test_one_host_in_a_crash_loop_does_not_hide_among_others() -> None:
     """Its workers are counted by host; over ten hosts they would be too few."""
-    bad = with_tags(received(recorded("crash_loop")), host="bad")
-    well = received(recorded("saturated"))
+    bad = with_tags(received(recorded("crash_loop")), host="bad", bind=BIND)
+    well = with_tags(received(recorded("saturated")), bind=BIND)
     fleet = together(bad, *(with_tags(well, host=f"well{number}") for number in range(9)))
-    assert alerted(definition("crash_loop"), fleet) == {("lab", "demo", "lab", "bad")}
+    assert alerted(definition("crash_loop"), fleet) == {("lab", "demo", "lab", "bad", BIND)}
     assert told(without_host("crash_loop"), fleet) == set()
 
 
@@ -82,6 +82,48 @@ def test_a_start_after_an_outage_is_no_crash_loop() -> None:
     unfilled = definition("crash_loop", default_zero="")
     silent = unfilled["options"] | {"on_missing_data": "show_no_data"}
     assert told(unfilled | {"options": silent}, got) != set()
+
+
+@pytest.mark.parametrize(
+    ("name", "phase", "group"),
+    [
+        ("saturated_workers", "saturated", ("lab", "demo", "lab", "bad")),
+        ("requests_waiting", "saturated", ("lab", "demo", "lab", "bad")),
+        ("crash_loop", "crash_loop", ("lab", "demo", "lab", "lab", "bad")),
+        ("not_running", "stopped", ("lab", "demo", "lab", "bad")),
+        ("backlog_not_draining", "saturated", ("lab", "demo", "lab", "lab", "bad")),
+        ("backlog_near_limit", "overflow", ("lab", "demo", "lab", "lab", "bad")),
+        ("connections_dropped", "overflow", ("lab", "demo", "lab", "bad")),
+    ],
+)
+def test_one_of_two_servers_of_one_name_on_a_host(name: str, phase: str, group: Group) -> None:
+    """It alone is told: neither does the other server hide it, nor is the other one told."""
+    bad = with_listener(received(recorded(phase)), "bad")
+    both = together(bad, with_listener(received(recorded("healthy")), "well"))
+    assert alerted(definition(name), both) == {group}
+    assert {it for it in told(definition(name), both) if "well" in it} == set()
+
+
+def test_without_bind_one_of_two_servers_hides_the_other() -> None:
+    """A stopped one behind one that runs, a saturated one behind a slow one."""
+    for name, phase, well, by in (
+        ("not_running", "stopped", "healthy", ',"bind"'),
+        ("saturated_workers", "saturated", "slow", ",bind"),
+    ):
+        bad = with_listener(received(recorded(phase)), "bad")
+        both = together(bad, with_listener(received(recorded(well)), "well"))
+        assert told(definition(name), both) != set()
+        assert told(definition(name, **{by: ""}), both) == set()
+
+
+def with_listener(got: Received, listener: str) -> Received:
+    """Return the same of a server that listens there."""
+    by_listener = replace(got, series=tuple(it for it in got.series if "backlog" in it.metric))
+    others = replace(got, series=tuple(it for it in got.series if "backlog" not in it.metric))
+    return together(
+        with_tags(replace(by_listener, statuses=()), bind=listener, listener=listener),
+        with_tags(others, bind=listener),
+    )
 
 
 SPAWNED = {"gunicorn.workers.spawned": "c", "gunicorn.workers": "g"}
@@ -115,7 +157,7 @@ def test_reloads_are_no_crash_loop(workers: int, at_a_time: int) -> None:
 def test_workers_that_all_die_each_minute_are_a_crash_loop(workers: int) -> None:
     """Such as by a timeout, or while they boot."""
     got = forked(list(range(300, 1200, 60)), workers, 64, old_leave_s=0)
-    assert alerted(definition("crash_loop"), got) == {("lab", "demo", "lab", "lab")}
+    assert alerted(definition("crash_loop"), got) == {("lab", "demo", "lab", "lab", BIND)}
 
 
 def upgraded() -> Received:
@@ -123,9 +165,9 @@ def upgraded() -> Received:
     healthy = recorded("healthy")
     second = replace(sequence((60, healthy, 62)), lasts_s=healthy.lasts_s)
     promoted = received(sequence((122, healthy, healthy.lasts_s - 122)))
-    return together(
-        received(recorded("stopped")), with_tags(received(second), app="lab.2"), promoted
-    )
+    first = received(recorded("stopped"))
+    both = together(first, with_tags(received(second), app="lab.2"), promoted)
+    return with_tags(both, bind=BIND)  # they share their sockets
 
 
 def test_an_upgrades_second_master_is_not_missed() -> None:
@@ -136,7 +178,7 @@ def test_an_upgrades_second_master_is_not_missed() -> None:
     second = ("lab", "demo", "lab.2")
     assert told(definition("no_data", **{"!app:*.2": "*"}), got) == {second}
     by_app = {'"service","host"': '"service","app","host"'}
-    assert told(definition("not_running", **by_app), got) == {(*second, "lab")}
+    assert told(definition("not_running", **by_app), got) == {(*second, "lab", BIND)}
 
 
 QUEUES = {"gunicorn.backlog": "h", "gunicorn.backlog.limit": "g"}
@@ -172,7 +214,7 @@ def test_slow_requests_that_wait_are_seen(
     """Each waits, but in most seconds none is taken, and so 0 is pushed."""
     chance = random.Random(1)
     got = [slow(chance, workers / service_s, wait_ms, f"host{it}") for it in range(hosts)]
-    assert alerted(definition("requests_waiting"), together(*got)) == {("lab", "demo", "lab")}
+    assert alerted(definition("requests_waiting"), together(*got)) == {("lab", "demo", "lab", BIND)}
 
 
 def slow(chance: random.Random, taken_per_s: float, wait_ms: float, host: str) -> Received:

@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from gunicorn.glogging import Logger
 from gunicorn.workers.sync import SyncWorker
 
-from gunicorn_backlog import arbiter
+from gunicorn_backlog import arbiter, hooks
+
+
+@dataclass
+class Setting:
+    """A setting of gunicorn's."""
+
+    value: object = None
+    default: object = None
+
+    def get(self) -> object:
+        """Return its value."""
+        return self.value
+
+
+def our_hooks() -> dict[str, arbiter.Setting]:
+    """Return our hooks as settings of gunicorn's."""
+    return {name: Setting(getattr(hooks, name)) for name in hooks.__all__}
 
 
 @dataclass
 class Cfg:
     """gunicorn's config, as far as it is read."""
 
+    logger_class: type = Logger
     statsd_host: object = None
     statsd_prefix: str = ""
     dogstatsd_tags: str = ""
@@ -23,6 +43,8 @@ class Cfg:
     backlog: int = 5
     address: Sequence[tuple[str, int] | str | int] = ()
     reuse_port: bool = False
+    workers: int = 1
+    settings: Mapping[str, arbiter.Setting] = field(default_factory=our_hooks)
 
 
 @dataclass
@@ -33,11 +55,24 @@ class Listener:
 
 
 @dataclass
+class Heartbeat:
+    """gunicorn's file that a worker touches."""
+
+    at_s: float = 0.0
+
+    def last_update(self) -> float:
+        """Return when it was touched."""
+        return self.at_s
+
+
+@dataclass
 class Worker:
     """gunicorn's worker, in the arbiter's process."""
 
     pid: int
     age: int
+    tmp: Heartbeat = field(default_factory=Heartbeat)
+    log: arbiter.Log = field(default_factory=lambda: logging.getLogger("gunicorn.error"))
 
 
 @dataclass
@@ -50,3 +85,7 @@ class Arbiter:
     proc_name: str = "lab"
     worker_age: int = 0
     worker_class: type = SyncWorker
+    log: arbiter.Log = field(default_factory=lambda: logging.getLogger("gunicorn.error"))
+
+    def manage_workers(self) -> None:
+        """Have no workers to manage."""

@@ -36,14 +36,19 @@ rules = {
 }
 refused = SyscallFilter(ALLOW)
 for name in sys.argv[1].split(","):
-    refused.add_rule(ERRNO(errno.EPERM), *rules[name])
+    name, _, code = name.partition("=")
+    refused.add_rule(ERRNO(getattr(errno, code or "EPERM")), *rules[name])
 refused.load()
 os.execvp(sys.argv[2], sys.argv[2:])
 """
 
 
 def refusing(*names: str) -> tuple[str, ...]:
-    """Refuse TCP_INFO, SO_MEMINFO, netlink or memfd with EPERM, by a seccomp filter."""
+    """Refuse TCP_INFO, SO_MEMINFO, netlink or memfd, by a seccomp filter.
+
+    With EPERM, or with another errno: ``netlink=EAFNOSUPPORT`` is what systemd does by
+    RestrictAddressFamilies=.
+    """
     pytest.importorskip(
         "pyseccomp", reason="pyseccomp or its library (Debian: libseccomp2) is missing"
     )

@@ -11,12 +11,15 @@ from tests.lab.waiting import wait_for
 LONGEST_WAIT_MS = 600_000  # nothing else of what is sent comes near it
 
 
-class Push:
-    """One push: all lines of one datagram."""
+LAST_LINE = b"is_running|"  # of each push that counted workers
 
-    def __init__(self, datagram: Datagram) -> None:
-        self.at_s = datagram.at_s
-        self.lines = datagram.lines
+
+class Push:
+    """One push: all lines of its datagrams, of which there is one if they fit."""
+
+    def __init__(self, *datagrams: Datagram) -> None:
+        self.at_s = datagrams[0].at_s
+        self.lines = [line for datagram in datagrams for line in datagram.lines]
 
     def all(self, name: str, *tags: str) -> list[Line]:
         """Return the lines of that name that have these tags."""
@@ -35,7 +38,25 @@ class Push:
 
 def pushes(agent: StandInAgent) -> list[Push]:
     """Return all pushes so far."""
-    return [Push(datagram) for datagram in agent.datagrams]
+    return [Push(*it) for it in complete(agent.datagrams)]
+
+
+def complete(datagrams: Iterable[Datagram]) -> list[list[Datagram]]:
+    """Return the datagrams of each push of one server; of the last one only if it is complete."""
+    found: list[list[Datagram]] = [[]]
+    for datagram in list(datagrams):
+        if found[-1] and _begins_anew(datagram, found[-1]):
+            found.append([])
+        found[-1].append(datagram)
+        if LAST_LINE in datagram.octets:
+            found.append([])
+    return found[:-1]
+
+
+def _begins_anew(datagram: Datagram, before: Iterable[Datagram]) -> bool:
+    """Return whether it repeats a series: the push before it had no last line."""
+    series = {(line.name, line.tags) for it in before for line in it.lines}
+    return any((line.name, line.tags) in series for line in datagram.lines)
 
 
 def wait_until_all_are_idle(agent: StandInAgent, workers: int = 2) -> None:
@@ -50,8 +71,8 @@ def next_pushes(agent: StandInAgent, count: int) -> list[Push]:
     The first is left out: its interval began before the call.
     """
     seen = len(agent.datagrams)
-    wait_for(f"{count} pushes", lambda: len(agent.datagrams) > seen + count)
-    return [Push(datagram) for datagram in agent.datagrams[seen + 1 : seen + 1 + count]]
+    wait_for(f"{count} pushes", lambda: len(complete(agent.datagrams[seen:])) > count)
+    return [Push(*it) for it in complete(agent.datagrams[seen:])[1 : 1 + count]]
 
 
 def check_sanity(told: Iterable[Push], *, workers: int, connections: int) -> None:

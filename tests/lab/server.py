@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import selectors
 import signal
 import socket
+import sys
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,6 +21,7 @@ from tests.lab.journal import Journal
 from tests.lab.vitals import children, hears_signals
 from tests.lab.waiting import wait_for
 
+STARTUP = re.compile(r"gunicorn_backlog: [0-9.]+(: .* listening at | is switched off )")
 CONFIG = "from gunicorn_backlog.hooks import *\n"
 
 
@@ -31,6 +34,7 @@ class Server:
     :param run_by: a command that executes gunicorn, such as nsenter.
     :param bind: where it listens; None: at a free port of 127.0.0.1, the ``address``.
     :param pass_fds: descriptors that it inherits.
+    :param program: a Python program that embeds gunicorn, run with the address instead of gunicorn.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class Server:
         bind: tuple[str, ...] | None = None,
         pass_fds: tuple[int, ...] = (),
         app: str = "tests.lab.app:app",
+        program: tuple[str, ...] | None = None,
     ) -> None:
         self.gunicorn = gunicorn
         self.port = free_port()
@@ -71,6 +76,8 @@ class Server:
             ),
             *(*arguments, app),
         )
+        if program is not None:
+            self._command = [sys.executable, *program, self.address]
         own = {
             "RELEASE": str(self.release),
             "JOURNAL": str(self.journal.path),
@@ -112,6 +119,12 @@ class Server:
     def log(self) -> str:
         """What it wrote to stdout and stderr so far."""
         return self._log.read_text()
+
+    @property
+    def our_lines(self) -> list[str]:
+        """Our lines in its log, without the one that each start begins with."""
+        lines = [line for line in self.log.splitlines() if "gunicorn_backlog: " in line]
+        return [line for line in lines if not STARTUP.search(line)]
 
     def worker_pids(self) -> set[int]:
         """Return the arbiter's children, as the kernel lists them."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from agent import Datagram, StandInAgent
 
 from gunicorn_backlog.address import parse
-from tests.lab.pushes import Push
+from tests.lab.pushes import Push, complete
 from tests.lab.waiting import wait_for
 
 _CONFIG = """
@@ -64,8 +64,8 @@ def telling(
 class Told(Push):
     """A push with what its tags tell."""
 
-    def __init__(self, datagram: Datagram) -> None:
-        super().__init__(datagram)
+    def __init__(self, *datagrams: Datagram) -> None:
+        super().__init__(*datagrams)
         (check,) = self.all("gunicorn.is_running")
         self.app = check.tag("app") or ""
         self.arbiter = int(check.tag("arbiter") or 0)
@@ -80,10 +80,19 @@ def told(*agents: StandInAgent) -> list[Told]:
     """Return all pushes so far to any of these Agents, as they came."""
     found = []
     for agent in agents:
-        came = [Told(it) for it in list(agent.datagrams) if it.octets.strip() != _MARK]
+        came = [Told(*push) for its in _by_arbiter(agent).values() for push in complete(its)]
         assert {push.port for push in came} <= {parse(agent.url).port}, "a push to a former url"
         found += came
     return sorted(found, key=lambda push: push.at_s)
+
+
+def _by_arbiter(agent: StandInAgent) -> dict[str | None, list[Datagram]]:
+    """Return the datagrams of each arbiter: a push has more than one, and they may mix."""
+    found: dict[str | None, list[Datagram]] = {}
+    for datagram in list(agent.datagrams):
+        if datagram.octets.strip() != _MARK:
+            found.setdefault(datagram.lines[0].tag("arbiter"), []).append(datagram)
+    return found
 
 
 def stream(arbiter: int, *agents: StandInAgent) -> list[Told]:

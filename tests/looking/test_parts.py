@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from gunicorn_backlog.accept_queue import QueueError
 from gunicorn_backlog.looking import processes
 from gunicorn_backlog.looking.glyphs import ASCII, BLOCKS, Glyphs, bar, sparkline
-from gunicorn_backlog.looking.proc_net import listening, parse
 from gunicorn_backlog.looking.text import duration
+from gunicorn_backlog.proc_net import decode_tcp, listening
 from gunicorn_backlog.reader import Reader
 from gunicorn_backlog.scoreboard import Scoreboard
 from gunicorn_backlog.slot import Kind
@@ -95,7 +95,7 @@ def test_the_kernels_list_of_tcp_sockets(listener: socket.socket) -> None:
 def test_no_such_list(row: str) -> None:
     """A row that is not one is refused."""
     with pytest.raises(QueueError):
-        parse(f"header\n{row}\n")
+        decode_tcp(f"header\n{row}\n")
 
 
 def test_a_process() -> None:

@@ -42,24 +42,24 @@ def test_the_same_points_arrive_over_every_kind_of_socket(
         found = next_pushes(agent, 3)
         sizes = [len(datagram.octets) for datagram in agent.datagrams]
 
-    listener = f"listener:{server.address}"
+    listener, bind = f"listener:{server.address}", f"bind:{server.address}"
     for push in found:
         assert [(line.name, line.type, line.values, sorted(line.tags)) for line in push.lines] == [
-            ("gunicorn.backlog", "h", (1,) * 4, ["app:lab", listener]),
-            ("gunicorn.backlog.limit", "g", (enforced(2048),), ["app:lab", listener]),
-            ("gunicorn.backlog.dropped", "c", (0,), ["app:lab", listener]),
-            ("gunicorn.workers", "g", (0,), ["app:lab", "state:idle"]),
-            ("gunicorn.workers", "g", (2,), ["app:lab", "state:working"]),
-            ("gunicorn.workers", "g", (0,), ["app:lab", "state:starting"]),
-            ("gunicorn.requests.in_flight", "g", (2,), ["app:lab"]),
-            ("gunicorn.workers.spawned", "c", (0,), ["app:lab"]),
-            ("gunicorn.workers.utilization", "g", (100,), ["app:lab"]),
-            ("gunicorn.workers.saturated", "g", (100,), ["app:lab"]),
-            ("gunicorn.request.wait.avg", "g", (0,), ["app:lab"]),
-            ("gunicorn.request.wait.max", "g", (0,), ["app:lab"]),
-            ("gunicorn.request.wait.95percentile", "g", (0,), ["app:lab"]),
-            ("gunicorn.request.wait.count", "c", (0,), ["app:lab"]),
-            ("gunicorn.is_running", "_sc", (0,), ["app:lab"]),
+            ("gunicorn.backlog", "h", (1,) * 4, ["app:lab", bind, listener]),
+            ("gunicorn.backlog.limit", "g", (enforced(2048),), ["app:lab", bind, listener]),
+            ("gunicorn.backlog.dropped", "c", (0,), ["app:lab", bind, listener]),
+            ("gunicorn.workers", "g", (0,), ["app:lab", bind, "state:idle"]),
+            ("gunicorn.workers", "g", (2,), ["app:lab", bind, "state:working"]),
+            ("gunicorn.workers", "g", (0,), ["app:lab", bind, "state:starting"]),
+            ("gunicorn.requests.in_flight", "g", (2,), ["app:lab", bind]),
+            ("gunicorn.workers.spawned", "c", (0,), ["app:lab", bind]),
+            ("gunicorn.workers.utilization", "g", (100,), ["app:lab", bind]),
+            ("gunicorn.workers.saturated", "g", (100,), ["app:lab", bind]),
+            ("gunicorn.request.wait.avg", "g", (0,), ["app:lab", bind]),
+            ("gunicorn.request.wait.max", "g", (0,), ["app:lab", bind]),
+            ("gunicorn.request.wait.95percentile", "g", (0,), ["app:lab", bind]),
+            ("gunicorn.request.wait.count", "c", (0,), ["app:lab", bind]),
+            ("gunicorn.is_running", "_sc", (0,), ["app:lab", bind]),
         ]
     assert max(sizes) <= UDP_PAYLOAD
 

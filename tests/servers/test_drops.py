@@ -15,11 +15,12 @@ from agent import StandInAgent
 
 from gunicorn_backlog.address import Address
 from tests.conftest import ServerFactory
-from tests.lab.confine import Network, network
+from tests.lab.confine import Network, network, require
 from tests.lab.gunicorns import Gunicorn
 from tests.lab.oracle import ss_port
 from tests.lab.pushes import next_pushes, pushes, wait_until_all_are_idle
 from tests.lab.server import CONFIG
+from tests.lab.vitals import children
 from tests.lab.waiting import wait_for
 
 SOMAXCONN = 3
@@ -92,6 +93,32 @@ def test_drops_are_those_of_the_kernel(
         earlier = total
 
 
+def test_drops_count_once_where_so_meminfo_is_refused_at_times(
+    newest: Gunicorn, serve: ServerFactory, net: Network, unix_agent: StandInAgent
+) -> None:
+    """Each third getsockopt fails: netlink has the same counter, and nothing is counted twice."""
+    require("strace", "-V")
+    inject = "inject=getsockopt:error=EPERM:when=3+3"
+    server = serve(
+        newest,
+        run_by=net.inside(
+            *("strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=getsockopt", "-e", inject)
+        ),
+        bind=(f"127.0.0.1:{PORTS[0]}",),
+        arguments=("--timeout", "0"),
+        environ={"GUNICORN_BACKLOG_URL": unix_agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
+        | {"GUNICORN_BACKLOG_SAMPLES": "2"},
+    )
+    wait_until_all_are_idle(unix_agent)
+    (arbiter,) = server.worker_pids()
+    for pid in children(arbiter):
+        os.kill(pid, signal.SIGSTOP)
+    for _ in range(3):
+        net.run(sys.executable, "-c", CONNECT, str(PORTS[0]), "30", "1.5")
+    next_pushes(unix_agent, 2)
+    assert dropped(unix_agent, PORTS[0]) == net.listen_drops() > 0
+
+
 @pytest.mark.parametrize("reuse_port", [False, True])
 def test_drops_within_one_interval_up_to_the_end_are_not_lost(
     reuse_port: bool, newest: Gunicorn, serve: ServerFactory, net: Network, unix_agent: StandInAgent
@@ -153,7 +180,7 @@ def test_an_asgi_worker_that_listens_again_is_told_once(
     wait_for("the line", lambda: "the kernel enforces" in server.log)
     next_pushes(agent, 2)
     (line,) = [line for line in server.log.splitlines() if "the kernel enforces" in line]
-    assert "the kernel enforces 100: whoever listened last asked for that. gunicorn's asgi" in line
+    assert "the kernel enforces 100: gunicorn's asgi worker makes asyncio call listen(100)" in line
 
 
 def test_the_limit_follows_a_later_listen(

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from agent import StandInAgent
 
-from gunicorn_backlog.listeners import tag_value
+from gunicorn_backlog.bind import tag_value
 from tests.conftest import ServerFactory
 from tests.lab.gunicorns import BETWEEN, VERSIONS, Gunicorn
 from tests.lab.oracle import Listening, ss_port, ss_unix

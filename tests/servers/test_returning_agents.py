@@ -17,7 +17,7 @@ from tests.lab.returns import AGAIN, AWAY, check_lines, stray_s, wait_until_told
 from tests.lab.waiting import wait_for
 
 INTERVAL_S = 0.5
-AT_WORK = "gunicorn.workers:1|g|#app:lab,state:working"
+AT_WORK = "gunicorn.workers:1|g|#app:lab,bind:{},state:working"
 
 
 def address_of(scheme: str, folder: Path) -> Address:
@@ -68,9 +68,10 @@ def test_one_that_is_held_up_and_goes_on(
             server.hold(1)
             agent.go_on()
             # Nothing that is in its queue can say so.
-            seen = agent.text.count(AT_WORK)
+            at_work = AT_WORK.format(server.address)
+            seen = agent.text.count(at_work)
             since_s = time.monotonic()
-            wait_for("a new push", lambda: agent.text.count(AT_WORK) > seen)  # noqa: B023
+            wait_for("a new push", lambda: agent.text.count(at_work) > seen)  # noqa: B023
             took_s.append(time.monotonic() - since_s)
             server.let_go()
         assert server.log.count("gunicorn_backlog:") == server.log.count(SLOW) == 1

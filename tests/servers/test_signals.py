@@ -22,7 +22,6 @@ from tests.lab.gunicorns import Gunicorn
 from tests.lab.pushes import Push, next_pushes
 from tests.lab.server import Server
 from tests.lab.streams import (
-    Told,
     check_end,
     check_pace,
     check_spawned,
@@ -73,7 +72,7 @@ def check(push: Push) -> float:
 
 def wait_until_in_force(reading: int, agent: StandInAgent) -> None:
     """Wait for a push under the settings that were read in that turn."""
-    wait_for("a push", lambda: reading in {Told(it).reading for it in agent.datagrams[-1:]})
+    wait_for("a push", lambda: reading in {it.reading for it in told(agent)[-1:]})
 
 
 def wait_until_quiet(seconds: float, *agents: StandInAgent) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 from agent import StandInAgent
@@ -15,7 +16,6 @@ from tests.conftest import ServerFactory
 from tests.lab.forms import forms
 from tests.lab.gunicorns import Gunicorn
 from tests.lab.streams import (
-    Told,
     check_apps,
     check_end,
     check_pace,
@@ -46,11 +46,11 @@ def wait_for_workers(arbiter: int, besides: int = 0) -> None:
 
 def wait_for_push(agent: StandInAgent, arbiter: int, app: str) -> None:
     """Wait until an arbiter pushes under this name, from now on."""
-    seen = len(agent.datagrams)
+    began_s = time.monotonic()
 
     def pushed() -> bool:
-        latest = [Told(it) for it in agent.datagrams[seen:]]
-        return any((push.arbiter, push.app) == (arbiter, app) for push in latest)
+        latest = [push for push in stream(arbiter, agent) if push.at_s >= began_s]
+        return any(push.app == app for push in latest)
 
     wait_for(f"a push of {app}", pushed)
 

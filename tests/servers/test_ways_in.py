@@ -119,7 +119,7 @@ def test_a_config_without_post_worker_init_is_told_so(
 
     assert push.workers == {"": 2}
     assert push.all("gunicorn.requests.in_flight") == []
-    assert server.log.count("gunicorn_backlog:") == 1
+    assert len(server.our_lines) == 1
 
 
 def test_an_unknown_worker_class_is_counted(
@@ -136,7 +136,7 @@ def test_an_unknown_worker_class_is_counted(
     assert push.workers == {"": 2}
     assert set(push.values("gunicorn.backlog")) == {0}
     assert push.values("gunicorn.is_running") == (0,)
-    assert server.log.count("gunicorn_backlog:") == 1
+    assert len(server.our_lines) == 1
 
 
 def test_a_subclass_of_sync_is_watched(

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from gunicorn_backlog.scoreboard import Scoreboard
-from gunicorn_backlog.slot import BEGUN, IN_FLIGHT, SINCE_NS, WORK_NS, Kind
+from gunicorn_backlog.slot import BEGUN, IN_FLIGHT, SINCE_NS, TAKEN, WORK_NS, Kind
 from gunicorn_backlog.states import State
 from gunicorn_backlog.workers.counting import InFlight, timed
 
@@ -52,16 +52,17 @@ def test_working_from_call_to_return() -> None:
             raise args[0]
         return args
 
-    watched = timed(handle, slot, clock_ns=clock)
+    watched = timed(handle, slot, takes=True, clock_ns=clock)
     assert watched(1, 2, 3) == (1, 2, 3)
     with pytest.raises(SystemExit):
         watched(SystemExit(1))
 
-    assert [(state.in_use, state.begun) for state in within] == [(1, 1), (1, 2)]
+    assert [(state.in_use, state.begun) for state in within] == [(1, 0), (1, 0)]
+    assert slot.words[TAKEN] == 2
     assert worked_ns(within[0], 150) == 50
     assert worked_ns(within[1], 350) == 100 + 50
     after = seen(scoreboard)
-    assert (after.in_use, after.in_flight, after.begun) == (0, 0, 2)
+    assert (after.in_use, after.in_flight, after.begun) == (0, 0, 0)  # no request was read
     assert worked_ns(after, 1000) == 200
 
 
@@ -100,10 +101,10 @@ def test_a_request_that_fails_has_ended(error: type[BaseException]) -> None:
 
 @pytest.mark.parametrize(
     "amok",
-    [{BEGUN: MOST}, {WORK_NS: MOST}, {WORK_NS: LEAST, SINCE_NS: LEAST}, {BEGUN: MOST, WORK_NS: -5}],
+    [{TAKEN: MOST}, {WORK_NS: MOST}, {WORK_NS: LEAST, SINCE_NS: LEAST}, {TAKEN: MOST, WORK_NS: -5}],
 )
-def test_a_record_that_another_wrote_begins_anew(amok: dict[int, int]) -> None:
-    """Nothing can be added to it: the request is served, and the next one is counted from 0."""
+def test_a_record_that_another_wrote_is_right_again(amok: dict[int, int]) -> None:
+    """From the next request on: its owner stores what it counted itself, and nothing is raised."""
     scoreboard = Scoreboard(slots=1)
     slot = scoreboard.claim(os.getpid(), 1, Kind.SYNC, 1)
     within: list[State] = []
@@ -112,21 +113,19 @@ def test_a_record_that_another_wrote_begins_anew(amok: dict[int, int]) -> None:
         within.append(seen(scoreboard))
         return args
 
-    watched = timed(handle, slot, clock_ns=Clock())
+    watched = timed(handle, slot, takes=True, clock_ns=Clock())
+    assert watched(0) == (0,)
     for word, number in amok.items():
         slot.words[word] = number
     assert watched(1, 2) == (1, 2)
     after = seen(scoreboard)
-    assert (after.in_use, after.begun) == (0, 0)
-    assert 0 <= after.worked_ns <= 100
-    assert watched(3) == (3,)
-    assert (within[1].in_use, within[1].begun) == (1, 1)
-    assert seen(scoreboard).worked_ns - after.worked_ns == 100
+    assert (after.in_use, after.worked_ns, slot.words[TAKEN]) == (0, 200, 2)
+    assert within[1].in_use == 1
 
 
 @pytest.mark.parametrize("raised", [ValueError, SystemExit])
 def test_an_error_goes_through_a_record_that_another_wrote(raised: type[BaseException]) -> None:
-    """Also one of the kind by which it is known that nothing can be added."""
+    """Whatever the app raises, and whatever stands there."""
     scoreboard = Scoreboard(slots=1)
     slot = scoreboard.claim(os.getpid(), 1, Kind.SYNC, 1)
     slot.words[WORK_NS] = MOST
@@ -136,21 +135,21 @@ def test_an_error_goes_through_a_record_that_another_wrote(raised: type[BaseExce
 
     with pytest.raises(raised, match="of the app"):
         timed(fail, slot, clock_ns=Clock())()
-    assert slot.words.tolist()[:3] == [0, 0, 0]
+    assert slot.words.tolist() == [100, 0, 100, 0]
 
 
 @pytest.mark.parametrize("word", [IN_FLIGHT, BEGUN])
 def test_requests_in_flight_beside_one_that_ran_amok(word: int) -> None:
-    """All are served; never are there fewer than none, and with the last of them it is right."""
+    """All are served, and the next begin stores how many there are."""
     scoreboard = Scoreboard(slots=1)
     slot = scoreboard.claim(os.getpid(), 1, Kind.GREENLET, 0)
     requests = InFlight(slot)
     requests.begin()
     slot.words[word] = MOST
     served = requests.counted(lambda: seen(scoreboard))
-    assert served().in_flight == 0
-    requests.end()
-    assert slot.words.tolist() == [0, 0, 0, 0]
     state = served()
-    assert (state.in_flight, state.begun) == (1, 1)
+    assert (state.in_flight, state.begun) == (2, 2)
+    requests.end()
+    state = served()
+    assert (state.in_flight, state.begun) == (1, 3)
     assert seen(scoreboard).in_flight == 0

@@ -23,7 +23,7 @@ from uvicorn.config import Config as UvicornConfig
 
 from gunicorn_backlog.layout import SLOTS_AT
 from gunicorn_backlog.scoreboard import Scoreboard
-from gunicorn_backlog.slot import LINE_SIZE, Kind
+from gunicorn_backlog.slot import ASIDE, BACK, HANDED, LINE_SIZE, TAKEN, Kind
 from gunicorn_backlog.states import State
 from gunicorn_backlog.workers import (
     Claim,
@@ -37,6 +37,7 @@ from gunicorn_backlog.workers import (
     wsgi,
 )
 from gunicorn_backlog.workers.counting import InFlight
+from tests.lab.arbiter import Worker
 from tests.lab.waiting import wait_for
 
 AGE = 1
@@ -83,12 +84,7 @@ def test_a_family_is_known_by_the_names_of_bases() -> None:
 def test_an_unknown_class_claims_a_slot(scoreboard: Scoreboard) -> None:
     """So that it is known to be up, and nothing else is."""
 
-    @dataclass
-    class Strange:
-        pid: int = os.getpid()
-        age: int = AGE
-
-    enter(Strange(), scoreboard)
+    enter(Worker(os.getpid(), AGE), scoreboard)
     assert seen(scoreboard).kind == Kind.UNKNOWN
 
 
@@ -174,18 +170,22 @@ def test_a_pool_beside_a_worker_that_ran_amok(scoreboard: Scoreboard, claim: Cla
     """It wrote where nothing can be added any more, into every record: all requests are served."""
     worker: Any = Threaded(ThreadPoolExecutor(2))
     gthread.watch(worker, claim)
-    slot, lines = scoreboard._memory, scoreboard.reader._layout.lines_at
+    (slot,) = scoreboard._mine
+    memory, lines = scoreboard._memory, scoreboard.reader._layout.lines_at
     for begin, end in ((SLOTS_AT + 24, SLOTS_AT + 56), (lines, lines + 3 * LINE_SIZE)):
-        slot[begin:end] = (2**63 - 1).to_bytes(8, sys.byteorder) * ((end - begin) // 8)
+        memory[begin:end] = (2**63 - 1).to_bytes(8, sys.byteorder) * ((end - begin) // 8)
     futures = [worker.enqueue_req(number) for number in range(6)]
     wait_for("two threads", lambda: worker.ran == 2)  # each with a record
     worker.released.set()
     assert [future.result(10) for future in futures] == [(number,) for number in range(6)]
     worker.tpool.shutdown()
     state = seen(scoreboard)
-    assert (state.in_use, state.in_flight) == (0, 0)
-    assert state.begun == 4  # those after the first of each thread
-    assert state.queued == 1  # five handed over since that record began anew: not made good
+    assert (state.timed, sum(record.words[TAKEN] for record in slot.threads)) == (0, 6)
+    assert slot.words[HANDED] == 6
+    slot.add(ASIDE, 0)  # as the next thread that parks does: so long those two words stay wrong
+    slot.add(BACK, 0)
+    state = seen(scoreboard)
+    assert (state.in_use, state.in_flight, state.queued) == (0, 0, 0)
 
 
 def test_a_pool_of_an_executor_without_a_size(scoreboard: Scoreboard, claim: Claim) -> None:

@@ -1,0 +1,252 @@
+"""Signal handlers of the app that raise while one of our functions runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+import gunicorn_backlog
+from gunicorn_backlog.scoreboard import Scoreboard
+from gunicorn_backlog.slot import Kind
+from gunicorn_backlog.states import State
+from gunicorn_backlog.workers import waiting
+from gunicorn_backlog.workers.counting import InFlight
+from tests.benchmarks import families
+from tests.lab.forms import forms
+
+OURS = str(Path(gunicorn_backlog.__file__).parent)
+EVERY_S = 50e-6
+FAMILIES = {
+    "sync": families.of_sync,
+    "gthread": families.of_gthread,
+    "gevent": families.of_greenlet,
+    "asgi": families.of_asgi,
+    "wsgi": families.of_wsgi,
+}
+# gthread's threads are none that Python handles signals in; and what a server calls for the end of
+# an answer may be broken off before it has begun.
+EXACT = ("sync", "gevent", "asgi")
+
+
+class Interruption(BaseException):
+    """What the handler raises."""
+
+
+@pytest.fixture
+def accepted() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Return a listener and a connection that it accepted."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()),
+        listener.accept()[0] as sock,
+    ):
+        yield listener, sock
+
+
+def watched(
+    family: str, accepted: tuple[socket.socket, socket.socket]
+) -> tuple[Scoreboard, Callable[[], object]]:
+    """Return a request of a watched worker's, and where it is counted."""
+    listener, sock = accepted
+    scoreboard = Scoreboard(slots=16)
+    listeners = () if family in ("asgi", "wsgi") else (listener,)
+    request: Any = FAMILIES[family](partial(scoreboard.claim, os.getpid(), 1), *listeners)
+    return scoreboard, lambda: request(sock)
+
+
+def seen(scoreboard: Scoreboard) -> State:
+    """Return what a reader sees of this process."""
+    return scoreboard.reader.read({os.getpid(): 1}).rows()[os.getpid()]
+
+
+def is_ours(frame: FrameType | None) -> bool:
+    """Tell whether it runs one of our functions."""
+    return frame is not None and frame.f_code.co_filename.startswith(OURS)
+
+
+@contextmanager
+def alarms() -> Iterator[None]:
+    """Send SIGALRM all the time; the handler raises when one of our functions runs."""
+
+    def handle(_: int, frame: FrameType | None) -> None:
+        if is_ours(frame):
+            raise Interruption
+
+    former = signal.signal(signal.SIGALRM, handle)
+    signal.setitimer(signal.ITIMER_REAL, EVERY_S, EVERY_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, former)
+
+
+# A handler that raises between the call of a coroutine function and its await.
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+@forms("interruptions", short=300, long=20_000)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_alarms_at_any_time(
+    interruptions: int, family: str, accepted: tuple[socket.socket, socket.socket]
+) -> None:
+    """No lock stays held, so that the next request is served; all have ended that were begun."""
+    scoreboard, request = watched(family, accepted)
+    raised = requests = 0
+    with alarms():
+        while raised < interruptions and requests < 5000 * interruptions:
+            requests += 1
+            try:
+                request()
+            except Interruption:
+                raised += 1
+            if scoreboard._mine[0].lock.locked():
+                break
+    assert not scoreboard._mine[0].lock.locked()
+    assert raised == interruptions
+    state = seen(scoreboard)
+    assert state.begun <= requests
+    if family in EXACT:
+        assert (state.in_use, state.in_flight, state.queued) == (0, 0, 0)
+    request()
+    assert seen(scoreboard).begun == state.begun + 1
+
+
+@contextmanager
+def raising_at(number: int) -> Iterator[list[int]]:
+    """Raise at that place of those where Python looks for signals in our functions.
+
+    That is, when a function starts, and after a call of one in C. Return how many there were.
+    """
+    places = [0]
+
+    def look(frame: FrameType, event: str, _: Any) -> None:
+        if event in ("call", "c_return", "c_exception") and is_ours(frame):
+            places[0] += 1
+            if places[0] == number:
+                raise Interruption
+
+    sys.setprofile(look)
+    try:
+        yield places
+    finally:
+        sys.setprofile(None)
+
+
+@pytest.mark.parametrize("family", EXACT)
+def test_each_place_at_which_a_handler_may_raise(
+    family: str, accepted: tuple[socket.socket, socket.socket]
+) -> None:
+    """The lock is free, nothing is in flight, and the time worked never goes back."""
+    scoreboard, request = watched(family, accepted)
+    for _ in range(3):
+        request()
+    with raising_at(0) as places:
+        request()
+    assert places[0] > 3
+    for number in range(1, places[0] + 1):
+        before = seen(scoreboard)
+        with raising_at(number), pytest.raises(Interruption):
+            request()
+        after = seen(scoreboard)
+        assert not scoreboard._mine[0].lock.locked()
+        assert (after.in_use, after.in_flight, after.timed) == (0, 0, 0)
+        assert before.worked_ns <= after.worked_ns
+        assert before.begun <= after.begun <= before.begun + 1
+    request()
+
+
+def test_a_begin_that_is_broken_off_counts_nothing() -> None:
+    """Whoever called it need not end what it may or may not have begun."""
+    scoreboard = Scoreboard(slots=1)
+    in_flight = InFlight(scoreboard.claim(os.getpid(), 1, Kind.WSGI, 0))
+    with raising_at(0) as places:
+        in_flight.begin()
+    in_flight.end()
+    for number in range(1, places[0] + 1):
+        with raising_at(number), pytest.raises(Interruption):
+            in_flight.begin()
+        assert seen(scoreboard).in_flight == 0
+
+
+ERRORS = [TimeoutError, TimeoutError(110, "of the app"), OSError, ConnectionResetError, ValueError]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=repr)
+def test_an_error_of_a_handler_is_not_taken_for_ours(
+    error: Exception | type[Exception], accepted: tuple[socket.socket, socket.socket]
+) -> None:
+    """It reaches the app's server, and the request that it broke off is not counted."""
+
+    class Interrupted(socket.socket):
+        def getsockopt(self, *args: Any) -> Any:
+            signal.raise_signal(signal.SIGALRM)
+            return super().getsockopt(*args)
+
+    def handle(_: int, frame: FrameType | None) -> None:
+        raise error
+
+    listener, sock = accepted
+    scoreboard = Scoreboard(slots=1)
+    request = families.of_sync(partial(scoreboard.claim, os.getpid(), 1), listener)
+    former = signal.signal(signal.SIGALRM, handle)
+    try:
+        with (
+            Interrupted(fileno=os.dup(sock.fileno())) as interrupted,
+            pytest.raises(error if isinstance(error, type) else type(error)),
+        ):
+            request(interrupted)
+    finally:
+        signal.signal(signal.SIGALRM, former)
+    assert (seen(scoreboard).begun, seen(scoreboard).in_use) == (0, 0)
+    request(sock)
+    assert seen(scoreboard).begun == 1
+
+
+class InPython(socket.socket):
+    """A socket whose methods are Python's, as gevent's are."""
+
+    def getsockopt(self, *args: Any) -> Any:
+        """Ask the kernel."""
+        return super().getsockopt(*args)
+
+
+@pytest.mark.parametrize("kind", [socket.socket, InPython])
+def test_what_the_kernel_refuses_is_ours(
+    kind: type[socket.socket], accepted: tuple[socket.socket, socket.socket]
+) -> None:
+    """A closed socket, a Unix socket: the request is served and counted, its wait is not."""
+    scoreboard = Scoreboard(slots=1)
+    request = families.of_sync(partial(scoreboard.claim, os.getpid(), 1), accepted[0])
+    closed = kind(fileno=os.dup(accepted[1].fileno()))
+    closed.close()
+    with kind(socket.AF_UNIX) as unix, kind(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        for sock in (closed, unix, udp):
+            request(sock)
+    assert seen(scoreboard).begun == 3
+    assert not any(scoreboard.reader.waits())
+
+
+def test_a_handler_that_raises_while_a_proxys_header_is_read() -> None:
+    """On a Unix socket: its TimeoutError reaches the server; the lock is free."""
+
+    class Request:
+        @property
+        def headers(self) -> list[tuple[str, str]]:
+            raise TimeoutError("of the app")
+
+    scoreboard = Scoreboard(slots=1)
+    slot = scoreboard.claim(os.getpid(), 1, Kind.SYNC, 1)
+    with socket.socket(socket.AF_UNIX) as unix:
+        handle = waiting.watch_requests(print, [unix], slot, request_at=0, socket_at=1)
+        with pytest.raises(TimeoutError, match="of the app"):
+            handle(Request(), unix)
+    assert not slot.lock.locked()
