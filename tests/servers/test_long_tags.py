@@ -43,9 +43,11 @@ def test_no_datagram_is_longer_than_an_agent_accepts(
             "GUNICORN_BACKLOG_INTERVAL": "0.2",
             "GUNICORN_BACKLOG_SAMPLES": "100",
             "DD_TAGS": tags(count),
-            "DD_ENTITY_ID": "entity-of-a-pod-1234",
+            "DD_ORIGIN_DETECTION_ENABLED": "false",
         }
-        server = serve(newest, environ=environ).wait_until_it_serves()
+        # The tag of this listener is too long for lines that have room for those of the workers.
+        second = ("--bind", f"unix:{tmp_path}/{'x' * 30}")
+        server = serve(newest, arguments=second, environ=environ).wait_until_it_serves()
         if count < 45:
             name = b"gunicorn.workers:"
             wait_for("pushes", lambda: sum(name in it.octets for it in agent.datagrams) > 20)
@@ -69,12 +71,12 @@ def test_no_datagram_is_longer_than_an_agent_accepts(
 def test_datadogs_own_server_reads_what_is_sent(
     newest: Gunicorn, serve: ServerFactory, tmp_path: Path
 ) -> None:
-    """With 42 tags no packet fills its buffer; the samples of one line arrive as several."""
+    """No packet fills its buffer; the samples of one line arrive as several."""
     environ = {
         "GUNICORN_BACKLOG_URL": "udp://127.0.0.1:8125",
         "GUNICORN_BACKLOG_SAMPLES": "100",
         "GUNICORN_BACKLOG_TYPE": "distribution",
-        "DD_TAGS": tags(42),
+        "DD_TAGS": f"{tags(41)},more:{'y' * 90}",
     }
     with datadog_server(tmp_path) as datadog:
         wait_for("it to listen", lambda: "starting to listen" in datadog.log)
@@ -86,7 +88,7 @@ def test_datadogs_own_server_reads_what_is_sent(
     sizes = [int(size) for size in re.findall(r"Received packet: (\d+) bytes", log)]
     assert max(sizes) < ACCEPTED
     assert "Failed to parse" not in log
-    sampled = re.findall(r"Received message: gunicorn\.backlog:([0-9:]+)\|d\|#.*k41:x{188}\b", log)
+    sampled = re.findall(r"Received message: gunicorn\.backlog:([0-9:]+)\|d\|#.*more:y{90}\b", log)
     in_a_push = log.partition("Received message: gunicorn.backlog.limit:")[0]
     lines = in_a_push.count("Received message")
     assert lines > 1
