@@ -14,7 +14,7 @@ from tests.lab.waiting import wait_for
 
 RELOADS = 20
 INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.1", "GUNICORN_BACKLOG_SAMPLES": "5"}
-# What outlives a HUP stands in a module; gunicorn calls nworkers_changed in the arbiter, at TTIN for one.
+# What outlives a HUP stands in a module. gunicorn calls nworkers_changed at TTIN, in the arbiter.
 OWN_CLASS = """
 import gc, sys, types, weakref
 from gunicorn.workers.sync import SyncWorker
@@ -45,7 +45,7 @@ def reload(server: Server) -> None:
 def test_no_class_stays_alive(
     hooks: str, gunicorn: Gunicorn, serve: ServerFactory, tmp_path: Path
 ) -> None:
-    """Twenty HUPs make twenty classes; the current one is left, and the first: gunicorn keeps it."""
+    """Of twenty HUPs' classes the current one is left, and the first, which gunicorn keeps."""
     counted = tmp_path / "counted"
     config = f"{hooks}COUNTED = {str(counted)!r}\n{OWN_CLASS}"
     server = serve(gunicorn, workers=2, config=config, environ=INTERVAL).wait_until_it_serves()
