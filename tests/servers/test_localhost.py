@@ -12,16 +12,10 @@ from gunicorn_backlog.address import Address
 from tests.conftest import ServerFactory
 from tests.lab.gunicorns import Gunicorn
 from tests.lab.names import Names, silent_name_server
+from tests.lab.ports import free_port
 from tests.lab.pushes import next_pushes
 from tests.lab.returns import AGAIN, AWAY, wait_until_told
 from tests.lab.waiting import wait_for
-
-
-def free_port() -> int:
-    """Return a UDP port that is free at both addresses of localhost."""
-    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
-        sock.bind(("::", 0))
-        return int(sock.getsockname()[1])
 
 
 @pytest.mark.parametrize("name", ["localhost", "localhost.", "agent.localhost"])
@@ -32,7 +26,7 @@ def test_with_no_hosts_and_a_name_server_that_never_answers(
     """Pushes flow, no name server is asked, and the log has no line."""
     with (
         silent_name_server() as name_server,
-        StandInAgent(Address("udp", host, free_port())) as agent,
+        StandInAgent(Address("udp", host, free_port(socket.SOCK_DGRAM, "::"))) as agent,
     ):
         names = Names(tmp_path, name_server.host)
         (tmp_path / "hosts").write_text("")
@@ -52,7 +46,7 @@ def test_a_number(
     """Nor is a name server asked for a number, with an interface or in brackets."""
     with (
         silent_name_server() as name_server,
-        StandInAgent(Address("udp", listens, free_port())) as agent,
+        StandInAgent(Address("udp", listens, free_port(socket.SOCK_DGRAM, "::"))) as agent,
     ):
         names = Names(tmp_path, name_server.host)
         environ = {
@@ -69,7 +63,7 @@ def test_an_agent_that_moves_between_its_addresses(
     gunicorn: Gunicorn, serve: ServerFactory
 ) -> None:
     """At once: no push is lost and no line is logged. After it was away: the line that it is."""
-    port = free_port()
+    port = free_port(socket.SOCK_DGRAM, "::")
     places = [Address("udp", host, port) for host in ("::1", "127.0.0.1")]
     environ = {"GUNICORN_BACKLOG_URL": f"udp://localhost:{port}"}
     with StandInAgent(places[0]) as first:
