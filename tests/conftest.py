@@ -6,15 +6,19 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from socket import SOCK_DGRAM
 
 import pytest
 import trustme
 from agent import StandInAgent
 
+from gunicorn_backlog.address import Address
 from tests.lab.gunicorns import VERSIONS, Gunicorn, install
+from tests.lab.ports import free_port
 from tests.lab.server import Server
 
 ServerFactory = Callable[..., Server]
+AgentFactory = Callable[..., StandInAgent]
 
 
 @pytest.fixture(scope="session")
@@ -37,15 +41,30 @@ def newest(installed: Callable[[str], Gunicorn]) -> Gunicorn:
 
 
 @pytest.fixture
-def agent() -> Iterator[StandInAgent]:
-    """An Agent's stand-in, at a free UDP port."""
-    with StandInAgent() as receiver:
-        yield receiver
+def listen() -> Iterator[AgentFactory]:
+    """Start Agents' stand-ins, at free UDP ports or where it is said; they stop after all servers.
+
+    A server that is left would push to an address that another test may have by then.
+    """
+    with ExitStack() as stack:
+
+        def start(address: Address | None = None) -> StandInAgent:
+            if address is None:
+                address = Address("udp", host="127.0.0.1", port=free_port(SOCK_DGRAM))
+            return stack.enter_context(StandInAgent(address))
+
+        yield start
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Iterator[ServerFactory]:
-    """Start servers, each with all its processes gone at the end."""
+def agent(listen: AgentFactory) -> StandInAgent:
+    """An Agent's stand-in, at a free UDP port."""
+    return listen()
+
+
+@pytest.fixture
+def serve(tmp_path: Path, listen: AgentFactory) -> Iterator[ServerFactory]:
+    """Start servers, each with all its processes gone at the end, and before any Agent."""
     with ExitStack() as stack:
 
         def start(gunicorn: Gunicorn, **options: object) -> Server:

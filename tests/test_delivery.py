@@ -89,7 +89,7 @@ def test_points_that_are_too_long_are_told_of_once(caplog: pytest.LogCaptureFixt
             settings = Settings()._replace(address=address, inherited_tags=tags[:kept])
             former = Delivery(settings, notices, former=former)
             for _ in range(3):
-                former.deliver(INTERVAL, "lab", BIND)
+                former.deliver(INTERVAL, "lab", "")
             assert len(caplog.messages) == told
             former.close()
         wait_for("pushes", lambda: len(agent.datagrams) == 3)

@@ -18,6 +18,7 @@ from gunicorn_backlog.dogstatsd import Agent
 from gunicorn_backlog.metrics import Point
 from gunicorn_backlog.settings import Settings
 from tests.lab.confine import network
+from tests.lab.ports import free_port
 from tests.lab.waiting import wait_for
 
 POINT = Point("gunicorn.workers", "gauge", (2,), ("app:web", "state:idle"))
@@ -215,16 +216,9 @@ def test_a_udp_agent_that_goes_and_comes_back(sending_to: Sending) -> None:
         wait_for("the one after it", lambda: len(again.datagrams) == 2)
 
 
-def free_port() -> int:
-    """Return a UDP port that is free at both addresses of localhost."""
-    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
-        sock.bind(("::", 0))
-        return int(sock.getsockname()[1])
-
-
 def test_an_agent_at_either_address_of_localhost(sending_to: Sending) -> None:
     """Each push arrives, the first one, too, and those after it moved from one to the other."""
-    port = free_port()
+    port = free_port(socket.SOCK_DGRAM, "::")
     agent = sending_to(f"udp://localhost:{port}")
     for host in ("::1", "127.0.0.1", "::1"):
         with StandInAgent(Address("udp", host, port)) as receiver:
@@ -236,7 +230,7 @@ def test_an_agent_at_either_address_of_localhost(sending_to: Sending) -> None:
 
 def test_no_agent_at_any_address_of_localhost(sending_to: Sending) -> None:
     """The error is that of 127.0.0.1, with each push; one that comes gets the next push."""
-    port = free_port()
+    port = free_port(socket.SOCK_DGRAM, "::")
     agent = sending_to(f"udp://localhost:{port}")
     for _ in range(3):
         assert error_of_push(agent) == "ECONNREFUSED (Connection refused)"

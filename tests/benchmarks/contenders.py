@@ -5,7 +5,8 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
 
-from tests.lab.server import CONFIG, free_port
+from tests.lab.ports import free_port
+from tests.lab.server import CONFIG
 
 APPS = "tests.benchmarks.apps"
 BASE = "no monitor"

@@ -17,14 +17,15 @@ from tests.lab.checking import FAILED, check, found
 from tests.lab.confine import as_nobody, require
 from tests.lab.gunicorns import Gunicorn
 from tests.lab.looking import look
+from tests.lab.ports import free_port
 from tests.lab.pushes import wait_until_all_are_idle
-from tests.lab.server import CONFIG, free_port
+from tests.lab.server import CONFIG
 from tests.lab.waiting import wait_for
 
 
 def test_no_agent() -> None:
     """Nobody listens at the port."""
-    url = f"udp://127.0.0.1:{free_port()}"
+    url = f"udp://127.0.0.1:{free_port(socket.SOCK_DGRAM)}"
     done = check(environ={"GUNICORN_BACKLOG_URL": url})
     assert done.code == FAILED
     assert found(done, "failed", "Agent", f"{url} takes no datagram: ECONNREFUSED")

@@ -18,7 +18,8 @@ from tests.lab.confine import as_pid_1, refusing
 from tests.lab.group import Group
 from tests.lab.gunicorns import Gunicorn
 from tests.lab.looking import Done, look
-from tests.lab.server import CONFIG, Server, free_port
+from tests.lab.ports import free_port
+from tests.lab.server import CONFIG, Server
 from tests.lab.vitals import children
 from tests.lab.waiting import wait_for
 

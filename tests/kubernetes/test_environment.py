@@ -8,7 +8,7 @@ import pytest
 from agent import Line, StandInAgent
 
 from gunicorn_backlog.address import Address
-from tests.conftest import ServerFactory
+from tests.conftest import AgentFactory, ServerFactory
 from tests.datadog.queries import metric_of, parse
 from tests.kubernetes import manifests
 from tests.lab.confine import require
@@ -41,17 +41,21 @@ exec "$@"
 
 
 @pytest.mark.parametrize("host_ip", ["127.0.0.1", "::1"])
-def test_by_the_hosts_address(host_ip: str, newest: Gunicorn, serve: ServerFactory) -> None:
+def test_by_the_hosts_address(
+    host_ip: str, newest: Gunicorn, serve: ServerFactory, listen: AgentFactory
+) -> None:
     """The container's variables and no more, but for the port, lead to the Agent with all tags."""
     deployment = manifests.one("deployment-host-ip.yaml", "Deployment")
     environ = manifests.environment(deployment, FACTS | {"status.hostIP": host_ip})
-    with StandInAgent(Address("udp", host=host_ip, port=0)) as agent:
-        environ |= {"DD_DOGSTATSD_PORT": agent.url.rpartition(":")[2]}
-        serve(newest, workers=WORKERS, config=None, environ=environ)
-        check(agent)
+    agent = listen(Address("udp", host=host_ip, port=0))
+    environ |= {"DD_DOGSTATSD_PORT": agent.url.rpartition(":")[2]}
+    serve(newest, workers=WORKERS, config=None, environ=environ)
+    check(agent)
 
 
-def test_by_the_socket(newest: Gunicorn, serve: ServerFactory, tmp_path: Path) -> None:
+def test_by_the_socket(
+    newest: Gunicorn, serve: ServerFactory, listen: AgentFactory, tmp_path: Path
+) -> None:
     """The variables, the folder and the path of the manifest, and nothing changed in them."""
     require("unshare", "-m", "true")
     deployment = manifests.one("deployment-socket.yaml", "Deployment")
@@ -62,9 +66,9 @@ def test_by_the_socket(newest: Gunicorn, serve: ServerFactory, tmp_path: Path) -
     folder.mkdir()
     run_by = ("unshare", "-m", "sh", "-c", MOUNTED, "sh", str(folder), mount["mountPath"])
     name = Path(environ["DD_DOGSTATSD_URL"]).name
-    with StandInAgent(Address("unixgram", path=str(folder / name))) as agent:
-        serve(newest, workers=WORKERS, config=None, environ=environ, run_by=run_by)
-        check(agent)
+    agent = listen(Address("unixgram", path=str(folder / name)))
+    serve(newest, workers=WORKERS, config=None, environ=environ, run_by=run_by)
+    check(agent)
 
 
 def check(agent: StandInAgent) -> None:

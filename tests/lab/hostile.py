@@ -13,6 +13,7 @@ from agent import StandInAgent
 
 from gunicorn_backlog.address import Address
 from tests.lab.names import NAME, Names, silent_name_server
+from tests.lab.ports import free_port
 
 MANY = 200  # listeners: far more than a datagram's worth of lines
 HOSTS = ("127.0.0.2", "127.0.0.3")
@@ -37,13 +38,6 @@ class Place:
     environ: dict[str, str] = field(default_factory=lambda: {"GUNICORN_BACKLOG_INTERVAL": "0.1"})
 
 
-def free_udp_port(host: str = "127.0.0.1") -> int:
-    """Return a port at which nobody receives."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind((host, 0))
-        return int(sock.getsockname()[1])
-
-
 def more_listeners(count: int) -> tuple[str, ...]:
     """Return arguments that add listeners, each at a free port."""
     return ("--bind", "127.0.0.1:0") * count
@@ -52,7 +46,7 @@ def more_listeners(count: int) -> tuple[str, ...]:
 @contextmanager
 def refused(folder: Path) -> Iterator[Place]:
     """Nobody is at the UDP port."""
-    yield Place(f"udp://127.0.0.1:{free_udp_port()}")
+    yield Place(f"udp://127.0.0.1:{free_port(socket.SOCK_DGRAM)}")
 
 
 @contextmanager
@@ -129,7 +123,7 @@ def changing(change: Callable[[int], None]) -> Iterator[None]:
 @contextmanager
 def coming_and_going(folder: Path) -> Iterator[Place]:
     """It dies and is started again, all the time."""
-    address = Address("udp", "127.0.0.1", free_udp_port())
+    address = Address("udp", "127.0.0.1", free_port(socket.SOCK_DGRAM))
     with ExitStack() as life:
 
         def change(times: int) -> None:
@@ -146,7 +140,7 @@ def coming_and_going(folder: Path) -> Iterator[Place]:
 def moving(folder: Path) -> Iterator[Place]:
     """It moves to another address all the time, and its name goes with it."""
     names = Names(folder)
-    port = free_udp_port(HOSTS[0])
+    port = free_port(socket.SOCK_DGRAM, HOSTS[0])
     with ExitStack() as life:
 
         def move(times: int) -> None:

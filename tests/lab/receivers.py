@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from tests.lab.group import Group
+from tests.lab.ports import free_port
 
 _PREPARE = """
 set -e
@@ -148,7 +149,7 @@ def netdata(folder: Path) -> Iterator[Netdata]:
     program = shutil.which("netdata", path=f"{os.environ['PATH']}:/usr/sbin")
     if program is None:
         pytest.skip("netdata is not installed (Debian: netdata-core, netdata-plugins-bash)")
-    web, statsd = _free_port(socket.SOCK_STREAM), _free_port(socket.SOCK_DGRAM)
+    web, statsd = free_port(socket.SOCK_STREAM), free_port(socket.SOCK_DGRAM)
     user = "root" if os.geteuid() == 0 else os.environ.get("USER", "nobody")
     config = folder / "netdata.conf"
     config.write_text(_NETDATA.format(user=user, folder=folder, web=web, statsd=statsd))
@@ -156,9 +157,3 @@ def netdata(folder: Path) -> Iterator[Netdata]:
         process = Group([program, "-D", "-c", str(config)], stdout=output, stderr=output)
     with process:
         yield Netdata(web, statsd)
-
-
-def _free_port(kind: int) -> int:
-    with socket.socket(socket.AF_INET, kind) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])

@@ -18,6 +18,7 @@ from typing import IO, cast
 from tests.lab.group import Group
 from tests.lab.gunicorns import Gunicorn
 from tests.lab.journal import Journal
+from tests.lab.ports import free_port
 from tests.lab.vitals import children, hears_signals
 from tests.lab.waiting import wait_for
 
@@ -200,9 +201,3 @@ class Server:
 def request(path: str) -> bytes:
     """Return a request as bytes."""
     return f"GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n".encode()
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])

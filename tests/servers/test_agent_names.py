@@ -7,6 +7,7 @@ import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from socket import SOCK_DGRAM
 
 import pytest
 
@@ -16,8 +17,9 @@ from tests.lab.agent_process import AgentProcess
 from tests.lab.confine import ROOT
 from tests.lab.forms import forms
 from tests.lab.gunicorns import Gunicorn
-from tests.lab.hostile import HOSTS, free_udp_port
+from tests.lab.hostile import HOSTS
 from tests.lab.names import LOOK_UP_S, NAME, Names, silent_name_server
+from tests.lab.ports import free_port
 from tests.lab.returns import AGAIN, AWAY, STRAY_S, check_lines, stray_s, wait_until_told
 from tests.lab.vitals import our_threads
 from tests.lab.waiting import wait_for
@@ -28,7 +30,7 @@ INTERVAL_S = 1.0  # the default
 @pytest.fixture
 def addresses() -> list[Address]:
     """Return where the Agent is by turns: two addresses, one port."""
-    port = free_udp_port(HOSTS[0])
+    port = free_port(SOCK_DGRAM, HOSTS[0])
     return [Address("udp", host, port) for host in HOSTS]
 
 

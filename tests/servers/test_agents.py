@@ -10,7 +10,7 @@ import pytest
 from agent import StandInAgent
 
 from gunicorn_backlog.address import Address
-from tests.conftest import ServerFactory
+from tests.conftest import AgentFactory, ServerFactory
 from tests.lab.gunicorns import Gunicorn
 from tests.lab.oracle import enforced
 from tests.lab.pushes import next_pushes
@@ -28,19 +28,19 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_points_arrive_over_every_kind_of_socket(
-    kind: str, gunicorn: Gunicorn, serve: ServerFactory, tmp_path: Path
+    kind: str, gunicorn: Gunicorn, serve: ServerFactory, listen: AgentFactory, tmp_path: Path
 ) -> None:
     """One push is one datagram with all points in it, over UDP and both kinds of Unix socket."""
     address = KINDS[kind]
     if address.path:
         address = Address(address.scheme, path=f"{tmp_path}{address.path}")
-    with StandInAgent(address) as agent:
-        environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_SAMPLES": "4"}
-        server = serve(gunicorn, environ=environ).wait_until_it_serves()
-        server.hold(3)
-        wait_for("both at work", lambda: next_pushes(agent, 1)[0].workers["working"] == 2)
-        found = next_pushes(agent, 3)
-        sizes = [len(datagram.octets) for datagram in agent.datagrams]
+    agent = listen(address)
+    environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_SAMPLES": "4"}
+    server = serve(gunicorn, environ=environ).wait_until_it_serves()
+    server.hold(3)
+    wait_for("both at work", lambda: next_pushes(agent, 1)[0].workers["working"] == 2)
+    found = next_pushes(agent, 3)
+    sizes = [len(datagram.octets) for datagram in agent.datagrams]
 
     listener, bind = f"listener:{server.address}", f"bind:{server.address}"
     for push in found:
@@ -66,16 +66,16 @@ def test_the_same_points_arrive_over_every_kind_of_socket(
 
 @pytest.mark.parametrize("kind", ["stream", "datagram"])
 def test_unix_finds_out_which_kind_of_socket_there_is(
-    kind: str, newest: Gunicorn, serve: ServerFactory, tmp_path: Path
+    kind: str, newest: Gunicorn, serve: ServerFactory, listen: AgentFactory, tmp_path: Path
 ) -> None:
     """``unix://`` works with an Agent that listens for datagrams and with one for streams."""
     path = f"{tmp_path}/agent"
     address = Address("unixstream" if kind == "stream" else "unixgram", path=path)
-    with StandInAgent(address) as agent:
-        environ = {"GUNICORN_BACKLOG_URL": f"unix://{path}", "GUNICORN_BACKLOG_INTERVAL": "0.2"}
-        serve(newest, environ=environ)
+    agent = listen(address)
+    environ = {"GUNICORN_BACKLOG_URL": f"unix://{path}", "GUNICORN_BACKLOG_INTERVAL": "0.2"}
+    serve(newest, environ=environ)
 
-        assert next_pushes(agent, 2)[0].workers["starting"] == 0
+    assert next_pushes(agent, 2)[0].workers["starting"] == 0
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,9 @@ from gunicorn_backlog.catalogue import WORKERS as WORKERS_BY_STATE
 from tests.conftest import ServerFactory
 from tests.lab.classes import CLASSES, NEWEST, SYNC, WORKERS, WorkerClass
 from tests.lab.gunicorns import Gunicorn
+from tests.lab.ports import free_port
 from tests.lab.pushes import next_pushes, pushes
-from tests.lab.server import CONFIG, Server, free_port
+from tests.lab.server import CONFIG, Server
 from tests.lab.streams import wait_until_all_came
 from tests.lab.waiting import wait_for
 from tests.servers.test_listeners import SETUPS, Setup, fd, tcp, unix

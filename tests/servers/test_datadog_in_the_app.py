@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from socket import SOCK_DGRAM
 
 import pytest
 from agent import StandInAgent
@@ -11,7 +12,7 @@ from tests.conftest import ServerFactory
 from tests.lab.datadog_app import WARNING
 from tests.lab.forms import forms
 from tests.lab.gunicorns import Gunicorn
-from tests.lab.hostile import free_udp_port
+from tests.lab.ports import free_port
 from tests.lab.pushes import next_pushes
 from tests.lab.returns import AWAY, wait_until_told
 from tests.lab.server import Server
@@ -60,7 +61,7 @@ def test_our_thread_says_one_line(
     pushes: int, scheme: str, gunicorn: Gunicorn, serve: ServerFactory
 ) -> None:
     """Our Agent is away, too, and logging is set up in the arbiter: no push says anything else."""
-    url = "unix:///nowhere" if scheme == "unix" else f"udp://127.0.0.1:{free_udp_port()}"
+    url = "unix:///nowhere" if scheme == "unix" else f"udp://127.0.0.1:{free_port(SOCK_DGRAM)}"
     environ = {"GUNICORN_BACKLOG_URL": url, "GUNICORN_BACKLOG_INTERVAL": str(INTERVAL_S)}
     server = serve(gunicorn, app=APP, arguments=("--preload",), environ=environ)
     before, more = warnings_of(server, REQUESTS)

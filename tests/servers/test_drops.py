@@ -14,10 +14,11 @@ import pytest
 from agent import StandInAgent
 
 from gunicorn_backlog.address import Address
-from tests.conftest import ServerFactory
+from tests.conftest import AgentFactory, ServerFactory
 from tests.lab.confine import Network, network, require
 from tests.lab.gunicorns import Gunicorn
 from tests.lab.oracle import ss_port
+from tests.lab.ports import free_port
 from tests.lab.pushes import next_pushes, pushes, wait_until_all_are_idle
 from tests.lab.server import CONFIG
 from tests.lab.vitals import children
@@ -51,10 +52,9 @@ def net() -> Iterator[Network]:
 
 
 @pytest.fixture
-def unix_agent(tmp_path: Path) -> Iterator[StandInAgent]:
+def unix_agent(tmp_path: Path, listen: AgentFactory) -> StandInAgent:
     """Return an Agent that can be reached from any network namespace."""
-    with StandInAgent(Address("unixgram", path=str(tmp_path / "agent"))) as agent:
-        yield agent
+    return listen(Address("unixgram", path=str(tmp_path / "agent")))
 
 
 def dropped(agent: StandInAgent, port: int) -> float:
@@ -236,13 +236,6 @@ def test_hup_that_changes_bind_with_reuse_port(
             assert set(push.values("gunicorn.backlog")) == {9}
             assert push.values("gunicorn.backlog.limit") == (sum(it.send_q for it in kernel),)
         server.__exit__()
-
-
-def free_port() -> int:
-    """Return a free port."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def test_hup_that_changes_bind_ends_one_series_and_begins_another(

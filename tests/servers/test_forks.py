@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from agent import StandInAgent
 
-from tests.conftest import ServerFactory
+from tests.conftest import AgentFactory, ServerFactory
 from tests.lab.classes import GTHREAD, SYNC, WorkerClass
 from tests.lab.confine import with_slow_open
 from tests.lab.endless_load import EndlessLoad
@@ -136,17 +136,17 @@ def mb_per_10_000_forks(vitals: Sequence[Vitals]) -> float:
 @forms("count", short=25, long=LONG)
 @pytest.mark.parametrize("case", CASES)
 def test_no_worker_hangs_and_nothing_grows(
-    case: Case, count: int, newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
+    case: Case, count: int, newest: Gunicorn, serve: ServerFactory, listen: AgentFactory
 ) -> None:
     """Each worker answers one request, in which the app logs, sends a metric, looks up a name."""
-    with StandInAgent() as apps_agent:
-        environ = {"GUNICORN_BACKLOG_URL": agent.url, "APP_STATSD_PORT": port(apps_agent)}
-        side = case.start(newest, serve, CONFIG, environ)
-        side.run(count)
-        side.report("with us")
-        check(side, agent, apps_agent)
-        if count == LONG:
-            assert mb_per_10_000_forks(side.vitals) < MB_PER_10_000_FORKS
+    agent, apps_agent = listen(), listen()
+    environ = {"GUNICORN_BACKLOG_URL": agent.url, "APP_STATSD_PORT": port(apps_agent)}
+    side = case.start(newest, serve, CONFIG, environ)
+    side.run(count)
+    side.report("with us")
+    check(side, agent, apps_agent)
+    if count == LONG:
+        assert mb_per_10_000_forks(side.vitals) < MB_PER_10_000_FORKS
 
 
 @pytest.mark.soak

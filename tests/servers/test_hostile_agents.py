@@ -13,7 +13,7 @@ import pytest
 from agent import Line, StandInAgent
 
 from gunicorn_backlog.address import Address
-from tests.conftest import ServerFactory
+from tests.conftest import AgentFactory, ServerFactory
 from tests.lab.forms import forms
 from tests.lab.gunicorns import Gunicorn
 from tests.lab.hostile import MANY, PLACES, RESTLESS, Place, more_listeners
@@ -69,16 +69,21 @@ def test_every_request_is_answered_and_one_line_is_said(
 @pytest.mark.parametrize("scheme", PAYLOADS)
 @forms("count", short=3, long=100)
 def test_a_push_of_many_datagrams_arrives_whole(
-    count: int, scheme: str, newest: Gunicorn, serve: ServerFactory, tmp_path: Path
+    count: int,
+    scheme: str,
+    newest: Gunicorn,
+    serve: ServerFactory,
+    listen: AgentFactory,
+    tmp_path: Path,
 ) -> None:
     """200 listeners: no line is lost, no datagram is larger than a payload."""
     path = "" if scheme == "udp" else f"{tmp_path}/agent"
     address = Address(scheme, host="127.0.0.1" if scheme == "udp" else "", path=path)
-    with StandInAgent(address) as agent:
-        place = Place(agent.url, arguments=more_listeners(MANY - 1), environ={})
-        started(place, newest, serve)
-        wait_for("pushes", lambda: len(whole_pushes(agent)) > count, deadline_s=20 + 2 * count)
-        found = whole_pushes(agent)
+    agent = listen(address)
+    place = Place(agent.url, arguments=more_listeners(MANY - 1), environ={})
+    started(place, newest, serve)
+    wait_for("pushes", lambda: len(whole_pushes(agent)) > count, deadline_s=20 + 2 * count)
+    found = whole_pushes(agent)
 
     for push in found:
         for name in ("backlog", "backlog.limit", "backlog.dropped"):

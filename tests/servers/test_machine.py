@@ -17,7 +17,7 @@ import pytest
 from agent import StandInAgent
 
 from gunicorn_backlog.address import Address
-from tests.conftest import ServerFactory
+from tests.conftest import AgentFactory, ServerFactory
 from tests.lab.confine import on_read_only_files, refusing, with_false_time
 from tests.lab.forms import forms
 from tests.lab.gunicorns import Gunicorn
@@ -153,7 +153,9 @@ def test_a_limit_at_the_start(
     wait_for("it to be over", lambda: status(server.pid)["server"]["warnings"] == [])
 
 
-def test_no_descriptor_is_left(newest: Gunicorn, serve: ServerFactory, tmp_path: Path) -> None:
+def test_no_descriptor_is_left(
+    newest: Gunicorn, serve: ServerFactory, listen: AgentFactory, tmp_path: Path
+) -> None:
     """The Agent comes back when there is no descriptor for a socket to it: later it is found."""
     address = Address("unixgram", path=str(tmp_path / "agent"))
     with StandInAgent(address) as agent:
@@ -164,11 +166,11 @@ def test_no_descriptor_is_left(newest: Gunicorn, serve: ServerFactory, tmp_path:
     with no_descriptor_left(server), StandInAgent(address) as agent:
         wait_for("that to be told", lambda: "EMFILE" in server.log)
         assert agent.datagrams == []
-    with StandInAgent(address) as agent:
-        wait_for("a push", lambda: agent.datagrams)
-        for push in next_pushes(agent, 2):
-            assert len(push.all("gunicorn.backlog")) == 2
-        wait_for("the Agent to be back", lambda: "takes metrics again" in server.log)
+    agent = listen(address)
+    wait_for("a push", lambda: agent.datagrams)
+    for push in next_pushes(agent, 2):
+        assert len(push.all("gunicorn.backlog")) == 2
+    wait_for("the Agent to be back", lambda: "takes metrics again" in server.log)
     assert "Traceback" not in server.log
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
 import pytest
 from agent import StandInAgent
 
-from tests.conftest import ServerFactory
+from tests.conftest import AgentFactory, ServerFactory
 from tests.lab.classes import EVENTLET, GEVENT, SYNC, WORKERS, WorkerClass
 from tests.lab.first_request import METRIC
 from tests.lab.gunicorns import VERSIONS, Gunicorn
@@ -60,10 +60,9 @@ class Patched(NamedTuple):
 
 
 @pytest.fixture
-def apps_agent() -> Iterator[StandInAgent]:
+def apps_agent(listen: AgentFactory) -> StandInAgent:
     """Where the app itself sends a metric."""
-    with StandInAgent() as receiver:
-        yield receiver
+    return listen()
 
 
 @pytest.fixture

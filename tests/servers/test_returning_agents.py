@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from socket import SOCK_DGRAM
 
 import pytest
 
@@ -12,7 +13,8 @@ from tests.conftest import ServerFactory
 from tests.lab.agent_process import AgentProcess
 from tests.lab.forms import forms
 from tests.lab.gunicorns import Gunicorn
-from tests.lab.hostile import SLOW, free_udp_port, more_listeners
+from tests.lab.hostile import SLOW, more_listeners
+from tests.lab.ports import free_port
 from tests.lab.returns import AGAIN, AWAY, check_lines, stray_s, wait_until_told
 from tests.lab.waiting import wait_for
 
@@ -23,7 +25,7 @@ AT_WORK = "gunicorn.workers:1|g|#app:lab,bind:{},state:working"
 def address_of(scheme: str, folder: Path) -> Address:
     """Return an address that is free."""
     if scheme == "udp":
-        return Address("udp", "127.0.0.1", free_udp_port())
+        return Address("udp", "127.0.0.1", free_port(SOCK_DGRAM))
     return Address(scheme, path=f"{folder}/agent")
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from agent import StandInAgent
 
-from tests.conftest import ServerFactory
+from tests.conftest import AgentFactory, ServerFactory
 from tests.lab.forms import forms
 from tests.lab.gunicorns import Gunicorn
 from tests.lab.pushes import Push, next_pushes
@@ -42,10 +42,9 @@ SPARE_S = 0.7  # how late a machine with other work may be
 
 
 @pytest.fixture
-def other_agent() -> Iterator[StandInAgent]:
+def other_agent(listen: AgentFactory) -> StandInAgent:
     """Another Agent's stand-in, to move to."""
-    with StandInAgent() as receiver:
-        yield receiver
+    return listen()
 
 
 @pytest.fixture
