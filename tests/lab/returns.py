@@ -17,7 +17,7 @@ def wait_until_told(server: Server, text: str, times: int) -> None:
 
 def check_lines(server: Server, rounds: int) -> None:
     """Assert that there was one line when it went and one when it was back, each time, in turns."""
-    lines = [line for line in server.log.splitlines() if "gunicorn_backlog:" in line]
+    lines = server.our_lines
     assert [AWAY in line for line in lines] == [True, False] * rounds, lines
     assert [AGAIN in line for line in lines] == [False, True] * rounds, lines
     assert "Traceback" not in server.log

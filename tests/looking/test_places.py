@@ -255,7 +255,7 @@ def test_a_warning_that_a_reload_mends(
     for times in (1, 2):
         (warning,) = wait_for("it to warn", warned)
         assert warning == "DD_DOGSTATSD_URL='http://agent': the scheme is 'http'; passed over"
-        assert server.log.count(warning) == times
+        wait_for("the line", lambda: server.log.count(warning) == times)  # noqa: B023
         server.reload(CONFIG)
         wait_for("it to be over", lambda: not warned())
         server.reload(bad)

@@ -171,7 +171,7 @@ def test_as_text(newest: Gunicorn, serve: ServerFactory, agent: StandInAgent) ->
     done = look("status", str(min(server.worker_pids())), "--seconds", "0.3")
     assert done.code == 0
     assert done.lines[0].startswith(f"lab: pid {server.pid}, gunicorn {newest.version}, sync, up ")
-    assert done.lines[1] == f"pushes every 0.2 s to {agent.url}"
+    assert done.lines[1] == f"pushes every 0.2 s to {agent.url} (from GUNICORN_BACKLOG_URL)"
     assert re.search(rf"\n{re.escape(server.address)} +1 +\d+ +0 +0\n", done.out)
     assert "workers      0 idle, 2 working, 0 starting\n" in done.out
     assert "utilization  100 %, saturated 100 % of the time\n" in done.out
@@ -196,7 +196,7 @@ def test_a_server_without_workers_that_report(
     done = look("check", str(server.pid))
     assert done.code == 2
     assert re.search(r"\nfailed +hooks +post_worker_init does not reach us in 2 workers", done.out)
-    assert "call gunicorn_backlog.hooks.post_worker_init(worker)" in done.out
+    assert "gunicorn_backlog.hooks.install(globals())" in done.out
 
 
 def given_up(server: Server) -> dict[str, Any] | None:

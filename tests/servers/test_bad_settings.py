@@ -115,7 +115,7 @@ def test_a_service_of_our_name_in_kubernetes_is_no_setting(
     }
     server = serve(newest, environ=environ).wait_until_it_serves()
 
-    assert "gunicorn_backlog" not in server.log
+    assert server.our_lines == []
 
 
 @pytest.mark.parametrize("way", ["environment", "raw_env"])

@@ -60,7 +60,7 @@ def seen(push: Push) -> dict[str, dict[str, set[float]]]:
 
 def told(server: Server) -> list[str]:
     """Return our lines in the log."""
-    return [line for line in server.log.splitlines() if "gunicorn_backlog:" in line]
+    return server.our_lines
 
 
 @pytest.fixture
@@ -131,8 +131,8 @@ def test_what_is_refused_is_absent_and_told(
     for push in next_pushes(agent, 2):
         assert seen(push) == expected
         assert push.workers == BOTH_WORKING
+    wait_for("the lines", lambda: len(told(server)) == len(REFUSED[refused]))
     lines = told(server)
-    assert len(lines) == len(REFUSED[refused])
     for text in REFUSED[refused].values():
         (line,) = [it for it in lines if text.format(unix=path, tcp=server.address) in it]
         assert line.endswith(remedy)
@@ -203,5 +203,5 @@ def test_reuse_port_without_netlink(
     )
     wait_until_all_are_idle(agent)
     assert not next_pushes(agent, 1)[0].all("gunicorn.backlog")
-    (line,) = told(server)
+    (line,) = wait_for("the line", lambda: told(server))
     assert f"can't be read (inet_diag: {EAFNOSUPPORT}): not sent, all else is{BY_UNIT}" in line

@@ -168,7 +168,7 @@ def faulty(faults: Faults, began_s: float, ended_s: float) -> bool:
 
 def check_log(server: Server, faults: Faults) -> None:
     """One line when the Agent goes, one when it is back; and no defect of ours."""
-    lines = [line for line in server.log.splitlines() if "gunicorn_backlog: " in line]
+    lines = server.our_lines
     assert not [line for line in lines if "gunicorn is not affected" in line]
     ours = [line for line in lines if "the Agent at" in line]
     assert ours == lines

@@ -40,7 +40,7 @@ def started(place: Place, gunicorn: Gunicorn, serve: ServerFactory, config: str 
 
 def ours(server: Server) -> list[str]:
     """Return our lines in the log."""
-    return [line for line in server.log.splitlines() if "gunicorn_backlog:" in line]
+    return server.our_lines
 
 
 def in_force(place: Place, server: Server) -> None:

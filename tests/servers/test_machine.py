@@ -78,7 +78,7 @@ def check_that_both_work(server: Server, agent: StandInAgent) -> None:
 
 def told(server: Server) -> list[str]:
     """Return our lines in the log."""
-    return [line for line in server.log.splitlines() if "gunicorn_backlog: " in line]
+    return server.our_lines
 
 
 def test_a_kernel_without_memfd(
