@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from gunicorn_backlog.address import Address, parse
 
+RECEIVE_BUFFER = 1 << 22  # bytes
 LONGEST = 65_536  # bytes of one datagram
 FREE_PORT = Address("udp", host="127.0.0.1", port=0)
 
@@ -149,6 +150,8 @@ def _listen(address: Address) -> socket.socket:
     if address.scheme == "udp":
         family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_DGRAM)
+        # Room for a burst of datagrams while this process waits for a CPU; the kernel clamps it.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         sock.bind((address.host, address.port))
     else:
         kind = socket.SOCK_STREAM if address.scheme == "unixstream" else socket.SOCK_DGRAM

@@ -37,7 +37,7 @@ class Watch:
         self._arbiter = arbiter
         self._notices = notices
         self._cfg: Config | None = None
-        self._has_our_hooks = False
+        self._has_our_hooks = self._hooks_removed = False
         self._late_s: float | None = None
         self._scoreboard: Scoreboard | None = None
         self._sampler: Sampler | None = None
@@ -85,7 +85,7 @@ class Watch:
             return None
         self._notices.reloaded()
         self._notices.forget("config")
-        had_our_hooks = self._has_our_hooks
+        had_our_hooks = self._has_our_hooks or self._hooks_removed
         try:
             settings = self.load()
         except ConfigError as error:
@@ -93,7 +93,8 @@ class Watch:
             text = f"{wrong}; the former settings stay in force"
             self._notices.warn("config", text, lasting=True)
             return None
-        return self._without_hooks(settings) if self._were_removed(had_our_hooks) else settings
+        self._hooks_removed = self._were_removed(had_our_hooks)
+        return self._without_hooks(settings) if self._hooks_removed else settings
 
     def _were_removed(self, had_our_hooks: bool) -> bool:
         """Return whether the hooks of the config in force can't reach us any more.

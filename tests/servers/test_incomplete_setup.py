@@ -92,7 +92,7 @@ def test_hooks_that_a_reload_removes(
     environ = {"GUNICORN_BACKLOG_URL": agent.url, **FAST}
     server = serve(gunicorn, environ=environ).wait_until_it_serves()
     wait_until_all_are_idle(agent)
-    for _ in range(2):
+    for _ in range(3):
         former = wait_for("both workers", server.both_worker_pids)
         server.reload(config)
         wait_for("new workers", lambda: server.worker_pids().isdisjoint(former))  # noqa: B023
