@@ -18,7 +18,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from gunicorn_backlog.address import Address, parse
+from gunicorn_backlog.config.agent_address import Address, parse
 
 RECEIVE_BUFFER = 1 << 22  # bytes
 LONGEST = 65_536  # bytes of one datagram

@@ -29,8 +29,8 @@ from rich.console import Console
 from rich.live import Live
 from show import Show
 
-from gunicorn_backlog import agent_socket
-from gunicorn_backlog.address import URL_FORMS, Address, parse
+from gunicorn_backlog.config.agent_address import URL_FORMS, Address, parse
+from gunicorn_backlog.dogstatsd import agent_socket
 
 WORKERS = 2
 SERVICE_TIME_S = 0.4

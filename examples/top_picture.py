@@ -18,11 +18,11 @@ import load
 from agent import StandInAgent
 from rich.console import Console
 
-from gunicorn_backlog.looking import servers
-from gunicorn_backlog.looking.glyphs import BLOCKS
-from gunicorn_backlog.looking.history import History
-from gunicorn_backlog.looking.look import SAMPLE_EVERY_S, Look, Looker
-from gunicorn_backlog.looking.screen import View, frame
+from gunicorn_backlog.cli.inspect import discovery
+from gunicorn_backlog.cli.inspect.snapshot import SAMPLE_EVERY_S, Look, Looker
+from gunicorn_backlog.cli.top.glyphs import BLOCKS
+from gunicorn_backlog.cli.top.history import History
+from gunicorn_backlog.cli.top.screen import View, frame
 
 WORKERS, SERVICE_TIME_S = 2, 0.4
 PHASES = ((0, 14), (1, 12), (12, 16))  # clients, and for how many seconds
@@ -63,7 +63,7 @@ def draw_what_is_seen(console: Console) -> None:
     """Run the phases, and draw what is seen at last."""
     stop, port, history = Event(), load.free_port(), History()
     with StandInAgent() as agent, load.gunicorn(port, WORKERS, agent.url, stop) as server:
-        looker = Looker(servers.take(server.pid))
+        looker = Looker(discovery.take(server.pid))
         looker.begin()
         for number, seconds in PHASES:
             with load.clients(number, port, SERVICE_TIME_S, stop):

@@ -1,7 +1,7 @@
 """See how full a gunicorn server is: backlog and worker saturation, pushed to Datadog."""
 
-from gunicorn_backlog.configuring import configure
-from gunicorn_backlog.settings import ConfigError
+from gunicorn_backlog.config.configure import configure
+from gunicorn_backlog.config.settings import ConfigError
 
 __all__ = ["ConfigError", "__version__", "configure"]
 

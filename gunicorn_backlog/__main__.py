@@ -2,7 +2,7 @@
 
 import sys
 
-from gunicorn_backlog.looking.cli import main
+from gunicorn_backlog.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 from typing import Any as _Any
 from typing import TypeVar as _TypeVar
 
-from gunicorn_backlog import arbiter as _gunicorn
-from gunicorn_backlog import settings as _settings
-from gunicorn_backlog.configuring import configured as _configured
-from gunicorn_backlog.notices import Notices as _Notices
+from gunicorn_backlog import _gunicorn
+from gunicorn_backlog.config import settings as _settings
+from gunicorn_backlog.config.configure import configured as _configured
+from gunicorn_backlog.log import Notices as _Notices
 
 if TYPE_CHECKING:
-    from gunicorn_backlog.arbiter import Arbiter as _Arbiter
-    from gunicorn_backlog.arbiter import Worker as _Worker
-    from gunicorn_backlog.monitor import Monitor as _Monitor
+    from gunicorn_backlog._gunicorn import Arbiter as _Arbiter
+    from gunicorn_backlog._gunicorn import Worker as _Worker
+    from gunicorn_backlog.arbiter.monitor import Monitor as _Monitor
 
 __all__ = ["on_exit", "post_worker_init", "when_ready"]
 
@@ -55,7 +55,7 @@ def when_ready(server: _Arbiter) -> None:
         return
     _was_ready = True
     try:
-        from gunicorn_backlog.monitor import Monitor
+        from gunicorn_backlog.arbiter.monitor import Monitor
 
         _notices.attach(_gunicorn.logger(server))
         _notices.defer()

@@ -12,8 +12,8 @@ import pytest
 import trustme
 from agent import StandInAgent
 
-from gunicorn_backlog.address import Address
-from tests.lab.gunicorns import VERSIONS, Gunicorn, install
+from gunicorn_backlog.config.agent_address import Address
+from tests.lab.gunicorn_versions import VERSIONS, Gunicorn, install
 from tests.lab.ports import free_port
 from tests.lab.server import Server
 

@@ -9,7 +9,7 @@ import pytest
 from agent import StandInAgent
 
 from tests.conftest import AgentFactory, ServerFactory
-from tests.lab.gunicorns import Gunicorn
+from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.ports import FIRST, LAST, free_port
 from tests.lab.server import Server
 

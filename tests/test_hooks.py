@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from gunicorn_backlog import hooks, watch
-from gunicorn_backlog.configuring import Configured
-from gunicorn_backlog.notices import Notices
-from tests.lab.arbiter import Arbiter, Worker
-from tests.lab.gunicorns import Gunicorn
+from gunicorn_backlog import hooks
+from gunicorn_backlog.arbiter import pipeline
+from gunicorn_backlog.config.configure import Configured
+from gunicorn_backlog.log import Notices
+from tests.lab.fake_arbiter import Arbiter, Worker
+from tests.lab.gunicorn_versions import Gunicorn
 
 HOOKS = {"when_ready": 1, "post_worker_init": 1, "on_exit": 1}
 
@@ -53,7 +54,7 @@ def test_importing_the_hooks_is_light() -> None:
     )
     loaded = set(done.stdout.split())
     assert "gunicorn_backlog.hooks" in loaded
-    assert not loaded & {"datadog", "requests", "gunicorn_backlog.monitor", "mmap"}
+    assert not loaded & {"datadog", "requests", "gunicorn_backlog.arbiter.monitor", "mmap"}
 
 
 @pytest.mark.parametrize(("age", "forks", "lines"), [(1, 5, 1), (7, 1, 1), (2, 2, 0)])
@@ -128,7 +129,7 @@ def test_the_monitor_and_the_hooks_say_things_once_together(
     """What the arbiter's monitor said is known to the hooks in the workers forked from then on."""
     monkeypatch.setattr(hooks, "_monitor", None)
     monkeypatch.setattr(hooks, "_was_ready", False)
-    monkeypatch.setattr(watch, "configured", Configured())
+    monkeypatch.setattr(pipeline, "configured", Configured())
     monkeypatch.setenv("GUNICORN_BACKLOG_ENABLED", "no")
     hooks.when_ready(Arbiter())
     monitor = hooks._monitor
@@ -197,11 +198,11 @@ def test_what_it_imported_is_old_before_the_first_fork(*, collects: bool) -> Non
     program = (
         "import gc\n"
         "from gunicorn_backlog import hooks\n"
-        "from tests.lab.arbiter import Arbiter\n"
+        "from tests.lab.fake_arbiter import Arbiter\n"
         f"collects = {collects}\n"
         "gc.enable() if collects else gc.disable()\n"
         "hooks.when_ready(Arbiter())\n"
-        "from gunicorn_backlog.dogstatsd import Agent\n"
+        "from gunicorn_backlog.dogstatsd.client import Agent\n"
         "print(any(it is Agent for it in gc.get_objects(generation=2)))\n"
         "hooks.on_exit(None)\n"
     )

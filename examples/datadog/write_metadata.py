@@ -10,7 +10,7 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-from gunicorn_backlog.catalogue import (
+from gunicorn_backlog.metrics.catalog import (
     BACKLOG,
     CATALOGUE,
     DEEPEST,

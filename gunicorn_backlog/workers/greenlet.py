@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gunicorn_backlog.slot import Kind
-from gunicorn_backlog.workers import waiting, wsgi
-from gunicorn_backlog.workers.counting import InFlight
+from gunicorn_backlog.scoreboard.slot import Kind
+from gunicorn_backlog.workers import request_wait, wsgi
+from gunicorn_backlog.workers.request_counters import InFlight
 
 if TYPE_CHECKING:
-    from gunicorn_backlog.arbiter import GreenletWorker
-    from gunicorn_backlog.workers import Claim
+    from gunicorn_backlog._gunicorn import GreenletWorker
+    from gunicorn_backlog.workers.registry import Claim
 
 
 def watch(worker: GreenletWorker, claim: Claim) -> None:
@@ -21,9 +21,9 @@ def watch(worker: GreenletWorker, claim: Claim) -> None:
     if getattr(worker, "server_class", None) is not None:  # it serves in the gevent worker's place
         _watch_server(worker, claim)
         return
-    slot = claim(Kind.GREENLET, 0, tells_waits=waiting.tcp_tells(worker.sockets))
+    slot = claim(Kind.GREENLET, 0, tells_waits=request_wait.tcp_tells(worker.sockets))
     in_flight = InFlight(slot)
-    handle_request = waiting.watch_requests(
+    handle_request = request_wait.watch_requests(
         worker.handle_request,
         worker.sockets,
         slot,

@@ -13,13 +13,13 @@ from contextlib import AbstractContextManager, contextmanager
 from threading import get_ident
 from typing import TYPE_CHECKING, TypeVar
 
-from gunicorn_backlog.slot import ASIDE, BACK, BEGUN, HANDED, PARKED, SURPLUS, Kind, Slot
-from gunicorn_backlog.workers import waiting
-from gunicorn_backlog.workers.counting import any_of, timed
+from gunicorn_backlog.scoreboard.slot import ASIDE, BACK, BEGUN, HANDED, PARKED, SURPLUS, Kind, Slot
+from gunicorn_backlog.workers import request_wait
+from gunicorn_backlog.workers.request_counters import any_of, timed
 
 if TYPE_CHECKING:
-    from gunicorn_backlog.arbiter import ThreadWorker
-    from gunicorn_backlog.workers import Claim
+    from gunicorn_backlog._gunicorn import ThreadWorker
+    from gunicorn_backlog.workers.registry import Claim
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ def watch(worker: ThreadWorker, claim: Claim) -> None:
 
     ``handle_request`` is called by ``handle``, when the head of a request was read.
     """
-    tells = waiting.tcp_tells(worker.sockets)
+    tells = request_wait.tcp_tells(worker.sockets)
     slot = claim(Kind.POOL, _size_of_pool(worker), tells_waits=tells)
     pool = Pool(slot)
     _watch_waits(worker, slot)
@@ -95,8 +95,8 @@ def _size_of_pool(worker: ThreadWorker) -> int:
 
 
 def _watch_waits(worker: ThreadWorker, slot: Slot) -> None:
-    greetings = waiting.Greetings() if worker.cfg.is_ssl else None
-    worker.handle_request = waiting.watch_requests(
+    greetings = request_wait.Greetings() if worker.cfg.is_ssl else None
+    worker.handle_request = request_wait.watch_requests(
         worker.handle_request,
         worker.sockets,
         slot,

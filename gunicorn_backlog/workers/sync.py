@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gunicorn_backlog.slot import Kind
-from gunicorn_backlog.workers import waiting
-from gunicorn_backlog.workers.counting import timed
+from gunicorn_backlog.scoreboard.slot import Kind
+from gunicorn_backlog.workers import request_wait
+from gunicorn_backlog.workers.request_counters import timed
 
 if TYPE_CHECKING:
-    from gunicorn_backlog.arbiter import SyncWorker
-    from gunicorn_backlog.workers import Claim
+    from gunicorn_backlog._gunicorn import SyncWorker
+    from gunicorn_backlog.workers.registry import Claim
 
 
 def watch(worker: SyncWorker, claim: Claim) -> None:
@@ -19,9 +19,9 @@ def watch(worker: SyncWorker, claim: Claim) -> None:
     It is called right after the accept, so reading from a slow client counts as work.
     ``handle_request`` is called when the head of a request was read.
     """
-    slot = claim(Kind.SYNC, 1, tells_waits=waiting.tcp_tells(worker.sockets))
-    greetings = waiting.Greetings() if worker.cfg.is_ssl else None
-    worker.handle_request = waiting.watch_requests(
+    slot = claim(Kind.SYNC, 1, tells_waits=request_wait.tcp_tells(worker.sockets))
+    greetings = request_wait.Greetings() if worker.cfg.is_ssl else None
+    worker.handle_request = request_wait.watch_requests(
         worker.handle_request,
         worker.sockets,
         slot,

@@ -9,13 +9,13 @@ import sys
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 
-from gunicorn_backlog.slot import Kind
+from gunicorn_backlog.scoreboard.slot import Kind
 from gunicorn_backlog.workers import wsgi
-from gunicorn_backlog.workers.counting import InFlight
+from gunicorn_backlog.workers.request_counters import InFlight
 
 if TYPE_CHECKING:
-    from gunicorn_backlog.arbiter import WSGIWorker
-    from gunicorn_backlog.workers import Claim
+    from gunicorn_backlog._gunicorn import WSGIWorker
+    from gunicorn_backlog.workers.registry import Claim
 
 
 def watch(worker: WSGIWorker, claim: Claim) -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sized
 from typing import TYPE_CHECKING, Any
 
-from gunicorn_backlog.slot import Kind
-from gunicorn_backlog.workers.counting import InFlight, InPlaceOf, when_it_runs
+from gunicorn_backlog.scoreboard.slot import Kind
+from gunicorn_backlog.workers.request_counters import InFlight, InPlaceOf, when_it_runs
 
 if TYPE_CHECKING:
-    from gunicorn_backlog.arbiter import WSGIWorker
-    from gunicorn_backlog.workers import Claim
+    from gunicorn_backlog._gunicorn import WSGIWorker
+    from gunicorn_backlog.workers.registry import Claim
 
 WSGIApp = Callable[..., Any]
 

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from agent import StandInAgent
 
-from tests.lab.gunicorns import Gunicorn
-from tests.lab.oracle import ss
+from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.server import Server
+from tests.lab.ss import ss
 
 HEIGHTS = (3, 30)  # connections
 GAP_S = (1.5, 2.5)  # all report once a second: no report is of two bursts

@@ -87,7 +87,7 @@ def pre_request(worker, req):
     pass
 """
 WITHOUT_THE_WAIT = """
-from gunicorn_backlog.workers import waiting as _waiting
+from gunicorn_backlog.workers import request_wait as _waiting
 _waiting.watch_requests = lambda handle_request, *args, **named: handle_request
 """
 

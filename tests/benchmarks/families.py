@@ -14,16 +14,17 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
-from gunicorn_backlog.scoreboard import Scoreboard
-from gunicorn_backlog.slot import Kind, Slot
-from gunicorn_backlog.tcp_info import (
+from gunicorn_backlog.kernel.tcp_info import (
     IPPROTO_TCP,
     LAST_DATA_RECV_SIZE,
     TCP_INFO,
     unpack_last_data_recv,
 )
-from gunicorn_backlog.waits import SHORT
-from gunicorn_backlog.workers import Claim, asgi, greenlet, gthread, sync, wsgi
+from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
+from gunicorn_backlog.scoreboard.slot import Kind, Slot
+from gunicorn_backlog.scoreboard.wait_histogram import SHORT
+from gunicorn_backlog.workers import asgi, greenlet, gthread, sync, wsgi
+from gunicorn_backlog.workers.registry import Claim
 
 Request = Callable[[Any], object]
 Wrap = Callable[[Any], Any]

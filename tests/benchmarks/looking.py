@@ -11,9 +11,9 @@ from functools import partial
 from tests.benchmarks.servers import WITH, running
 from tests.benchmarks.table import Table, row
 from tests.benchmarks.turns import differences, in_turns, interval_of_median
-from tests.lab.looking import COMMAND, environment
+from tests.lab.cli_command import COMMAND, environment
+from tests.lab.procfs import cpu_ns, threads
 from tests.lab.server import Server
-from tests.lab.vitals import cpu_ns, threads
 
 ROUNDS, QUICK_ROUNDS = 20, 3
 REQUESTS, QUICK_REQUESTS = 2000, 200

@@ -17,7 +17,7 @@ from tests.benchmarks import contenders, dropping, wrk
 from tests.benchmarks.contenders import BASE, CONTENDERS, EMPTY, NO_WAIT, OURS, Contender
 from tests.benchmarks.skeleton import CALLS, Rounds
 from tests.benchmarks.table import Row, Table, row
-from tests.lab.gunicorns import Gunicorn, install
+from tests.lab.gunicorn_versions import Gunicorn, install
 from tests.lab.server import Server
 
 ROUNDS, QUICK_ROUNDS = 101, 7

@@ -13,12 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gunicorn_backlog.listeners import Listeners
-from gunicorn_backlog.notices import Notices
+from gunicorn_backlog.log import Notices
+from gunicorn_backlog.sampling.listeners import Listeners
 from tests.benchmarks.stand_in import Size, StandIn, listening
 from tests.benchmarks.table import Row, Table, row
 from tests.benchmarks.turns import in_turns, median, target
-from tests.lab.arbiter import Arbiter, Cfg, Listener
+from tests.lab.fake_arbiter import Arbiter, Cfg, Listener
 
 ROUNDS, QUICK_ROUNDS = 21, 5
 CALLS_S = 0.01  # how long a round measures one case

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.benchmarks.bursts import GAP_S, HEIGHTS, Burst, Lane
 from tests.benchmarks.table import Row, Table, row
-from tests.lab.gunicorns import Gunicorn
+from tests.lab.gunicorn_versions import Gunicorn
 
 LENGTHS_MS = (50, 100, 200, 500, 1000)
 TOOLS = ("gunicorn_backlog", "gunicorn's own", "hand-written")

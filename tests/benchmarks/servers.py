@@ -11,9 +11,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from tests.benchmarks.stand_in import deaf_agent
-from tests.lab.gunicorns import Gunicorn
+from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.procfs import hears_signals
 from tests.lab.server import CONFIG, Server
-from tests.lab.vitals import hears_signals
 from tests.lab.waiting import wait_for
 
 WITHOUT, WITH = "", CONFIG

@@ -10,16 +10,16 @@ from contextlib import ExitStack
 from typing import NamedTuple
 from unittest.mock import patch
 
-from gunicorn_backlog import claims
-from gunicorn_backlog.address import Address
-from gunicorn_backlog.delivery import Delivery
-from gunicorn_backlog.notices import Notices
-from gunicorn_backlog.sampler import Sampler
-from gunicorn_backlog.scoreboard import Scoreboard
-from gunicorn_backlog.settings import Settings
-from gunicorn_backlog.slot import TAKEN, Kind
-from gunicorn_backlog.window import Window
-from tests.lab.arbiter import Arbiter, Listener, Worker
+from gunicorn_backlog.config.agent_address import Address
+from gunicorn_backlog.config.settings import Settings
+from gunicorn_backlog.dogstatsd.reporter import Delivery
+from gunicorn_backlog.log import Notices
+from gunicorn_backlog.sampling.sampler import Sampler
+from gunicorn_backlog.sampling.window import Window
+from gunicorn_backlog.scoreboard import allocation
+from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
+from gunicorn_backlog.scoreboard.slot import TAKEN, Kind
+from tests.lab.fake_arbiter import Arbiter, Listener, Worker
 
 
 class Size(NamedTuple):
@@ -45,7 +45,7 @@ class StandIn:
         scoreboard, running = Scoreboard(), {}
         kind = Kind.POOL if size.threads else Kind.SYNC
         # These workers are nobody's pids: a slot of the dead would be claimed by the next.
-        with patch.object(claims, "_is_alive", lambda pid: True):
+        with patch.object(allocation, "_is_alive", lambda pid: True):
             for age in range(1, size.workers + 1):
                 pid = os.getpid() + age
                 slot = scoreboard.claim(pid, age, kind, size.threads or 1, tells_waits=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.benchmarks.servers import WITH, WITHOUT
 from tests.benchmarks.table import Table, row
 from tests.benchmarks.turns import differences, in_turns
-from tests.lab.gunicorns import Gunicorn
+from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.server import Server
 
 ROUNDS, QUICK_ROUNDS = 21, 3

@@ -9,7 +9,7 @@ from functools import partial
 from tests.benchmarks.servers import WITH, running
 from tests.benchmarks.table import Table, row
 from tests.benchmarks.turns import in_turns, median, target
-from tests.lab.vitals import cpu_ns, our_threads
+from tests.lab.procfs import cpu_ns, our_threads
 
 ROUNDS, QUICK_ROUNDS = 7, 2
 ROUND_S, QUICK_ROUND_S = 10.0, 2.0

@@ -10,7 +10,7 @@ from tests.benchmarks import wrk
 from tests.benchmarks.servers import WITH, WITHOUT, running
 from tests.benchmarks.table import Row, Table, row
 from tests.benchmarks.turns import in_turns, interval_of_median, median, ratios, target
-from tests.lab.vitals import cpu_ns, threads
+from tests.lab.procfs import cpu_ns, threads
 
 PAIRS, QUICK_PAIRS = 15, 3
 SECONDS, QUICK_SECONDS = 2, 1

@@ -19,7 +19,7 @@ from agent import StandInAgent
 
 from tests.datadog import loads
 from tests.datadog.recording import Recording
-from tests.lab.gunicorns import VERSIONS, Gunicorn, install
+from tests.lab.gunicorn_versions import VERSIONS, Gunicorn, install
 from tests.lab.pushes import wait_until_all_are_idle
 from tests.lab.server import Server
 

@@ -5,7 +5,7 @@ check(parse("avg(last_5m):max:gunicorn.backlog.max{*} by {app,listener} > 0"))
 
 from __future__ import annotations
 
-from gunicorn_backlog.catalogue import CATALOGUE, Metric
+from gunicorn_backlog.metrics.catalog import CATALOGUE, Metric
 from tests.datadog.grammar import SCOPE_ITEM, parse
 from tests.datadog.query import CheckQuery, MetricQuery, Query, QueryError, Selection
 

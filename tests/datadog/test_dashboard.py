@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gunicorn_backlog.catalogue import CATALOGUE
+from gunicorn_backlog.metrics.catalog import CATALOGUE
 from tests.datadog.files import DASHBOARD
 from tests.datadog.grammar import parse
 from tests.datadog.models import Dashboard, complaints

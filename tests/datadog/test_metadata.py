@@ -7,7 +7,7 @@ import csv
 import pytest
 import write_metadata
 
-from gunicorn_backlog.catalogue import BACKLOG, CATALOGUE, LIMIT
+from gunicorn_backlog.metrics.catalog import BACKLOG, CATALOGUE, LIMIT
 from tests.datadog.files import FOLDER
 from tests.datadog.models import MetricMetadata, complaints
 from tests.datadog.queries import HISTOGRAM_SUFFIXES, QueryError, metric_of

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gunicorn_backlog.catalogue import CATALOGUE
+from gunicorn_backlog.metrics.catalog import CATALOGUE
 from tests.datadog.files import FOLDER, MONITORS, every_monitor, query_of
 from tests.datadog.grammar import parse
 from tests.datadog.models import Monitor, complaints

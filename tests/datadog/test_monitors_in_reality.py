@@ -16,7 +16,7 @@ from tests.datadog.files import MONITORS
 from tests.datadog.made import received, recorded
 from tests.datadog.phases import PHASES, record
 from tests.datadog.recording import Recording
-from tests.lab.gunicorns import Gunicorn
+from tests.lab.gunicorn_versions import Gunicorn
 
 EVERY_S = 60  # how often a monitor is evaluated
 SHORT_S, SHORT_INTERVAL_S = 3.0, 0.1

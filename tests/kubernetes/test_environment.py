@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from agent import Line, StandInAgent
 
-from gunicorn_backlog.address import Address
+from gunicorn_backlog.config.agent_address import Address
 from tests.conftest import AgentFactory, ServerFactory
 from tests.datadog.queries import metric_of, parse
 from tests.kubernetes import manifests
-from tests.lab.confine import require
-from tests.lab.gunicorns import Gunicorn
+from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.sandbox import require
 from tests.lab.waiting import wait_for
 
 FACTS = {

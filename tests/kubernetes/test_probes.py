@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import ServerFactory
 from tests.kubernetes import manifests
-from tests.lab.gunicorns import Gunicorn
+from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.server import request
 from tests.lab.waiting import wait_for
 

@@ -9,8 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-from gunicorn_backlog.address import Address
-from tests.lab.confine import ROOT
+from gunicorn_backlog.config.agent_address import Address
+from tests.lab.sandbox import ROOT
 from tests.lab.waiting import wait_for
 
 PROGRAM = ROOT / "examples" / "agent.py"

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from agent import Datagram, StandInAgent
 
-from gunicorn_backlog.address import Address
+from gunicorn_backlog.config.agent_address import Address
+from tests.lab.procfs import hears_signals
 from tests.lab.server import Server
-from tests.lab.vitals import hears_signals
 from tests.lab.waiting import wait_for
 
 LASTS_S = 1.0

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.group import Group
 from tests.lab.ports import free_port
+from tests.lab.process_group import Group
 from tests.lab.waiting import wait_for
 
 SITE = Path(__file__).parents[2] / "examples" / "nginx.conf"

@@ -15,11 +15,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, cast
 
-from tests.lab.group import Group
-from tests.lab.gunicorns import Gunicorn
-from tests.lab.journal import Journal
+from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.ports import free_port
-from tests.lab.vitals import children, hears_signals
+from tests.lab.process_group import Group
+from tests.lab.procfs import children, hears_signals
+from tests.lab.request_log import Journal
 from tests.lab.waiting import wait_for
 
 STARTUP = re.compile(r"gunicorn_backlog: [0-9.]+(: .* listening at | is switched off )")
@@ -50,7 +50,7 @@ class Server:
         run_by: tuple[str, ...] = (),
         bind: tuple[str, ...] | None = None,
         pass_fds: tuple[int, ...] = (),
-        app: str = "tests.lab.app:app",
+        app: str = "tests.lab.wsgi_app:app",
         program: tuple[str, ...] | None = None,
     ) -> None:
         self.gunicorn = gunicorn

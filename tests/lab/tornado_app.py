@@ -11,8 +11,8 @@ from tornado.routing import PathMatches, Rule
 from tornado.web import Application, RequestHandler
 from tornado.websocket import WebSocketHandler
 
-from tests.lab.app import LONGEST_S, PART
-from tests.lab.journal import noted
+from tests.lab.request_log import noted
+from tests.lab.wsgi_app import LONGEST_S, PART
 
 
 class Ok(RequestHandler):

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from agent import StandInAgent
 
-from gunicorn_backlog.scoreboard import Scoreboard
+from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from tests.conftest import ServerFactory
-from tests.lab.confine import require
-from tests.lab.gunicorns import Gunicorn
+from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.procfs import descriptors
 from tests.lab.pushes import check_sanity, next_pushes, pushes, wait_until_all_are_idle
+from tests.lab.sandbox import require
 from tests.lab.server import CONFIG, Server, request
-from tests.lab.vitals import descriptors
 
 SEPARATORS = "\n\r|#, "
 HOSTILE = "x\ngunicorn.workers:99|g|#app:lab,state:idle\n"

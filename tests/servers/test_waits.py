@@ -14,12 +14,12 @@ import pytest
 from agent import StandInAgent
 
 from tests.conftest import ServerFactory
-from tests.lab.classes import ASGI_OWN, GEVENT, GTHREAD, PYWSGI, SYNC, WorkerClass
-from tests.lab.gunicorns import Gunicorn
+from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.nginx import nginx
 from tests.lab.pushes import next_pushes, pushes, wait_until_all_are_idle
 from tests.lab.server import CONFIG, Server, request
 from tests.lab.waiting import wait_for
+from tests.lab.worker_classes import ASGI_OWN, GEVENT, GTHREAD, PYWSGI, SYNC, WorkerClass
 
 WAIT = "gunicorn.request.wait"
 INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.2", "GUNICORN_BACKLOG_SAMPLES": "2"}
@@ -33,14 +33,14 @@ TEED = (
     CONFIG
     + """
 import os
-from gunicorn_backlog.workers import waiting
-bucket_of = waiting.bucket_of
+from gunicorn_backlog.workers import request_wait
+bucket_of = request_wait.bucket_of
 def teed(waited_ms):
     sink = os.open(os.environ["SINK"], os.O_APPEND | os.O_CREAT | os.O_WRONLY)
     os.write(sink, b"%d\\n" % waited_ms)
     os.close(sink)
     return bucket_of(waited_ms)
-waiting.IS_SHORT, waiting.bucket_of = 0, teed
+request_wait.IS_SHORT, request_wait.bucket_of = 0, teed
 """
 )
 

@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 
 import gunicorn_backlog
-from gunicorn_backlog.scoreboard import Scoreboard
-from gunicorn_backlog.slot import Kind
-from gunicorn_backlog.states import State
-from gunicorn_backlog.workers import waiting
-from gunicorn_backlog.workers.counting import InFlight
+from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
+from gunicorn_backlog.scoreboard.slot import Kind
+from gunicorn_backlog.scoreboard.states import State
+from gunicorn_backlog.workers import request_wait
+from gunicorn_backlog.workers.request_counters import InFlight
 from tests.benchmarks import families
-from tests.lab.forms import forms
+from tests.lab.short_and_soak import forms
 
 OURS = str(Path(gunicorn_backlog.__file__).parent)
 EVERY_S = 50e-6
@@ -246,7 +246,7 @@ def test_a_handler_that_raises_while_a_proxys_header_is_read() -> None:
     scoreboard = Scoreboard(slots=1)
     slot = scoreboard.claim(os.getpid(), 1, Kind.SYNC, 1)
     with socket.socket(socket.AF_UNIX) as unix:
-        handle = waiting.watch_requests(print, [unix], slot, request_at=0, socket_at=1)
+        handle = request_wait.watch_requests(print, [unix], slot, request_at=0, socket_at=1)
         with pytest.raises(TimeoutError, match="of the app"):
             handle(Request(), unix)
     assert not slot.lock.locked()

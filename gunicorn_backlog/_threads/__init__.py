@@ -1,0 +1,1 @@
+"""Real OS threads, locks and sockets, even where gevent patched the modules."""

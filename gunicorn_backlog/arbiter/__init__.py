@@ -1,0 +1,1 @@
+"""The arbiter's thread, its schedule, the fork gate, reloads."""

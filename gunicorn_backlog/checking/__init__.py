@@ -1,1 +1,0 @@
-"""``gunicorn-backlog check``: what can be measured here, and what can't, each with its remedy."""

@@ -1,0 +1,100 @@
+"""Reads gunicorn's config as gunicorn does, in a process of its own, for it runs the config file.
+
+``main`` takes ``FD [GUNICORN'S ARGUMENTS]`` and writes what ``GunicornConfig`` holds to that
+descriptor, as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+from gunicorn.app.base import Application
+
+from gunicorn_backlog import _gunicorn, hooks
+from gunicorn_backlog.cli.check.gunicorn_config import GunicornConfig
+from gunicorn_backlog.cli.check.reached import Source, reached
+from gunicorn_backlog.config import settings
+from gunicorn_backlog.config.agent_address import is_disabled
+from gunicorn_backlog.config.configure import configured
+from gunicorn_backlog.scoreboard.slot import Kind
+from gunicorn_backlog.workers import registry
+
+
+class _Reading(Application):  # type: ignore[misc]  # gunicorn has no types
+    """gunicorn's application without an app; ``source`` is that of its config, if it has one."""
+
+    source: Source | None = None
+
+    def init(self, parser: object, opts: object, args: object) -> None:
+        """Take no app."""
+
+    def load(self) -> None:
+        """Load none."""
+
+    def load_config_from_module_name_or_filename(self, location: str) -> object:
+        """Run the config, and read its source before it can change the current folder again."""
+        path = location if location.startswith("python:") else _absolute(location)
+        config = super().load_config_from_module_name_or_filename(location)
+        self.source = Source(path)
+        return config
+
+
+def _absolute(location: str) -> str:
+    return os.path.abspath(location.removeprefix("file:"))
+
+
+def main() -> None:
+    """Read, and write."""
+    fd, pid = int(sys.argv[1]), os.getpid()
+    sys.argv = ["gunicorn", *sys.argv[2:]]
+    app = _Reading("%(prog)s [OPTIONS] [APP_MODULE]")
+    config = read(app.cfg, app.source)
+    if os.getpid() != pid:  # the config has forked, and this is the child
+        return
+    with os.fdopen(fd, "w") as out:
+        json.dump(config._asdict(), out)
+
+
+def read(cfg: Any, source: Source | None) -> GunicornConfig:
+    """Return what matters of gunicorn's config. Raises ConfigError.
+
+    Like gunicorn, it puts what ``pythonpath`` and ``raw_env`` say into their places first.
+    """
+    _insert_paths(cfg.pythonpath)
+    os.environ.update(cfg.env)
+    told = settings.load(cfg, configured.values)
+    kind, wrong = _kind(cfg)
+    bound = source.bindings if source is not None else []
+    return GunicornConfig(
+        worker_class=cfg.worker_class_str,
+        kind=kind,
+        wrong=wrong,
+        backlog=cfg.backlog,
+        hooks={name: reached(cfg.settings[name], name, bound) for name in hooks.__all__},
+        unread=source.unread if source is not None else "",
+        own_metric=_gunicorn.pushes_backlog(cfg),
+        backlog_type=told.backlog_type,
+        enabled=told.enabled,
+        agent=str(told.address),
+        disabled=is_disabled(os.environ),
+        unusable=list(told.unusable),
+    )
+
+
+def _insert_paths(given: str | None) -> None:
+    """Put the folders, with commas between, first on the path; the last of them is the first."""
+    for folder in map(os.path.abspath, given.split(",") if given else ()):
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
+
+
+def _kind(cfg: Any) -> tuple[int | None, str]:
+    try:
+        family = registry.family_of(cfg.worker_class)
+    except Exception as error:  # whatever the import of somebody's module raises
+        first, *_, last = (str(error).strip() or type(error).__name__).splitlines() * 2
+        return None, first if first == last else f"{first.strip()} {last.strip('[] ')}"
+    return int(Kind.UNKNOWN if family is None else family.kind), ""

@@ -1,0 +1,49 @@
+"""Network namespaces: a socket is found by netlink only in the one that it is in."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from gunicorn_backlog.cli.inspect import procfs
+
+CLONE_NEWNET = 0x40000000  # include/uapi/linux/sched.h
+
+
+def is_ours(pid: int, kind: str = "net") -> bool:
+    """Tell whether a process is in our namespace of that kind. Raises OSError."""
+    return procfs.namespace(pid, kind) == procfs.namespace(os.getpid(), kind)
+
+
+@contextmanager
+def network_of(pid: int) -> Iterator[None]:
+    """Be in the network namespace of a process meanwhile: this thread. Raises OSError.
+
+    It takes CAP_SYS_ADMIN where that is another one than ours.
+    """
+    if is_ours(pid):
+        yield
+        return
+    ours = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        theirs = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _enter(theirs)
+        finally:
+            os.close(theirs)
+        try:
+            yield
+        finally:
+            _enter(ours)
+    finally:
+        os.close(ours)
+
+
+def _enter(fd: int) -> None:
+    """Call ``setns``, which Python has only since 3.12."""
+    setns: Callable[[int, int], int] = ctypes.CDLL(None, use_errno=True).setns
+    if setns(fd, CLONE_NEWNET) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))

@@ -1,0 +1,177 @@
+"""Looks at a server for a while, as its own arbiter does, and says what was seen."""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+from gunicorn_backlog.cli.errors import EndedError
+from gunicorn_backlog.cli.inspect.clock import Clock
+from gunicorn_backlog.cli.inspect.discovery import Server
+from gunicorn_backlog.cli.inspect.listeners import Outside, Reading
+from gunicorn_backlog.cli.inspect.worker_processes import Running, Workers
+from gunicorn_backlog.cli.inspect.workers import Span, Worker, without_slot, worker_of
+from gunicorn_backlog.sampling.drops import Drops
+from gunicorn_backlog.sampling.utilization import Utilization
+from gunicorn_backlog.sampling.window import Interval, Sample, Window
+from gunicorn_backlog.sampling.worker_counts import Crew, Roster, are_bounded
+from gunicorn_backlog.scoreboard.server_info import About
+from gunicorn_backlog.scoreboard.slot import TELLING, Kind
+from gunicorn_backlog.scoreboard.states import State, States
+from gunicorn_backlog.scoreboard.wait_histogram import BUCKETS, Counted, Waits, WaitsError
+
+SAMPLE_EVERY_S = 0.1
+
+
+class Listener(NamedTuple):
+    """One listener: the ``lengths`` of its queue, a sample each, and what was read last.
+
+    ``dropped`` are connections since the look began, ``dropped_ever`` since its sockets were made.
+    """
+
+    lengths: tuple[int, ...]
+    deepest: int | None
+    dropped: int | None
+    latest: Reading
+
+    @property
+    def dropped_ever(self) -> int | None:
+        """Connections dropped since its sockets were made."""
+        return None if self.latest.drops is None else sum(self.latest.drops.values())
+
+
+class Look(NamedTuple):
+    """What was seen in ``lasted_s`` seconds; ``interval`` is as the arbiter's, less the queues."""
+
+    server: Server
+    about: About
+    age_s: float
+    lasted_s: float
+    listeners: tuple[Listener, ...]
+    workers: tuple[Worker, ...]
+    interval: Interval
+
+
+class Looker:
+    """Looks at one server: ``begin``, then ``sample`` a few times, then ``close``; and again.
+
+    All of these raise EndedError when the server has ended, and LookError.
+    """
+
+    def __init__(self, server: Server) -> None:
+        try:
+            clock = Clock(server.pid)
+        except OSError:
+            raise EndedError(server.pid) from None
+        self._server = server
+        self._clock_ns = clock.now_ns
+        self._outside = Outside(server.pid)
+        self._workers = Workers(server, clock)
+        self._roster = Roster()
+        self._utilization = Utilization(clock_ns=clock.now_ns)
+        self._counted = Counted([0] * BUCKETS)
+        self._drops: dict[str, Drops] = {}
+        self._window = Window()
+        self._readings: list[list[Reading]] = []
+        self._before: tuple[int, dict[int, State]] = (0, {})
+        self._began_ns = 0
+        self._seen: tuple[About, Running, States] | None = None
+
+    def begin(self) -> Look:
+        """Take what is now for the beginning; of what takes time nothing is told yet."""
+        self.sample()
+        look = self.close()
+        return look._replace(interval=look.interval._replace(waits=None))
+
+    def sample(self) -> None:
+        """Look at everything once."""
+        about = self._server.about
+        self._readings.append(self._outside.read(about.listeners))
+        running = self._workers.running(about)
+        states = self._server.memory.reader.read(running.ages)
+        self._seen = about, running, states
+        crew = None if states.unread else self._count(about, running, states)
+        bounded = crew is not None and are_bounded(states.owners, Kind(about.kind))
+        work = self._utilization.look(states) if bounded else None
+        self._window.add(Sample({}, crew, None if crew is None or crew.unknown else work, 0))
+
+    def close(self) -> Look:
+        """Return what the samples since the last call come to."""
+        self._server.check_alive()
+        assert self._seen is not None, "nothing was sampled"
+        about, running, states = self._seen
+        began_ns, self._began_ns = self._began_ns, self._clock_ns()
+        interval = self._window.close({}, self._waits(about, states))
+        assert interval is not None
+        return Look(
+            self._server,
+            about,
+            self._server.age_s,
+            (self._began_ns - began_ns) / 1e9,
+            self._listeners(),
+            self._told(running, states),
+            interval,
+        )
+
+    def _count(self, about: About, running: Running, states: States) -> Crew:
+        return self._roster.count(
+            running.ages, states, about.boot_limit_s, kind_starting=Kind(about.kind)
+        )
+
+    def _waits(self, about: About, states: States) -> Waits | None:
+        try:
+            return self._counted.look(
+                self._server.memory.reader.waits(),
+                told=any(states.owners.tells_waits),
+                by_proxy=about.kind in TELLING,
+            )
+        except WaitsError:  # the arbiter says so, too, among its warnings
+            return None
+
+    def _listeners(self) -> tuple[Listener, ...]:
+        readings, self._readings = self._readings, []
+        latest = {it.listener: it for those in readings for it in those}
+        return tuple(
+            self._listener(
+                [it for those in readings for it in those if it.listener == name], latest[name]
+            )
+            for name in latest
+        )
+
+    def _listener(self, readings: list[Reading], latest: Reading) -> Listener:
+        drops = self._drops.setdefault(latest.listener, Drops())
+        for reading in readings:
+            if reading.drops is not None:
+                drops.add(reading.drops)
+        longest = [it.longest for it in readings if it.longest is not None]
+        return Listener(
+            lengths=tuple(it.length for it in readings if it.length is not None),
+            deepest=max(longest, default=None),
+            dropped=drops.take() if drops.begun and latest.drops is not None else None,
+            latest=latest,
+        )
+
+    def _told(self, running: Running, states: States) -> tuple[Worker, ...]:
+        """Return each worker, by the pid that is seen from here."""
+        (before_ns, before), now_ns, rows = self._before, self._clock_ns(), states.rows()
+        self._before = now_ns, rows
+        began = self._server.memory.reader.began(states.owners)
+        workers = []
+        for own_pid, pid in running.pids.items():
+            row = rows.get(own_pid)
+            if row is None:
+                workers.append(without_slot(pid, running.ages[own_pid]))
+            else:
+                span = Span(before_ns, before.get(own_pid), now_ns)
+                workers.append(worker_of(pid, row, span, began.get(own_pid)))
+        return tuple(workers)
+
+
+def looked(server: Server, seconds: float) -> Look:
+    """Look at a server for so many seconds, 0.1 or more. Raises LookError."""
+    looker = Looker(server)
+    looker.begin()
+    for _ in range(round(seconds / SAMPLE_EVERY_S)):
+        time.sleep(SAMPLE_EVERY_S)
+        looker.sample()
+    return looker.close()

@@ -1,0 +1,78 @@
+"""One worker as it is shown: its state, its requests, and how busy it was."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from gunicorn_backlog.cli.inspect.worker_processes import STARTING
+from gunicorn_backlog.scoreboard.slot import BOUNDED, UNSEEN, Kind
+from gunicorn_backlog.scoreboard.states import State
+
+WorkerState = Literal["idle", "working", "starting", "unknown"]
+
+
+class Worker(NamedTuple):
+    """A worker; None is what can't be told of it.
+
+    ``capacity`` is how many requests it serves at a time, ``oldest_s`` how long the oldest of those
+    under way has been, ``requests`` how many it handed to the app so far, ``utilization`` the share
+    of its time in percent that it worked since the last look. ``kind`` is how its slot says that it
+    is watched; None: it has no slot.
+    """
+
+    pid: int
+    state: WorkerState
+    in_flight: int | None = None
+    capacity: int | None = None
+    queued: int | None = None
+    oldest_s: float | None = None
+    requests: int | None = None
+    utilization: float | None = None
+    kind: int | None = None
+
+
+class Span(NamedTuple):
+    """From one look to the next, in ns of CLOCK_MONOTONIC: what the worker had said ``before``."""
+
+    began_ns: int
+    before: State | None
+    now_ns: int
+
+
+def without_slot(pid: int, age: int) -> Worker:
+    """Return a worker that says nothing: it has no slot yet, or will get none."""
+    return Worker(pid, "starting" if age == STARTING else "unknown")
+
+
+def worker_of(pid: int, row: State, span: Span, oldest_ns: int | None) -> Worker:
+    """Return a worker by what it says.
+
+    :param oldest_ns: when the oldest of its requests under way began.
+    """
+    if row.kind in UNSEEN:
+        return Worker(pid, "unknown", kind=row.kind)
+    oldest_s = None if oldest_ns is None else max(0, span.now_ns - oldest_ns) / 1e9
+    return Worker(
+        pid,
+        "working" if row.in_use else "idle",
+        in_flight=int(row.in_flight),  # a bool where there is one at a time
+        capacity=row.capacity or None,
+        queued=row.queued if row.kind == Kind.POOL else None,
+        oldest_s=oldest_s,
+        requests=row.begun,
+        utilization=_utilization(row, span) if row.kind in BOUNDED else None,
+        kind=row.kind,
+    )
+
+
+def _utilization(row: State, span: Span) -> float | None:
+    began_ns, before, now_ns = span
+    if before is None or before.claimed_ns != row.claimed_ns or row.capacity == 0:
+        return None
+    worked_ns = _worked_ns(row, now_ns) - _worked_ns(before, began_ns)
+    available_ns = row.capacity * (now_ns - began_ns)
+    return round(100 * min(max(0, worked_ns), available_ns) / available_ns, 2)
+
+
+def _worked_ns(row: State, at_ns: int) -> int:
+    return row.worked_ns + row.timed * at_ns

@@ -1,0 +1,193 @@
+"""The command ``gunicorn-backlog``: look into a running server, or check what can be measured."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from io import TextIOWrapper
+
+from gunicorn_backlog import __version__
+from gunicorn_backlog.cli.errors import LookError
+from gunicorn_backlog.cli.inspect import discovery, unhooked
+from gunicorn_backlog.cli.inspect.discovery import Server
+from gunicorn_backlog.cli.inspect.snapshot import looked
+from gunicorn_backlog.cli.status import report, text
+
+BEHIND = "--"
+OK, FAILED, USAGE, NO_SERVER = 0, 1, 2, 3
+NO_RICH = "top needs rich, which is not installed: pip install 'gunicorn_backlog[top]'"
+
+
+class NoServerError(LookError):
+    """No server runs here."""
+
+
+class ManyServersError(LookError):
+    """There are several servers, and one was to be named."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command, and return its exit code."""
+    _open_what_is_closed()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # an app's name may have letters that it has not
+    parsed = _parsed(sys.argv[1:] if arguments is None else arguments)
+    run: Callable[[argparse.Namespace], int] = parsed.run
+    try:
+        code = run(parsed)
+        sys.stdout.flush()  # here a reader that is gone is told of, not at the interpreter's end
+        return code
+    except ManyServersError as error:
+        print(error, file=sys.stderr)
+        return USAGE
+    except LookError as error:
+        print(f"gunicorn-backlog: {error}", file=sys.stderr)
+        return NO_SERVER if isinstance(error, NoServerError) else FAILED
+    except OSError as error:
+        _let_go_of_the_output()
+        if not isinstance(error, BrokenPipeError):  # there, whoever read it has had enough
+            with suppress(OSError):
+                print(f"gunicorn-backlog: {error}", file=sys.stderr, flush=True)
+        return FAILED
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def _open_what_is_closed() -> None:
+    """Have all three streams, though a shell may have closed some (``>&-``)."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+
+
+def _let_go_of_the_output() -> None:
+    """Have what is still to be written to it go nowhere, or it fails again at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse them; what is behind ``--`` is gunicorn's, and for ``check`` only."""
+    ours, others = list(arguments), []
+    if BEHIND in ours:
+        at = ours.index(BEHIND)
+        ours, others = ours[:at], ours[at + 1 :]
+    parser = _parser()
+    parsed = parser.parse_args(ours)
+    if others and parsed.run is not _check:
+        parser.error(f"{BEHIND} goes with check only")
+    parsed.gunicorn = others
+    return parsed
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="gunicorn-backlog", description=__doc__)
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    top = commands.add_parser(
+        "top",
+        help="a live view of a server (needs the extra top)",
+        epilog="Keys: q quit, s sort the workers, p pause: the picture stands still, and what "
+        "happens meanwhile is in the last minute when it goes on.",
+    )
+    _add_pid(top)
+    _add_seconds(top, 1.0, "from one refresh to the next")
+    top.set_defaults(run=_top)
+    status = commands.add_parser("status", help="the same facts, once")
+    _add_pid(status)
+    _add_seconds(status, 0.5, "to look at it")
+    status.add_argument("--json", action="store_true", help="as JSON, of a documented shape")
+    status.set_defaults(run=_status)
+    check = commands.add_parser(
+        "check",
+        help="what can be measured here, and what can't",
+        usage="%(prog)s [-h] [PID] [-- GUNICORN'S ARGUMENTS]",
+        epilog="Behind -- goes what gunicorn is to be started with: its config is run, to be read.",
+    )
+    _add_pid(check, "the server's; all servers by default")
+    check.set_defaults(run=_check)
+    return parser
+
+
+def _add_pid(
+    parser: argparse.ArgumentParser, what: str = "the server's; needed if there are several"
+) -> None:
+    parser.add_argument("pid", nargs="?", type=int, metavar="PID", help=what)
+
+
+def _add_seconds(parser: argparse.ArgumentParser, default: float, what: str) -> None:
+    parser.add_argument(
+        "--seconds",
+        type=_seconds,
+        default=default,
+        metavar="N",
+        help=f"seconds {what}, 0.1 to 60; {default:g} by default",
+    )
+
+
+def _seconds(given: str) -> float:
+    with suppress(ValueError):
+        value = float(given)
+        if 0.1 <= value <= 60:
+            return value
+    raise argparse.ArgumentTypeError(f"{given} is not from 0.1 to 60")
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    look = looked(chosen(arguments.pid), arguments.seconds)
+    if arguments.json:
+        print(json.dumps(report.report(look), indent=2))
+    else:
+        print(text.status(look))
+    return OK
+
+
+def _top(arguments: argparse.Namespace) -> int:
+    try:
+        from gunicorn_backlog.cli.top.top import Top
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "rich":
+            raise
+        raise LookError(NO_RICH) from None
+    Top(chosen(arguments.pid), arguments.seconds).run()
+    return OK
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from gunicorn_backlog.cli.check.command import check
+
+    return check(arguments.pid, arguments.gunicorn)
+
+
+def chosen(pid: int | None) -> Server:
+    """Return the server with that pid, or the only one. Raises LookError."""
+    if pid is not None:
+        return discovery.take(pid)
+    found = discovery.find()
+    if not found.servers and found.wrong:
+        raise LookError("; ".join(found.wrong))
+    for wrong in found.wrong:
+        print(f"gunicorn-backlog: {wrong}", file=sys.stderr)
+    if len(found.servers) == 1:
+        return found.servers[0]
+    if found.servers:
+        raise ManyServersError(
+            f"{text.servers(found.servers)}\n"
+            f"gunicorn-backlog: there are {len(found.servers)} servers: give the pid of one"
+        )
+    raise NoServerError(_none(found.hidden))
+
+
+def _none(hidden: list[int]) -> str:
+    none = "no server with gunicorn_backlog in its hooks runs here"
+    if masters := unhooked.masters():
+        none = f"{none} (gunicorn that is not monitored does: pid {discovery.some_of(masters)})"
+    if not hidden:
+        return none
+    who = discovery.who_may(hidden)
+    return f"{none} that may be looked at, and not {discovery.some_of(hidden)}: {who}"

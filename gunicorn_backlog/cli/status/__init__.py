@@ -1,0 +1,1 @@
+"""The command ``status``: a snapshot as text or JSON."""

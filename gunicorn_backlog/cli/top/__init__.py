@@ -1,0 +1,1 @@
+"""The command ``top``: a live view in the terminal."""

@@ -1,0 +1,1 @@
+"""User settings: options, their sources, the Agent's address, tags."""

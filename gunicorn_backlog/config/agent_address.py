@@ -1,0 +1,195 @@
+"""Where the Agent listens: the URLs, environment variables and gunicorn setting that say it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+DEFAULT_PORT = 8125
+SCHEMES = ("udp", "unix", "unixgram", "unixstream")
+URL_FORMS = "udp://host:port, unix:///path, unixgram:///path or unixstream:///path"
+
+DISABLED = "DD_DOGSTATSD_DISABLE is set: nothing is sent"
+
+_DISABLING = frozenset({"True", "true", "yes", "1"})  # as the ``datadog`` client has them
+_LABEL_MAX = 63  # RFC 1035
+_HOST_MAX = 253  # characters, RFC 1035
+_SUN_PATH_MAX = 107  # bytes: sizeof(sockaddr_un.sun_path) less the closing NUL
+
+
+class Address(NamedTuple):
+    """One DogStatsD address: ``host`` and ``port`` of udp, else ``path``.
+
+    ``unix`` is a datagram socket, or a stream socket if that is what listens at the path.
+    """
+
+    scheme: str
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    def __str__(self) -> str:
+        if self.scheme != "udp":
+            return f"{self.scheme}://{self.path}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+
+DEFAULT = Address("udp", host="localhost", port=DEFAULT_PORT)
+
+
+def parse(url: str) -> Address:
+    """Parse one of URL_FORMS; the port of udp may be left out (8125). Raises ValueError."""
+    _check_printable(url)
+    parts = urlsplit(url)
+    if parts.scheme not in SCHEMES:
+        raise ValueError(f"the scheme is {parts.scheme!r}")
+    if parts.scheme == "udp":
+        user, at, _ = parts.netloc.rpartition("@")
+        rest = user + at + parts.path.strip("/") + parts.query + parts.fragment
+        return _udp(parts.hostname, parts.port, rest)
+    if parts.netloc:
+        raise ValueError("the path is not absolute (three slashes)")
+    return unix(url.partition("://")[2], scheme=parts.scheme)
+
+
+def _udp(host: str | None, port: int | None, rest: str) -> Address:
+    if not host:
+        raise ValueError("there is no host")
+    if rest:
+        raise ValueError(f"there is more than host and port: {rest!r}")
+    if port == 0:
+        raise ValueError("Port out of range 1-65535")
+    return Address("udp", host=_host(host), port=DEFAULT_PORT if port is None else port)
+
+
+def _host(host: str) -> str:
+    """Return a host's name or number that may be looked up. Raises ValueError."""
+    _check_printable(host)
+    try:
+        encoded_host(host)
+    except UnicodeError:
+        raise ValueError(f"{host!r} is no host name") from None
+    if len(host) > _HOST_MAX:
+        raise ValueError(f"the host is longer than {_HOST_MAX} characters")
+    return host
+
+
+def is_localhost(host: str) -> bool:
+    """Tell whether a name means this host by definition, and is never looked up (RFC 6761, 6.3)."""
+    name = f".{host.lower().removesuffix('.')}"
+    return name.endswith(".localhost")
+
+
+def _unbracketed(host: str) -> str:
+    """Return an IPv6 number without the brackets that it has in a URL, other hosts as they are."""
+    inside = host[1:-1]
+    return inside if host == f"[{inside}]" and ":" in inside else host
+
+
+def encoded_host(host: str) -> bytes:
+    """Return a host's name as it is looked up. Raises UnicodeError for an empty or too long label.
+
+    Python's own codec would do it all, but brings 300 KB into the arbiter: let it, if it is needed.
+    """
+    if not host.isascii():
+        return host.encode("idna")
+    labels = host.removesuffix(".").split(".")
+    if not all(0 < len(label) <= _LABEL_MAX for label in labels):
+        raise UnicodeError("label empty or too long")
+    return host.encode("ascii")
+
+
+def _check_printable(text: str) -> None:
+    if any(character.isspace() or not character.isprintable() for character in text):
+        raise ValueError("there is a blank or a control character in it")
+
+
+def unix(path: str, *, scheme: str = "unix") -> Address:
+    """Return the address of a Unix socket. Raises ValueError."""
+    if not path.startswith("/") or path == "/":
+        raise ValueError("the path is not absolute (three slashes)")
+    if len(path.encode()) > _SUN_PATH_MAX:
+        raise ValueError(f"the path is longer than {_SUN_PATH_MAX} bytes")
+    return Address(scheme, path=path)
+
+
+def from_datadog(environ: Mapping[str, str], unusable: list[str]) -> tuple[Address, str] | None:
+    """Return the address in Datadog's own variables, and the names of those that it came from.
+
+    As in the ``datadog`` client ``DD_DOGSTATSD_URL`` comes before ``DD_AGENT_HOST`` and
+    ``DD_DOGSTATSD_PORT``. A variable that is wrong is passed over; what is wrong with it is added
+    to ``unusable``.
+    """
+    if url := environ.get("DD_DOGSTATSD_URL"):
+        try:
+            return parse(url), "DD_DOGSTATSD_URL"
+        except ValueError as error:
+            unusable.append(f"DD_DOGSTATSD_URL={url!r}: {error}")
+    host, port = _agent_host(environ, unusable), _port(environ, unusable)
+    parts = {"DD_AGENT_HOST": host, "DD_DOGSTATSD_PORT": port}
+    named = [name for name, value in parts.items() if value is not None]
+    if not named:
+        return None
+    found = Address("udp", host=host or "localhost", port=port or DEFAULT_PORT)
+    return found, " and ".join(named)
+
+
+def is_disabled(environ: Mapping[str, str]) -> bool:
+    """Tell whether Datadog's own variable says that nothing is to be sent."""
+    return environ.get("DD_DOGSTATSD_DISABLE") in _DISABLING
+
+
+def _agent_host(environ: Mapping[str, str], unusable: list[str]) -> str | None:
+    text = environ.get("DD_AGENT_HOST")
+    try:
+        return _host(_unbracketed(text)) if text else None
+    except ValueError as error:
+        unusable.append(f"DD_AGENT_HOST={text!r}: {error}")
+        return None
+
+
+def _port(environ: Mapping[str, str], unusable: list[str]) -> int | None:
+    text = environ.get("DD_DOGSTATSD_PORT")
+    if not text:
+        return None
+    port = int(text) if text.isascii() and text.isdigit() and len(text) <= 5 else 0
+    if 1 <= port <= 65535:
+        return port
+    unusable.append(f"DD_DOGSTATSD_PORT={text!r}: no port from 1 to 65535")
+    return None
+
+
+def from_gunicorn(statsd_host: object) -> Address | None:
+    """Return gunicorn's ``statsd_host``, which it parsed into (host, port) or a socket's path.
+
+    Raises ValueError.
+    """
+    match statsd_host:
+        case (str(host), int(port)):
+            return Address("udp", host=_host(_unbracketed(host) or "localhost"), port=port)
+        case str(path) if path:
+            _check_printable(path)
+            return unix(path)
+        case _:
+            return None
+
+
+def number_family(host: str) -> int | None:
+    """Return the family of a number; None for a name."""
+    for family, number in ((socket.AF_INET, host), (socket.AF_INET6, host.partition("%")[0])):
+        with suppress(OSError):
+            socket.inet_pton(family, number)
+            return family
+    return None
+
+
+def is_local(address: Address) -> bool:
+    """Tell whether no name server is asked: for a path, a number, or this host."""
+    host = address.host
+    if address.scheme != "udp" or is_localhost(host):
+        return True
+    return number_family(host) is not None

@@ -1,0 +1,54 @@
+"""Datadog tags: which are well formed, and how those of several sources become one list."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+LONGEST = 200  # characters, Datadog's limit for key and value together
+FORM = "key:value of letters, digits, _ - . / and :, the key starting with a letter"
+
+_WELL_FORMED = re.compile(r"[^\W\d_][\w\-./]*:[\w\-./:]*[\w\-./]", re.UNICODE)
+_ILLEGAL = re.compile(r"[^\w\-:./]", re.UNICODE)
+_SEPARATORS = re.compile(r"[,\s]+")
+# Unified service tagging: a second value would put one process under two services at a time.
+_SINGLE_VALUED = frozenset({"env", "service", "version"})
+
+
+def check(tag: str) -> str:
+    """Return a well-formed tag as it is. Raises ValueError."""
+    if len(tag) > LONGEST:
+        raise ValueError(f"{tag[:20]!r}... is longer than {LONGEST} characters")
+    if not _WELL_FORMED.fullmatch(tag):
+        raise ValueError(f"{tag!r} is malformed")
+    return tag
+
+
+def clean(tag: str) -> str:
+    """Return any text as a tag, with what Datadog would not take replaced as Datadog does it."""
+    return _ILLEGAL.sub("_", tag)[:LONGEST]
+
+
+def split(text: str) -> list[str]:
+    """Split a list of tags at commas and blanks, as ``DD_TAGS`` is read by Agent and tracer."""
+    return [clean(tag) for tag in _SEPARATORS.split(text) if tag]
+
+
+def merge(*sources: Iterable[str]) -> list[str]:
+    """Put the tags of several sources together, the one that takes precedence first.
+
+    A tag stands once, however many sources name it. ``env``, ``service`` and ``version`` are
+    those of the first source that has them; of other keys every value is kept.
+    """
+    merged: dict[str, None] = {}
+    taken: set[str] = set()
+    for source in sources:
+        tags = [tag for tag in source if tag.partition(":")[0] not in taken]
+        merged.update(dict.fromkeys(tags))
+        taken |= {tag.partition(":")[0] for tag in tags} & _SINGLE_VALUED
+    return list(merged)
+
+
+def printable(text: str) -> str:
+    """Return the text without anything that a terminal would act on."""
+    return "".join(it if it.isprintable() else " " for it in text)

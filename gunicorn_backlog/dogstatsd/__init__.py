@@ -1,0 +1,1 @@
+"""Points to the Agent; the only folder that imports ``datadog``."""

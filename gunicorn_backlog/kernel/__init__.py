@@ -1,0 +1,1 @@
+"""Kernel interfaces: decoders (bytes to values) and one system call each."""

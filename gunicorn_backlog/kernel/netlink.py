@@ -1,0 +1,160 @@
+"""Netlink: one request to the kernel, and the messages of its answer.
+
+A message is ``struct nlmsghdr`` (``include/uapi/linux/netlink.h``) and its payload, padded to four
+bytes, all in the machine's byte order:
+
+======  ====  ============  =====================================================================
+offset  size  field         meaning
+======  ====  ============  =====================================================================
+0       4     nlmsg_len     length with this header, without the padding
+4       2     nlmsg_type    NLMSG_ERROR, NLMSG_DONE, or what the protocol defines
+6       2     nlmsg_flags   NLM_F_*
+8       4     nlmsg_seq     the request's, in all messages of its answer
+12      4     nlmsg_pid     the socket's port
+16      --    payload
+======  ====  ============  =====================================================================
+
+A dump's answer comes in as many datagrams as it takes, and ends with NLMSG_DONE. If what is dumped
+changed meanwhile, NLM_F_DUMP_INTR says that something may be missing or doubled. Attributes
+(``struct nlattr``) are u16 length with this header, u16 type, and the value, padded to four bytes.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+from gunicorn_backlog._threads.unpatched import Socket
+
+NLM_F_REQUEST = 0x001
+NLM_F_DUMP_INTR = 0x010
+NLM_F_DUMP = 0x300
+
+NLMSG_NOOP = 1
+NLMSG_ERROR = 2
+NLMSG_DONE = 3
+
+_HEADER = struct.Struct("=IHHII")
+_ERROR = struct.Struct("=i")  # a negative errno, or 0; in NLMSG_ERROR the request follows
+_ATTRIBUTE = struct.Struct("=HH")
+_DATAGRAM = 1 << 16  # bytes; the kernel fills at most 32 KiB
+_TRIES = 5
+
+
+class NetlinkError(Exception):
+    """The kernel's answer can't be parsed, or is not complete."""
+
+
+class _InterruptedError(NetlinkError):
+    """What was dumped changed meanwhile: to be asked again."""
+
+
+class Message(NamedTuple):
+    """One message of an answer."""
+
+    type: int
+    flags: int
+    sequence: int
+    payload: bytes
+
+
+class Transport(Protocol):
+    """A netlink socket, as far as it is used."""
+
+    def send(self, octets: bytes, /) -> int: ...
+    def recv(self, size: int, flags: int, /) -> bytes: ...
+
+
+def build(message_type: int, flags: int, sequence: int, payload: bytes) -> bytes:
+    """Return a request as bytes."""
+    length = _HEADER.size + len(payload)
+    return _HEADER.pack(length, message_type, NLM_F_REQUEST | flags, sequence, 0) + payload
+
+
+def parse(datagram: bytes) -> Iterator[Message]:
+    """Yield the messages of one datagram. Raises NetlinkError."""
+    while datagram:
+        try:
+            length, message_type, flags, sequence, _ = _HEADER.unpack_from(datagram)
+        except struct.error:
+            raise NetlinkError(f"{len(datagram)} bytes are no netlink header") from None
+        if not _HEADER.size <= length <= len(datagram):
+            raise NetlinkError(f"a message of {length} bytes in {len(datagram)}")
+        yield Message(message_type, flags, sequence, datagram[_HEADER.size : length])
+        datagram = datagram[_aligned(length) :]
+
+
+def attributes(octets: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield type and value of each attribute. Raises NetlinkError."""
+    while octets:
+        try:
+            length, attribute_type = _ATTRIBUTE.unpack_from(octets)
+        except struct.error:
+            raise NetlinkError(f"{len(octets)} bytes are no attribute") from None
+        if not _ATTRIBUTE.size <= length <= len(octets):
+            raise NetlinkError(f"an attribute of {length} bytes in {len(octets)}")
+        yield attribute_type, octets[_ATTRIBUTE.size : length]
+        octets = octets[_aligned(length) :]
+
+
+def ask(transport: Transport, message_type: int, flags: int, payload: bytes) -> list[bytes]:
+    """Return the payloads of the answer to one request; never waits.
+
+    The kernel answers before ``send`` returns. An interrupted dump is asked for again. Raises
+    OSError with the kernel's errno, and NetlinkError.
+    """
+    for sequence in range(1, _TRIES + 1):
+        transport.send(build(message_type, flags, sequence, payload))
+        try:
+            dump = flags & NLM_F_DUMP == NLM_F_DUMP
+            return list(_answer(transport, message_type, sequence, dump=dump))
+        except _InterruptedError:
+            continue
+    raise NetlinkError(f"the sockets changed during each of {_TRIES} dumps")
+
+
+def _answer(
+    transport: Transport, message_type: int, sequence: int, *, dump: bool
+) -> Iterator[bytes]:
+    interrupted = False
+    while True:
+        for message in parse(transport.recv(_DATAGRAM, socket.MSG_DONTWAIT)):
+            if message.sequence != sequence or message.type == NLMSG_NOOP:
+                continue  # the rest of an answer that was given up
+            interrupted |= bool(message.flags & NLM_F_DUMP_INTR)
+            if message.type in (NLMSG_ERROR, NLMSG_DONE):
+                _raise_if_failed(message.payload)
+                if interrupted:
+                    raise _InterruptedError
+                return
+            if message.type != message_type:
+                raise NetlinkError(f"a message of type {message.type}, not {message_type}")
+            yield message.payload
+            if not dump:
+                return
+
+
+def _raise_if_failed(payload: bytes) -> None:
+    """Raise the OSError that NLMSG_ERROR or NLMSG_DONE carries, if it is not 0."""
+    try:
+        (code,) = _ERROR.unpack_from(payload)
+    except struct.error:
+        raise NetlinkError(f"{len(payload)} bytes are no netlink error") from None
+    if code < 0:
+        raise OSError(-code, os.strerror(-code))
+
+
+def _aligned(length: int) -> int:
+    return (length + 3) & ~3
+
+
+def open_socket(protocol: int) -> Socket:
+    """Return a netlink socket. Raises OSError."""
+    family = getattr(socket, "AF_NETLINK", None)
+    if family is None:
+        raise OSError(errno.EAFNOSUPPORT, "there is no netlink")
+    return Socket(family, socket.SOCK_RAW, protocol)

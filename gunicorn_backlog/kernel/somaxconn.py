@@ -1,0 +1,13 @@
+"""The kernel's upper bound of every accept queue limit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def somaxconn() -> int | None:
+    """Return the greatest limit that the kernel enforces; None if it can't be read."""
+    try:
+        return int(Path("/proc/sys/net/core/somaxconn").read_text())
+    except (OSError, ValueError):
+        return None

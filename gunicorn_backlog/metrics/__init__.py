@@ -1,0 +1,1 @@
+"""The metric catalog, and an interval's summary as points."""

@@ -1,0 +1,1 @@
+"""Samples of listeners and workers, and the summary of an interval."""

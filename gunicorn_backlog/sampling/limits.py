@@ -1,0 +1,69 @@
+"""Whether the kernel enforces the backlog that gunicorn was asked for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+
+from gunicorn_backlog.kernel.accept_queue import AcceptQueue
+from gunicorn_backlog.kernel.somaxconn import somaxconn
+from gunicorn_backlog.log import Notices
+
+ASGI = frozenset({"asgi", "gunicorn.workers.gasgi.ASGIWorker"})  # as gunicorn's setting names it
+ASYNCIO_LISTENS_WITH = 100  # create_server's default, which the worker does not override
+RAISE = "raise that (in a container, that of its network namespace)"
+SETTLED_S = 1.0  # a reload replaces config and sockets one after the other
+
+
+class Limits:
+    """Says once of each listener that its limit is lower than what was asked for, and why."""
+
+    def __init__(self, notices: Notices, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._notices = notices
+        self._clock = clock
+        self._since_s: dict[tuple[str, int, int], float] = {}
+
+    def look(
+        self,
+        queues: Mapping[str, AcceptQueue],
+        asked: int,
+        worker_class: str = "",
+        elsewhere: Collection[str] = (),
+    ) -> None:
+        """Compare each listener's limit with gunicorn's ``backlog``; it must last to be told.
+
+        :param worker_class: gunicorn's setting.
+        :param elsewhere: listeners of other network namespaces; each has its own somaxconn.
+        """
+        low = []
+        for listener, (_, limit, _, lowest) in queues.items():
+            of_one = limit if lowest is None else lowest
+            if of_one is not None and of_one < asked:
+                low.append((listener, of_one, asked))
+        if low or self._since_s:
+            now_s = self._clock()
+            self._since_s = {case: self._since_s.get(case, now_s) for case in low}
+            for case, since_s in self._since_s.items():
+                if now_s - since_s >= SETTLED_S:
+                    greatest = None if case[0] in elsewhere else somaxconn()
+                    self._say(*case, cause(case[1], greatest, worker_class))
+
+    def _say(self, listener: str, limit: int, asked: int, why: str) -> None:
+        self._notices.warn(
+            f"limit of {listener}",
+            f"the backlog of {listener} was to be {asked}, the kernel enforces {limit}: {why}",
+        )
+
+
+def cause(limit: int, greatest: int | None, worker_class: str) -> str:
+    """Return what is known about why a limit is lower than gunicorn's ``backlog``.
+
+    :param greatest: ``net.core.somaxconn`` of the listener's network namespace; None: not known.
+    """
+    if worker_class in ASGI and limit == ASYNCIO_LISTENS_WITH:
+        return f"gunicorn's asgi worker makes asyncio call listen({ASYNCIO_LISTENS_WITH})"
+    if greatest is None:
+        return "net.core.somaxconn can't be read here"
+    if limit == greatest:
+        return f"net.core.somaxconn clamps it: {RAISE}"
+    return f"another listen() call on this socket set it (net.core.somaxconn is {greatest})"

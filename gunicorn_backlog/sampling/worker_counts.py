@@ -1,0 +1,137 @@
+"""The arbiter's workers by state, from what their slots say."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from operator import ge, sub
+from types import MappingProxyType
+from typing import NamedTuple
+
+from gunicorn_backlog.scoreboard.owners import Owners
+from gunicorn_backlog.scoreboard.slot import BOUNDED, POOL, Kind
+from gunicorn_backlog.scoreboard.states import States
+
+
+class Threads(NamedTuple):
+    """The threads of all gthread workers, and the connections that wait for one."""
+
+    idle: int
+    working: int
+    queued: int
+
+
+class Crew(NamedTuple):
+    """How many workers are in which state, and the requests that they are serving.
+
+    ``unknown`` are alive, but what they do can't be seen; ``in_flight`` is None if there is one.
+    ``threads`` is None without gthread workers. ``saturated`` says whether no worker and no thread
+    is free; None: that can't be said, for some have no capacity.
+    """
+
+    idle: int
+    working: int
+    starting: int
+    unknown: int
+    in_flight: int | None
+    threads: Threads | None = None
+    saturated: bool | None = None
+
+    @property
+    def total(self) -> int:
+        """All workers."""
+        return self.idle + self.working + self.starting + self.unknown
+
+
+class _Seen(NamedTuple):
+    """A worker without a slot: when it was seen first, and its heartbeat then."""
+
+    since_s: float
+    heartbeat: float | None
+
+
+class Roster:
+    """Counts workers, and remembers those without a slot.
+
+    ``overdue`` are those that will not get one, and ``serving`` those of them whose heartbeat has
+    moved: gunicorn moves it only after it has called ``post_worker_init``.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._seen: dict[int, _Seen] = {}  # those without a slot, by pid
+        self._moved: set[int] = set()
+        self.overdue = 0
+        self.serving = 0
+
+    def count(
+        self,
+        running: Mapping[int, int],
+        states: States,
+        boot_limit_s: float,
+        *,
+        watched_after: int = 0,
+        kind_starting: Kind = Kind.UNKNOWN,
+        heartbeats: Mapping[int, float] = MappingProxyType({}),
+    ) -> Crew:
+        """Count the ``running`` workers (age by pid).
+
+        A worker that has had no slot for ``boot_limit_s`` seconds is not starting, but unknown; and
+        so is one whose age is not above ``watched_after``: it came up when nobody watched.
+
+        :param kind_starting: of those that are starting.
+        :param heartbeats: of the workers without a slot, by pid.
+        """
+        owners, seen, in_use = states.owners, states.owners.seen, states.columns.in_use
+        expected = [pid for pid in owners.without_slot if running[pid] > watched_after]
+        starting = self._starting(expected, boot_limit_s, heartbeats)
+        working = sum(map(bool, in_use))
+        unknown = len(running) - seen - starting
+        if unknown:
+            return Crew(seen - working, working, starting, unknown, in_flight=None)
+        return Crew(
+            seen - working,
+            working,
+            starting,
+            unknown=0,
+            in_flight=sum(states.columns.in_flight),
+            threads=_threads(states, kind_starting),
+            saturated=all(map(ge, in_use, owners.capacities))
+            if are_bounded(owners, kind_starting)
+            else None,
+        )
+
+    def _starting(
+        self, without_slot: list[int], boot_limit_s: float, heartbeats: Mapping[int, float]
+    ) -> int:
+        now_s = self._clock()
+        self._seen = {
+            pid: self._seen.get(pid, _Seen(now_s, heartbeats.get(pid))) for pid in without_slot
+        }
+        # Slots are read before heartbeats: a worker may have claimed one between the two.
+        moved_before = self._moved
+        self._moved = {
+            pid for pid, beat in heartbeats.items() if pid in self._seen and self._moves(pid, beat)
+        }
+        serving = self._moved & moved_before
+        late = {pid for pid, it in self._seen.items() if now_s - it.since_s > boot_limit_s}
+        self.serving, self.overdue = len(serving), len(serving | late)
+        return len(without_slot) - self.overdue
+
+    def _moves(self, pid: int, heartbeat: float) -> bool:
+        return self._seen[pid].heartbeat not in (None, heartbeat)
+
+
+def are_bounded(owners: Owners, kind_starting: Kind) -> bool:
+    """Tell whether each of these workers has a capacity, and those that are starting will."""
+    return kind_starting in BOUNDED and all(owners.capacities)
+
+
+def _threads(states: States, kind_starting: Kind) -> Threads | None:
+    pools = states.owners.places.get(POOL)
+    if pools is None:
+        return Threads(0, 0, 0) if kind_starting == POOL else None
+    in_use = states.columns.in_use[pools]
+    free = map(sub, states.owners.capacities[pools], in_use)
+    idle = sum(it for it in free if it > 0)
+    return Threads(idle, sum(in_use), sum(states.columns.queued[pools]))

@@ -1,0 +1,1 @@
+"""Shared memory with one slot per worker: layout, allocation, reader."""

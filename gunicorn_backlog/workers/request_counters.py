@@ -1,0 +1,199 @@
+"""Requests, counted by the process that serves them, into its slot.
+
+Hot path: runs on every request. A signal handler of the app may raise wherever Python looks for
+signals: at a call, when a function starts, and in a loop. So what belongs together is written
+without a call in between, locks are taken by ``with``, and what was begun is ended in ``finally``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from gunicorn_backlog.scoreboard.slot import (
+    BEGUN,
+    IN_FLIGHT,
+    SINCE_NS,
+    TAKEN,
+    WORK_NS,
+    Record,
+    Slot,
+)
+
+T = TypeVar("T")
+
+
+def timed(
+    handle: Callable[..., T],
+    record: Record,
+    *,
+    takes: bool = False,
+    clock_ns: Callable[[], int] = time.monotonic_ns,
+) -> Callable[..., T]:
+    """Return ``handle``, each call of which is timed: there is one at a time.
+
+    Apart from ``handle`` it calls nothing but the clock.
+
+    :param takes: whether calls are counted, too.
+    """
+    worked_ns = taken = 0
+
+    def handle_timed(*args: object, **named: object) -> T:
+        nonlocal worked_ns, taken
+        since_ns = clock_ns()
+        words = record.words
+        if takes:
+            taken += 1
+            words[TAKEN] = taken
+        words[SINCE_NS] = since_ns
+        words[WORK_NS] = worked_ns - since_ns
+        try:
+            return handle(*args, **named)
+        finally:
+            try:
+                worked_ns += clock_ns() - since_ns
+            except BaseException:  # a signal handler raised: the time counts all the same
+                worked_ns += clock_ns() - since_ns
+                raise
+            finally:
+                record.words[WORK_NS] = worked_ns
+
+    return handle_timed
+
+
+def any_of(handles: list[Callable[..., T]], beyond: Callable[..., T]) -> Callable[..., T]:
+    """Return what calls one of these, each of which is called by one thread at a time.
+
+    :param beyond: what is called in their place if none is free.
+    """
+    take, give_back = handles.pop, handles.append
+
+    def handle_by_any(*args: object, **named: object) -> T:
+        try:
+            handle = take()
+        except IndexError:
+            return beyond(*args, **named)
+        try:
+            return handle(*args, **named)
+        finally:
+            give_back(handle)
+
+    return handle_by_any
+
+
+class InFlight:
+    """Requests that are served at the same time, in any number, by any thread.
+
+    ``begin`` and ``end`` are written out in ``counted`` and ``counted_async``: a signal handler may
+    raise when a function starts, and then a call of ``end`` would end nothing.
+    """
+
+    __slots__ = ("_begun", "_in_flight", "_slot")
+
+    def __init__(self, slot: Slot) -> None:
+        self._slot = slot
+        self._in_flight = 0
+        self._begun = 0
+
+    def begin(self) -> None:
+        """Count one more; if this raises, a signal handler did, and none is counted."""
+        slot = self._slot
+        began = False
+        try:
+            with slot.lock:
+                self._in_flight += 1
+                self._begun += 1
+                words = slot.words
+                words[IN_FLIGHT] = self._in_flight
+                words[BEGUN] = self._begun
+                began = True
+        except BaseException:
+            if began:
+                self.end()
+            raise
+
+    def end(self) -> None:
+        """Count one less."""
+        slot = self._slot
+        with slot.lock:
+            self._in_flight -= 1
+            slot.words[IN_FLIGHT] = self._in_flight
+
+    def counted(self, function: Callable[..., T]) -> Callable[..., T]:
+        """Return the function, each call of which is a request."""
+        slot = self._slot
+
+        def function_counted(*args: object, **named: object) -> T:
+            began = False
+            try:
+                with slot.lock:
+                    self._in_flight += 1
+                    self._begun += 1
+                    words = slot.words
+                    words[IN_FLIGHT] = self._in_flight
+                    words[BEGUN] = self._begun
+                    began = True
+                return function(*args, **named)
+            finally:
+                if began:
+                    with slot.lock:
+                        self._in_flight -= 1
+                        slot.words[IN_FLIGHT] = self._in_flight
+
+        return function_counted
+
+    def counted_async(self, function: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
+        """Return the coroutine function, each call of which is a request once it is awaited."""
+        slot = self._slot
+
+        async def function_counted(*args: object, **named: object) -> T:
+            began = False
+            try:
+                with slot.lock:
+                    self._in_flight += 1
+                    self._begun += 1
+                    words = slot.words
+                    words[IN_FLIGHT] = self._in_flight
+                    words[BEGUN] = self._begun
+                    began = True
+                return await function(*args, **named)
+            finally:
+                if began:
+                    with slot.lock:
+                        self._in_flight -= 1
+                        slot.words[IN_FLIGHT] = self._in_flight
+
+        return function_counted
+
+
+class InPlaceOf:
+    """An app that is called by way of ``call``, and has the attributes that it had."""
+
+    def __init__(self, app: Any, call: Callable[..., Any]) -> None:
+        self._app = app
+        self._call = call
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        """Call it."""
+        return self._call(*args, **named)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the app has of that name."""
+        if name == "_app":  # a copy that is being made has none yet
+            raise AttributeError(name)
+        return getattr(self._app, name)
+
+
+def when_it_runs(worker: Any, wrap: Callable[[], None]) -> None:
+    """Have ``wrap`` called when gunicorn runs the worker, right after all hooks.
+
+    Whatever hooks of the user's own find in the worker until then is what gunicorn put there.
+    """
+    run = worker.run
+
+    def run_watched() -> None:
+        wrap()
+        run()
+
+    worker.run = run_watched

@@ -1,0 +1,55 @@
+"""schedule: a fixed grid of samples, on a clock that the test sets."""
+
+from __future__ import annotations
+
+import pytest
+
+from gunicorn_backlog.arbiter.schedule import Schedule
+
+
+class Clock:
+    """A clock that stands still until it is set."""
+
+    now_s = 1000.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.now_s
+
+
+def test_an_interval_is_so_many_samples() -> None:
+    """Ten samples, each a tenth of the interval apart; with the tenth the interval is over."""
+    clock = Clock()
+    schedule = Schedule(2.0, 10, clock=clock)
+    closed = []
+    for _ in range(30):
+        assert schedule.wait_s() == pytest.approx(0.2)
+        clock.now_s += schedule.wait_s()
+        closed.append(schedule.sampled())
+    assert closed == ([False] * 9 + [True]) * 3
+
+
+def test_late_samples_do_not_move_the_grid() -> None:
+    """Each sample takes half a period: the next comes at its own time all the same."""
+    clock = Clock()
+    schedule = Schedule(1.0, 10, clock=clock)
+    for number in range(1, 100):
+        clock.now_s += schedule.wait_s()
+        assert clock.now_s == pytest.approx(1000 + number * 0.1)
+        clock.now_s += 0.05
+        schedule.sampled()
+
+
+def test_after_a_long_stop_missed_samples_are_left_out() -> None:
+    """Stopped for 30 s: one interval is closed at once, and the next is a whole one."""
+    clock = Clock()
+    schedule = Schedule(1.0, 10, clock=clock)
+    clock.now_s += 30.05
+    assert schedule.wait_s() == 0.0
+    assert schedule.sampled()
+    assert schedule.wait_s() == pytest.approx(0.05)
+    closed = []
+    for _ in range(10):
+        clock.now_s += schedule.wait_s()
+        closed.append(schedule.sampled())
+    assert closed == [False] * 9 + [True]

@@ -1,0 +1,21 @@
+"""Fixtures for what ``check`` is to find."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.lab.check_command import WriteConfig
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> WriteConfig:
+    """Return what makes gunicorn's arguments of a config file's text."""
+
+    def write(text: str) -> tuple[str, ...]:
+        path = tmp_path / "gunicorn.conf.py"
+        path.write_text(text)
+        return ("--config", str(path), "--backlog", "5")
+
+    return write

@@ -1,0 +1,112 @@
+"""``check`` of the way to the Agent."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from agent import StandInAgent
+
+from gunicorn_backlog.config.agent_address import DISABLED, Address
+from tests.conftest import ServerFactory
+from tests.lab.check_command import FAILED, check, found
+from tests.lab.cli_command import look
+from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.ports import free_port
+from tests.lab.pushes import wait_until_all_are_idle
+from tests.lab.sandbox import as_nobody, require
+from tests.lab.server import CONFIG
+from tests.lab.waiting import wait_for
+
+
+def test_no_agent() -> None:
+    """Nobody listens at the port."""
+    url = f"udp://127.0.0.1:{free_port(socket.SOCK_DGRAM)}"
+    done = check(environ={"GUNICORN_BACKLOG_URL": url})
+    assert done.code == FAILED
+    assert found(done, "failed", "Agent", f"{url} takes no datagram: ECONNREFUSED")
+    assert "-> start the Agent, or say where it is" in done.out
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_an_agent_at_localhost(host: str) -> None:
+    """It is tried at either address, as a server tries it; without one the refusal is told."""
+    with StandInAgent(Address("udp", host, 0)) as agent:
+        port = agent.url.rpartition(":")[2]
+        done = check(environ={"DD_DOGSTATSD_PORT": port})
+        assert found(done, "ok", "Agent", f"udp://localhost:{port} does not refuse"), done
+    done = check(environ={"DD_DOGSTATSD_PORT": port})
+    assert found(done, "failed", "Agent", f"udp://localhost:{port} takes no datagram: ECONNREFUSED")
+
+
+def test_a_name_that_nobody_knows() -> None:
+    """The resolver's own word is told."""
+    done = check(environ={"DD_AGENT_HOST": "agent.invalid"})
+    assert done.code == FAILED
+    assert found(done, "failed", "Agent", "udp://agent.invalid:8125: ")
+
+
+@pytest.fixture
+def closed_socket() -> Iterator[str]:
+    """An Agent's socket that others may not write to, in a folder that they may pass."""
+    path = Path(tempfile.gettempdir()) / f"closed-{os.getpid()}.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(path))
+        path.chmod(0o700)
+        yield str(path)
+    path.unlink()
+
+
+def test_a_socket_without_permission(
+    closed_socket: str, newest: Gunicorn, agent: StandInAgent
+) -> None:
+    """It is there, and may not be written to."""
+    environ = {"GUNICORN_BACKLOG_URL": f"unix://{closed_socket}"}
+    done = check(run_by=as_nobody(newest.folder), environ=environ)
+    assert done.code == FAILED
+    assert found(done, "failed", "Agent", f"unix://{closed_socket} takes no datagram: EACCES")
+    assert "-> let this user write to the socket" in done.out
+
+
+def test_a_socket_that_is_not_there(tmp_path: Path) -> None:
+    """The folder was not mounted, say."""
+    done = check(environ={"GUNICORN_BACKLOG_URL": f"unix://{tmp_path}/none"})
+    assert done.code == FAILED
+    assert found(done, "failed", "Agent", "ENOENT")
+
+
+DISABLE = {"DD_DOGSTATSD_DISABLE": "true"}
+
+
+def test_an_agent_that_is_disabled(
+    newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """Whether it is says the server, by what its config made of its environment; not ours."""
+    config = f"{CONFIG}raw_env = ['DD_DOGSTATSD_DISABLE=%s']\n"
+    environ = {"GUNICORN_BACKLOG_URL": agent.url}
+    server = serve(newest, config=config % "false", environ=environ | DISABLE)
+    wait_until_all_are_idle(agent)
+    done = look("check", str(server.pid), environ=DISABLE)
+    assert found(done, "ok", "Agent", agent.url), done
+    server.reload(config % "true")
+
+    def told() -> bool:
+        return found(look("check", str(server.pid)), "warning", "Agent", DISABLED)
+
+    wait_for("it to be disabled", told)
+    assert DISABLED in look("status", str(server.pid)).lines[1]
+
+
+def test_other_files_than_ours(newest: Gunicorn, serve: ServerFactory) -> None:
+    """A path or a name means something else in the server's container: it is not tried here."""
+    require("unshare", "-m", "true")
+    environ = {"GUNICORN_BACKLOG_URL": "unix:///mnt/none.socket"}
+    server = serve(newest, run_by=("unshare", "-m"), environ=environ).wait_until_it_serves()
+    done = look("check", str(server.pid))
+    text = "unix:///mnt/none.socket not tried: the server has other files"
+    assert found(done, "warning", "Agent", text), done
+    assert "-> run this in the server's container" in done.out

@@ -1,0 +1,325 @@
+"""``check`` of what gunicorn is to be told."""
+
+from __future__ import annotations
+
+import os
+import py_compile
+import signal
+from pathlib import Path
+
+import pytest
+from agent import StandInAgent
+
+from gunicorn_backlog.cli.check import config as of_config
+from gunicorn_backlog.cli.check.gunicorn_config import GunicornConfig
+from gunicorn_backlog.config.agent_address import DISABLED
+from gunicorn_backlog.scoreboard.slot import Kind
+from tests.lab.check_command import FAILED, LEVELS, OK, WARNING, WriteConfig, check, found
+from tests.lab.procfs import is_alive
+from tests.lab.server import CONFIG
+from tests.lab.waiting import wait_for
+
+
+@pytest.mark.parametrize(
+    ("text", "level", "line"),
+    [
+        ("", "failed", "post_worker_init does not reach us: the config has none"),
+        (
+            "from gunicorn_backlog.hooks import when_ready, on_exit\n",
+            "failed",
+            "post_worker_init does not reach us: the config has none",
+        ),
+        (
+            f"{CONFIG}def post_worker_init(worker):\n    print(worker)\n",
+            "failed",
+            "post_worker_init is bound again (line 2), after line 1 binds ours: ours never runs",
+        ),
+        (
+            f"def post_worker_init(worker):\n    print(worker)\n{CONFIG}",
+            "failed",
+            "post_worker_init of the config (line 1) is replaced by the import of ours in line 3",
+        ),
+        (
+            f"import os\nif os:\n    def post_worker_init(worker):\n        pass\n{CONFIG}",
+            "warning",
+            "post_worker_init of the config (line 3), if that line is run, is replaced by the "
+            "import of ours in line 5",
+        ),
+        (
+            f"try:\n    {CONFIG}except ImportError:\n    def post_worker_init(worker):\n"
+            "        pass\n",
+            "ok",
+            "post_worker_init is ours",
+        ),
+        (
+            "from gunicorn_backlog.hooks import when_ready, on_exit\n"
+            "def post_worker_init(worker):\n    print(worker)\n",
+            "failed",
+            "post_worker_init is the config's own (line 2), and does not call ours",
+        ),
+        (
+            f"{CONFIG}from gunicorn_backlog import hooks\n"
+            "def post_worker_init(worker):\n    hooks.post_worker_init(worker)\n",
+            "ok",
+            "post_worker_init is the config's own (line 3), and calls ours",
+        ),
+        (
+            f"{CONFIG}class Own:\n    def __call__(self, worker):\n        print(worker)\n"
+            "post_worker_init = Own()\n",
+            "warning",
+            "post_worker_init is the config's own (line 5); whether it calls ours can't be seen",
+        ),
+        (
+            f"{CONFIG}class Own:\n    def __getattr__(self, name):\n"
+            "        raise OSError(name) if 'backlog' in name else AttributeError(name)\n"
+            "    def __call__(self, worker):\n        pass\npost_worker_init = Own()\n",
+            "warning",
+            "post_worker_init is the config's own; whether it calls ours can't be seen",
+        ),
+        (
+            f"{CONFIG}globals()['post_worker_init'] = lambda worker: None\n",
+            "warning",
+            "post_worker_init is the config's own; whether it calls ours can't be seen",
+        ),
+        (
+            f"{CONFIG}import os\nif os:\n    def post_worker_init(worker):\n"
+            "        hooks = __import__('gunicorn_backlog').hooks\nelse:\n"
+            "    def post_worker_init(worker):\n        pass\n",
+            "warning",
+            "post_worker_init is the config's own (line 4); whether it calls ours can't be seen",
+        ),
+        (
+            "from gunicorn_backlog.hooks import when_ready, post_worker_init\n",
+            "warning",
+            "on_exit does not reach us",
+        ),
+    ],
+)
+def test_hooks(text: str, level: str, line: str, config: WriteConfig) -> None:
+    """Which of ours gunicorn would call."""
+    read = of_config.read(config(text))
+    assert not isinstance(read, str)
+    findings = list(of_config.findings(read))
+    of_hooks = [it.text for it in findings if it.what == "hooks" and it.level == LEVELS[level]]
+    assert any(line in text for text in of_hooks)
+    assert max(it.level for it in findings) == LEVELS[level]
+
+
+INSTALL = "from gunicorn_backlog import hooks\nhooks.install(globals())\n"
+OWN = "def post_worker_init(worker):\n    pass\n"
+
+
+def of_hooks(read: GunicornConfig | str) -> list[str]:
+    """Return what is found of ``post_worker_init``, and of what could not be read."""
+    assert not isinstance(read, str), read
+    texts = [it.text for it in of_config.findings(read) if it.what == "hooks"]
+    return [it for it in texts if not it.startswith(("when_ready", "on_exit"))]
+
+
+def test_install(config: WriteConfig) -> None:
+    """It keeps what the config has, unless the config binds it again, or ours replaced it."""
+    kept = "post_worker_init is the config's own and ours: hooks.install() keeps both"
+    assert of_hooks(of_config.read(config(f"{OWN}{INSTALL}"))) == [kept]
+    assert of_hooks(of_config.read(config(INSTALL))) == ["post_worker_init is ours"]
+    again = "post_worker_init is bound again (line 3), after line 2 binds ours: ours never runs"
+    assert of_hooks(of_config.read(config(f"{INSTALL}{OWN}"))) == [again]
+    lost = "post_worker_init of the config (line 1) is replaced by the import of ours in line 3"
+    assert of_hooks(of_config.read(config(f"{OWN}{CONFIG}{INSTALL}"))) == [lost]
+
+
+def test_a_config_of_several_files(
+    config: WriteConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the config imports from another is told to be a hook by what that has."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    (tmp_path / "base_conf.py").write_text(OWN)
+    (tmp_path / "base_ours.py").write_text(CONFIG)
+    (tmp_path / "base_none.py").write_text("__all__ = []\n" + OWN)
+    lost = "post_worker_init of the config (line 1) is replaced by the import of ours in line 2"
+    for name, text in (("base_conf", lost), ("base_none", "post_worker_init is ours")):
+        assert of_hooks(of_config.read(config(f"from {name} import *\n{CONFIG}"))) == [text]
+    assert of_hooks(of_config.read(config("from base_ours import *\n"))) == [
+        "post_worker_init is ours"
+    ]
+    again = "post_worker_init is bound again (line 2), after line 1 binds ours: ours never runs"
+    assert of_hooks(of_config.read(config(f"from base_ours import *\n{OWN}"))) == [again]
+
+
+def test_a_config_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its source is read like a file's; without one that is said, and no more is claimed."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    path = tmp_path / "conf_module.py"
+    path.write_text(f"{OWN}{CONFIG}")
+    lost = "post_worker_init of the config (line 1) is replaced by the import of ours in line 3"
+    arguments = ("--config", "python:conf_module")
+    assert of_hooks(of_config.read(arguments)) == [lost]
+    py_compile.compile(str(path), str(tmp_path / "conf_module.pyc"))
+    path.unlink()
+    found = of_hooks(of_config.read(arguments))
+    assert found[0] == "post_worker_init is ours"
+    assert found[1].startswith("the source of python:conf_module is not read: "), found
+    assert of_hooks(of_config.read(("--config", str(tmp_path / "conf_module.pyc"))))[1].endswith(
+        "it is no Python source; a hook of its own that ours replaces can't be seen"
+    )
+    ours = of_hooks(of_config.read(("--config", "python:gunicorn_backlog.hooks")))
+    assert ours == ["post_worker_init is ours"]
+
+
+def test_a_config_that_changes_the_folder(
+    config: WriteConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its source is read where it was when gunicorn ran it."""
+    config(f"import os\nos.chdir('/')\n{OWN}{CONFIG}")
+    monkeypatch.chdir(tmp_path)
+    lost = "post_worker_init of the config (line 3) is replaced by the import of ours in line 5"
+    for name in ("gunicorn.conf.py", "file:gunicorn.conf.py"):
+        assert of_hooks(of_config.read(("--config", name))) == [lost]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("statsd_host = 'localhost:8125'\n", "graphs and monitors that select no tag mix it"),
+        (
+            "statsd_host = 'localhost:8125'\nfrom gunicorn_backlog import configure\n"
+            "configure(backlog_type='gauge')\n",
+            "ours of that name is a gauge",
+        ),
+        ("", ""),
+        ("statsd_host = 'localhost:8125'\nenable_backlog_metric = False\n", ""),
+        (
+            "statsd_host = 'localhost:8125'\nfrom gunicorn.glogging import Logger\n"
+            "class Own(Logger):\n    pass\nlogger_class = Own\n",
+            "",
+        ),
+    ],
+)
+def test_gunicorns_own_metric(text: str, line: str, config: WriteConfig) -> None:
+    """It is warned of where gunicorn pushes it: with the logger that pushes to StatsD."""
+    read = of_config.read(config(f"{CONFIG}enable_backlog_metric = True\n{text}"))
+    assert not isinstance(read, str), read
+    found = [it for it in of_config.findings(read) if it.what == "metrics"]
+    assert [(it.level, line in it.text) for it in found] == [(LEVELS["warning"], True)] * bool(line)
+
+
+@pytest.mark.parametrize(
+    ("text", "level", "what", "line"),
+    [
+        ("worker_class = 'no.such'\n", "failed", "worker class", "no.such can't be loaded"),
+        ("worker_class = 'asgi'\nbacklog = 300\n", "ok", "worker class", "no shares of a capacity"),
+        (
+            "from gunicorn_backlog import configure\nconfigure(enabled=False)\n",
+            "failed",
+            "settings",
+            "enabled is False",
+        ),
+    ],
+)
+def test_configs(text: str, level: str, what: str, line: str, config: WriteConfig) -> None:
+    """What is wrong with one is a line."""
+    read = of_config.read(config(f"{CONFIG}{text}"))
+    assert not isinstance(read, str)
+    (told,) = [it for it in of_config.findings(read) if it.what == what]
+    assert told.level == LEVELS[level]
+    assert line in told.text
+    assert "\n" not in told.text
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("backlog = 'many'\n", "many"),
+        ("raise OSError('no disk')\n", "no disk"),
+        (
+            "from gunicorn_backlog import configure\nconfigure(interval=0)\n",
+            "interval=0; allowed: a number of seconds from 0.1 to 60",
+        ),
+    ],
+)
+def test_a_config_that_can_not_be_read(text: str, why: str, config: WriteConfig) -> None:
+    """The last line of what gunicorn, or we, say of it."""
+    read = of_config.read(config(f"{CONFIG}{text}"))
+    assert isinstance(read, str)
+    assert why in read
+
+
+def test_a_config_that_takes_for_ever(config: WriteConfig, tmp_path: Path) -> None:
+    """It is given up after the deadline, and so is what it has started."""
+    path = tmp_path / "pid"
+    text = (
+        "import subprocess, time\n"
+        "pid = subprocess.Popen(['sleep', '600']).pid\n"
+        f"print(pid, file=open({str(path)!r}, 'w'))\n"
+        "time.sleep(600)\n"
+    )
+    read = of_config.read(config(text), deadline_s=2)
+    assert read == "it was not read within 2 s"
+    wait_for("its program to end", lambda: not is_alive(int(path.read_text())))
+
+
+def test_a_config_that_ends_gunicorn(config: WriteConfig) -> None:
+    """That is not told as an error without a word."""
+    read = of_config.read(config("import os\nos._exit(0)\n"))
+    assert read == "gunicorn ends with exit code 0 before it is read"
+
+
+def test_a_config_that_forks(config: WriteConfig) -> None:
+    """Both go on; what was read is told once."""
+    read = of_config.read(config(f"{CONFIG}import os\nif os.fork():\n    os.wait()\n"))
+    assert not isinstance(read, str)
+    assert read.backlog == 5
+
+
+def test_where_its_modules_are_found(
+    config: WriteConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In ``pythonpath``, as by gunicorn; a folder's own ``json`` is not taken for Python's."""
+    own = "from gunicorn.workers.sync import SyncWorker\nclass Own(SyncWorker):\n    pass\n"
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path" / "own_worker.py").write_text(own)
+    (tmp_path / "json.py").write_text("raise OSError('not this one')\n")
+    monkeypatch.chdir(tmp_path)
+    arguments = ("--pythonpath", "path", "--worker-class", "own_worker.Own")
+    read = of_config.read((*config(CONFIG), *arguments))
+    assert not isinstance(read, str), read
+    assert (read.kind, read.wrong) == (Kind.SYNC, "")
+
+
+def test_a_config_that_starts_a_program(config: WriteConfig, tmp_path: Path) -> None:
+    """One that goes on, with all that it inherits, is not waited for."""
+    path = tmp_path / "pid"
+    text = (
+        f"{CONFIG}import os, time\n"
+        "if (pid := os.fork()) == 0:\n"
+        "    time.sleep(600)\n"
+        "    os._exit(0)\n"
+        f"print(pid, file=open({str(path)!r}, 'w'))\n"
+    )
+    read = of_config.read(config(text), deadline_s=30)
+    os.kill(int(path.read_text()), signal.SIGKILL)
+    assert not isinstance(read, str)
+    assert read.backlog == 5
+
+
+def test_that_it_can_not_be_read_is_told(config: WriteConfig, agent: StandInAgent) -> None:
+    """As a line like others."""
+    environ = {"GUNICORN_BACKLOG_URL": agent.url}
+    done = check(*config("raise OSError('no disk')"), environ=environ)
+    assert done.code == FAILED
+    assert found(done, "failed", "config", "gunicorn can't read it: OSError: no disk"), done.out
+
+
+def test_what_raw_env_says(config: WriteConfig, agent: StandInAgent) -> None:
+    """gunicorn puts it into the environment: the Agent is where it says, or gets nothing."""
+    hooks = f"{CONFIG}raw_env = ['GUNICORN_BACKLOG_URL={agent.url}'"
+    done = check(*config(f"{hooks}]\n"), environ={"DD_AGENT_HOST": "agent.invalid"})
+    assert done.code == OK, done
+    assert found(done, "ok", "Agent", agent.url)
+    done = check(*config(f"{hooks}, 'DD_DOGSTATSD_DISABLE=true']\n"))
+    assert done.code == WARNING
+    assert found(done, "warning", "Agent", DISABLED), done
+    done = check(
+        *config(f"{hooks}, 'DD_DOGSTATSD_DISABLE=false']\n"),
+        environ={"DD_DOGSTATSD_DISABLE": "true"},
+    )
+    assert done.code == OK, done

@@ -1,0 +1,144 @@
+"""``check`` where something can't be looked at, and where it is not Linux: all is not well."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from agent import StandInAgent
+
+from gunicorn_backlog.cli.check import command
+from gunicorn_backlog.cli.check import server as of_server
+from gunicorn_backlog.cli.check.findings import Level
+from gunicorn_backlog.cli.errors import EndedError
+from gunicorn_backlog.cli.inspect import discovery
+from gunicorn_backlog.cli.inspect.snapshot import looked
+from tests.conftest import ServerFactory
+from tests.lab.check_command import FAILED, OK, WARNING, found
+from tests.lab.cli_command import Done, environment, look
+from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.sandbox import as_nobody, as_pid_1, without_proc
+
+ALL_WELL = ("check", "--", "--config", "python:gunicorn_backlog.hooks", "app:app")
+
+# The memory of a server whose layout is another: whoever this is executed by holds it.
+HOLD_ANOTHER_LAYOUT = """
+import os, sys
+from gunicorn_backlog.scoreboard.layout import LINES, SLOTS, Layout
+layout = Layout(SLOTS, LINES)
+fd = os.memfd_create("gunicorn_backlog", 0)
+os.ftruncate(fd, layout.size)
+header = bytearray(layout.header(os.getpid()))
+header[8:12] = (77).to_bytes(4, sys.byteorder)
+os.write(fd, header)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+# No other system is here: this is Linux without what is Linux's alone, under another's name.
+NOT_LINUX = """
+import fcntl, os, pathlib, platform, socket, sys, time
+sys.platform, platform.system = "darwin", lambda: "Darwin"
+places = {
+    fcntl: ("F_ADD_SEALS", "F_GET_SEALS", "F_SEAL_SHRINK", "F_SEAL_GROW"),
+    os: ("memfd_create", "MFD_CLOEXEC", "MFD_ALLOW_SEALING", "posix_fallocate", "setns"),
+    socket: ("AF_NETLINK", "TCP_INFO", "SO_DOMAIN", "SO_PROTOCOL", "SOCK_CLOEXEC", "SOCK_NONBLOCK"),
+    time: ("CLOCK_BOOTTIME",),
+}
+for module, names in places.items():
+    for name in names:
+        if hasattr(module, name):
+            delattr(module, name)
+from gunicorn_backlog.kernel import proc_net
+from gunicorn_backlog.cli.inspect import procfs
+procfs.PROC = proc_net.PROC = pathlib.Path("/nowhere")
+from gunicorn_backlog.cli.main import main
+sys.exit(main())
+"""
+
+
+def well(agent: StandInAgent, *run_by: str) -> Done:
+    """Check where all else is well."""
+    environ = {"GUNICORN_BACKLOG_URL": agent.url}
+    return look(*ALL_WELL, run_by=(*as_pid_1(), *run_by), environ=environ)
+
+
+def test_a_server_of_another_user(newest: Gunicorn, agent: StandInAgent) -> None:
+    """What runs under its name, and may be one, is told; without it all is well."""
+    nobody = as_nobody(newest.folder)
+    assert well(agent, *nobody).code == OK
+    script = "bash -c 'exec -a gunicorn sleep 60' & exec \"$@\""
+    done = well(agent, "sh", "-c", script, "sh", *nobody)
+    assert done.code == WARNING
+    assert found(done, "warning", "server", "what other users run can't be looked at"), done
+
+
+def test_a_server_of_another_layout(agent: StandInAgent) -> None:
+    """Its version is told, and what helps."""
+    done = well(agent, sys.executable, "-c", HOLD_ANOTHER_LAYOUT)
+    assert done.code == WARNING
+    text = "its layout is of version 77, and 2 is what is read here"
+    assert found(done, "warning", "server", text), done
+    assert "-> run the server's own gunicorn-backlog" in done.lines[-1]
+
+
+def test_a_pid_that_is_no_servers(agent: StandInAgent) -> None:
+    """All else is checked all the same."""
+    done = look("check", "4194304", environ={"GUNICORN_BACKLOG_URL": agent.url})
+    assert (done.code, done.err) == (WARNING, "")
+    assert found(done, "warning", "server", "there is no process 4194304")
+    assert found(done, "ok", "TCP_INFO", "reads 1")
+    assert not agent.datagrams  # whatever this environment says, it is not that server's
+
+
+def test_a_server_that_ends_meanwhile(
+    newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """Before it is looked at, or when its listeners and its Agent are: one line."""
+    environ = {"GUNICORN_BACKLOG_URL": agent.url}
+    server = serve(newest, environ=environ, arguments=("--backlog", "5")).wait_until_it_serves()
+    taken = discovery.take(server.pid)
+    seen = looked(taken, 0.1)
+    server.signal(signal.SIGKILL)
+    server.process.wait()
+    ended = f"the server with the pid {server.pid} has ended"
+    (told,) = command._of_servers([taken])
+    assert (told.level, told.text) == (Level.WARNING, ended)
+    for backlog in (5, 6):  # as asked for, and clamped
+        with pytest.raises(EndedError, match=ended):
+            list(of_server.findings(seen._replace(about=seen.about._replace(backlog=backlog))))
+
+
+@pytest.mark.parametrize("name", ["status", "top", "check"])
+def test_without_proc(name: str) -> None:
+    """One line says that there is none, and not that no server runs."""
+    done = look(name, run_by=without_proc())
+    line = "servers are found by Linux's /proc, which is not here"
+    if name == "check":
+        assert done.code > OK
+        assert found(done, "warning", "server", line)
+    else:
+        assert (done.code, done.out, done.err) == (1, "", f"gunicorn-backlog: {line}\n")
+
+
+@pytest.mark.parametrize("arguments", [(), (str(os.getpid()),), ALL_WELL[1:]])
+def test_not_linux(arguments: tuple[str, ...], agent: StandInAgent) -> None:
+    """What is measured there is told, and the Agent is tried; by a stand-in for another system."""
+    done = subprocess.run(
+        [sys.executable, "-c", NOT_LINUX, "check", *arguments],
+        env=environment() | {"GUNICORN_BACKLOG_URL": agent.url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (FAILED, "")
+    seen = Done(done.returncode, done.stdout, done.stderr)
+    assert found(seen, "failed", "platform", "Darwin, not Linux: workers, threads and requests")
+    assert found(seen, "warning", "server", "/proc, which is not here")
+    if not arguments or arguments == ALL_WELL[1:]:
+        assert found(seen, "ok", "Agent", agent.url)
+    if arguments == ALL_WELL[1:]:
+        text = "sync: states, requests and utilization are reported"
+        assert found(seen, "ok", "worker class", text)

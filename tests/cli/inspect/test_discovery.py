@@ -1,0 +1,279 @@
+"""Where servers are found, and from where: containers, other users, several, none, ended ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from agent import StandInAgent
+
+from gunicorn_backlog.cli.errors import EndedError
+from gunicorn_backlog.cli.inspect import discovery
+from gunicorn_backlog.cli.inspect.snapshot import Looker
+from tests.conftest import ServerFactory
+from tests.lab.check_command import found
+from tests.lab.cli_command import look, status
+from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.process_group import Group
+from tests.lab.procfs import children, is_alive
+from tests.lab.sandbox import Network, as_nobody, as_pid_1, network, require
+from tests.lab.server import CONFIG, Server
+from tests.lab.ss import enforced
+from tests.lab.waiting import wait_for
+
+BACKLOG = ("--backlog", "7")
+
+
+@contextmanager
+def container() -> Iterator[Network]:
+    """Make a network namespace; the rest of a container is made when a server starts in it."""
+    require("unshare", "-p", "-f", "--mount-proc", "true")
+    with network() as found:
+        yield found
+
+
+def inside(arbiter: int) -> tuple[str, ...]:
+    """Return what runs a command where the arbiter is."""
+    return ("nsenter", "--target", str(arbiter), "--pid", "--mount", "--net")
+
+
+def only_child(server: Server) -> int:
+    """Return the pid that the arbiter has from outside."""
+    (arbiter,) = wait_for("the arbiter", lambda: server.worker_pids())
+    wait_for("its workers", lambda: len(children(arbiter)) == 2)
+    return arbiter
+
+
+def test_a_container_from_inside_and_from_outside(
+    newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """Its arbiter is pid 1 inside; from outside it has another pid, and all else is the same."""
+    with container() as net:
+        server = serve(
+            newest,
+            bind=("127.0.0.1:8000",),
+            arguments=BACKLOG,
+            run_by=net.inside(*as_pid_1()),
+            environ={"GUNICORN_BACKLOG_URL": agent.url},
+        )
+        arbiter = only_child(server)
+        wait_for("all to report", lambda: all_idle(arbiter, ()))
+        within = json.loads(look("status", "--json", run_by=inside(arbiter)).out)
+        outside = status(arbiter)
+    assert within["server"]["pid"] == 1
+    assert outside["server"]["pid"] == arbiter
+    for seen in (within, outside):
+        (listener,) = seen["listeners"]
+        assert listener["listener"] == "127.0.0.1:8000"
+        assert listener["gunicorn.backlog.limit"] == enforced(7)
+        assert listener["gunicorn.backlog.dropped"] == 0
+        assert seen["metrics"]["gunicorn.workers"] == {"idle": 2, "working": 0, "starting": 0}
+    assert {it["pid"] for it in outside["workers"]} == children(arbiter)
+    assert all(it["pid"] < 100 for it in within["workers"])
+
+
+def test_another_network_without_a_privilege(newest: Gunicorn, serve: ServerFactory) -> None:
+    """As the same user from outside: what waits is read; the limit is not, and that is told."""
+    nobody = as_nobody(newest.folder)
+    with network() as net:
+        server = serve(
+            newest,
+            config=None,
+            arguments=("--config", "python:gunicorn_backlog.hooks"),
+            bind=("127.0.0.1:8000",),
+            run_by=net.inside(*nobody),
+        )
+        seen = wait_for("all to report", lambda: all_idle(server.pid, nobody))
+    (listener,) = seen["listeners"]
+    assert listener["gunicorn.backlog"] == 0
+    for name in ("gunicorn.backlog.limit", "gunicorn.backlog.dropped", "dropped_ever"):
+        assert listener[name] is None
+    assert "another network namespace, which we may not enter: EPERM" in listener["unreadable"]
+
+
+def all_idle(pid: int, run_by: tuple[str, ...]) -> dict[str, Any] | None:
+    """Return the status of a server whose workers are idle; None as long as they are not."""
+    done = look("status", str(pid), "--json", "--seconds", "0.1", run_by=run_by)
+    if done.code != 0:
+        return None
+    seen: dict[str, Any] = json.loads(done.out)
+    return seen if seen["metrics"]["gunicorn.workers"].get("idle") == 2 else None
+
+
+# Workers that never claim a slot, and a program of the same user that is none.
+OF_NOBODY = """
+import subprocess
+from gunicorn_backlog.hooks import when_ready as ours
+user, preload_app = "65534", True
+def when_ready(server):
+    ours(server)
+    subprocess.Popen(["sleep", "600"], user=65534)
+"""
+
+
+def test_workers_of_another_user(newest: Gunicorn, serve: ServerFactory) -> None:
+    """Root without CAP_SYS_PTRACE, as in a container, may not look into them: they are counted."""
+    weak = ("setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace")
+    require(*weak, "true")
+    server = serve(newest, config=OF_NOBODY, run_by=(*as_pid_1(), *weak))
+    (arbiter,) = wait_for("the arbiter", lambda: server.worker_pids())
+    wait_for("all to be there", lambda: len(children(arbiter)) == 3)
+    run_by = (*inside(arbiter)[:-1], *weak)
+    wait_for("it to be found", lambda: look("status", "1", run_by=run_by).code == 0)
+    seen = status(1, run_by=run_by)
+    assert seen["metrics"]["gunicorn.workers"] == {"idle": 0, "working": 0, "starting": 2}
+    assert seen["metrics"]["gunicorn.is_running"] == "OK"
+    done = look("check", run_by=run_by)
+    assert found(done, "warning", "hooks", "2 of 2 workers have not reported yet"), done.out
+    assert "other users" not in done.out
+    inner = max(it["pid"] for it in seen["workers"])
+    done = look("status", str(inner), run_by=run_by)
+    assert "of nobody may not be looked at: CAP_SYS_PTRACE is missing (in a con" in done.err, done
+
+
+def test_another_clock(newest: Gunicorn, serve: ServerFactory, agent: StandInAgent) -> None:
+    """In a time namespace CLOCK_MONOTONIC is another: what is told of time is true all the same."""
+    run_by = ("unshare", "--time", "--monotonic", "500000", "--fork", "--kill-child")
+    require(*run_by, "true")
+    server = serve(newest, run_by=run_by, environ={"GUNICORN_BACKLOG_URL": agent.url})
+    arbiter = only_child(server)
+    wait_for("all to report", lambda: all_idle(arbiter, ()))
+    server.hold(1)
+    wait_for("it to be taken", lambda: server.journal.in_flight())
+    seen = status(arbiter)
+    assert seen["metrics"]["gunicorn.workers.utilization"] == pytest.approx(50, abs=2)
+    (at_work,) = [it for it in seen["workers"] if it["state"] == "working"]
+    assert 0 < at_work["oldest_s"] < 60
+    server.let_go()
+
+
+def test_a_server_of_another_user(newest: Gunicorn, serve: ServerFactory) -> None:
+    """One line says whose it is, and who may look."""
+    server = serve(newest).wait_until_it_serves()
+    done = look("status", str(server.pid), run_by=as_nobody(newest.folder))
+    assert (done.code, done.out) == (1, "")
+    assert done.err == (
+        f"gunicorn-backlog: the process {server.pid} of root may not be looked at: "
+        "run this as the same user, or as root\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["status", "top"])
+def test_none(command: str) -> None:
+    """One line, and exit code 3."""
+    done = look(command, run_by=as_pid_1())
+    assert (done.code, done.out) == (3, "")
+    line = "gunicorn-backlog: no server with gunicorn_backlog in its hooks runs here\n"
+    assert done.err == line
+
+
+def test_several(newest: Gunicorn, serve: ServerFactory) -> None:
+    """They are listed, with what tells them apart; one is taken by its pid."""
+    first = serve(newest, run_by=as_pid_1())
+    arbiter = only_child(first)
+    second = serve(newest, run_by=inside(arbiter)[:4], arguments=("--name", "other"))
+    other = only_child(second)
+    done = look("status", run_by=inside(arbiter))
+    assert (done.code, done.out) == (2, "")
+    header, one, two, line = done.err.splitlines()
+    assert header.split() == ["pid", "app", "bind", "up"]
+    assert one.split()[:3] == ["1", "lab", first.address]
+    assert two.split()[1:3] == ["other", second.address]
+    assert line == "gunicorn-backlog: there are 2 servers: give the pid of one"
+    named = look("status", two.split()[0], "--json", run_by=inside(arbiter))
+    assert json.loads(named.out)["server"]["app"] == "other"
+    assert status(other)["server"]["bind"] == [second.address]
+
+
+def test_no_server_at_all_by_that_pid() -> None:
+    """A process of another kind, and none."""
+    with Group(["sleep", "60"]) as other:
+        done = look("status", str(other.pid))
+    assert done.code == 1
+    assert done.err == (
+        f"gunicorn-backlog: the process {other.pid} is no server with gunicorn_backlog in its "
+        "hooks (sleep 60)\n"
+    )
+    done = look("status", "4194304")
+    assert (done.code, done.err) == (1, "gunicorn-backlog: there is no process 4194304\n")
+
+
+def test_one_that_ends_while_we_look(newest: Gunicorn, serve: ServerFactory) -> None:
+    """That is told, whatever of it is asked for next."""
+    server = serve(newest).wait_until_it_serves()
+    found = discovery.take(server.pid)
+    looker = Looker(found)
+    looker.begin()
+    server.signal(signal.SIGKILL)
+    server.process.wait()
+    for ask in (looker.sample, looker.close, looker.sample):
+        with pytest.raises(EndedError, match=f"the server with the pid {server.pid} has ended"):
+            ask()
+
+
+def test_a_worker_left_behind(newest: Gunicorn, serve: ServerFactory) -> None:
+    """A worker whose arbiter has ended is no server."""
+    server = serve(newest).wait_until_it_serves()
+    (worker, *_) = server.worker_pids()
+    os.kill(worker, signal.SIGSTOP)
+    server.signal(signal.SIGKILL)
+    server.process.wait()
+    done = look("status", str(worker))
+    os.kill(worker, signal.SIGKILL)
+    line = f"gunicorn-backlog: the process {worker} is a worker whose server has ended\n"
+    assert (done.code, done.err) == (1, line)
+
+
+def test_switched_off_by_a_reload(newest: Gunicorn, serve: ServerFactory) -> None:
+    """The memory is still there; that nothing is pushed is told."""
+    server = serve(newest).wait_until_it_serves()
+    off = f"{CONFIG}from gunicorn_backlog import configure\nconfigure(enabled=False)\n"
+    server.reload(off)
+    wait_for("it to be off", lambda: not status(server.pid, seconds=0.1)["server"]["enabled"])
+    done = look("status", str(server.pid), "--seconds", "0.1")
+    assert "switched off (enabled=False)" in done.lines[1]
+
+
+def test_a_warning_that_a_reload_mends(
+    newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """It is shown no more, and said again when its cause is back."""
+    host, _, port = agent.url.removeprefix("udp://").partition(":")
+    bad = f"{CONFIG}raw_env = ['DD_DOGSTATSD_URL=http://agent']\n"
+    environ = {"DD_AGENT_HOST": host, "DD_DOGSTATSD_PORT": port}
+    server = serve(newest, config=bad, environ=environ).wait_until_it_serves()
+
+    def warned() -> list[str]:
+        found: list[str] = status(server.pid, seconds=0.1)["server"]["warnings"]
+        return found
+
+    for times in (1, 2):
+        (warning,) = wait_for("it to warn", warned)
+        assert warning == "DD_DOGSTATSD_URL='http://agent': the scheme is 'http'; passed over"
+        wait_for("the line", lambda: server.log.count(warning) == times)  # noqa: B023
+        server.reload(CONFIG)
+        wait_for("it to be over", lambda: not warned())
+        server.reload(bad)
+
+
+def test_an_upgrade(newest: Gunicorn, serve: ServerFactory) -> None:
+    """Two masters are two servers, under the names that they push under; then one, promoted."""
+    config = f"{CONFIG}from gunicorn_backlog import configure\nconfigure(interval=0.2)\n"
+    server = serve(newest, config=config).wait_until_it_serves()
+    workers = wait_for("its workers", server.both_worker_pids)
+    wait_for("them to report", lambda: all_idle(server.pid, ()))
+    server.signal(signal.SIGUSR2)
+    (new,) = wait_for("a new master", lambda: server.worker_pids() - workers)
+    wait_for("it to be there", lambda: look("status", str(new), "--seconds", "0.1").code == 0)
+    former, latter = status(server.pid), status(new)
+    assert (former["server"]["app"], latter["server"]["app"]) == ("lab", "lab.2")
+    assert {it["pid"] for it in former["workers"]} == workers
+    server.signal(signal.SIGTERM)
+    wait_for("the promotion", lambda: status(new, seconds=0.1)["server"]["app"] == "lab")
+    os.kill(new, signal.SIGTERM)
+    wait_for("it to end", lambda: not is_alive(new))

@@ -1,0 +1,162 @@
+"""``check`` where gunicorn runs without our hooks."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from agent import StandInAgent
+
+from gunicorn_backlog.cli.inspect import unhooked
+from tests.conftest import ServerFactory
+from tests.lab.check_command import WARNING, found
+from tests.lab.cli_command import Done, look
+from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.ports import free_port
+from tests.lab.process_group import Group
+from tests.lab.procfs import children
+from tests.lab.sandbox import as_pid_1, refusing
+from tests.lab.server import CONFIG, Server
+from tests.lab.waiting import wait_for
+
+# As functions-framework does it: options, and neither a command line nor a config file.
+EMBEDDED = """
+import sys
+from gunicorn.app.base import BaseApplication
+from tests.lab.wsgi_app import app
+class Embedded(BaseApplication):
+    def load_config(self):
+        self.cfg.set("bind", sys.argv[1])
+        self.cfg.set("workers", 2)
+        if "control_socket_disable" in self.cfg.settings:
+            self.cfg.set("control_socket_disable", True)
+    def load(self):
+        return app
+Embedded().run()
+"""
+OF_HOOKS = "--config python:gunicorn_backlog.hooks"
+
+
+def is_told(done: Done, pid: int) -> bool:
+    """Return whether it is reported as a gunicorn without our hooks, with the remedy."""
+    text = f"gunicorn runs here as pid {pid} and is not monitored: our when_ready never ran"
+    return found(done, "warning", "server", text) and "hooks.install(options)" in done.out
+
+
+@pytest.fixture
+def embedded(gunicorn: Gunicorn, tmp_path: Path) -> Iterator[int]:
+    """A program that embeds gunicorn, and gets our hooks by a variable that it never reads."""
+    environ = gunicorn.environ(GUNICORN_CMD_ARGS=OF_HOOKS, HOME=str(tmp_path))
+    command = [sys.executable, "-c", EMBEDDED, f"127.0.0.1:{free_port()}"]
+    with Group(command, env=environ) as process:
+        wait_for("its workers", lambda: len(children(process.pid)) == 2)
+        yield process.pid
+
+
+def test_embedded(embedded: int, agent: StandInAgent) -> None:
+    """It ignores the variable: of its hooks nothing is claimed, and that ours lack is reported."""
+    environ = {"GUNICORN_BACKLOG_URL": agent.url}
+    for pid in (embedded, *children(embedded)):
+        done = look("check", str(pid), environ=environ)
+        assert done.code == WARNING
+        assert is_told(done, embedded), done
+        assert " is ours" not in done.out
+    done = look("status", str(embedded))
+    assert done.code > 0
+    assert embedded in unhooked.masters()
+
+
+def test_nothing_else_runs(newest: Gunicorn, agent: StandInAgent, tmp_path: Path) -> None:
+    """Without a pid, a config in the environment is told with its condition, and the server is."""
+    script = f"{sys.executable} -c '{EMBEDDED}' 127.0.0.1:{free_port()} 2>$HOME/log & exec \"$@\""
+    waiting = 'while ! grep -q Booting $HOME/log; do sleep 0.05; done; sleep 0.2; exec "$@"'
+
+    environ = newest.environ(
+        GUNICORN_CMD_ARGS=OF_HOOKS, HOME=str(tmp_path), GUNICORN_BACKLOG_URL=agent.url
+    )
+    run_by = (*as_pid_1(), "sh", "-c", script, "sh", "sh", "-c", waiting, "sh")
+    done = look("check", run_by=run_by, environ=environ)
+    assert done.code == WARNING, done
+    condition = "if the server is gunicorn's own command: "
+    assert found(done, "ok", "hooks", f"{condition}when_ready is ours"), done
+    assert found(done, "warning", "server", "gunicorn runs here as pid "), done
+    done = look("status", run_by=run_by, environ=environ)
+    assert "in its hooks runs here (gunicorn that is not monitored does: pid " in done.err, done
+
+
+def test_hooks_added_by_a_reload(gunicorn: Gunicorn, serve: ServerFactory) -> None:
+    """when_ready does not run then: the server is reported until it is restarted."""
+    server = serve(gunicorn, config="").wait_until_it_serves()
+    before = server.worker_pids()
+    assert is_told(look("check", str(server.pid)), server.pid)
+    server.reload(CONFIG)
+    wait_for(
+        "new workers", lambda: len(server.worker_pids()) == 2 and not server.worker_pids() & before
+    )
+    assert is_told(look("check", str(server.pid)), server.pid)
+
+
+def test_a_server_with_our_hooks(gunicorn: Gunicorn, serve: ServerFactory) -> None:
+    """Neither it nor one of its workers is reported."""
+    server = serve(gunicorn).wait_until_it_serves()
+    assert not {server.pid, *server.worker_pids()} & set(unhooked.masters())
+
+
+def test_a_server_that_is_disabled(newest: Gunicorn, serve: ServerFactory) -> None:
+    """It has no shared memory: that it may be disabled is a part of what is reported."""
+    server = serve(newest, environ={"GUNICORN_BACKLOG_ENABLED": "0"}).wait_until_it_serves()
+    done = look("check", str(server.pid))
+    assert is_told(done, server.pid)
+    assert "or enabled is False" in done.out
+
+
+def test_where_memfd_is_refused(newest: Gunicorn, serve: ServerFactory) -> None:
+    """There our shared memory is a file without a name: it is found as well."""
+    server = serve(newest, run_by=refusing("memfd")).wait_until_it_serves()
+    assert server.pid not in unhooked.masters()
+
+
+FORKING = """
+import os, signal
+def post_worker_init(worker):
+    if os.fork() == 0:
+        signal.pause()
+        os._exit(0)
+"""
+
+
+def test_what_workers_fork(newest: Gunicorn, serve: ServerFactory) -> None:
+    """It holds what a worker holds, and is no master, nor when its worker has ended."""
+    server = serve(newest, config=FORKING, workers=1).wait_until_it_serves()
+    (worker,) = server.worker_pids()
+    (forked,) = wait_for("its child", lambda: children(worker))
+    assert set(unhooked.masters()) & {server.pid, worker, forked} == {server.pid}
+    os.kill(worker, signal.SIGKILL)
+    wait_for("another worker", lambda: server.worker_pids() - {worker})
+    assert set(unhooked.masters()) & {server.pid, forked} == {server.pid}
+    assert unhooked.master_of(forked) is None
+    os.kill(forked, signal.SIGKILL)
+
+
+def test_an_upgrade(newest: Gunicorn, serve: ServerFactory) -> None:
+    """Both masters are reported: each has workers of its own."""
+    server = serve(newest, config="", workers=1).wait_until_it_serves()
+    server.signal(signal.SIGUSR2)
+
+    def both() -> bool:
+        return len(set(unhooked.masters()) & {server.pid, *server.worker_pids()}) == 2
+
+    wait_for("both masters", both)
+
+
+def test_dirty_workers(newest: Gunicorn, serve: ServerFactory) -> None:
+    """gunicorn's second arbiter, which it forks for them, is not reported as a server."""
+    arguments = ("--dirty-app", "gunicorn.dirty.app:DirtyApp", "--dirty-workers", "1")
+    server: Server = serve(newest, arguments=arguments).wait_until_it_serves()
+    wait_for("the dirty worker", lambda: any(map(children, server.worker_pids())))
+    assert not server.worker_pids() & set(unhooked.masters())
+    assert server.pid not in unhooked.masters()

@@ -1,0 +1,1 @@
+"""Tests of ``gunicorn_backlog.cli.status``."""

@@ -1,0 +1,205 @@
+"""``status`` says what is pushed and what ``ss`` says: each worker class, each kind of listener."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from agent import StandInAgent
+
+from tests.conftest import ServerFactory
+from tests.lab.cli_command import look, status
+from tests.lab.gunicorn_versions import VERSIONS, Gunicorn
+from tests.lab.pushes import Push, next_pushes, wait_until_all_are_idle
+from tests.lab.server import Server
+from tests.lab.ss import Listening, ss
+from tests.lab.waiting import wait_for
+from tests.lab.worker_classes import CLASSES, GEVENT, GTHREAD, SYNC, WORKERS, WorkerClass
+from tests.servers.listeners.test_kinds import BACKLOG, SETUPS, Target, fill, stop_workers
+
+INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.2", "GUNICORN_BACKLOG_SAMPLES": "4"}
+CLIENTS = 7
+CASES = [
+    *((it, it.versions[-1]) for it in CLASSES),
+    *((it, VERSIONS[0]) for it in (SYNC, GTHREAD, GEVENT)),
+]
+SHARES = ("gunicorn.workers.utilization", "gunicorn.workers.saturated")
+
+
+def settled(server: Server, agent: StandInAgent) -> bool:
+    """Tell whether nothing changes any more."""
+
+    def now() -> tuple[int, int]:
+        return ss(server.address).recv_q, server.journal.in_flight().total()
+
+    before = now()
+    next_pushes(agent, 1)
+    return before == now() and before[1] > 0
+
+
+@pytest.mark.parametrize(
+    ("worker_class", "version"), CASES, ids=[f"{it.name}-{it.app[10:14]}-{v}" for it, v in CASES]
+)
+def test_each_worker_class(
+    worker_class: WorkerClass,
+    version: str,
+    installed: Callable[[str], Gunicorn],
+    serve: ServerFactory,
+    agent: StandInAgent,
+) -> None:
+    """With more requests than can be served: each number is the one that is pushed."""
+    server = serve(
+        installed(version),
+        arguments=worker_class.arguments,
+        app=worker_class.app,
+        environ=INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url},
+    )
+    wait_until_all_are_idle(agent, WORKERS)
+    server.hold(CLIENTS)
+    wait_for("the clients to settle", lambda: settled(server, agent))
+    seen = status(server.pid)
+    (push,) = next_pushes(agent, 1)
+    check_metrics(seen["metrics"], push)
+    check_workers(seen, worker_class, server)
+    (listener,) = seen["listeners"]
+    assert listener["gunicorn.backlog"] == ss(server.address).recv_q
+    assert {listener["gunicorn.backlog.max"]} == set(push.values("gunicorn.backlog"))
+    assert seen["server"]["app"] == "lab"
+    assert seen["server"]["bind"] == [server.address]
+    assert seen["server"]["gunicorn"] == server.gunicorn.version
+    assert seen["server"]["worker_class"] == (worker_class.name or "sync")
+    server.let_go()
+
+
+def check_metrics(metrics: dict[str, Any], push: Push) -> None:
+    """Compare all that has no listener with a push: the same metrics, and the same values."""
+    pushed: dict[str, Any] = {}
+    for line in push.lines:
+        if line.type == "_sc":
+            pushed[line.name] = {0: "OK", 2: "CRITICAL"}[int(line.values[0])]
+        elif (state := line.tag("state")) is not None:
+            pushed.setdefault(line.name, {})[state] = line.values[0]
+        elif line.tag("listener") is None and line.name != "gunicorn.workers.spawned":
+            pushed[line.name] = line.values[0]
+    assert metrics.keys() == pushed.keys()
+    for name, value in pushed.items():
+        if name in SHARES:
+            assert metrics[name] == pytest.approx(value, abs=1)
+        else:
+            assert metrics[name] == value, name
+
+
+def check_workers(seen: dict[str, Any], worker_class: WorkerClass, server: Server) -> None:
+    """Compare each worker with what the app holds."""
+    workers = {it["pid"]: it for it in seen["workers"]}
+    assert workers.keys() == server.worker_pids()
+    held = server.journal.in_flight()
+    assert {pid: it["in_flight"] for pid, it in workers.items() if it["in_flight"]} == held
+    for worker in workers.values():
+        assert type(worker["in_flight"]) is int
+        assert worker["state"] == ("working" if worker["pid"] in held else "idle")
+        timed = worker_class.capacity is not None and worker["in_flight"] > 0
+        assert (worker["oldest_s"] is not None) == timed
+        assert not timed or 0 < worker["oldest_s"] < 60
+        if worker_class.capacity is not None:
+            assert worker["capacity"] == worker_class.capacity // WORKERS
+            busy = 100 * worker["in_flight"] / worker["capacity"]
+            assert worker["utilization"] == pytest.approx(busy, abs=1)
+        else:
+            assert worker["capacity"] is worker["utilization"] is None
+
+
+@pytest.mark.parametrize("name", SETUPS)
+def test_each_kind_of_listener(
+    name: str, newest: Gunicorn, serve: ServerFactory, tmp_path: Path, agent: StandInAgent
+) -> None:
+    """Over-full: each listener's numbers are those of ``ss``, and those that are pushed."""
+    folder = tmp_path / re.sub(r"\W+", "-", name)
+    folder.mkdir()
+    with ExitStack() as clients:
+        setup = SETUPS[name](folder, clients)
+        server = serve(
+            newest,
+            workers=setup.workers,
+            bind=setup.bind,
+            environ=INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url},
+            arguments=(*setup.arguments, "--backlog", str(BACKLOG), "--timeout", "0"),
+            pass_fds=setup.pass_fds,
+            run_by=setup.run_by,
+        )
+        wait_until_all_are_idle(agent, setup.workers)
+        stop_workers(server)
+        fill(setup.targets, "over-full", clients)
+        (push,) = next_pushes(agent, 1)
+        seen = status(server.pid)
+        kernel = {target.tag: target.oracle() for target in setup.targets}
+    listeners = {it["listener"]: it for it in seen["listeners"]}
+    assert listeners.keys() == {target.tag for target in setup.targets}
+    for target in setup.targets:
+        check_listener(listeners[target.tag], target, kernel[target.tag], push)
+
+
+def check_listener(
+    seen: dict[str, Any], target: Target, kernel: list[Listening], push: Push
+) -> None:
+    """Compare one listener; what it dropped depends on when the clients tried again."""
+    tag = f"listener:{target.tag}"
+    assert seen["unreadable"] is None
+    assert seen["gunicorn.backlog"] == sum(it.recv_q for it in kernel) > 0
+    assert seen["gunicorn.backlog.limit"] == sum(it.send_q for it in kernel)
+    assert seen["gunicorn.backlog.deepest"] in (None, max(it.recv_q for it in kernel))
+    for name in ("gunicorn.backlog.limit", "gunicorn.backlog.deepest"):
+        pushed = [line.values[0] for line in push.all(name, tag)]
+        assert [it for it in [seen[name]] if it is not None] == pushed
+    assert {seen["gunicorn.backlog"]} == set(push.values("gunicorn.backlog", tag))
+    counted = bool(push.all("gunicorn.backlog.dropped", tag))
+    assert (seen["dropped_ever"] is not None) == counted
+    assert not counted or seen["dropped_ever"] >= seen["gunicorn.backlog.dropped"] >= 0
+
+
+def test_as_text(newest: Gunicorn, serve: ServerFactory, agent: StandInAgent) -> None:
+    """The same facts, for people."""
+    environ = INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url}
+    server = serve(newest, environ=environ)
+    wait_until_all_are_idle(agent, WORKERS)
+    server.hold(3)
+    wait_for("the clients to settle", lambda: settled(server, agent))
+    done = look("status", str(min(server.worker_pids())), "--seconds", "0.3")
+    assert done.code == 0
+    assert done.lines[0].startswith(f"lab: pid {server.pid}, gunicorn {newest.version}, sync, up ")
+    assert done.lines[1] == f"pushes every 0.2 s to {agent.url} (from GUNICORN_BACKLOG_URL)"
+    assert re.search(rf"\n{re.escape(server.address)} +1 +\d+ +0 +0\n", done.out)
+    assert "workers      0 idle, 2 working, 0 starting\n" in done.out
+    assert "utilization  100 %, saturated 100 % of the time\n" in done.out
+    for pid in server.worker_pids():
+        assert re.search(rf"\n *{pid} +working +1/1 +- +\d\.\d s +1 +100%", done.out)
+    server.let_go()
+
+
+def test_a_server_without_workers_that_report(
+    newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """Without our post_worker_init they are starting, and then they are not known."""
+    config = "from gunicorn_backlog.hooks import when_ready\ntimeout = 2\n"
+    environ = INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url}
+    server = serve(newest, config=config, environ=environ).wait_until_it_serves()
+    assert status(server.pid)["metrics"]["gunicorn.workers"]["starting"] == WORKERS
+    found = wait_for("them to be given up", lambda: given_up(server))
+    assert found["metrics"]["gunicorn.workers"] == {"total": WORKERS}
+    assert "gunicorn.requests.in_flight" not in found["metrics"]
+    assert {it["state"] for it in found["workers"]} == {"unknown"}
+    assert {it["pid"] for it in found["workers"]} == server.worker_pids()
+    done = look("check", str(server.pid))
+    assert done.code == 2
+    assert re.search(r"\nfailed +hooks +post_worker_init does not reach us in 2 workers", done.out)
+    assert "gunicorn_backlog.hooks.install(globals())" in done.out
+
+
+def given_up(server: Server) -> dict[str, Any] | None:
+    """Return the status, when nobody expects the workers to report any more."""
+    found = status(server.pid)
+    return found if {it["state"] for it in found["workers"]} == {"unknown"} else None

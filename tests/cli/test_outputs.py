@@ -1,0 +1,81 @@
+"""Where the output goes: to a reader that has had enough, and to a file."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from tests.conftest import ServerFactory
+from tests.lab.cli_command import COMMAND, environment
+from tests.lab.gunicorn_versions import Gunicorn
+
+
+def test_a_reader_that_has_gone(newest: Gunicorn, serve: ServerFactory) -> None:
+    """As of ``status | head -0``: it ends, without a word."""
+    server = serve(newest).wait_until_it_serves()
+    for command in ("status", "status --json", "top", "check"):
+        reader, writer = os.pipe()
+        os.close(reader)
+        done = subprocess.run(
+            [*COMMAND, *command.split(), str(server.pid)],
+            env=environment(),
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        os.close(writer)
+        assert (command, done.returncode, done.stderr) == (command, 1, "")
+
+
+def test_a_colour_makes_no_terminal(newest: Gunicorn, serve: ServerFactory, tmp_path: Path) -> None:
+    """Keys may be pressed, but the output is a file: one frame, and the end."""
+    server = serve(newest).wait_until_it_serves()
+    for variable in ("FORCE_COLOR", "TTY_COMPATIBLE"):
+        frame = drawn(server.pid, tmp_path / variable, {variable: "1", "TERM": "xterm"})
+        assert frame.count("utilization") == 1
+        assert "q quit" not in frame
+        assert "\x1b[?1049h" not in frame  # the alternate screen
+
+
+def drawn(pid: int, path: Path, variables: dict[str, str]) -> str:
+    """Return what ``top`` writes to that path, when its input is a terminal."""
+    keyboard, terminal = os.openpty()
+    with path.open("wb") as file:
+        done = subprocess.run(
+            [*COMMAND, "top", str(pid), "--seconds", "0.3"],
+            env=environment() | variables,
+            stdin=terminal,
+            stdout=file,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=40,
+            check=False,
+        )
+    os.close(keyboard)
+    os.close(terminal)
+    assert (done.returncode, done.stderr) == (0, "")
+    return path.read_text()
+
+
+def test_what_is_closed_or_full(newest: Gunicorn, serve: ServerFactory) -> None:
+    """A stream that a shell has closed is empty; a full disk is one line."""
+    server = serve(newest).wait_until_it_serves()
+    for arguments in ("status", "check"):
+        assert run(arguments, server.pid, ">&-").stderr == ""
+        full = run(arguments, server.pid, ">/dev/full")
+        line = "gunicorn-backlog: [Errno 28] No space left on device\n"
+        assert (full.returncode, full.stderr) == (1, line)
+    without_input = run("top --seconds 0.1", server.pid, "<&-")
+    assert (without_input.returncode, without_input.stderr) == (0, "")
+    assert without_input.stdout.count("utilization") == 1
+    wrong = run("status --seconds abc", server.pid, "")
+    assert "argument --seconds: abc is not from 0.1 to 60" in wrong.stderr
+
+
+def run(arguments: str, pid: int, redirection: str) -> subprocess.CompletedProcess[str]:
+    """Run it by a shell that redirects one of its streams."""
+    script = f'exec "$@" {redirection}'
+    command = ["sh", "-c", script, "sh", *COMMAND, *arguments.split(), str(pid)]
+    return subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)

@@ -1,0 +1,136 @@
+"""The parts of which what is shown is made, and what is read of ``/proc``."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gunicorn_backlog.cli.inspect import procfs
+from gunicorn_backlog.cli.inspect.clock import Clock
+from gunicorn_backlog.cli.status.text import duration
+from gunicorn_backlog.cli.top.glyphs import ASCII, BLOCKS, Glyphs, bar, sparkline
+from gunicorn_backlog.kernel.accept_queue import QueueError
+from gunicorn_backlog.kernel.proc_net import decode_tcp, listening
+from gunicorn_backlog.scoreboard.reader import Reader
+from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
+from gunicorn_backlog.scoreboard.slot import Kind
+from gunicorn_backlog.workers.request_counters import timed
+from tests.lab.ss import ss
+from tests.lab.waiting import wait_for
+
+
+@pytest.mark.parametrize(
+    ("value", "drawn"),
+    [(0, "    "), (0.001, "▏   "), (1, "█   "), (1.5, "█▌  "), (4, "████"), (5, "████")],
+)
+def test_a_bar(value: float, drawn: str) -> None:
+    """Nothing is drawn of 0 only; what is over the limit fills it."""
+    assert bar(BLOCKS, value, 4, 4) == drawn
+
+
+@given(st.sampled_from([BLOCKS, ASCII]), st.floats(0, 1e9), st.floats(0, 1e9), st.integers(1, 99))
+def test_a_bar_is_as_wide_as_it_is_told(
+    glyphs: Glyphs, value: float, full: float, width: int
+) -> None:
+    """Whatever it is to show."""
+    assert len(bar(glyphs, value, full, width)) == width
+
+
+@pytest.mark.parametrize(
+    ("values", "drawn"),
+    [([None, 0, 0], "·▁▁"), ([0, 1, 100], "▁▂█"), ([7], "█"), ([], "")],
+)
+def test_a_sparkline(values: list[int | None], drawn: str) -> None:
+    """The highest is at full height, and one of a hundred is not nothing."""
+    assert sparkline(BLOCKS, values) == drawn
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.04, "0.0 s"),
+        (9.94, "9.9 s"),
+        (59.4, "59 s"),
+        (61, "1 min 1 s"),
+        (3600, "1 h 0 min"),
+        (90_061, "1 d 1 h"),
+    ],
+)
+def test_a_duration(seconds: float, text: str) -> None:
+    """In its two greatest units."""
+    assert duration(seconds) == text
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    """A listening socket."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        yield sock
+
+
+def test_the_kernels_list_of_tcp_sockets(listener: socket.socket) -> None:
+    """Step by step: none waits, one, two, and one again; ``ss`` says the same."""
+    port, inode = listener.getsockname()[1], os.fstat(listener.fileno()).st_ino
+
+    def waiting() -> int:
+        (found,) = [it for it in listening(os.getpid(), socket.AF_INET) if it.inode == inode]
+        assert found.length == ss(f"127.0.0.1:{port}").recv_q
+        return found.length
+
+    assert waiting() == 0
+    with socket.create_connection(("127.0.0.1", port)):
+        wait_for("it to wait", lambda: waiting() == 1)
+        with socket.create_connection(("127.0.0.1", port)):
+            wait_for("both to wait", lambda: waiting() == 2)
+            listener.accept()[0].close()
+            assert waiting() == 1
+
+
+@pytest.mark.parametrize("row", ["x", "0: 1:2 3 0A 4", "0: 1:2 3 0A 4:zz 6 7 8 9 10"])
+def test_no_such_list(row: str) -> None:
+    """A row that is not one is refused."""
+    with pytest.raises(QueueError):
+        decode_tcp(f"header\n{row}\n")
+
+
+def test_a_process() -> None:
+    """What is read of ours is what we know of it."""
+    pid = os.getpid()
+    assert pid in procfs.pids()
+    assert procfs.parent(pid) == os.getppid()
+    assert procfs.own_pid(pid) == pid
+    assert 0 <= procfs.age_s(procfs.started_ns(pid)) < 3600
+    clock = Clock(pid)
+    assert abs(clock.now_ns() - time.monotonic_ns()) < 1e9
+    assert clock.of(procfs.started_ns(pid)) < time.monotonic_ns()
+    with pytest.raises((FileNotFoundError, ProcessLookupError)):
+        procfs.started_ns(4194304)
+
+
+def test_since_when_the_oldest_request_has_been_under_way() -> None:
+    """Of a sync worker, and of a pool the first that began; of a worker at no request nothing."""
+    scoreboard = Scoreboard(slots=4, lines=32)
+    now_ns = iter(range(100, 200))
+    seen: list[dict[int, int]] = []
+
+    def look() -> dict[int, int]:
+        reader: Reader = scoreboard.reader
+        states = reader.read({11: 1, 12: 2})
+        seen.append(reader.began(states.owners))
+        return seen[-1]
+
+    sync = scoreboard.claim(11, 1, Kind.SYNC, 1)
+    assert look() == {}
+    timed(look, sync, clock_ns=lambda: next(now_ns))()
+    assert seen[-1] == {11: 100}
+    pool = scoreboard.claim(12, 2, Kind.POOL, 9)
+    later = timed(look, pool.threads[2], clock_ns=lambda: next(now_ns))
+    timed(later, pool.threads[8], clock_ns=lambda: next(now_ns))()
+    assert seen[-1] == {12: 102}
+    assert look() == {}

@@ -1,0 +1,65 @@
+"""A frame of ``top`` says what was seen, as it was seen."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+from gunicorn_backlog.cli.inspect.discovery import Server
+from gunicorn_backlog.cli.inspect.listeners import Reading
+from gunicorn_backlog.cli.inspect.memory import Memory
+from gunicorn_backlog.cli.inspect.snapshot import Listener, Look
+from gunicorn_backlog.cli.inspect.workers import Worker
+from gunicorn_backlog.cli.top.glyphs import ASCII
+from gunicorn_backlog.cli.top.history import History
+from gunicorn_backlog.cli.top.screen import View, frame
+from gunicorn_backlog.sampling.window import Interval
+from gunicorn_backlog.sampling.worker_counts import Crew
+from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
+from tests.cli.inspect.test_memory import ABOUT
+
+CREW = Crew(idle=1, working=0, starting=0, unknown=0, in_flight=0)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A server whose memory is ours."""
+    scoreboard = Scoreboard(slots=4, lines=8)
+    memory = Memory(f"/proc/self/fd/{scoreboard._fd}")
+    yield Server(pid=1, began_ns=0, memory=memory)
+    memory.close()
+
+
+def seen(server: Server, listener: str, lengths: tuple[int, ...]) -> Look:
+    """Return a look at a listener of that name, and one idle worker."""
+    latest = Reading(listener, lengths[-1], limit=10, drops={7: 0})
+    listeners = (Listener(lengths, None, 0, latest),)
+    interval = Interval((), {}, CREW, 0)
+    return Look(server, ABOUT, 60.0, 1.0, listeners, (Worker(2, "idle", 0, 1),), interval)
+
+
+def drawn(look: Look, history: History) -> str:
+    """Return what is printed of it."""
+    console = Console(file=io.StringIO(), width=100)
+    console.print(frame(look, history, View(100, 24, ASCII, keys=False)))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("name", ["/run/:bug:/app.sock", "/run/[bold]/app.sock"])
+def test_a_name_is_not_taken_for_markup(name: str, server: Server) -> None:
+    """The drawing library's own language may stand in it, and is no language here."""
+    assert f"\n{name}  " in drawn(seen(server, name, (3,)), History())
+
+
+def test_wide_letters_are_cut_to_fit(server: Server) -> None:
+    """A name of letters that are two columns wide leaves the others room."""
+    wide = "\u6f22" * 60
+    lines = drawn(seen(server, f"/{wide}", (3,)), History()).splitlines()
+    (listener,) = [line for line in lines if line.startswith("/\u6f22")]
+    assert max(map(cell_len, lines)) <= 100
+    assert {"3", "10"} <= set(listener.split())

@@ -1,0 +1,165 @@
+"""settings: precedence of the sources, and what comes from gunicorn's and Datadog's own."""
+
+from __future__ import annotations
+
+import pytest
+
+from gunicorn_backlog.config.agent_address import Address
+from gunicorn_backlog.config.settings import Settings, load
+from tests.lab.fake_arbiter import Cfg
+
+
+def test_defaults() -> None:
+    """Nothing said anywhere: the defaults of the documentation."""
+    loaded = load(Cfg(), {}, {})
+    assert loaded == Settings()
+    assert (loaded.enabled, loaded.interval_s, loaded.samples) == (True, 1.0, 10)
+    assert str(loaded.address) == "udp://localhost:8125"
+    assert loaded.backlog_type == "histogram"
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "field", "value"),
+    [
+        ("ENABLED", "no", "enabled", False),
+        ("ENABLED", "On", "enabled", True),
+        ("INTERVAL", "10", "interval_s", 10.0),
+        ("SAMPLES", "1", "samples", 1),
+        ("URL", "unix:///a", "address", Address("unix", path="/a")),
+        ("TAGS", "a:b, c:d", "tags", ("a:b", "c:d")),
+        ("TYPE", "gauge", "backlog_type", "gauge"),
+    ],
+)
+def test_environment_comes_before_configure(
+    variable: str, text: str, field: str, value: object
+) -> None:
+    """Each variable is read, and overrides what the file says."""
+    configured = {
+        "enabled": not value,
+        "interval": 5,
+        "samples": 5,
+        "url": "udp://other:1",
+        "tags": ["e:f"],
+        "backlog_type": "distribution",
+    }
+    loaded = load(Cfg(), configured, {f"GUNICORN_BACKLOG_{variable}": text})
+    assert getattr(loaded, field) == value
+    assert getattr(load(Cfg(), configured, {}), field) != value
+
+
+def test_an_empty_variable_is_none() -> None:
+    """As compose files and charts set variables that are to have no effect."""
+    assert load(Cfg(), {"interval": 5}, {"GUNICORN_BACKLOG_INTERVAL": ""}).interval_s == 5
+
+
+def test_address_precedence() -> None:
+    """Ours, then configure(), then Datadog's, then gunicorn's, then the default."""
+    environ = {"GUNICORN_BACKLOG_URL": "udp://one:1", "DD_AGENT_HOST": "three"}
+    configured: dict[str, object] = {"url": "udp://two:2"}
+    cfg = Cfg(statsd_host=("four", 4))
+    found = [load(cfg, configured, environ)]
+    del environ["GUNICORN_BACKLOG_URL"]
+    found.append(load(cfg, configured, environ))
+    found.append(load(cfg, {}, environ))
+    found.append(load(cfg, {}, {}))
+    found.append(load(Cfg(), {}, {}))
+    hosts = [loaded.address.host for loaded in found]
+    assert hosts == ["one", "two", "three", "four", "localhost"]
+    assert [loaded.address_from for loaded in found] == [
+        "GUNICORN_BACKLOG_URL",
+        "configure(url=...)",
+        "DD_AGENT_HOST",
+        "statsd_host",
+        "default",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("environ", "source"),
+    [
+        ({"DD_DOGSTATSD_URL": "unix:///a", "DD_AGENT_HOST": "a"}, "DD_DOGSTATSD_URL"),
+        ({"DD_DOGSTATSD_URL": "http://a", "DD_AGENT_HOST": "a"}, "DD_AGENT_HOST"),
+        ({"DD_AGENT_HOST": "a", "DD_DOGSTATSD_PORT": "1"}, "DD_AGENT_HOST and DD_DOGSTATSD_PORT"),
+        ({"DD_AGENT_HOST": "a b", "DD_DOGSTATSD_PORT": "1"}, "DD_DOGSTATSD_PORT"),
+        ({"DD_AGENT_HOST": "a b"}, "statsd_host"),
+        ({"GUNICORN_BACKLOG_URL": " "}, "statsd_host"),
+    ],
+)
+def test_where_the_address_comes_from(environ: dict[str, str], source: str) -> None:
+    """It is named as the user wrote it; a variable that is passed over is not."""
+    cfg = Cfg(statsd_host=("localhost", 8125))
+    assert load(cfg, {}, environ).address_from == source
+
+
+LINKS = (
+    "SERVICE_HOST",
+    "SERVICE_PORT",
+    "SERVICE_PORT_HTTP_ALT",
+    "PORT",
+    "PORT_80_TCP",
+    "PORT_53_UDP_PROTO",
+    "PORT_53_SCTP_PORT",
+    "PORT_80_TCP_ADDR",
+    "PORT_80_TCP_PORT_START",
+    "NAME",
+    "ENV_path",
+)
+
+
+@pytest.mark.parametrize("service", ["", "DEMO_", "URL_", "8_", "PORT_DEMO_"])
+def test_variables_of_a_service_are_no_settings(service: str) -> None:
+    """Kubernetes' and Docker's forms pass without a line, whatever follows our name in theirs."""
+    environ = {f"GUNICORN_BACKLOG_{service}{link}": "80" for link in LINKS}
+    assert load(Cfg(), {}, environ) == Settings()
+
+
+def test_unknown_variables_are_named_in_one_line() -> None:
+    """They stop nothing; of many and long ones the line shows a part."""
+    names = ("INTERVALL", "", "PORT_80_QUIC", "interval", "SERVICE", "A" * 1000, "X", "Y")
+    environ = {f"GUNICORN_BACKLOG_{name}": "1" for name in names}
+    (line,) = load(Cfg(), {}, environ | {"GUNICORN_BACKLOGGER": "1"}).unusable
+    first = "there is no setting GUNICORN_BACKLOG_, GUNICORN_BACKLOG_AAA"
+    assert line.startswith(first)
+    assert "AAA..., GUNICORN_BACKLOG_INTERVALL, " in line
+    assert " and 3 more (settings: GUNICORN_BACKLOG_ENABLED, " in line
+    assert len(line) < 500
+
+
+def test_what_is_wrong_with_others_settings_is_passed_over() -> None:
+    """A bad DD_ variable is not ours to stop gunicorn for: the next source counts."""
+    environ = {"DD_DOGSTATSD_URL": "tcp://x:1", "DD_DOGSTATSD_PORT": "0"}
+    loaded = load(Cfg(statsd_host=("four", 4)), {}, environ)
+    assert loaded.address.host == "four"
+    assert loaded.unusable == (
+        "DD_DOGSTATSD_URL='tcp://x:1': the scheme is 'tcp'",
+        "DD_DOGSTATSD_PORT='0': no port from 1 to 65535",
+    )
+    loaded = load(Cfg(), {}, environ | {"DD_AGENT_HOST": "three"})
+    assert str(loaded.address) == "udp://three:8125"
+    loaded = load(Cfg(statsd_host="relative.sock"), {}, {})
+    assert loaded.unusable == (
+        "statsd_host='relative.sock': the path is not absolute (three slashes)",
+    )
+
+
+def test_gunicorns_prefix_and_tags() -> None:
+    """Whoever told gunicorn's statsd tells us nothing twice."""
+    cfg = Cfg(statsd_prefix="my.app.", dogstatsd_tags="a:1,b:2")
+    loaded = load(cfg, {}, {"DD_TAGS": "c:3 d:4"})
+    assert loaded.prefix == "my.app"
+    assert loaded.inherited_tags == ("c:3", "d:4", "a:1", "b:2")
+
+
+@pytest.mark.parametrize(
+    ("statsd_prefix", "prefix"),
+    [
+        ("9lives.app", "lives.app"),
+        ("2.my.app.", "my.app"),
+        ("_app", "app"),
+        ("app 9", "app_9"),
+        ("99", ""),
+    ],
+)
+def test_a_prefix_as_datadog_takes_it(statsd_prefix: str, prefix: str) -> None:
+    """Names begin with a letter: the Agent would drop what comes before it."""
+    assert load(Cfg(statsd_prefix=statsd_prefix), {}, {}).prefix == prefix

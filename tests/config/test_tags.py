@@ -1,0 +1,60 @@
+"""tags: what is well formed, and how sources are merged."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gunicorn_backlog.config.tags import LONGEST, check, clean, merge, split
+
+
+@pytest.mark.parametrize("tag", ["team:web", "a:b", "url:http://x/y", "tier:1", "über:ß", "a.b:c"])
+def test_well_formed(tag: str) -> None:
+    """A good tag comes back as it is."""
+    assert check(tag) == tag
+
+
+@pytest.mark.parametrize(
+    "tag",
+    ["", "web", ":web", "team:", "1a:b", "a b:c", "a:b c", "a:b,c:d", "a:b|c", "a:b\n", "a:#b"],
+)
+def test_malformed(tag: str) -> None:
+    """What the Agent would change, split, or take for something else is refused."""
+    with pytest.raises(ValueError, match=f"{re.escape(repr(tag))} is malformed"):
+        check(tag)
+
+
+def test_too_long() -> None:
+    """Datadog cuts a tag at 200 characters; a user who wrote a longer one did not mean that."""
+    check("a:" + "b" * (LONGEST - 2))
+    with pytest.raises(ValueError, match="longer than 200"):
+        check("a:" + "b" * (LONGEST - 1))
+
+
+@given(st.text())
+def test_clean_leaves_nothing_that_breaks_a_datagram(text: str) -> None:
+    """No separator of the protocol gets through."""
+    assert not set(clean(text)) & set("\n\r|#, \0")
+    assert len(clean(text)) <= LONGEST
+
+
+@pytest.mark.parametrize("text", ["a:b,c:d", "a:b c:d", " a:b, c:d ,", "a:b\nc:d"])
+def test_split(text: str) -> None:
+    """DD_TAGS has commas or blanks between its tags."""
+    assert split(text) == ["a:b", "c:d"]
+
+
+def test_merge_keeps_each_tag_once() -> None:
+    """The first source comes first; what two sources name stands once."""
+    assert merge(["a:1", "b:2"], ["b:2", "a:3"], ["c:4"]) == ["a:1", "b:2", "a:3", "c:4"]
+
+
+def test_merge_lets_the_first_source_say_which_service_it_is() -> None:
+    """env, service and version have one value, that of the source which takes precedence."""
+    first = ["env:canary"]
+    second = ["env:prod", "service:web", "version:2"]
+    third = ["service:other", "team:web"]
+    assert merge(first, second, third) == ["env:canary", "service:web", "version:2", "team:web"]

@@ -1,0 +1,244 @@
+"""resolver: when a name is looked up, and where nothing is."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from gunicorn_backlog._threads import one_shot
+from gunicorn_backlog.config.agent_address import Address, is_local, parse
+from gunicorn_backlog.dogstatsd import agent_socket
+from gunicorn_backlog.dogstatsd.agent_socket import Target
+from gunicorn_backlog.dogstatsd.resolver import FORK_WAIT_S, REFRESH_S, RETRY_S, Resolver
+from tests.lab.waiting import wait_for
+
+NAME = Address("udp", host="agent.example", port=8125)
+FIRST = Target(socket.AF_INET, ("127.0.0.1", 8125))
+
+
+class Names:
+    """A name server that we can steer: the real one is not ours to."""
+
+    def __init__(self) -> None:
+        self.answer: Target | OSError = FIRST
+        self.asked = 0
+        self.threads: set[int] = set()
+
+    def __call__(self, _: Address) -> Target:
+        """Answer."""
+        self.asked += 1
+        self.threads.add(threading.get_ident())
+        if isinstance(self.answer, OSError):
+            raise self.answer
+        return self.answer
+
+
+class Clock:
+    """A clock that stands still until it is set."""
+
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.now_s
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> Names:
+    """Take the place of the resolver."""
+    names = Names()
+    monkeypatch.setattr(agent_socket, "resolve", names)
+    return names
+
+
+def ask(resolver: Resolver, *, away: bool = False) -> None:
+    """Refresh, and wait until no look-up is under way."""
+    resolver.refresh(away=away)
+    wait_for("the look-up", lambda: resolver._thread is None or resolver._thread.returned)
+
+
+def test_each_minute_and_more_often_while_the_agent_is_away(names: Names) -> None:
+    """Not with each push: a fleet must not fall upon its name servers when they are down."""
+    clock = Clock()
+    resolver = Resolver(NAME, clock=clock)
+    ask(resolver)
+    assert (resolver.target, names.asked) == (FIRST, 1)
+    clock.now_s += REFRESH_S - 1
+    ask(resolver)
+    assert names.asked == 1
+    ask(resolver, away=True)
+    assert names.asked == 2
+    clock.now_s += RETRY_S / 2
+    ask(resolver, away=True)
+    assert names.asked == 2
+    clock.now_s += REFRESH_S
+    ask(resolver)
+    assert names.asked == 3
+    assert threading.get_ident() not in names.threads
+
+
+def test_a_failed_look_up_leaves_the_former_answer(names: Names) -> None:
+    """The name server may be gone: the Agent need not be."""
+    clock = Clock()
+    resolver = Resolver(NAME, clock=clock)
+    ask(resolver)
+    names.answer = OSError("no answer")
+    clock.now_s += REFRESH_S
+    ask(resolver)
+    assert resolver.target == FIRST
+    assert str(resolver.error) == "no answer"
+    clock.now_s += RETRY_S
+    ask(resolver)
+    assert names.asked == 2
+
+
+def test_one_look_up_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one hangs no other is begun, and nobody waits for it."""
+    go_on = threading.Event()
+    asked: list[Address] = []
+
+    def hang(address: Address) -> Target:
+        asked.append(address)
+        go_on.wait(20)
+        return FIRST
+
+    monkeypatch.setattr(agent_socket, "resolve", hang)
+    clock = Clock()
+    resolver = Resolver(NAME, clock=clock)
+    for _ in range(5):
+        clock.now_s += REFRESH_S
+        resolver.refresh(away=True)
+    wait_for("the look-up", lambda: asked)
+    go_on.set()
+    wait_for("its end", lambda: resolver.target == FIRST)
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("spare_s", [-0.01, 0.03])
+def test_of_a_look_up_that_hangs_one_fork_waits_and_not_long(
+    spare_s: float,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It waits for its name server, with no lock of the C library's: a fork may go on."""
+    go_on = threading.Event()
+    monkeypatch.setattr(agent_socket, "resolve", lambda _: go_on.wait(20) and FIRST)
+    resolver = Resolver(NAME)
+    resolver.before_fork(time.monotonic() + 20)  # no look-up yet
+    resolver.refresh(away=False)
+    waits_s = []
+    for _ in range(3):
+        began_s = time.monotonic()
+        resolver.before_fork(began_s + spare_s)
+        waits_s.append(time.monotonic() - began_s)
+    go_on.set()
+    assert waits_s[0] >= max(FORK_WAIT_S, spare_s)
+    assert max(waits_s[1:]) < waits_s[0]
+
+
+@pytest.mark.parametrize(
+    ("url", "local"),
+    [
+        ("udp://localhost:1", True),
+        ("udp://127.0.0.1:1", True),
+        ("udp://[::1]:1", True),
+        ("udp://[fe80::1%eth0]:1", True),
+        ("udp://LocalHost.:1", True),
+        ("udp://agent.localhost:1", True),
+        ("udp://notlocalhost:1", False),
+        ("udp://127.1:1", False),
+        ("unix:///a", True),
+        ("udp://agent.example:1", False),
+    ],
+)
+def test_what_needs_no_name_server(url: str, local: bool) -> None:
+    """It is looked up at once, without a thread."""
+    assert is_local(parse(url)) == local
+
+
+def test_no_thread_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said, and tried again; mocked, for a machine that has none left."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    clock = Clock()
+    resolver = Resolver(NAME, clock=clock)
+    with monkeypatch.context() as patch:
+        patch.setattr(one_shot, "original", lambda *_: refuse)
+        resolver.refresh(away=False)
+    assert "no thread" in str(resolver.error)
+    monkeypatch.setattr(agent_socket, "resolve", Names())
+    clock.now_s += RETRY_S
+    ask(resolver)
+    assert (resolver.target, resolver.error) == (FIRST, None)
+
+
+def test_an_app_has_put_its_own_function_in_that_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked with text, as by anybody; whatever it raises is the reason, once."""
+    resolver, real = Resolver(NAME), socket.getaddrinfo
+
+    def pinned(host: str, *args: Any, **named: Any) -> Any:
+        return real("127.0.0.1" if host.endswith(".example") else host, *args, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", pinned)
+    ask(resolver)
+    assert resolver.target == FIRST
+    monkeypatch.setattr(socket, "getaddrinfo", None)
+    other = Resolver(NAME)
+    ask(other)
+    assert other.target is None
+    assert "TypeError: 'NoneType' object is not callable" in str(other.error)
+
+
+@pytest.mark.parametrize(
+    ("host", "target"),
+    [
+        ("localhost", FIRST),
+        ("LOCALHOST.", FIRST),
+        ("agent.localhost", FIRST),
+        ("127.0.0.1", FIRST),
+        ("::1", Target(socket.AF_INET6, ("::1", 8125, 0, 0))),
+        ("fe80::1%lo", Target(socket.AF_INET6, ("fe80::1", 8125, 0, 1))),
+        ("fe80::1%7", Target(socket.AF_INET6, ("fe80::1", 8125, 0, 7))),
+    ],
+)
+def test_what_is_never_looked_up(
+    host: str, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No function of the resolver is called for this host and for numbers; as it would answer."""
+    if not host.lower().rstrip(".").endswith("localhost"):
+        _, _, _, _, where = socket.getaddrinfo(host, 8125, 0, socket.SOCK_DGRAM)[0]
+        assert where == target.where
+    monkeypatch.setattr(socket, "getaddrinfo", None)
+    assert agent_socket.resolve(Address("udp", host, 8125)) == target
+
+
+@pytest.mark.parametrize("scope", ["", "nosuch0", "4294967296"])
+def test_a_number_of_an_interface_that_is_not_there(scope: str) -> None:
+    """It is an error of the operating system's, which is tried again."""
+    with pytest.raises(OSError, match="no interface"):
+        agent_socket.resolve(Address("udp", f"fe80::1%{scope}", 8125))
+
+
+def test_localhost_leads_to_one_address_or_the_other() -> None:
+    """It turns between them, and stays where it was turned to; others don't turn."""
+    clock = Clock()
+    resolver = Resolver(Address("udp", "localhost", 8125), clock=clock)
+    assert not resolver.turn()
+    resolver.refresh(away=False)
+    assert resolver.target == FIRST
+    assert resolver.turn()
+    clock.now_s += REFRESH_S
+    resolver.refresh(away=True)
+    assert resolver.target == Target(socket.AF_INET6, ("::1", 8125, 0, 0))
+    assert resolver.turn()
+    assert resolver.target == FIRST
+    other = Resolver(Address("udp", "127.0.0.1", 8125))
+    other.refresh(away=False)
+    assert not other.can_turn
+    assert not other.turn()
+    assert other.target == FIRST

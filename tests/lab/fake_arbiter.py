@@ -1,0 +1,91 @@
+"""An arbiter as far as we look at one, for tests of single parts; servers' tests use real ones."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gunicorn.glogging import Logger
+from gunicorn.workers.sync import SyncWorker
+
+from gunicorn_backlog import _gunicorn, hooks
+
+
+@dataclass
+class Setting:
+    """A setting of gunicorn's."""
+
+    value: object = None
+    default: object = None
+
+    def get(self) -> object:
+        """Return its value."""
+        return self.value
+
+
+def our_hooks() -> dict[str, _gunicorn.Setting]:
+    """Return our hooks as settings of gunicorn's."""
+    return {name: Setting(getattr(hooks, name)) for name in hooks.__all__}
+
+
+@dataclass
+class Cfg:
+    """gunicorn's config, as far as it is read."""
+
+    logger_class: type = Logger
+    statsd_host: object = None
+    statsd_prefix: str = ""
+    dogstatsd_tags: str = ""
+    timeout: int = 30
+    worker_class_str: str = "sync"
+    backlog: int = 5
+    address: Sequence[tuple[str, int] | str | int] = ()
+    reuse_port: bool = False
+    workers: int = 1
+    settings: Mapping[str, _gunicorn.Setting] = field(default_factory=our_hooks)
+
+
+@dataclass
+class Listener:
+    """gunicorn's listener: a socket, or None when it was closed."""
+
+    sock: Any
+
+
+@dataclass
+class Heartbeat:
+    """gunicorn's file that a worker touches."""
+
+    at_s: float = 0.0
+
+    def last_update(self) -> float:
+        """Return when it was touched."""
+        return self.at_s
+
+
+@dataclass
+class Worker:
+    """gunicorn's worker, in the arbiter's process."""
+
+    pid: int
+    age: int
+    tmp: Heartbeat = field(default_factory=Heartbeat)
+    log: _gunicorn.Log = field(default_factory=lambda: logging.getLogger("gunicorn.error"))
+
+
+@dataclass
+class Arbiter:
+    """An arbiter with these listeners and workers."""
+
+    LISTENERS: Sequence[_gunicorn.Listener] = ()
+    WORKERS: Mapping[int, _gunicorn.Worker] = field(default_factory=dict)
+    cfg: _gunicorn.Config = field(default_factory=Cfg)
+    proc_name: str = "lab"
+    worker_age: int = 0
+    worker_class: type = SyncWorker
+    log: _gunicorn.Log = field(default_factory=lambda: logging.getLogger("gunicorn.error"))
+
+    def manage_workers(self) -> None:
+        """Have no workers to manage."""

@@ -1,0 +1,51 @@
+"""Forks beside look-ups of a name, and children that look another one up.
+
+    python -m tests.lab.forks_during_lookup URL FORKS
+
+prints how many of the children hung.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import signal
+import socket
+import sys
+import time
+
+from gunicorn_backlog.arbiter.fork_gate import WAIT_S
+from gunicorn_backlog.config.agent_address import parse
+from gunicorn_backlog.dogstatsd.resolver import REFRESH_S, Resolver
+
+HANGS_S = 5
+LOOK_UP_S = 0.0003  # about as long as one takes
+
+
+def child_hung() -> bool:
+    """Fork a child that looks a name up; tell whether it had to be killed."""
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(HANGS_S)
+        socket.getaddrinfo("localhost", 80)
+        os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+
+
+def main() -> None:
+    """Begin a look-up and fork at some moment of it, again and again."""
+    url, forks = sys.argv[1:]
+    times_s = itertools.count(step=int(REFRESH_S))  # so that each refresh asks
+    resolver = Resolver(parse(url), clock=lambda: float(next(times_s)))
+    os.register_at_fork(before=lambda: resolver.before_fork(time.monotonic() + WAIT_S))
+    hung = 0
+    for _ in range(int(forks)):
+        resolver.refresh(away=True)
+        time.sleep(random.uniform(0, LOOK_UP_S))
+        hung += child_hung()
+    print(hung)
+
+
+if __name__ == "__main__":
+    main()

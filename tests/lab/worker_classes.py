@@ -1,0 +1,89 @@
+"""The worker classes to test with: what gunicorn is told, what they can do, and which have them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tests.lab.gunicorn_versions import BETWEEN, VERSIONS
+
+WORKERS = 2
+ALL = ("20.1.0", *BETWEEN, "27.0.1")
+NEWEST = VERSIONS[-1]
+WSGI, ASGI, TORNADO = (
+    "tests.lab.wsgi_app:app",
+    "tests.lab.asgi_app:app",
+    "tests.lab.tornado_app:app",
+)
+
+
+@dataclass(frozen=True)
+class WorkerClass:
+    """One of gunicorn's worker classes, or of somebody else's.
+
+    :param name: what gunicorn calls it; empty: it is not told, so its config file can.
+    :param capacity: the requests that two workers serve at a time; None: any number.
+    :param threads: of each worker; 0: it has none.
+    :param eager: whether it accepts connections that it can't serve yet.
+    """
+
+    name: str
+    capacity: int | None = None
+    threads: int = 0
+    eager: bool = True
+    app: str = WSGI
+    versions: tuple[str, ...] = ALL
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """What to tell gunicorn."""
+        name = ("--worker-class", self.name) if self.name else ()
+        return (*name, *(("--threads", str(self.threads)) if self.threads else ()))
+
+
+SYNC = WorkerClass("sync", capacity=2, eager=False)
+GTHREAD = WorkerClass("gthread", capacity=4, threads=2)
+GEVENT = WorkerClass("gevent")
+PYWSGI = WorkerClass("gevent_pywsgi")
+# That of gunicorn 20.1.0 needs an eventlet before 0.30.3, and that a Python before 3.10.
+EVENTLET = WorkerClass("eventlet", versions=BETWEEN)
+TORNADO_WSGI = WorkerClass("tornado")
+TORNADO_OWN = WorkerClass("tornado", app=TORNADO, versions=ALL[1:])
+ASGI_OWN = WorkerClass("asgi", app=ASGI, versions=ALL[2:])
+UVICORN = WorkerClass("uvicorn_worker.UvicornWorker", app=ASGI)
+UVICORN_FORMER = WorkerClass("uvicorn.workers.UvicornWorker", app=ASGI)
+
+CLASSES = (
+    SYNC,
+    GTHREAD,
+    GEVENT,
+    PYWSGI,
+    EVENTLET,
+    TORNADO_WSGI,
+    TORNADO_OWN,
+    ASGI_OWN,
+    UVICORN,
+    UVICORN_FORMER,
+)
+
+
+def own(name: str, base: WorkerClass) -> WorkerClass:
+    """Return a user's own class, made of that one."""
+    return WorkerClass(
+        f"tests.lab.worker_subclasses.{name}",
+        base.capacity,
+        base.threads,
+        base.eager,
+        base.app,
+        (NEWEST,),
+    )
+
+
+SUBCLASSES = (
+    own("OwnSyncWorker", SYNC),
+    own("OwnThreadWorker", GTHREAD),
+    own("OwnGeventWorker", GEVENT),
+    own("OwnPyWSGIWorker", PYWSGI),
+    own("OwnTornadoWorker", TORNADO_WSGI),
+    own("OwnASGIWorker", ASGI_OWN),
+    own("OwnUvicornWorker", UVICORN),
+)

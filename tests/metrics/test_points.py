@@ -1,0 +1,157 @@
+"""metrics: the catalogue, and an interval as points."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from gunicorn_backlog.config.options import BacklogType
+from gunicorn_backlog.metrics.catalog import CATALOGUE
+from gunicorn_backlog.metrics.points import Point, points
+from gunicorn_backlog.sampling.window import Interval, Queue
+from gunicorn_backlog.sampling.worker_counts import Crew, Threads
+from gunicorn_backlog.scoreboard.wait_histogram import Waits
+
+README = Path(__file__).parents[2] / "README.md"
+BIND = "127.0.0.1:8000"
+CREW = Crew(1, 2, 0, 0, 2, threads=Threads(idle=1, working=3, queued=9))
+INTERVAL = Interval(
+    (Queue("127.0.0.1:8000", (0, 5, 3), 128, 4),),
+    {"127.0.0.1:8000": 7},
+    CREW,
+    4,
+    utilization=62.5,
+    saturated=0.0,
+    waits=Waits(250, 12.345, 530.5, 40.5),
+)
+
+
+def by_name(found: list[Point], name: str) -> list[Point]:
+    """Return the points of that name."""
+    return [point for point in found if point.name == name]
+
+
+def test_all_of_the_catalogue_is_sent() -> None:
+    """Every metric of the catalogue, with its type and its tags, and no other."""
+    found = points(INTERVAL, app="web", bind=BIND, backlog_type="histogram")
+    assert {(point.name, point.type) for point in found} == {(m.name, m.type) for m in CATALOGUE}
+    for metric in CATALOGUE:
+        keys = {tag.partition(":")[0] for tag in metric.tags} | {"app", "bind"}
+        for point in by_name(found, metric.name):
+            assert {tag.partition(":")[0] for tag in point.tags} == keys
+
+
+@pytest.mark.parametrize(
+    ("backlog_type", "values"),
+    [("histogram", (0, 5, 3)), ("distribution", (0, 5, 3)), ("gauge", (5,))],
+)
+def test_types_of_the_backlog(backlog_type: BacklogType, values: tuple[int, ...]) -> None:
+    """Every sample, or the interval's maximum."""
+    (point,) = by_name(
+        points(INTERVAL, app="web", bind=BIND, backlog_type=backlog_type), "gunicorn.backlog"
+    )
+    assert (point.type, point.values) == (backlog_type, values)
+
+
+def test_without_states_the_total_is_sent() -> None:
+    """Workers that can't be watched are counted; what they do is not made up."""
+    crew = Crew(idle=1, working=0, starting=0, unknown=2, in_flight=None)
+    found = points(Interval((), {}, crew, 0), app="web", bind=BIND, backlog_type="histogram")
+    assert by_name(found, "gunicorn.workers") == [
+        Point("gunicorn.workers", "gauge", (3,), ("app:web", f"bind:{BIND}"))
+    ]
+    assert by_name(found, "gunicorn.requests.in_flight") == []
+
+
+def test_threads_and_shares_of_the_interval() -> None:
+    """Threads by state; percent as they are; nothing of them where there is no capacity."""
+    found = points(INTERVAL, app="web", bind=BIND, backlog_type="histogram")
+    sent = {" ".join((point.name, *point.tags[2:])): point.values[0] for point in found}
+    assert sent["gunicorn.threads state:idle"] == 1
+    assert sent["gunicorn.threads state:working"] == 3
+    assert sent["gunicorn.threads.queued"] == 9
+    assert sent["gunicorn.workers.utilization"] == 62.5
+    assert sent["gunicorn.workers.saturated"] == 0
+
+    assert sent["gunicorn.request.wait.avg"] == 12.3
+    assert sent["gunicorn.request.wait.max"] == 530.5
+    assert sent["gunicorn.request.wait.95percentile"] == 40.5
+    assert sent["gunicorn.request.wait.count"] == 250
+
+    unbounded = Interval((), {}, CREW._replace(threads=None), 4)
+    names = {
+        point.name for point in points(unbounded, app="web", bind=BIND, backlog_type="histogram")
+    }
+    assert names == {
+        "gunicorn.workers",
+        "gunicorn.workers.spawned",
+        "gunicorn.requests.in_flight",
+        "gunicorn.is_running",
+    }
+
+
+@pytest.mark.parametrize(
+    ("crew", "stopping", "status"),
+    [
+        (CREW, False, [0]),
+        (CREW, True, [2]),
+        (Crew(0, 0, 0, 0, 0), False, [2]),
+        (Crew(0, 0, 0, 2, None), False, [0]),
+        (None, False, []),
+        (None, True, [2]),
+    ],
+)
+def test_is_running(crew: Crew | None, stopping: bool, status: list[int]) -> None:
+    """OK with a worker, CRITICAL without or at the end; nothing if nothing is known."""
+    found = points(
+        Interval((), {}, crew, 0), app="web", bind=BIND, backlog_type="gauge", stopping=stopping
+    )
+    assert [point.values[0] for point in by_name(found, "gunicorn.is_running")] == status
+
+
+def test_names_become_legal_tags() -> None:
+    """proc_name and a socket's path may have any character."""
+    interval = Interval((Queue("/run/my app,#1.sock", (0,), 1),), {}, None, 0)
+    found = points(interval, app="web|x\ny", bind="/run/my app,#1.sock", backlog_type="gauge")
+    assert [p.name for p in found if "listener" in str(p.tags)] == [
+        "gunicorn.backlog",
+        "gunicorn.backlog.limit",
+    ]
+    assert found[0].tags == (
+        "app:web_x_y",
+        "bind:/run/my_app__1.sock",
+        "listener:/run/my_app__1.sock",
+    )
+
+
+def test_without_a_known_listener_there_is_no_bind() -> None:
+    """No point has an empty tag; all else is sent."""
+    found = points(INTERVAL, app="web", bind="", backlog_type="histogram")
+    assert {point.name for point in found} == {metric.name for metric in CATALOGUE}
+    assert not [point for point in found if "bind" in str(point.tags)]
+
+
+def test_names_and_types_are_datadogs() -> None:
+    """Letters, digits, underscores and dots; a letter first; at most 200."""
+    for metric in CATALOGUE:
+        assert re.fullmatch(r"[a-z][a-z0-9_.]{0,199}", metric.name)
+        assert metric.description
+        assert metric.unit or metric.type == "service_check"
+
+
+def test_the_readme_has_the_catalogue() -> None:
+    """The README's table of metrics is the catalogue, line by line."""
+    rows = re.findall(r"^\| `(gunicorn\.[\w.]+)` \| (.*) \|$", README.read_text(), re.MULTILINE)
+    written = {name: [cell.strip() for cell in rest.split(" | ")] for name, rest in rows}
+    expected = {
+        metric.name: [
+            metric.type.replace("_", " "),
+            metric.unit,
+            ", ".join(f"`{tag}`" for tag in metric.tags),
+            metric.description,
+        ]
+        for metric in CATALOGUE
+    }
+    assert written == expected

@@ -1,0 +1,120 @@
+"""limits: what is said of a limit that is lower than what was asked for."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from gunicorn_backlog.kernel.accept_queue import AcceptQueue
+from gunicorn_backlog.kernel.somaxconn import somaxconn
+from gunicorn_backlog.log import Notices
+from gunicorn_backlog.sampling import limits as module
+from gunicorn_backlog.sampling.limits import SETTLED_S, Limits
+
+LISTENER = "127.0.0.1:8000"
+
+
+class Clock:
+    """A clock that goes on by half of what a limit must last."""
+
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        self.now_s += SETTLED_S / 2
+        return self.now_s
+
+
+@pytest.fixture
+def limits() -> Limits:
+    """Return limits that pytest can read the notices of."""
+    return Limits(Notices(logging.getLogger("lab")), clock=Clock())
+
+
+@pytest.mark.parametrize(
+    ("somaxconn", "why"),
+    [
+        (128, "net.core.somaxconn clamps it: raise that"),
+        (4096, "another listen() call on this socket set it (net.core.somaxconn is 4096)"),
+        (None, "can't be read here"),
+    ],
+)
+def test_it_is_told_once(
+    somaxconn: int | None,
+    why: str,
+    limits: Limits,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who is to blame is told by somaxconn; it is the machine's, so it is mocked here."""
+    monkeypatch.setattr(module, "somaxconn", lambda: somaxconn)
+    for limit in (128,) * 10 + (100,) * 10:
+        limits.look({LISTENER: AcceptQueue(0, limit)}, 2048)
+    (message,) = caplog.messages
+    assert f"{LISTENER} was to be 2048, the kernel enforces 128: " in message
+    assert why in message
+    assert "asgi" not in message
+    assert "systemd" not in message
+
+
+@pytest.mark.parametrize(
+    ("worker_class", "limit", "named"),
+    [
+        ("asgi", 100, True),
+        ("gunicorn.workers.gasgi.ASGIWorker", 100, True),
+        ("asgi", 128, False),
+        ("aiohttp.GunicornWebWorker", 100, False),
+        ("sync", 100, False),
+    ],
+)
+def test_the_asgi_worker_is_named_only_if_it_set_the_limit(
+    worker_class: str, limit: int, named: bool, limits: Limits, caplog: pytest.LogCaptureFixture
+) -> None:
+    """asyncio's 100 is its trace; any other limit and any other class are none of it."""
+    for _ in range(3):
+        limits.look({LISTENER: AcceptQueue(0, limit)}, 2048, worker_class)
+    (message,) = caplog.messages
+    assert ("gunicorn's asgi worker makes asyncio call listen(100)" in message) is named
+
+
+def test_a_listener_of_another_network_namespace(
+    limits: Limits, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its somaxconn is not ours: nothing is claimed of it."""
+    for _ in range(3):
+        limits.look({LISTENER: AcceptQueue(0, 128)}, 2048, elsewhere={LISTENER})
+    (message,) = caplog.messages
+    assert message.endswith("the kernel enforces 128: net.core.somaxconn can't be read here")
+
+
+def test_a_limit_that_could_not_be_read(limits: Limits, caplog: pytest.LogCaptureFixture) -> None:
+    """It is not compared."""
+    for _ in range(10):
+        limits.look({LISTENER: AcceptQueue(0, None)}, 2048)
+    assert caplog.messages == []
+
+
+def test_what_passes_is_not_told(limits: Limits, caplog: pytest.LogCaptureFixture) -> None:
+    """Amid a HUP the config is the new one, and the sockets are still the old."""
+    for _ in range(10):
+        limits.look({LISTENER: AcceptQueue(0, 128)}, 2048)
+        limits.look({LISTENER: AcceptQueue(0, 2048)}, 2048)
+    assert caplog.messages == []
+
+
+def test_each_of_several_queues_counts(limits: Limits, caplog: pytest.LogCaptureFixture) -> None:
+    """With reuse_port the limit is a sum; what was asked for is each queue's."""
+    for _ in range(10):
+        limits.look({LISTENER: AcceptQueue(0, 3 * 2048, longest=0, lowest=2048)}, 2048)
+    assert caplog.messages == []
+    for _ in range(10):
+        limits.look({LISTENER: AcceptQueue(0, 3 * 2000, longest=0, lowest=100)}, 2048)
+    assert "the kernel enforces 100" in caplog.text
+
+
+def test_the_machines_own(limits: Limits) -> None:
+    """It can be read here."""
+    greatest = somaxconn()
+    assert greatest is not None
+    assert greatest > 0

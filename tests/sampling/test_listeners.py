@@ -1,0 +1,384 @@
+"""listeners: what is read of gunicorn's listeners, by every way, and what is said if none works."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gunicorn_backlog.kernel import so_meminfo, sock_diag, tcp_info
+from gunicorn_backlog.kernel.accept_queue import AcceptQueue, QueueError
+from gunicorn_backlog.log import Notices
+from gunicorn_backlog.sampling.bind import tag_value
+from gunicorn_backlog.sampling.listeners import Listeners
+from tests.lab.fake_arbiter import Arbiter, Cfg, Listener
+from tests.lab.waiting import wait_for
+
+LIMIT = 5
+Opened = socket.socket
+
+
+@pytest.fixture
+def listening() -> Iterator[Opened]:
+    """Return a listening TCP socket."""
+    with socket.create_server(("127.0.0.1", 0), backlog=LIMIT) as sock:
+        yield sock
+
+
+def read(*sockets: Any, cfg: Cfg | None = None) -> dict[str, AcceptQueue]:
+    """Read these listeners once."""
+    return of(*sockets, cfg=cfg).read()
+
+
+def of(*sockets: Any, cfg: Cfg | None = None) -> Listeners:
+    """Return the listeners of an arbiter that holds these sockets."""
+    arbiter = Arbiter([Listener(sock) for sock in sockets], cfg=cfg or Cfg())
+    return Listeners(arbiter, Notices(logging.getLogger("lab")))
+
+
+def name(sock: Opened) -> str:
+    """Return the socket's tag."""
+    return tag_value(sock.getsockname())
+
+
+def test_each_listener_by_its_address(listening: Opened) -> None:
+    """Two listeners, two queues; a connection counts at the one it was made to."""
+    with (
+        socket.create_server(("::1", 0), family=socket.AF_INET6, backlog=6) as other,
+        socket.create_connection(other.getsockname()[:2]),
+    ):
+        expected = {name(listening): AcceptQueue(0, LIMIT), name(other): AcceptQueue(1, 6)}
+        wait_for("1 waiting", lambda: read(listening, other) == expected)
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_unix_sockets_step_by_step(abstract: bool, tmp_path: Path) -> None:
+    """Listen: 0; connect: 1; connect: 2; accept: 1."""
+    path = f"\0lab-{os.getpid()}" if abstract else str(tmp_path / "app.sock")
+    with socket.socket(socket.AF_UNIX) as sock, ExitStack() as clients:
+        sock.bind(path)
+        sock.listen(LIMIT)
+        listeners = of(sock)
+        tag = f"abstract:lab-{os.getpid()}" if abstract else path
+        assert listeners.read() == {tag: AcceptQueue(0, LIMIT)}
+        for waiting in (1, 2):
+            clients.enter_context(socket.socket(socket.AF_UNIX)).connect(path)
+            assert listeners.read() == {tag: AcceptQueue(waiting, LIMIT)}
+        sock.accept()[0].close()
+        assert listeners.read() == {tag: AcceptQueue(1, LIMIT)}
+        assert listeners.dropped() == {}
+
+
+def test_a_closed_listener_is_not_there(listening: Opened) -> None:
+    """gunicorn closes its listeners in a reload and a shutdown: that is no failure to read."""
+    listeners = of(None, listening)
+    assert len(listeners.read()) == 1
+    tag = name(listening)
+    listening.close()
+    assert listeners.read() == {}
+    assert listeners.dropped() == {tag: 0}
+    listeners._arbiter.LISTENERS = []
+    assert listeners.dropped() == {tag: 0}
+    assert listeners.dropped() == {}
+
+
+def test_a_new_socket_at_the_same_address_starts_anew() -> None:
+    """Its counter is another: what the former dropped is neither taken off nor told again."""
+    server = Arbiter([])
+    listeners = Listeners(server, Notices(logging.getLogger("lab")))
+    address = ("127.0.0.1", 0)
+    for _ in range(3):
+        with socket.create_server(address, backlog=1) as sock, ExitStack() as clients:
+            address = sock.getsockname()
+            server.LISTENERS = [Listener(sock)]
+            assert listeners.dropped() == {name(sock): 0}
+            for _ in range(5):
+                client = clients.enter_context(socket.socket())
+                client.setblocking(False)
+                client.connect_ex(address)
+            wait_for("drops", lambda: so_meminfo.read(sock) >= 3)
+            before = so_meminfo.read(sock)
+            assert before <= listeners.dropped()[name(sock)] <= so_meminfo.read(sock)
+
+
+def test_queues_of_an_address_that_workers_share() -> None:
+    """With reuse_port: sums of lengths and limits, and the longest, by the configured address."""
+    with ExitStack() as stack:
+        first = stack.enter_context(socket.create_server(("127.0.0.1", 0), reuse_port=True))
+        address = first.getsockname()
+        shared = [first]
+        for _ in range(2):
+            sock = stack.enter_context(socket.socket())
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            sock.bind(address)
+            shared.append(sock)
+        for sock in shared:
+            sock.listen(LIMIT)
+        other = stack.enter_context(socket.socket())
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("127.0.0.2", address[1]))
+        other.listen(LIMIT)
+        for _ in range(7):
+            stack.enter_context(socket.create_connection(address))
+
+        listeners = of(cfg=Cfg(reuse_port=True, address=[address]))
+        own = [tcp_info.read(sock).length for sock in shared]
+        assert sum(own) == 7
+        expected = AcceptQueue(7, 3 * LIMIT, longest=max(own), lowest=LIMIT)
+        assert listeners.read() == {tag_value(address): expected}
+        assert listeners.dropped() == {tag_value(address): 0}
+
+
+def test_an_address_where_no_worker_listens_yet_is_not_there(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Before the first worker is up there is nothing to read, and nothing is said."""
+    assert read(cfg=Cfg(reuse_port=True, address=[("127.0.0.1", 1)])) == {}
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        (("agent.example", 1), "'agent.example' is a name"),
+        ("/run/app.sock", "each worker listens by itself"),
+        (3, "the backlog of fd://3 can't be read"),
+    ],
+)
+def test_what_can_not_be_read_with_reuse_port_is_told(
+    address: tuple[str, int] | str | int, why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A name may mean several addresses; other sockets only the workers have."""
+    server = Arbiter([], cfg=Cfg(reuse_port=True, address=[address]))
+    listeners = Listeners(server, Notices(logging.getLogger("lab")))
+    for _ in range(3):
+        assert listeners.read() == {}
+    (message,) = caplog.messages
+    assert why in message
+
+
+def test_sockets_of_one_address_are_summed_up() -> None:
+    """As systemd may hand over several that share a port: none hides another."""
+    with ExitStack() as stack:
+        first = stack.enter_context(socket.create_server(("127.0.0.1", 0), reuse_port=True))
+        second = stack.enter_context(socket.socket())
+        second.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        second.bind(first.getsockname())
+        for sock in (first, second):
+            sock.listen(LIMIT)
+        for _ in range(6):
+            stack.enter_context(socket.create_connection(first.getsockname()))
+        own = [tcp_info.read(sock).length for sock in (first, second)]
+        expected = AcceptQueue(6, 2 * LIMIT, longest=max(own), lowest=LIMIT)
+        assert read(first, second) == {name(first): expected}
+
+
+def test_drops_of_a_socket_that_is_closed_are_not_lost() -> None:
+    """What was noted while the queue was full is told after the socket is gone."""
+    server = Arbiter([])
+    listeners = Listeners(server, Notices(logging.getLogger("lab")))
+    with socket.create_server(("127.0.0.1", 0), backlog=1) as sock, ExitStack() as clients:
+        server.LISTENERS = [Listener(sock)]
+        assert listeners.read() == {name(sock): AcceptQueue(0, 1)}
+        for _ in range(6):
+            client = clients.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(sock.getsockname())
+        wait_for("drops", lambda: so_meminfo.read(sock) >= 4)
+        assert listeners.read() == {name(sock): AcceptQueue(2, 1)}
+        tag, least = name(sock), so_meminfo.read(sock)
+    server.LISTENERS = []
+    assert listeners.read() == {}
+    assert 4 <= listeners.dropped()[tag] <= least
+    assert listeners.dropped() == {}
+
+
+class Refused(socket.socket):
+    """A socket as where a seccomp filter refuses options; the servers' tests use a real filter."""
+
+    def getsockopt(self, *_: Any) -> Any:
+        """Refuse."""
+        raise PermissionError(1, "Operation not permitted")
+
+
+def test_inet_diag_takes_over_where_tcp_info_is_refused(
+    listening: Opened, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The same numbers, drops included, by another way: nothing is missing, nothing is said."""
+    with Refused(fileno=os.dup(listening.fileno())) as sock:
+        listeners = of(sock)
+        with socket.create_connection(sock.getsockname()):
+            expected = {name(sock): AcceptQueue(1, LIMIT)}
+            wait_for("1 waiting", lambda: listeners.read() == expected)
+        assert listeners.dropped() == {name(sock): 0}
+    assert caplog.records == []
+
+
+class Moody(socket.socket):
+    """A socket of which SO_MEMINFO is refused at times."""
+
+    refuses = False
+
+    def getsockopt(self, *option: Any) -> Any:
+        """Refuse, or read."""
+        if self.refuses and option[:2] == (socket.SOL_SOCKET, so_meminfo.SO_MEMINFO):
+            raise PermissionError(1, "Operation not permitted")
+        return super().getsockopt(*option)
+
+
+@pytest.mark.parametrize("refused_in", [{0}, {1}, {1, 3}, {0, 2, 3}, {0, 1, 2, 3, 4}])
+def test_drops_count_once_by_whatever_way_they_are_read(refused_in: set[int]) -> None:
+    """SO_MEMINFO refused at the start, once, at times, always: the sum is the kernel's."""
+    with socket.create_server(("127.0.0.1", 0), backlog=1) as made, ExitStack() as clients:
+        sock = clients.enter_context(Moody(fileno=os.dup(made.fileno())))
+        sock.refuses = 0 in refused_in
+        listeners = of(sock)
+        counted = listeners.dropped()[name(made)]
+        for interval in range(1, 5):
+            before = so_meminfo.read(made)
+            for _ in range(3 * interval):
+                client = clients.enter_context(socket.socket())
+                client.setblocking(False)
+                client.connect_ex(made.getsockname())
+            wait_for("drops", lambda least=before: so_meminfo.read(made) > least)  # type: ignore[misc]  # the default binds it
+            sock.refuses = interval in refused_in
+            counted += listeners.dropped()[name(made)]
+        least = so_meminfo.read(made)
+        counted += listeners.dropped()[name(made)]
+        assert least <= counted <= so_meminfo.read(made)
+
+
+def test_if_no_way_works_one_line_says_so(
+    listening: Opened, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which listener, each way with its errno, and no number; mocked, see Refused."""
+
+    def refuse(_: int) -> None:
+        raise OSError(93, "Protocol not supported")
+
+    monkeypatch.setattr(sock_diag, "open_socket", refuse)
+    with Refused(fileno=os.dup(listening.fileno())) as sock:
+        listeners = of(sock, listening)
+        for _ in range(3):
+            assert listeners.read() == {name(listening): AcceptQueue(0, LIMIT)}
+    assert [record.getMessage() for record in caplog.records] == [
+        f"gunicorn_backlog: the backlog of {name(listening)} can't be read (TCP_INFO: EPERM "
+        "(Operation not permitted); inet_diag: EPROTONOSUPPORT (Protocol not supported)): "
+        "not sent, all else is"
+    ]
+
+
+def test_not_linux(
+    listening: Opened, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The option's number means something else there: it is not asked for."""
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert read(listening) == {}
+    assert "this is not Linux" in caplog.text
+
+
+def test_an_answer_that_makes_no_sense_is_told(
+    listening: Opened, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A short struct, and a netlink answer of another kind."""
+
+    def nonsense(*_: object) -> None:
+        raise QueueError("3 bytes")
+
+    monkeypatch.setattr(sock_diag, "inet_listeners", nonsense)
+    monkeypatch.setattr(tcp_info, "read", lambda _: tcp_info.decode(b"abc"))
+    assert read(listening) == {}
+    assert "TCP_INFO: TCP_INFO is 3 bytes long, 32 needed; inet_diag: 3 bytes" in caplog.text
+
+
+def v6() -> Opened:
+    """Return a listening socket of IPv6."""
+    return socket.create_server(("::1", 0), family=socket.AF_INET6)
+
+
+def test_bind_is_the_first_listener(listening: Opened) -> None:
+    """By the socket, so with the real port; it outlives a shutdown and a HUP's half-closed list."""
+    with socket.create_server(("127.0.0.1", 0)) as other, v6() as new:
+        server = Arbiter()
+        listeners = Listeners(server, Notices(logging.getLogger("lab")))
+        listeners.read()
+        assert listeners.bind == ""
+        first = Listener(listening)
+        server.LISTENERS = [first, Listener(other)]
+        listeners.read()
+        assert listeners.bind == name(listening)
+        first.sock, server.cfg = None, Cfg()  # a HUP closes the first, then the second
+        listeners.read()
+        assert listeners.bind == name(listening)
+        server.LISTENERS = [Listener(new), Listener(other)]
+        listeners.read()
+        assert listeners.bind == name(new)
+        server.LISTENERS = []
+        listeners.dropped()
+        assert listeners.bind == name(new)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "bind"),
+    [
+        ([("127.0.0.1", 8000), "/run/app.sock"], "127.0.0.1:8000"),
+        ([("", 8000)], "0.0.0.0:8000"),
+        ([("::0", 8000)], ":::8000"),
+        ([("localhost", 8000)], "127.0.0.1:8000"),
+        ([("agent.example", 8000)], "agent.example:8000"),
+        (["/run/app.sock", ("127.0.0.1", 8000)], "/run/app.sock"),
+        (["\0app"], "abstract:app"),
+        ([("127.0.0.1", 0)], "127.0.0.1:0"),
+        ([9999], "fd://9999"),
+        ([], ""),
+    ],
+)
+def test_bind_with_reuse_port(addresses: list[tuple[str, int] | str | int], bind: str) -> None:
+    """Where only the workers listen it is the first configured address, spelled like a socket's."""
+    listeners = of(cfg=Cfg(reuse_port=True, address=addresses))
+    listeners.read()
+    assert listeners.bind == bind
+
+
+def test_bind_with_reuse_port_by_sockets(listening: Opened, tmp_path: Path) -> None:
+    """A descriptor by its socket, which stays open; before gunicorn 25 port 0 by the arbiter's."""
+    fd = listening.fileno()
+    inherited = of(cfg=Cfg(reuse_port=True, address=["/run/app.sock", fd]))
+    held = of(listening, cfg=Cfg(reuse_port=True, address=[("127.0.0.1", 0)]))
+    for listeners in (inherited, held):
+        listeners.read()
+        assert listeners.bind == name(listening)
+    assert listening.getsockname()
+
+    server = Arbiter([Listener(listening)], cfg=Cfg(reuse_port=True, address=[fd]))
+    closing = Listeners(server, Notices(logging.getLogger("lab")))
+    closing.read()
+    with socket.socket(socket.AF_UNIX) as sock:  # gunicorn's descriptor may be anybody's by now
+        sock.bind(str(tmp_path / "other.sock"))
+        server.LISTENERS, server.cfg = [], Cfg(reuse_port=True, address=[sock.fileno()])
+        closing.dropped()
+    assert closing.bind == name(listening)
+
+
+@pytest.mark.parametrize(
+    ("address", "tag"),
+    [
+        (("0.0.0.0", 8000), "0.0.0.0:8000"),
+        (("::", 8000, 0, 0), ":::8000"),
+        (("::1", 80, 0, 0), "::1:80"),
+        ("/run/app.sock", "/run/app.sock"),
+        ("app.sock", f"{os.getcwd()}/app.sock"),
+        (b"\0app", "abstract:app"),
+        ("\0app", "abstract:app"),
+    ],
+)
+def test_tags(address: object, tag: str) -> None:
+    """Readable, and made of what Datadog allows."""
+    assert tag_value(address) == tag

@@ -1,0 +1,188 @@
+"""sampler: what one look says, and what it says once of limits that are not what was asked for."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import struct
+from collections.abc import Iterator
+
+import pytest
+from gunicorn.workers.base_async import AsyncWorker
+
+from gunicorn_backlog.kernel import tcp_info
+from gunicorn_backlog.kernel.accept_queue import AcceptQueue
+from gunicorn_backlog.log import Notices
+from gunicorn_backlog.sampling.bind import tag_value
+from gunicorn_backlog.sampling.sampler import BOOT_SPARE_S, UNREAD_IN_A_ROW, Sampler
+from gunicorn_backlog.sampling.worker_counts import Crew, Roster
+from gunicorn_backlog.scoreboard.layout import SLOTS_AT
+from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
+from gunicorn_backlog.scoreboard.slot import WORK_NS, Kind
+from gunicorn_backlog.scoreboard.wait_histogram import Waits
+from tests.lab.fake_arbiter import Arbiter, Cfg, Listener, Worker
+
+LIMIT = 5
+THREADS_AT = 56  # of a slot
+
+
+@pytest.fixture
+def arbiter() -> Iterator[Arbiter]:
+    """Return an arbiter with one listener and two workers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=LIMIT) as sock:
+        workers = {pid: Worker(pid=pid, age=pid) for pid in (1, 2)}
+        yield Arbiter([Listener(sock)], workers, cfg=Cfg(backlog=LIMIT), worker_age=3)
+
+
+def sampling(arbiter: Arbiter, scoreboard: Scoreboard | None) -> Sampler:
+    """Return a sampler that pytest can read the notices of."""
+    return Sampler(arbiter, scoreboard, Notices(logging.getLogger("lab")))
+
+
+def tag(arbiter: Arbiter) -> str:
+    """Return the listener's tag."""
+    sock = arbiter.LISTENERS[0].sock
+    assert isinstance(sock, socket.socket)
+    return tag_value(sock.getsockname())
+
+
+def test_one_look(arbiter: Arbiter, caplog: pytest.LogCaptureFixture) -> None:
+    """Queues, workers by state, and the forks so far; nothing to say."""
+    scoreboard = Scoreboard(slots=2)
+    sampler = sampling(arbiter, scoreboard)
+    slot = scoreboard.claim(1, 1, Kind.SYNC, 1)
+    slot.words[WORK_NS] = -1
+    sample = sampler.sample()
+    assert sample.queues == {tag(arbiter): AcceptQueue(0, LIMIT)}
+    assert sample.crew == Crew(0, 1, 1, 0, 1, saturated=True)
+    assert sample.forked == 3
+    assert sample.work is not None
+    assert sampler.dropped() == {tag(arbiter): 0}
+    assert caplog.records == []
+
+
+def test_a_kernel_that_leaves_the_limit_empty_is_not_believed(
+    arbiter: Arbiter, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """gunicorn asked for a backlog: a limit of 0 says that the fields are not filled in; mocked."""
+    monkeypatch.setattr(tcp_info, "read", lambda _: tcp_info.decode(bytes([10]) + bytes(31)))
+    assert sampling(arbiter, None).sample().queues == {}
+    assert "this kernel says that its limit is 0" in caplog.text
+
+
+def write_threads_at(scoreboard: Scoreboard, line: int) -> None:
+    """Write where the first slot's pool has its threads, as a worker that ran amok may."""
+    struct.pack_into("=I", scoreboard._memory, SLOTS_AT + THREADS_AT, line)
+
+
+def test_a_worker_that_can_not_be_read(arbiter: Arbiter, caplog: pytest.LogCaptureFixture) -> None:
+    """Once or twice: no number of workers at all. Time after time: as many as run, said once."""
+    scoreboard = Scoreboard(slots=2)
+    sampler = sampling(arbiter, scoreboard)
+    scoreboard.claim(1, 1, Kind.POOL, 2)
+    write_threads_at(scoreboard, 2**32 - 1)
+    for _ in range(UNREAD_IN_A_ROW - 1):
+        sample = sampler.sample()
+        assert (sample.crew, sample.work) == (None, None)
+    assert caplog.records == []
+    for _ in range(3):
+        sample = sampler.sample()
+        assert (sample.crew, sample.work) == (Crew(0, 0, 0, 2, None), None)
+        assert sample.queues == {tag(arbiter): AcceptQueue(0, LIMIT)}
+    assert [r.getMessage().split(": ")[1] for r in caplog.records] == [
+        "what a worker says of itself changes whenever it is read"
+    ]
+    write_threads_at(scoreboard, 0)
+    crew = sampler.sample().crew
+    assert crew is not None
+    assert (crew.idle, crew.starting, crew.unknown) == (1, 1, 0)
+    write_threads_at(scoreboard, 2**32 - 1)
+    assert sampler.sample().crew is None
+
+
+def test_waits_that_can_not_be(arbiter: Arbiter, caplog: pytest.LogCaptureFixture) -> None:
+    """Left out, which is said once; those from then on are told."""
+    scoreboard = Scoreboard(slots=2)
+    sampler = sampling(arbiter, scoreboard)
+    sampler.begin(0)
+    slot = scoreboard.claim(1, 1, Kind.SYNC, 1, tells_waits=True)
+    sampler.sample()
+    slot.waits[3] = 50
+    assert sampler.waits() == Waits(50, 3, 3, 3)
+    for nonsense in (10, 2**64 - 1):
+        slot.waits[3] = nonsense
+        assert sampler.waits() is None
+    assert [r.getMessage() for r in caplog.records] == [
+        "gunicorn_backlog: a counter of waits changed by -40: how long requests waited is not sent "
+        "this time"
+    ]
+    slot.waits[20] += 1
+    assert sampler.waits() == Waits(1, 20, 20, 20)
+    assert sampler.waits() == Waits(0, 0, 0, 0)
+
+
+def claimed(scoreboard: Scoreboard, *pids: int) -> None:
+    """Claim slots for workers whose age is their pid."""
+    for pid in pids:
+        scoreboard.claim(pid, pid, Kind.SYNC, 1)
+
+
+def test_workers_that_say_nothing_new_are_not_counted_anew(arbiter: Arbiter) -> None:
+    """The very same crew, and their time goes on; until one of them says something."""
+    scoreboard = Scoreboard(slots=3)
+    sampler = sampling(arbiter, scoreboard)
+    slots = [scoreboard.claim(pid, pid, Kind.SYNC, 1) for pid in (1, 2)]
+    slots[0].words[WORK_NS] = -1
+    first, second = sampler.sample(), sampler.sample()
+    assert first.crew is second.crew
+    assert second.work is not None
+    assert second.work.worked_ns * 2 == second.work.available_ns > 0
+    slots[1].words[WORK_NS] = -1
+    assert sampler.sample().crew == Crew(0, 2, 0, 0, 2, saturated=True)
+
+
+def test_a_reload_to_another_class_is_seen(arbiter: Arbiter) -> None:
+    """The workers say nothing new; but of those to come nobody could tell that none is free."""
+    scoreboard = Scoreboard(slots=3)
+    sampler = sampling(arbiter, scoreboard)
+    claimed(scoreboard, 1, 2)
+    assert sampler.sample().crew == Crew(2, 0, 0, 0, 0, saturated=False)
+    arbiter.worker_class = AsyncWorker
+    sample = sampler.sample()
+    assert (sample.crew, sample.work) == (Crew(2, 0, 0, 0, 0, saturated=None), None)
+
+
+def test_a_worker_that_never_reports(
+    arbiter: Arbiter, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is starting for as long as gunicorn may let it; a reload may change how long that is."""
+    now_s = 100.0
+    arbiter.cfg = Cfg(backlog=LIMIT, timeout=30)
+    scoreboard = Scoreboard(slots=3)
+    claimed(scoreboard, 1)
+    sampler = sampling(arbiter, scoreboard)
+    monkeypatch.setattr(sampler, "_roster", Roster(clock=lambda: now_s))
+    assert sampler.sample().crew == Crew(1, 0, 1, 0, 0, saturated=False)
+    now_s += 30 + BOOT_SPARE_S + 1
+    arbiter.cfg = Cfg(backlog=LIMIT, timeout=60)
+    assert sampler.sample().crew == Crew(1, 0, 1, 0, 0, saturated=False)
+    assert caplog.records == []
+    arbiter.cfg = Cfg(backlog=LIMIT, timeout=30)
+    assert sampler.sample().crew == Crew(1, 0, 0, 1, None)
+    assert "1 workers have not reported after 35 s" in caplog.text
+
+
+def test_what_is_unknown_is_found_in_each_sample(
+    arbiter: Arbiter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would be taken for mended, though the workers say nothing new."""
+    notices = Notices(logging.getLogger("lab"))
+    scoreboard = Scoreboard(slots=3)
+    scoreboard.claim(1, 1, Kind.UNKNOWN, 0)
+    scoreboard.claim(2, 2, Kind.UNWATCHED, 0)
+    sampler = Sampler(arbiter, scoreboard, notices)
+    found: list[str] = []
+    monkeypatch.setattr(notices, "warn", lambda kind, _: found.append(kind))
+    for _ in range(3):
+        sampler.sample()
+    assert found == ["unwatched", "unknown class"] * 3

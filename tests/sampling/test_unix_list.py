@@ -1,0 +1,137 @@
+"""unix_list: a Unix listener's queue without netlink, and what it can't be read of."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from gunicorn_backlog.kernel import proc_net
+from gunicorn_backlog.kernel.accept_queue import AcceptQueue, QueueError
+from gunicorn_backlog.sampling.unix_list import COSTLY_NS, UnixList, UnlistedError
+from tests.lab.sandbox import network
+from tests.lab.ss import ss_unix
+
+CONNECT = """
+import socket, sys
+with socket.socket(socket.AF_UNIX) as client:
+    client.connect(sys.argv[1])
+    print("connected", flush=True)
+    sys.stdin.read()
+"""
+
+
+def stopped() -> int:
+    """Return always the same time: no read is costly by this clock, however loaded we are."""
+    return 0
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    """Return a path to listen at."""
+    return str(tmp_path / "app.sock")
+
+
+@pytest.fixture
+def listener(path: str) -> Iterator[socket.socket]:
+    """Return a listening socket."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(path)
+        sock.listen(5)
+        yield sock
+
+
+def test_step_by_step(listener: socket.socket, path: str) -> None:
+    """Listen: 0; connect: 1; connect: 2; accept: 1; there is no limit."""
+    way = UnixList(listener, clock_ns=stopped)
+    with ExitStack() as clients:
+        assert way.queue() == AcceptQueue(0, None)
+        for waiting in (1, 2):
+            clients.enter_context(socket.socket(socket.AF_UNIX)).connect(path)
+            assert way.queue() == AcceptQueue(waiting, None)
+        listener.accept()[0].close()
+        assert way.queue() == AcceptQueue(1, None)
+
+
+@pytest.mark.parametrize("costly", [True, False])
+def test_a_costly_list_is_read_once_per_interval(listener: socket.socket, costly: bool) -> None:
+    """Over 1 ms by the clock: None until the next interval begins; else read each time."""
+    clock = count(step=COSTLY_NS + costly)
+    way = UnixList(listener, clock_ns=lambda: next(clock))
+    for _ in range(2):
+        way.begin_interval()
+        assert way.queue() == AcceptQueue(0, None)
+        assert way.queue() == (None if costly else AcceptQueue(0, None))
+
+
+def test_many_sockets_are_costly(listener: socket.socket) -> None:
+    """By the real clock, where the machine has thousands of Unix sockets: fewer values."""
+    way = UnixList(listener)
+    with ExitStack() as stack:
+        for _ in range(1500):
+            for sock in socket.socketpair():
+                stack.enter_context(sock)
+        assert way.queue() == AcceptQueue(0, None)
+        assert way.queue() is None
+        way.begin_interval()
+        assert way.queue() == AcceptQueue(0, None)
+
+
+def test_a_list_that_is_too_long(listener: socket.socket) -> None:
+    """It raises, and says why."""
+    way = UnixList(listener, longest=40)
+    with pytest.raises(QueueError, match="longer than 40 bytes"):
+        way.queue()
+
+
+@contextmanager
+def connected(path: str, *run_by: str) -> Iterator[None]:
+    """Have a client in a process of its own."""
+    command = [*run_by, sys.executable, "-c", CONNECT, path]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
+        assert client.stdout is not None
+        assert client.stdout.readline() == b"connected\n"
+        yield
+
+
+def test_a_client_in_another_network_namespace(listener: socket.socket, path: str) -> None:
+    """Its connection is listed there, so the count would be 0 where ss has 1: absent from then."""
+    way = UnixList(listener, clock_ns=stopped)
+    with network() as net:
+        with connected(path):
+            assert way.queue() == AcceptQueue(1, None)
+        listener.accept()[0].close()
+        with connected(path, *net.inside()):
+            assert [it.recv_q for it in ss_unix(path)] == [1]
+            with pytest.raises(UnlistedError, match="another network namespace"):
+                way.queue()
+    listener.accept()[0].close()
+    with pytest.raises(UnlistedError):
+        way.queue()
+
+
+def test_a_closed_socket(path: str) -> None:
+    """EBADF, as of the other ways."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(path)
+        sock.listen(5)
+        way = UnixList(sock)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        way.queue()
+
+
+def test_a_connection_that_comes_meanwhile(
+    listener: socket.socket, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is taken between two steps proves nothing; the list is read again."""
+    lengths = iter([0, 0, 1])
+    monkeypatch.setattr(proc_net, "unix_length", lambda *_, **__: next(lengths))
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(path)
+        assert UnixList(listener).queue() == AcceptQueue(1, None)

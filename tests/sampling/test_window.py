@@ -1,0 +1,95 @@
+"""window: samples of an interval and their totals."""
+
+from __future__ import annotations
+
+from gunicorn_backlog.kernel.accept_queue import AcceptQueue
+from gunicorn_backlog.sampling.utilization import WorkTime
+from gunicorn_backlog.sampling.window import Interval, Queue, Sample, Window
+from gunicorn_backlog.sampling.worker_counts import Crew
+
+IDLE = Crew(idle=2, working=0, starting=0, unknown=0, in_flight=0)
+BUSY = Crew(idle=0, working=2, starting=0, unknown=0, in_flight=2)
+
+
+def test_totals_of_an_interval() -> None:
+    """Every sample of each listener, the limit and the workers seen last, the forks between."""
+    window = Window()
+    window.add(Sample({"a": AcceptQueue(1, 10), "b": AcceptQueue(5, 10)}, IDLE, None, 2))
+    window.add(Sample({"a": AcceptQueue(3, 20), "b": AcceptQueue(0, 10)}, BUSY, None, 5))
+
+    assert window.close({"b": 7}) == Interval(
+        (Queue("a", (1, 3), 20), Queue("b", (5, 0), 10)), {"b": 7}, BUSY, 5
+    )
+
+    window.add(Sample({"a": AcceptQueue(0, 20)}, IDLE, None, 6))
+    assert window.close({}) == Interval((Queue("a", (0,), 20),), {}, IDLE, 1)
+
+
+def test_workers_that_could_not_be_read_are_those_read_before() -> None:
+    """One torn slot does not make a hole: the interval's last good look counts."""
+    window = Window()
+    window.add(Sample({}, BUSY, None, 2))
+    window.add(Sample({}, None, None, 2))
+    interval = window.close({})
+    assert interval is not None
+    assert interval.crew == BUSY
+
+
+def test_an_interval_that_is_begun_anew() -> None:
+    """Under new settings the samples of the former are not sent; forks are counted all the same."""
+    window = Window(forked=3)
+    window.add(Sample({"a": AcceptQueue(9, 10)}, BUSY, None, 5))
+    window.begin_anew()
+    window.add(Sample({"a": AcceptQueue(0, 10)}, IDLE, None, 6))
+    assert window.close({}) == Interval((Queue("a", (0,), 10),), {}, IDLE, 3)
+
+
+def test_nothing_readable_is_nothing_said() -> None:
+    """No good look in the whole interval: no workers; no sample: no interval."""
+    window = Window()
+    window.add(Sample({}, None, None, 0))
+    assert window.close({}) == Interval((), {}, None, 0)
+    assert window.close({}) is None
+
+
+def test_the_deepest_queue_of_the_interval() -> None:
+    """Of an address with several queues the longest of any sample is kept."""
+    window = Window()
+    window.add(Sample({"a": AcceptQueue(9, 30, longest=8, lowest=10)}, IDLE, None, 0))
+    window.add(Sample({"a": AcceptQueue(9, 20, longest=5, lowest=10)}, IDLE, None, 0))
+    assert window.close({"a": 0}) == Interval((Queue("a", (9, 9), 20, 8),), {"a": 0}, IDLE, 0)
+
+
+def test_utilization_is_integrated() -> None:
+    """All that was worked, of all that was available; looks that could not be made are left out."""
+    window = Window()
+    window.add(Sample({}, None, WorkTime(0, 100), 0))
+    window.add(Sample({}, None, None, 0))
+    window.add(Sample({}, None, WorkTime(100, 200), 0))
+    interval = window.close({})
+    assert interval is not None
+    assert interval.utilization == 33.33
+
+
+def test_utilization_stays_within_its_bounds() -> None:
+    """A look at a request under way is some nanoseconds off, this way or that."""
+    for worked_ns, percent in ((-5, 0.0), (1005, 100.0)):
+        window = Window()
+        window.add(Sample({}, None, WorkTime(worked_ns, 1000), 0))
+        interval = window.close({})
+        assert interval is not None
+        assert interval.utilization == percent
+
+
+def test_saturated_is_a_share_of_the_samples() -> None:
+    """Of those that could tell; None if there were none."""
+    window = Window()
+    for saturated in (True, None, False, True):
+        window.add(Sample({}, BUSY._replace(saturated=saturated), None, 0))
+    interval = window.close({})
+    assert interval is not None
+    assert interval.saturated == 66.67
+    window.add(Sample({}, BUSY, None, 0))
+    interval = window.close({})
+    assert interval is not None
+    assert (interval.saturated, interval.utilization) == (None, None)

@@ -1,0 +1,317 @@
+"""reader: what is read beside those that write it."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, cast
+
+import pytest
+
+from gunicorn_backlog.scoreboard.layout import SLOTS_AT, Layout, write_claimed
+from gunicorn_backlog.scoreboard.reader import Reader
+from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
+from gunicorn_backlog.scoreboard.slot import (
+    BEGUN,
+    HANDED,
+    IN_FLIGHT,
+    LINE_SIZE,
+    SLOT,
+    TAKEN,
+    WORK_NS,
+    Kind,
+    Line,
+    Slot,
+)
+from gunicorn_backlog.scoreboard.states import State, States
+from gunicorn_backlog.scoreboard.wait_histogram import BUCKETS
+from gunicorn_backlog.workers.request_counters import any_of, timed
+from tests.lab.waiting import wait_for
+
+READS = 1_000_000
+ALWAYS = -1
+LAYOUT = Layout(slots=4, lines=12)
+RUNNING = {10: 1, 11: 2, 20: 3, 21: 4}  # two sync workers, and pools of one and of nine threads
+SLOTS = (
+    Line(21, 4, Kind.POOL, 0, 9, 1, 50, 0, 0, 3, threads_at=3),
+    Line(10, 1, Kind.SYNC, 0, 1, 1, 5, 0, 0, 7, threads_at=0),
+    Line(20, 3, Kind.POOL, 0, 1, 1, 40, 0, 0, 2, threads_at=0),
+    Line(11, 2, Kind.SYNC, 0, 1, 1, 5, 0, 0, 8, threads_at=0),
+)
+# Words that change, by the worker's pid: requests begun of a slot; connections handed to a pool;
+# connections taken by the pools' last threads.
+BEGUN_OF_11 = SLOTS_AT + 3 * LINE_SIZE + 24 + 8 * BEGUN
+HANDED_TO_20 = SLOTS_AT + 2 * LINE_SIZE + 24 + 8 * HANDED
+TAKEN_BY_20 = LAYOUT.lines_at + 1 * LINE_SIZE
+TAKEN_BY_21 = LAYOUT.lines_at + (3 + 2) * LINE_SIZE + 8 * 8
+AT_FIRST = {10: (7, 0), 11: (8, 0), 20: (2, 40), 21: (3, 50)}  # begun and queued
+RESTLESS = [(11, BEGUN_OF_11), (20, HANDED_TO_20), (20, TAKEN_BY_20), (21, TAKEN_BY_21)]
+
+
+@contextmanager
+def worker(
+    scoreboard: Scoreboard, serve: Callable[[Slot], None], kind: Kind, capacity: int
+) -> Iterator[int]:
+    """Fork a worker that claims a slot and serves until it is killed."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            serve(scoreboard.claim(os.getpid(), 1, kind, capacity))
+        finally:
+            os._exit(1)
+    try:
+        yield pid
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def handling(slot: Any) -> Callable[[], object]:
+    """Return a request of nothing on a clock by which each number tells what the others are.
+
+    With it the n-th request begins at 2n - 1 and ends at 2n.
+    """
+    now_ns = 0
+
+    def clock_ns() -> int:
+        nonlocal now_ns
+        now_ns += 1
+        return now_ns
+
+    return timed(int, slot, takes=True, clock_ns=clock_ns)
+
+
+def serve_at_full_speed(slot: Slot) -> None:
+    """Begin and end requests."""
+    handle = handling(slot)
+    while True:
+        handle()
+
+
+def serve_in_threads(slot: Slot) -> None:
+    """Begin and end requests in each thread, on a clock of its own."""
+    for record in slot.threads:
+        threading.Thread(target=serve_at_full_speed, args=(record,), daemon=True).start()
+    signal.pause()
+
+
+def is_true(work_ns: int, taken: int, since_ns: int) -> bool:
+    """Tell whether a record was ever so: idle, begun in three steps, at work."""
+    idle = work_ns == taken and since_ns == max(0, 2 * taken - 1)
+    beginning = work_ns == taken - 1 and since_ns in (2 * taken - 3, 2 * taken - 1, 0)
+    return idle or beginning or (work_ns == -taken and since_ns == 2 * taken - 1)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_no_inconsistent_read_goes_undetected(processes: int) -> None:
+    """A reader beside workers at full speed, threads and processes: what it takes was once so."""
+    scoreboard = Scoreboard(slots=16)
+    reads = 0
+    seen = set()
+    with ExitStack() as stack:
+        for _ in range(processes):
+            stack.enter_context(worker(scoreboard, serve_at_full_speed, Kind.SYNC, 1))
+            stack.enter_context(worker(scoreboard, serve_in_threads, Kind.POOL, 2))
+        while reads < READS // 2:
+            for record in records_of(scoreboard):
+                reads += 1
+                if record is not None:
+                    assert is_true(*record), record
+                    seen.add(record)
+    assert len(seen) > 1000  # or this test has shown nothing
+    assert len({work_ns < 0 for work_ns, _, _ in seen}) == 2
+
+
+def records_of(scoreboard: Scoreboard) -> Iterator[tuple[int, int, int] | None]:
+    """Read each record as the arbiter does; None if it changes all the time."""
+    reader = scoreboard.reader
+    for index, slot in enumerate(reader.claimed()):
+        if slot.kind == Kind.SYNC:
+            at = SLOTS_AT + LINE_SIZE * index
+            found = reader._steady(at, at + LINE_SIZE)
+            yield found and Line._make(SLOT.unpack(found))[6:9]  # type: ignore[misc]  # three
+        else:
+            at = reader._layout.lines_at + slot.threads_at * LINE_SIZE
+            words = reader._steady(at, at + 3 * LINE_SIZE)
+            if words is None:
+                yield None
+                continue
+            numbers = memoryview(words).cast("q").tolist()
+            yield from (tuple(numbers[thread::8]) for thread in range(2))  # type: ignore[misc]
+
+
+def test_states_beside_threads_at_full_speed() -> None:
+    """A worker with two threads never has more than two in use, and its work goes forth only."""
+
+    def serve(slot: Slot) -> None:
+        handle = any_of([timed(int, record, takes=True) for record in slot.threads], beyond=int)
+
+        def run() -> None:
+            while True:
+                slot.add(BEGUN, 1)
+                handle()
+
+        for _ in range(2):
+            threading.Thread(target=run, daemon=True).start()
+        signal.pause()
+
+    scoreboard = Scoreboard(slots=16)
+    began = (0, 0)
+    with worker(scoreboard, serve, Kind.POOL, 2) as pid:
+        for _ in range(READS // 20):
+            state = scoreboard.reader.read({pid: 1}).rows().get(pid)
+            if state is None:
+                continue
+            assert state.in_use in (0, 1, 2)
+            now = (state.begun, state.worked_ns if not state.in_use else began[1])
+            assert now >= began
+            began = now
+    assert began[0] > 1000
+
+
+class Restless(bytearray):
+    """Stands in for memory beside a writer: a word in it is one more after each of some reads."""
+
+    def __init__(self, at: int, changes: int) -> None:
+        super().__init__(LAYOUT.size)
+        self[:SLOTS_AT] = LAYOUT.header(1)
+        struct.pack_into("=I", self, 24, len(SLOTS))
+        for number, line in enumerate(SLOTS):
+            SLOT.pack_into(self, SLOTS_AT + number * LINE_SIZE, *line)
+        self._at, self._changes = at, changes
+
+    def __getitem__(self, where: Any) -> Any:
+        """Return what is there, then change it, if it was read."""
+        taken = bytes(super().__getitem__(where))
+        if self._changes and where.start <= self._at < where.stop:
+            self._changes -= 1
+            (word,) = struct.unpack_from("=q", self, self._at)
+            struct.pack_into("=q", self, self._at, word + 1)
+        return taken
+
+
+def read(at: int, changes: int) -> States:
+    """Read memory in which that word changes after so many of the first reads."""
+    memory: Any = Restless(at, changes)
+    return Reader(memory, LAYOUT).read(RUNNING)
+
+
+def said(states: States) -> dict[int, tuple[int, int]]:
+    """Return the numbers that may change, by pid."""
+    return {pid: (row.begun, row.queued) for pid, row in states.rows().items()}
+
+
+@pytest.mark.parametrize(("pid", "at"), RESTLESS)
+@pytest.mark.parametrize("changes", [1, 2, 3, 9])
+def test_what_changes_and_then_rests_is_read_as_it_is_at_last(
+    pid: int, at: int, changes: int
+) -> None:
+    """Of each worker in the place where it says it, and of no other; the memory is a stand-in."""
+    states = read(at, changes)
+    begun, queued = AT_FIRST[pid]
+    if at == HANDED_TO_20:
+        queued += changes
+    elif at == BEGUN_OF_11:
+        begun += changes
+    else:
+        queued -= changes
+    assert said(states) == AT_FIRST | {pid: (begun, queued)}
+    assert states.unread == []
+
+
+@pytest.mark.parametrize(("pid", "at"), RESTLESS)
+def test_what_changes_for_ever_is_unread(pid: int, at: int) -> None:
+    """That worker only: what all others say is told; the memory is a stand-in."""
+    states = read(at, ALWAYS)
+    assert states.unread == [pid]
+    assert said(states) == {it: told for it, told in AT_FIRST.items() if it != pid}
+
+
+def test_who_was_unread_is_read_when_it_rests() -> None:
+    """Also if it says then what was seen of it first; the memory is a stand-in."""
+    pid, at = RESTLESS[0]
+    memory = Restless(at, ALWAYS)
+    (word,) = struct.unpack_from("=q", memory, at)
+    reader = Reader(cast(Any, memory), LAYOUT)
+    assert reader.read(RUNNING).unread == [pid]
+    memory._changes = 0
+    struct.pack_into("=q", memory, at, word)
+    states = reader.read(RUNNING)
+    assert states.unread == []
+    assert said(states) == AT_FIRST
+
+
+def test_workers_of_several_kinds_at_once() -> None:
+    """Each says its own, whichever claimed first: real processes, kinds in reverse."""
+
+    def greenlets(slot: Slot) -> None:
+        slot.words[IN_FLIGHT], slot.words[BEGUN] = 5, 6
+        signal.pause()
+
+    def pool(slot: Slot) -> None:
+        slot.words[HANDED] = 9
+        slot.threads[0].words[WORK_NS] = slot.threads[1].words[WORK_NS] = -1
+        slot.threads[1].words[TAKEN] = 4
+        slot.words[BEGUN] = 3
+        signal.pause()
+
+    def one(slot: Slot) -> None:
+        slot.words[WORK_NS], slot.words[BEGUN] = 7, 3
+        signal.pause()
+
+    scoreboard = Scoreboard(slots=16)
+    with (
+        worker(scoreboard, greenlets, Kind.GREENLET, 0) as first,
+        worker(scoreboard, pool, Kind.POOL, 2) as second,
+        worker(scoreboard, one, Kind.SYNC, 1) as third,
+    ):
+        running = dict.fromkeys((first, second, third), 1)
+
+        def rows() -> dict[int, State] | None:
+            found = scoreboard.reader.read(running).rows()
+            return found if sum(it.begun > 0 for it in found.values()) == 3 else None
+
+        found = wait_for("what each says", rows)
+    told = {pid: (it.kind, it.in_flight, it.queued, it.begun) for pid, it in found.items()}
+    assert told == {
+        first: (Kind.GREENLET, 5, 0, 6),
+        second: (Kind.POOL, 2, 5, 3),
+        third: (Kind.SYNC, 0, 0, 3),
+    }
+    assert [found[pid].worked_ns for pid in (first, second, third)] == [0, -2, 7]
+
+
+def test_nonsense_in_the_counters_of_waits() -> None:
+    """All bits of two slots, say: they add up to more than there is room for. Nothing is raised."""
+    with mmap.mmap(-1, LAYOUT.size) as memory:
+        memory[:SLOTS_AT] = LAYOUT.header(1)
+        write_claimed(memory, len(SLOTS))
+        memory[SLOTS_AT : LAYOUT.lines_at] = b"".join(SLOT.pack(*line) for line in SLOTS)
+        memory[LAYOUT.waits_at :] = b"\xff" * (LAYOUT.size - LAYOUT.waits_at)
+        waits = Reader(memory, LAYOUT).waits()
+    assert len(waits) == BUCKETS
+    assert all(0 <= counter < 2**64 for counter in waits)
+
+
+def test_waits_of_a_slot_that_tells_since_the_last_look() -> None:
+    """It was another worker's, of a class that can't tell: from now on its counters are read."""
+    scoreboard = Scoreboard(slots=4)
+    scoreboard.claim(os.getpid(), 1, Kind.UNKNOWN, 0)
+    assert not any(scoreboard.reader.waits())
+    scoreboard.claim(os.getpid(), 2, Kind.SYNC, 1).count_wait(3)
+    assert scoreboard.reader.waits()[3] == 1
+
+
+def test_workers_that_changed_within_the_same_dict() -> None:
+    """Whose the slots are is not remembered by an object that its owner goes on to use."""
+    scoreboard = Scoreboard(slots=4)
+    scoreboard.claim(os.getpid(), 1, Kind.SYNC, 1)
+    running: dict[int, int] = {}
+    assert scoreboard.reader.read(running).owners.pids == []
+    running[os.getpid()] = 1
+    assert scoreboard.reader.read(running).owners.pids == [os.getpid()]

@@ -1,0 +1,239 @@
+"""scoreboard: slots of real processes, claimed, read, and left behind."""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from gunicorn_backlog.scoreboard import allocation
+from gunicorn_backlog.scoreboard.allocation import ClaimError
+from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
+from gunicorn_backlog.scoreboard.slot import HANDED, WORK_NS, Kind, Slot
+from gunicorn_backlog.workers.request_counters import InFlight
+
+AGE = 7
+
+
+@contextmanager
+def child(
+    action: Callable[[], object], *, then: Callable[[], object] = signal.pause
+) -> Iterator[int]:
+    """Fork a process that acts, then waits to be killed; killed and reaped at the end."""
+    done, told = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            action()
+            os.write(told, b"1")
+            then()
+        finally:
+            os._exit(1)
+    try:
+        assert os.read(done, 1) == b"1"
+        yield pid
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(done)
+        os.close(told)
+
+
+def claim(scoreboard: Scoreboard, age: int = AGE) -> Slot:
+    """Claim a slot for this process."""
+    return scoreboard.claim(os.getpid(), age, Kind.GREENLET, 0)
+
+
+def in_use(scoreboard: Scoreboard, pid: int, age: int = AGE) -> int:
+    """Return what the scoreboard says of the worker."""
+    state = scoreboard.reader.read({pid: age}).rows()[pid]
+    return state.in_use
+
+
+def test_a_worker_is_seen_from_its_claim_on() -> None:
+    """Not claimed: no entry; claimed: idle; begun: in use; ended: idle."""
+    scoreboard = Scoreboard(slots=4)
+    running = {os.getpid(): AGE}
+    assert scoreboard.reader.read(running).rows() == {}
+
+    slot = claim(scoreboard)
+    state = scoreboard.reader.read(running).rows()[os.getpid()]
+    assert (state.kind, state.capacity, state.in_use, state.begun) == (Kind.GREENLET, 0, 0, 0)
+
+    requests = InFlight(slot)
+    requests.begin()
+    assert in_use(scoreboard, os.getpid()) == 1
+    requests.end()
+    assert in_use(scoreboard, os.getpid()) == 0
+
+
+def test_another_process_writes_and_we_read() -> None:
+    """The memory is shared with processes forked later."""
+    scoreboard = Scoreboard(slots=4)
+    with child(lambda: InFlight(claim(scoreboard)).begin()) as pid:
+        assert in_use(scoreboard, pid) == 1
+        assert scoreboard.reader.read({}).rows() == {}
+
+
+def test_a_muted_slot_is_written_no_more() -> None:
+    """A process that the owner forked has the owner's slot, and must not write it.
+
+    Nor does it wait for a lock that a thread held which it has not got.
+    """
+    scoreboard = Scoreboard(slots=1)
+    slot = claim(scoreboard)
+    requests = InFlight(slot)
+    requests.begin()
+    slot.lock.acquire()
+    scoreboard.mute()
+    requests.end()
+    assert in_use(scoreboard, os.getpid()) == 1
+
+
+def test_the_slot_of_a_dead_worker_is_claimed_again() -> None:
+    """Nobody has to release anything: kill -9, reap, and the slot is free."""
+    scoreboard = Scoreboard(slots=2)
+    for age in range(1, 6):
+        with child(lambda age=age: claim(scoreboard, age)) as pid:  # type: ignore[misc]
+            assert list(scoreboard.reader.read({pid: age}).rows()) == [pid]
+    assert len(scoreboard.reader.claimed()) == 1
+
+
+def test_lines_of_threads_are_claimed_again() -> None:
+    """Those of a dead pool are free, in one piece; a larger pool takes others behind the living."""
+    scoreboard = Scoreboard(slots=8, lines=12)
+
+    def pool(threads: int, age: int = AGE) -> Slot:
+        return scoreboard.claim(os.getpid(), age, Kind.POOL, threads)
+
+    with child(lambda: pool(8)):
+        with child(lambda: pool(8)):
+            assert [line.threads_at for line in scoreboard.reader.claimed()] == [0, 3]
+        with child(lambda: pool(9)) as pid:
+            assert [line.threads_at for line in scoreboard.reader.claimed()] == [0, 3]
+            assert list(scoreboard.reader.read({pid: AGE}).rows()) == [pid]
+            with child(lambda: pool(1)), pytest.raises(ClaimError, match="no 3 lines for threads"):
+                pool(1)
+
+
+def test_threads_begin_with_nothing() -> None:
+    """Whatever those counted that had the lines before."""
+    scoreboard = Scoreboard(slots=8)
+
+    def serve() -> None:
+        slot = scoreboard.claim(os.getpid(), AGE, Kind.POOL, 2)
+        slot.words[HANDED] = 5
+        slot.threads[1].words[WORK_NS] = -5
+
+    with child(serve) as pid:
+        before = scoreboard.reader.read({pid: AGE}).rows()[pid]
+    scoreboard.claim(os.getpid(), AGE, Kind.POOL, 2)
+    after = scoreboard.reader.read({os.getpid(): AGE}).rows()[os.getpid()]
+    assert (before.in_use, before.queued) == (1, 5)
+    assert (after.in_use, after.queued, after.worked_ns) == (0, 0, 0)
+
+
+def test_nonsense_in_the_memory_raises_nothing() -> None:
+    """A worker that ran amok may have written anything, anywhere."""
+    scoreboard = Scoreboard(slots=4, lines=6)
+    claim(scoreboard)
+    for seed in range(50):
+        nonsense = random.Random(seed).randbytes(600)
+        scoreboard._memory[16 : 16 + len(nonsense)] = nonsense
+        running = {line.pid: line.age for line in scoreboard.reader.claimed()}
+        scoreboard.reader.read(running).rows()
+        scoreboard.reader.waits()
+        with suppress(ClaimError):
+            scoreboard.claim(os.getpid(), AGE, Kind.POOL, 2)
+
+
+def test_a_pid_that_comes_again_is_not_taken_for_the_former() -> None:
+    """The age tells two workers of one pid apart, and the second takes over the slot."""
+    scoreboard = Scoreboard(slots=4)
+    InFlight(claim(scoreboard, age=1)).begin()
+    assert scoreboard.reader.read({os.getpid(): 2}).rows() == {}
+
+    claim(scoreboard, age=2)
+    assert in_use(scoreboard, os.getpid(), age=2) == 0
+    assert len(scoreboard.reader.claimed()) == 1
+
+
+def test_no_slot_is_left() -> None:
+    """More workers than slots: an error that says so."""
+    scoreboard = Scoreboard(slots=1)
+    with (
+        child(lambda: claim(scoreboard)),
+        pytest.raises(ClaimError, match="all 1 slots"),
+    ):
+        claim(scoreboard)
+
+
+def test_a_stopped_claimer_holds_up_nobody_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who can't get the lock says so; and the lock of a killed process is free."""
+    monkeypatch.setattr(allocation, "_PATIENCE_S", 0.03)
+    scoreboard = Scoreboard(slots=4)
+    with (
+        child(lambda: fcntl.lockf(scoreboard._fd, fcntl.LOCK_EX)),
+        pytest.raises(ClaimError, match="another worker holds"),
+    ):
+        claim(scoreboard)
+    claim(scoreboard)
+
+
+def test_waits_stay_counted() -> None:
+    """Of all slots together; what a dead worker counted, and who claims its slot after it."""
+    scoreboard = Scoreboard(slots=4)
+    for age in (1, 2):
+
+        def count(age: int = age) -> None:
+            claim(scoreboard, age).waits[3] += 2
+
+        with child(count):
+            pass
+    claim(scoreboard, age=3).waits[3] += 1
+    assert len(scoreboard.reader.claimed()) == 1
+    with child(lambda: claim(scoreboard, 4).waits.__setitem__(0, 2**63)):
+        assert scoreboard.reader.waits()[:5] == (2**63, 0, 0, 5, 0)
+
+
+def test_it_is_a_memfd_without_a_name_in_any_file_system() -> None:
+    """Another process of the same user can open it through /proc."""
+    scoreboard = Scoreboard(slots=4)
+    path = f"/proc/{os.getpid()}/fd/{scoreboard._fd}"
+    assert os.readlink(path) == "/memfd:gunicorn_backlog (deleted)"
+    program = "import sys; print(open(sys.argv[1], 'rb').read(8).decode())"
+    done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, check=True)
+    assert done.stdout == b"gubacklg\n"
+
+
+def test_without_memfd_it_is_an_unlinked_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no memfd_create the memory works all the same, and leaves no file."""
+    monkeypatch.delattr(os, "memfd_create")
+    with tempfile.TemporaryDirectory() as folder:
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        scoreboard = Scoreboard(slots=4)
+        assert os.listdir(folder) == []
+        with child(lambda: claim(scoreboard)) as pid:
+            assert list(scoreboard.reader.read({pid: AGE}).rows()) == [pid]
+
+
+def test_no_memory_is_an_os_error_and_leaks_no_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller goes on without; the descriptor is closed."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    before = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(mmap, "mmap", refuse)
+    with pytest.raises(OSError, match="Cannot allocate"):
+        Scoreboard(slots=4)
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -1,0 +1,89 @@
+"""slot: what is written by its owner."""
+
+from __future__ import annotations
+
+import pytest
+
+from gunicorn_backlog.scoreboard.slot import (
+    ASIDE,
+    BEGUN,
+    HANDED,
+    LINE_SIZE,
+    PARKED,
+    SINCE_NS,
+    SLOT,
+    SURPLUS,
+    TAKEN,
+    WORK_NS,
+    Kind,
+    Record,
+    Slot,
+    lines_of,
+)
+from gunicorn_backlog.workers.request_counters import timed
+
+
+def test_a_slot_is_one_cache_line() -> None:
+    """No two owners write to the same."""
+    assert SLOT.size == LINE_SIZE == 64
+
+
+@pytest.mark.parametrize(("threads", "lines"), [(0, 0), (1, 3), (8, 3), (9, 6), (128, 48)])
+def test_lines_of_threads(threads: int, lines: int) -> None:
+    """Eight of them have three lines."""
+    assert lines_of(threads) == lines
+
+
+def test_records_of_threads_lie_apart() -> None:
+    """Each word of each is one of its own, that of the same meaning side by side."""
+    memory, own = (memoryview(bytearray(lines * LINE_SIZE)) for lines in (6, 1))
+    slot = Slot(Kind.POOL, own, own, 9, memory)
+    for number, record in enumerate(slot.threads):
+        record.words[WORK_NS] = 1 + number
+        record.words[TAKEN] = 101 + number
+        record.words[SINCE_NS] = 201 + number
+    words = memory.cast("q").tolist()
+    assert words[:9] == [*range(1, 10)]
+    assert words[16:25] == [*range(101, 110)]
+    assert words[32:41] == [*range(201, 210)]
+    assert sum(map(bool, words)) == 27
+
+
+def test_a_record_goes_on_from_what_its_owner_wrote() -> None:
+    """Whatever somebody else wrote there: the next request stores the owner's own numbers."""
+    record = Record(memoryview(bytearray(24)).cast("q"))
+    handle = timed(int, record, takes=True, clock_ns=iter((100, 140, 200, 300)).__next__)
+    handle()
+    record.words[TAKEN], record.words[SINCE_NS], record.words[WORK_NS] = 3, 90, 40 - 90
+    handle()
+    assert record.words.tolist() == [40 + 100, 2, 200]
+
+
+@pytest.mark.parametrize("there", [2**63 - 1, -(2**63), 77])
+def test_what_is_added_is_added_to_the_owners_number(there: int) -> None:
+    """Nothing is raised, the lock is free, and the word is right again; no other is touched."""
+    own = memoryview(bytearray(LINE_SIZE))
+    slot = Slot(Kind.POOL, own, own)
+    slot.words[HANDED] = 5
+    slot.add(ASIDE, SURPLUS)
+    slot.words[ASIDE] = there
+    slot.add(ASIDE, PARKED)
+    assert slot.words.tolist() == [5, 0, SURPLUS + PARKED, 0]
+    assert not slot.lock.locked()
+    slot.add(ASIDE, -SURPLUS)
+    assert slot.words[ASIDE] == PARKED
+
+
+@pytest.mark.parametrize("there", [0, 7, 2**63 - 2, 2**63, 2**64 - 1])
+def test_counters_go_on_from_the_former_owners(there: int) -> None:
+    """But for nonsense, to which in the end nothing could be added: those begin anew."""
+    own, waits = memoryview(bytearray(LINE_SIZE)), memoryview(bytearray(LINE_SIZE))
+    waits.cast("Q")[5] = there
+    slot = Slot(Kind.POOL, own, waits)
+    slot.count_wait(5)
+    slot.count_request(5)
+    assert slot.waits.tolist()[5] == (there if there < 2**63 else 0) + 2
+    assert slot.words[BEGUN] == 1
+    slot.waits[5] = 2**64 - 1  # by somebody else, later
+    slot.count_wait(5)
+    assert slot.waits.tolist()[5] == (there if there < 2**63 else 0) + 3

@@ -1,0 +1,58 @@
+"""Datadog's client reads variables that we pass over: it writes nothing on our behalf."""
+
+from __future__ import annotations
+
+import pytest
+from agent import StandInAgent
+
+from tests.conftest import ServerFactory
+from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.pushes import next_pushes
+from tests.lab.server import CONFIG
+
+URL = {"DD_DOGSTATSD_URL": "http://127.0.0.1:8125"}
+BAD: dict[str, dict[str, str]] = {
+    "a scheme that is none": URL,
+    "a URL that is none": {"DD_DOGSTATSD_URL": "udp://[::1:8125"},
+    "a port that is none": {"DD_DOGSTATSD_URL": "udp://127.0.0.1:port"},
+    "a variable for the port": {"DD_DOGSTATSD_PORT": "port"},
+    "a telemetry port": {"DD_TELEMETRY_HOST": "127.0.0.1", "DD_TELEMETRY_PORT": "port"},
+}
+
+
+@pytest.mark.parametrize("log_level", ["WARNING", "DEBUG"])
+@pytest.mark.parametrize("bad", BAD)
+def test_one_line_and_it_is_ours(
+    bad: str, log_level: str, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """One line for the variable that we read, none for others; pushes flow, also after a HUP."""
+    config = f"import logging; logging.basicConfig(level=logging.{log_level})\n{CONFIG}"
+    host, port = agent.url.removeprefix("udp://").split(":")
+    config += f"statsd_host = '{host}:{port}'\nlogger_class = 'gunicorn.glogging.Logger'\n"
+    environ = BAD[bad]
+    server = serve(gunicorn, config=config, environ=environ).wait_until_it_serves()
+    next_pushes(agent, 2)
+    server.reload()
+    next_pushes(agent, 2)
+
+    ours = [line for line in server.log.splitlines() if "gunicorn_backlog" in line]
+    ours = [line for line in ours if "[INFO]" not in line]
+    variable, value = next(iter(environ.items()))
+    assert len([line for line in ours if "[WARNING]" in line]) == ("TELEMETRY" not in variable)
+    assert all(variable in line and value in line and "passed over" in line for line in ours)
+    assert "datadog" not in server.log.replace("gunicorn_backlog", "")
+    assert "Traceback" not in server.log
+
+
+def test_the_apps_own_client_logs_as_without_us(
+    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """In workers it is imported with the same lines, and none is ours."""
+    logs = {}
+    for config in (CONFIG, ""):
+        environ = {"GUNICORN_BACKLOG_URL": agent.url, "DD_DOGSTATSD_PORT": "port"}
+        app = "tests.lab.datadog_app:app"
+        server = serve(gunicorn, app=app, config=config, environ=environ, workers=1)
+        server.wait_until_it_serves()
+        logs[config] = [line for line in server.log.splitlines() if "DD_DOGSTATSD_PORT" in line]
+    assert sorted(logs[CONFIG]) == sorted(logs[""])

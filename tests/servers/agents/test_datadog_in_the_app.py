@@ -1,0 +1,74 @@
+"""The app's own use of the datadog client: what it says reaches stderr; ours says nothing."""
+
+from __future__ import annotations
+
+import time
+from socket import SOCK_DGRAM
+
+import pytest
+from agent import StandInAgent
+
+from tests.conftest import ServerFactory
+from tests.lab.agent_outages import AWAY, wait_until_told
+from tests.lab.datadog_app import WARNING
+from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.latencies import answer_ms
+from tests.lab.ports import free_port
+from tests.lab.pushes import next_pushes
+from tests.lab.server import Server
+from tests.lab.short_and_soak import forms
+from tests.lab.waiting import wait_for
+
+INTERVAL_S = 0.1
+REQUESTS = 5
+APP = "tests.lab.datadog_app:app"
+PRELOADED = pytest.mark.parametrize(
+    "arguments", [(), ("--preload",)], ids=["in the worker", "preloaded"]
+)
+
+
+def warnings_of(server: Server, requests: int) -> tuple[int, int]:
+    """Send requests; return how many warnings there were before, and how many more they made."""
+    server.wait_until_it_serves()
+    before = server.log.count(WARNING)
+    answer_ms(server, requests)
+    return before, server.log.count(WARNING) - before
+
+
+@PRELOADED
+@forms("requests", short=20, long=2000)
+def test_a_send_of_the_apps_that_fails_is_said_as_without_us(
+    requests: int,
+    arguments: tuple[str, ...],
+    gunicorn: Gunicorn,
+    serve: ServerFactory,
+    agent: StandInAgent,
+) -> None:
+    """The same number of warnings on stderr, while our own pushes arrive."""
+    environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.1"}
+    watched = serve(gunicorn, app=APP, arguments=arguments, environ=environ)
+    with_us = warnings_of(watched, requests)
+    next_pushes(agent, 2)
+    without = warnings_of(serve(gunicorn, app=APP, arguments=arguments, config=""), requests)
+    print(f"{requests} requests: {with_us[1]} warnings, without us {without[1]}")
+    assert with_us[1] == without[1] >= requests
+    assert watched.our_lines == []
+
+
+@pytest.mark.parametrize("scheme", ["unix", "udp"])
+@forms("pushes", short=10, long=600)
+def test_our_thread_says_one_line(
+    pushes: int, scheme: str, gunicorn: Gunicorn, serve: ServerFactory
+) -> None:
+    """Our Agent is away, too, and logging is set up in the arbiter: no push says anything else."""
+    url = "unix:///nowhere" if scheme == "unix" else f"udp://127.0.0.1:{free_port(SOCK_DGRAM)}"
+    environ = {"GUNICORN_BACKLOG_URL": url, "GUNICORN_BACKLOG_INTERVAL": str(INTERVAL_S)}
+    server = serve(gunicorn, app=APP, arguments=("--preload",), environ=environ)
+    before, more = warnings_of(server, REQUESTS)
+    wait_until_told(server, AWAY, 1)
+    end_s = time.monotonic() + pushes * INTERVAL_S
+    wait_for("pushes", lambda: time.monotonic() > end_s, deadline_s=20 + pushes * INTERVAL_S)
+    assert more == REQUESTS
+    assert server.log.count(WARNING) == before + more
+    assert len(server.our_lines) == 1
+    print(f"{url}: 1 line of ours for {pushes} pushes, {more} of the app's for {more} requests")

@@ -1,0 +1,178 @@
+"""A server under mixed load, to which something happens every few seconds; for an hour, if asked.
+
+The long form alone:
+``python -m pytest -n0 -m soak tests/servers/faults/test_everything_at_once.py -s``.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+from tests.conftest import ServerFactory
+from tests.lab.chaos_clients import Storm
+from tests.lab.faults import Faults, MovingAgent
+from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.procfs import descriptors, our_threads, resident_kb
+from tests.lab.pushes import Push, check_sanity
+from tests.lab.sandbox import with_false_time
+from tests.lab.server import Server
+from tests.lab.short_and_soak import forms
+from tests.lab.waiting import wait_for
+
+WORKERS = 4
+MOST_WORKERS = 3 * WORKERS  # of a reload that follows another at once
+MOST_CONNECTIONS = 100  # 7 clients, and what they left: one in five does not wait for an answer
+INTERVAL_S = 0.5
+FAULT_EVERY_S = 5.0
+SETTLED_S = 1.5  # before and after a fault
+SPARE_S = 1.0  # what a machine with other work may add to an interval
+GROWTH_KB = 2048
+CONFIG = f"""
+import select, time
+time.sleep = lambda seconds: select.select([], [], [], seconds)  # for libfaketime, see test_machine
+from gunicorn_backlog.hooks import *
+from gunicorn_backlog import configure
+workers = {WORKERS}
+threads = 2
+worker_class = "gthread"
+max_requests = 2000
+max_requests_jitter = 1000
+timeout = 20
+loglevel = "warning"
+"""
+
+
+@contextmanager
+def under_load(server: Server) -> Iterator[list[float]]:
+    """Send requests of every kind but those that kill; yield when one was not answered."""
+    over = threading.Event()
+    unanswered_s: list[float] = []
+
+    def rage() -> None:
+        while not over.is_set():
+            Storm(server, 300, rarely=10**9, without={"leave"}).rage()
+
+    def ask() -> None:
+        while not over.wait(0.01):
+            began_s = time.monotonic()
+            try:
+                answered = b"con" in server.get("/plain")
+            except OSError:
+                answered = False
+            if not answered:
+                unanswered_s.append(began_s)
+
+    threads = [threading.Thread(target=it) for it in (rage, ask)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield unanswered_s
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
+@forms("minutes", short=0.35, long=60)
+def test_everything_at_once(
+    minutes: float, newest: Gunicorn, serve: ServerFactory, tmp_path: Path
+) -> None:
+    """Every few seconds a fault: gunicorn serves, one thread watches, and what is sent is true."""
+    offset = tmp_path / "offset"
+    offset.write_text("+0\n")
+    agent = MovingAgent(tmp_path / "agent")
+    agent.come()
+    environ = {
+        "GUNICORN_BACKLOG_URL": agent.url,
+        "GUNICORN_BACKLOG_INTERVAL": str(INTERVAL_S),
+        **with_false_time(offset),
+    }
+    server = serve(newest, config=CONFIG, workers=WORKERS, environ=environ)
+    wait_until_idle(agent)
+    faults = Faults(server, agent, offset, seed=int(minutes * 60))
+    resident: list[int] = []
+    with under_load(server) as unanswered_s:
+        end_s = time.monotonic() + 60 * minutes
+        while time.monotonic() < end_s:
+            faults.do_one()
+            next_s = time.monotonic() + FAULT_EVERY_S
+            wait_for("one thread of ours", lambda: len(our_threads(server.pid)) == 1)
+            resident.append(resident_kb(server.pid))
+            time.sleep(max(0.0, next_s - time.monotonic()))  # then comes the next fault
+    wait_until_idle(agent)
+    agent.go()
+
+    pushed = [Push(it) for it in agent.datagrams if it.octets != b"full"]
+    print(f"{dict(faults.done)}; {len(pushed)} pushes, {len(unanswered_s)} requests unanswered")
+    check_pushes(pushed, faults)
+    check_growth(resident)
+    check_answers(unanswered_s, faults)
+    check_log(server, faults)
+    assert "memfd:gunicorn_backlog" in str(descriptors(server.pid))
+
+
+def wait_until_idle(agent: MovingAgent) -> None:
+    """Wait for a push that says that all is as it was before."""
+    idle = {"idle": WORKERS, "working": 0, "starting": 0}
+
+    def settled() -> bool:
+        push = Push(agent.datagrams[-1]) if agent.datagrams else None
+        return bool(push and push.workers == idle and is_at_rest(push))
+
+    wait_for("all to be idle", settled, deadline_s=60)
+
+
+def is_at_rest(push: Push) -> bool:
+    """Tell whether nothing is under way or waits."""
+    names = ("gunicorn.requests.in_flight", "gunicorn.threads.queued")
+    return not any(push.values(name)[0] for name in names)
+
+
+def check_pushes(pushed: Sequence[Push], faults: Faults) -> None:
+    """Nothing absurd; and none was late but for a fault that kept it back."""
+    check_sanity(pushed, workers=MOST_WORKERS, connections=MOST_CONNECTIONS)
+    own = [push for push in pushed if push.all("gunicorn.is_running", "app:lab")]
+    longest_s = 0.0
+    for before, after in pairwise(own):
+        if not faulty(faults, before.at_s, after.at_s):
+            longest_s = max(longest_s, after.at_s - before.at_s)
+    print(f"longest gap without a fault: {longest_s:.2f} s")
+    assert longest_s < 2 * INTERVAL_S + SPARE_S
+
+
+def check_growth(resident: Sequence[int]) -> None:
+    """The arbiter's memory is flat, after a while."""
+    settled = resident[len(resident) // 4 :]
+    grown_kb = max(settled[-len(settled) // 4 :]) - max(settled[: len(settled) // 4 + 1])
+    print(f"resident: {min(resident)} to {max(resident)} kB, grown by {grown_kb} kB")
+    assert grown_kb < GROWTH_KB
+
+
+def check_answers(unanswered_s: Sequence[float], faults: Faults) -> None:
+    """Only those requests had no answer whose worker was killed, or was on its way out."""
+    for began_s in unanswered_s:
+        assert faulty(faults, began_s, began_s), began_s
+
+
+def faulty(faults: Faults, began_s: float, ended_s: float) -> bool:
+    """Tell whether there was a fault about that time."""
+    return any(
+        begin_s - SETTLED_S < ended_s and began_s < end_s + SETTLED_S
+        for begin_s, end_s, _ in faults.windows
+    )
+
+
+def check_log(server: Server, faults: Faults) -> None:
+    """One line when the Agent goes, one when it is back; and no defect of ours."""
+    lines = server.our_lines
+    assert not [line for line in lines if "gunicorn is not affected" in line]
+    ours = [line for line in lines if "the Agent at" in line]
+    assert ours == lines
+    times = sum(faults.done[it] for it in ("agent_away", "agent_deaf"))
+    masters = 1 + faults.done["upgrade_and_back"]
+    assert len(lines) <= 2 * times * masters + masters

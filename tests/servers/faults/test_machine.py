@@ -1,0 +1,245 @@
+"""A machine that gives less than was asked for, stops, or changes its clock.
+
+gunicorn serves on; what is sent is true, and complete again as soon as it can be.
+"""
+
+from __future__ import annotations
+
+import resource
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from agent import StandInAgent
+
+from gunicorn_backlog.config.agent_address import Address
+from tests.conftest import AgentFactory, ServerFactory
+from tests.lab.cli_command import status
+from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.procfs import descriptors, our_threads
+from tests.lab.pushes import check_sanity, next_pushes, pushes, wait_until_all_are_idle
+from tests.lab.sandbox import on_read_only_files, refusing, with_false_time
+from tests.lab.server import CONFIG, Server
+from tests.lab.short_and_soak import forms
+from tests.lab.waiting import wait_for
+
+INTERVAL_S = 0.5
+BOTH_WORKING = {"idle": 0, "working": 2, "starting": 0}
+HOUR_S = 3600
+
+# libfaketime 0.9.10 refuses the absolute clock_nanosleep() of Python's own sleep().
+SLEEP_BY_SELECT = """
+import select, time
+time.sleep = lambda seconds: select.select([], [], [], seconds)
+"""
+
+# Our when_ready, under a limit that is as it was afterwards, so that gunicorn itself goes on.
+UNDER_A_LIMIT = """
+import os, resource
+from gunicorn_backlog.dogstatsd import reporter
+from gunicorn_backlog import hooks
+from gunicorn_backlog.arbiter import monitor
+from gunicorn_backlog.workers import sync  # all of it before the limit
+from gunicorn_backlog.hooks import on_exit, post_worker_init
+
+def when_ready(server):
+    former = resource.getrlimit({kind})
+    resource.setrlimit({kind}, ({limit}, former[1]))
+    try:
+        hooks.when_ready(server)
+    finally:
+        resource.setrlimit({kind}, former)
+"""
+DESCRIPTORS_USED = "1 + max(int(it) for it in os.listdir('/proc/self/fd')[:-1])"
+ADDRESSES_USED = "resource.getpagesize() * int(open('/proc/self/statm').read().split()[0])"
+NO_MEMORY = f"{ADDRESSES_USED} + 20 * 2**20"  # enough for a thread, not for the scoreboard
+NO_THREAD = f"{ADDRESSES_USED} + 4 * 2**20"
+
+
+def environ(agent: StandInAgent, **more: str) -> dict[str, str]:
+    """Return where to push to, and how often."""
+    url, interval = {"GUNICORN_BACKLOG_URL": agent.url}, str(INTERVAL_S)
+    return url | {"GUNICORN_BACKLOG_INTERVAL": interval} | more
+
+
+def check_that_both_work(server: Server, agent: StandInAgent) -> None:
+    """Hold three requests of two workers, and compare what is pushed with that."""
+    wait_until_all_are_idle(agent)
+    server.hold(3)
+    wait_for("both to work", lambda: next_pushes(agent, 1)[0].workers == BOTH_WORKING)
+    (push,) = next_pushes(agent, 1)
+    assert push.workers == BOTH_WORKING
+    assert set(push.values("gunicorn.backlog", f"listener:{server.address}")) == {1}
+    server.let_go()
+    wait_until_all_are_idle(agent)
+
+
+def told(server: Server) -> list[str]:
+    """Return our lines in the log."""
+    return server.our_lines
+
+
+def test_a_kernel_without_memfd(
+    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, tmp_path: Path
+) -> None:
+    """The shared memory is a temporary file without a name; every number is right."""
+    (tmp_path / "temporary").mkdir()
+    variables = environ(agent, TMPDIR=str(tmp_path / "temporary"))
+    server = serve(gunicorn, run_by=refusing("memfd"), environ=variables)
+    check_that_both_work(server, agent)
+    assert not any("/memfd:" in it for it in descriptors(server.pid).values())
+    assert list((tmp_path / "temporary").iterdir()) == []
+    assert told(server) == []
+
+
+def test_files_that_can_only_be_read(
+    newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """Nothing is missing: we write no file."""
+    arguments = ("--worker-tmp-dir", "/dev/shm")
+    server = serve(newest, run_by=on_read_only_files(), environ=environ(agent), arguments=arguments)
+    wait_until_all_are_idle(agent)
+    assert b"con" in server.get("/plain")
+    assert told(server) == []
+
+
+def test_neither_memfd_nor_a_file(
+    newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """Without shared memory workers are counted, their states left out, and one line says so."""
+    arguments = ("--worker-tmp-dir", "/dev/shm")
+    run_by = (*on_read_only_files(), *refusing("memfd"))
+    server = serve(newest, run_by=run_by, environ=environ(agent), arguments=arguments)
+    server.wait_until_it_serves()
+    for push in next_pushes(agent, 2):
+        assert push.workers == {"": 2}
+        assert set(push.values("gunicorn.backlog")) == {0}
+    assert [line.partition(": ")[2][:16] for line in told(server)] == ["no shared memory"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "limit", "line"),
+    [
+        ("resource.RLIMIT_NOFILE", DESCRIPTORS_USED, "no shared memory"),
+        ("resource.RLIMIT_AS", NO_MEMORY, "no shared memory"),
+        ("resource.RLIMIT_AS", NO_THREAD, "no shared memory"),
+    ],
+    ids=["no descriptor", "no memory", "no thread"],
+)
+def test_a_limit_at_the_start(
+    kind: str,
+    limit: str,
+    line: str,
+    gunicorn: Gunicorn,
+    serve: ServerFactory,
+    agent: StandInAgent,
+) -> None:
+    """gunicorn starts and serves, a line says what is not sent, and after a reload all is sent."""
+    config = UNDER_A_LIMIT.format(kind=kind, limit=limit)
+    server = serve(gunicorn, config=config, environ=environ(agent)).wait_until_it_serves()
+    (first, *others) = told(server)
+    assert line in first
+    if limit == NO_THREAD:
+        assert len(others) == 1
+        assert "thread" in others[0]
+        assert our_threads(server.pid) == []
+    else:
+        assert next_pushes(agent, 1)[0].workers == {"": 2}
+    server.reload()
+    check_that_both_work(server, agent)
+    assert told(server) == [first, *others]
+    wait_for("it to be over", lambda: status(server.pid)["server"]["warnings"] == [])
+
+
+def test_no_descriptor_is_left(
+    newest: Gunicorn, serve: ServerFactory, listen: AgentFactory, tmp_path: Path
+) -> None:
+    """The Agent comes back when there is no descriptor for a socket to it: later it is found."""
+    address = Address("unixgram", path=str(tmp_path / "agent"))
+    with StandInAgent(address) as agent:
+        bind = ("127.0.0.1:0", f"unix:{tmp_path}/app.sock")
+        server = serve(newest, environ=environ(agent), bind=bind)
+        wait_until_all_are_idle(agent)
+    wait_for("it to be missed", lambda: len(told(server)) == 1)
+    with no_descriptor_left(server), StandInAgent(address) as agent:
+        wait_for("that to be told", lambda: "EMFILE" in server.log)
+        assert agent.datagrams == []
+    agent = listen(address)
+    wait_for("a push", lambda: agent.datagrams)
+    for push in next_pushes(agent, 2):
+        assert len(push.all("gunicorn.backlog")) == 2
+    wait_for("the Agent to be back", lambda: "takes metrics again" in server.log)
+    assert "Traceback" not in server.log
+
+
+@contextmanager
+def no_descriptor_left(server: Server) -> Iterator[None]:
+    """Let the arbiter open nothing meanwhile."""
+    used = max(descriptors(server.pid)) + 1
+    former = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (used, former[1]))
+    yield
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, former)
+
+
+@forms("hours", short=(1, -1), long=(1, -1) * 10)
+def test_the_time_of_day_is_set(
+    hours: tuple[int, ...],
+    newest: Gunicorn,
+    serve: ServerFactory,
+    agent: StandInAgent,
+    tmp_path: Path,
+) -> None:
+    """Back and forth by an hour: pushes come at their interval, and say what they said before."""
+    offset = tmp_path / "offset"
+    offset.write_text("+0\n")
+    variables = environ(agent, **with_false_time(offset))
+    config = f"{SLEEP_BY_SELECT}{CONFIG}timeout = 120\n"
+    server = serve(newest, config=config, environ=variables)
+    wait_until_all_are_idle(agent)
+    server.hold(1)
+    wait_for("one to work", lambda: next_pushes(agent, 1)[0].workers["working"] == 1)
+    seen = len(agent.datagrams)
+    for off in hours:
+        offset.write_text(f"{off * HOUR_S:+d}\n")
+        next_pushes(agent, 2)
+        assert b"con" in server.get("/plain")
+    next_pushes(agent, 1)
+    while_it_was_set = pushes(agent)[seen:]
+    gaps_s = [after.at_s - before.at_s for before, after in pairwise(while_it_was_set)]
+    print(f"gaps: {min(gaps_s):.2f} to {max(gaps_s):.2f} s")
+    assert max(gaps_s) < 2 * INTERVAL_S
+    check_sanity(while_it_was_set, workers=2, connections=2)
+    for push in while_it_was_set:
+        assert push.workers == {"idle": 1, "working": 1, "starting": 0}
+        assert push.values("gunicorn.workers.utilization")[0] == pytest.approx(50, abs=5)
+    server.let_go()
+
+
+@forms("stopped_s", short=2, long=30)
+def test_the_arbiter_is_stopped_for_a_while(
+    stopped_s: float, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """After SIGSTOP and SIGCONT there is no burst of pushes, and nothing in them is absurd."""
+    server = serve(gunicorn, environ=environ(agent), arguments=("--timeout", "120"))
+    wait_until_all_are_idle(agent)
+    server.hold(1)
+    wait_for("one to work", lambda: next_pushes(agent, 1)[0].workers["working"] == 1)
+    server.signal(signal.SIGSTOP)
+    time.sleep(stopped_s)  # nothing happens that could be waited for
+    seen = len(agent.datagrams)
+    server.signal(signal.SIGCONT)
+    continued_s = time.monotonic()
+    wait_for("four pushes", lambda: len(agent.datagrams) >= seen + 4)
+    after = pushes(agent)[seen:]
+    print(f"{after[1].at_s - continued_s:.2f} s to the second push")
+    assert after[3].at_s - continued_s > 2 * INTERVAL_S
+    check_sanity(pushes(agent), workers=2, connections=2)
+    for push in after[1:]:
+        assert push.workers == {"idle": 1, "working": 1, "starting": 0}
+        assert push.values("gunicorn.workers.utilization")[0] == pytest.approx(50, abs=5)
+    server.let_go()

@@ -1,0 +1,207 @@
+"""Where something is refused: gunicorn serves, what is sent is true, one line says what is not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from agent import StandInAgent
+
+from tests.conftest import ServerFactory
+from tests.lab.check_command import found
+from tests.lab.cli_command import look, status
+from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.pushes import Push, next_pushes, wait_until_all_are_idle
+from tests.lab.sandbox import as_nobody, as_pid_1, refusing, without_proc
+from tests.lab.server import Server
+from tests.lab.ss import enforced, ss_unix
+from tests.lab.waiting import wait_for
+
+BOTH_WORKING = {"idle": 0, "working": 2, "starting": 0}
+
+
+def started(
+    gunicorn: Gunicorn,
+    serve: ServerFactory,
+    agent: StandInAgent,
+    run_by: tuple[str, ...],
+    path: str,
+) -> Server:
+    """Start a server with a TCP and a Unix listener, and hold three requests on TCP."""
+    server = serve(
+        gunicorn,
+        config=None,
+        run_by=run_by,
+        arguments=("--config", "python:gunicorn_backlog.hooks", "--bind", f"unix:{path}"),
+        environ={"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"},
+    )
+    server.wait_until_it_serves()
+    wait_until_all_are_idle(agent)
+    server.hold(3)
+    wait_for("both working", lambda: next_pushes(agent, 1)[0].workers == BOTH_WORKING)
+    return server
+
+
+def seen(push: Push) -> dict[str, dict[str, set[float]]]:
+    """Return what a push says of each listener, by metric."""
+    found: dict[str, dict[str, set[float]]] = {}
+    for line in push.lines:
+        if listener := line.tag("listener"):
+            metric = line.name.removeprefix("gunicorn.")
+            found.setdefault(listener, {})[metric] = set(line.values)
+    return found
+
+
+def told(server: Server) -> list[str]:
+    """Return our lines in the log."""
+    return server.our_lines
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Iterator[str]:
+    """Return a path for a Unix socket where everybody may make one."""
+    path = Path(tempfile.gettempdir()) / f"gunicorn_backlog-{os.getpid()}-{tmp_path.name}.sock"
+    yield str(path)
+    path.unlink(missing_ok=True)
+
+
+TCP = {"backlog": {1.0}, "backlog.limit": {float(enforced(2048))}, "backlog.dropped": {0.0}}
+UNIX = {"backlog": {0.0}, "backlog.limit": {float(enforced(2048))}}
+PLACES: dict[str, Callable[[Gunicorn], tuple[str, ...]]] = {
+    "uid 65534": lambda gunicorn: as_nobody(gunicorn.folder),
+    "pid 1": lambda _: as_pid_1(),
+    "no /proc": lambda _: without_proc(),
+    "TCP_INFO refused": lambda _: refusing("TCP_INFO"),
+}
+EPERM = "EPERM (Operation not permitted)"
+EAFNOSUPPORT = "EAFNOSUPPORT (Address family not supported by protocol)"
+FROM_LIST = (
+    "the backlog of {{unix}} is read from /proc/net/unix, which has no limits (unix_diag: {})"
+)
+BY_SECCOMP = (
+    "; allow socket(AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG) in the seccomp profile or sandbox "
+    "that the server runs in"
+)
+BY_UNIT = "; add AF_NETLINK to RestrictAddressFamilies= of the systemd unit that the server runs in"
+REFUSED = {
+    "netlink": {"unix": FROM_LIST.format(EPERM)},
+    "netlink=EAFNOSUPPORT": {"unix": FROM_LIST.format(EAFNOSUPPORT)},
+    "SO_MEMINFO,netlink": {
+        "unix": FROM_LIST.format(EPERM),
+        "tcp": f"the drops of {{tcp}} can't be read (TCP_INFO: {EPERM}; inet_diag: {EPERM})",
+    },
+    "TCP_INFO,netlink": {
+        "unix": FROM_LIST.format(EPERM),
+        "tcp": f"the backlog of {{tcp}} can't be read (TCP_INFO: {EPERM}; inet_diag: {EPERM})",
+    },
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_nothing_is_missing(
+    place: str, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, path: str
+) -> None:
+    """Here everything can be read, by one way or another, and no line is needed."""
+    server = started(gunicorn, serve, agent, PLACES[place](gunicorn), path)
+    for push in next_pushes(agent, 2):
+        assert seen(push) == {server.address: TCP, path: UNIX}
+    assert told(server) == []
+    server.let_go()
+    assert server.get()
+
+
+@pytest.mark.parametrize("refused", REFUSED)
+def test_what_is_refused_is_absent_and_told(
+    refused: str, newest: Gunicorn, serve: ServerFactory, agent: StandInAgent, path: str
+) -> None:
+    """What can't be read is not sent, all else is, and there is one line for each."""
+    server = started(newest, serve, agent, refusing(*refused.split(",")), path)
+    expected = {server.address: dict(TCP), path: {"backlog": {0.0}}}
+    if "SO_MEMINFO" in refused:
+        del expected[server.address]["backlog.dropped"]
+    elif "TCP_INFO" in refused:
+        expected[server.address] = {"backlog.dropped": {0.0}}
+    remedy = BY_UNIT if "EAFNOSUPPORT" in refused else BY_SECCOMP
+    for push in next_pushes(agent, 2):
+        assert seen(push) == expected
+        assert push.workers == BOTH_WORKING
+    wait_for("the lines", lambda: len(told(server)) == len(REFUSED[refused]))
+    lines = told(server)
+    for text in REFUSED[refused].values():
+        (line,) = [it for it in lines if text.format(unix=path, tcp=server.address) in it]
+        assert line.endswith(remedy)
+    server.let_go()
+    assert server.get()
+
+
+def unix_lengths(agent: StandInAgent, path: str) -> set[float]:
+    """Return what the next push has of a Unix listener."""
+    (push,) = next_pushes(agent, 1)
+    return {value for it in push.all("gunicorn.backlog", f"listener:{path}") for value in it.values}
+
+
+def test_unix_step_by_step_without_netlink(
+    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, path: str
+) -> None:
+    """0, 1, 2, and 1 when one is accepted, as ss has it; status has it from the server."""
+    refused = refusing("netlink=EAFNOSUPPORT")
+    server = started(gunicorn, serve, agent, refused, path)
+    for pid in server.worker_pids():
+        os.kill(pid, signal.SIGSTOP)
+    with ExitStack() as clients:
+        for waiting in (1, 2):
+            client = clients.enter_context(socket.socket(socket.AF_UNIX))
+            client.connect(path)
+            wait_for("it to wait", lambda n=waiting: unix_lengths(agent, path) == {n})  # type: ignore[misc]  # the default binds it
+            assert [it.recv_q for it in ss_unix(path)] == [waiting]
+        for run_by in (refused, ()):
+            (shown,) = [
+                it
+                for it in status(server.pid, run_by=run_by)["listeners"]
+                if it["listener"] == path
+            ]
+            assert shown["gunicorn.backlog"] == 2
+            assert shown["gunicorn.backlog.limit"] == (None if run_by else enforced(2048))
+            assert shown["unreadable"] is None
+        done = look("check", str(server.pid), run_by=refused)
+        assert found(done, "ok", "listener", f"{path}: 2 wait, the limit is not known"), done
+        for pid in server.worker_pids():
+            os.kill(pid, signal.SIGCONT)
+        server.let_go()
+        wait_for("none to wait", lambda: unix_lengths(agent, path) == {0})
+
+
+def test_a_path_bound_twice_without_netlink(
+    newest: Gunicorn, serve: ServerFactory, agent: StandInAgent, path: str
+) -> None:
+    """A second socket listens at the unlinked path: absent from then, and one line."""
+    started(newest, serve, agent, refusing("netlink=EAFNOSUPPORT"), path).let_go()
+    assert unix_lengths(agent, path) == {0}
+    Path(path).unlink()
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(path)
+        other.listen(1)
+        wait_for("it to be absent", lambda: unix_lengths(agent, path) == set())
+    wait_for("it to be back", lambda: unix_lengths(agent, path) == {0})
+
+
+def test_reuse_port_without_netlink(
+    newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """Nothing else reads the workers' sockets: absent, with the reason and the remedy."""
+    server = serve(
+        newest,
+        arguments=("--reuse-port",),
+        run_by=refusing("netlink=EAFNOSUPPORT"),
+        environ={"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"},
+    )
+    wait_until_all_are_idle(agent)
+    assert not next_pushes(agent, 1)[0].all("gunicorn.backlog")
+    (line,) = wait_for("the line", lambda: told(server))
+    assert f"can't be read (inet_diag: {EAFNOSUPPORT}): not sent, all else is{BY_UNIT}" in line

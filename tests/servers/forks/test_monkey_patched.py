@@ -1,0 +1,193 @@
+"""gevent or eventlet patched in the arbiter: a real thread there, and no trace of it in workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import pytest
+from agent import StandInAgent
+
+from tests.conftest import AgentFactory, ServerFactory
+from tests.lab.first_request_app import METRIC
+from tests.lab.gunicorn_versions import VERSIONS, Gunicorn
+from tests.lab.procfs import our_threads
+from tests.lab.pushes import next_pushes, pushes, wait_until_all_are_idle
+from tests.lab.server import CONFIG, Server
+from tests.lab.ss import ss
+from tests.lab.thread_traces_app import udp_sockets_to
+from tests.lab.waiting import wait_for
+from tests.lab.worker_classes import EVENTLET, GEVENT, SYNC, WORKERS, WorkerClass
+from tests.servers.workers.test_counts import check, settled
+
+Patching = Callable[[str, WorkerClass, Gunicorn], "Patched"]
+
+GEVENT_ALL = "from gevent import monkey; monkey.patch_all()\n"
+EVENTLET_ALL = "import eventlet; eventlet.monkey_patch()\n"
+EVENTLET_BUT_OS = "import eventlet; eventlet.monkey_patch(os=False)\n"
+INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.1", "GUNICORN_BACKLOG_SAMPLES": "4"}
+CRITICAL = (2,)
+HELD = (0, 1, 5)
+CASES = [
+    *(
+        pytest.param(GEVENT_ALL, it, version, id=f"gevent-{it.name}-{version}")
+        for it in (GEVENT, SYNC)
+        for version in VERSIONS
+    ),
+    pytest.param(EVENTLET_BUT_OS, EVENTLET, "23.0.0", id="eventlet-eventlet-23.0.0"),
+]
+
+
+class Patched(NamedTuple):
+    """A server whose arbiter is patched, and where it and its app send to."""
+
+    server: Server
+    worker_class: WorkerClass
+    agent: StandInAgent
+    apps_agent: StandInAgent
+
+    def check_at_work(self) -> None:
+        """Assert that there is no trace of us in workers, and that all numbers are exact."""
+        check_traces(self.server, self.agent)
+        for clients in HELD:
+            check_numbers(self.server, self.agent, self.worker_class, clients)
+        check_the_apps_metrics(self.server, self.apps_agent)
+        assert "Traceback" not in self.server.log
+
+
+@pytest.fixture
+def apps_agent(listen: AgentFactory) -> StandInAgent:
+    """Where the app itself sends a metric."""
+    return listen()
+
+
+@pytest.fixture
+def patched(serve: ServerFactory, agent: StandInAgent, apps_agent: StandInAgent) -> Patching:
+    """Start a server whose config begins with a patch."""
+
+    def start(patch: str, worker_class: WorkerClass, gunicorn: Gunicorn) -> Patched:
+        server = serve(
+            gunicorn,
+            config=patch + CONFIG,
+            arguments=worker_class.arguments,
+            app="tests.lab.thread_traces_app:app",
+            environ=INTERVAL
+            | {"GUNICORN_BACKLOG_URL": agent.url, "APP_STATSD_PORT": str(port(apps_agent))},
+        )
+        wait_until_all_are_idle(agent)
+        return Patched(server, worker_class, agent, apps_agent)
+
+    return start
+
+
+@pytest.mark.parametrize(("patch", "worker_class", "version"), CASES)
+def test_a_patched_arbiter(
+    patch: str,
+    worker_class: WorkerClass,
+    version: str,
+    installed: Callable[[str], Gunicorn],
+    patched: Patching,
+) -> None:
+    """Its thread is real, workers have no copy, numbers are exact, the app's own metrics arrive.
+
+    So it is when workers were killed and reloaded, too, and no traceback is there at the end.
+    """
+    it = patched(patch, worker_class, installed(version))
+    it.check_at_work()
+    replace_workers(it.server, it.agent)
+    check_traces(it.server, it.agent)
+    check_numbers(it.server, it.agent, worker_class, 1)
+    it.server.signal(signal.SIGTERM)
+    assert it.server.process.wait(timeout=20) == 0
+    wait_for("the last push", lambda: is_running(it.agent) == CRITICAL)
+    assert "Traceback" not in it.server.log
+
+
+def test_an_arbiter_with_all_of_eventlet_s_patches(
+    installed: Callable[[str], Gunicorn], patched: Patching
+) -> None:
+    """The same until the first signal: at that such an arbiter ends, with us and without.
+
+    eventlet's ``os.write`` refuses to wake the arbiter from a signal handler.
+    """
+    patched(EVENTLET_ALL, EVENTLET, installed("23.0.0")).check_at_work()
+
+
+def is_running(agent: StandInAgent) -> tuple[float, ...]:
+    """Return the latest service check."""
+    return pushes(agent)[-1].values("gunicorn.is_running")
+
+
+def port(agent: StandInAgent) -> int:
+    """Return where it listens."""
+    return int(agent.url.rpartition(":")[2])
+
+
+def check_traces(server: Server, agent: StandInAgent) -> None:
+    """Assert that the thread and its socket are in the arbiter, and in no worker."""
+    assert len(our_threads(server.pid)) == 1
+    assert udp_sockets_to(port(agent), server.pid) == 1
+    workers = server.worker_pids()
+    for pid in workers:
+        assert our_threads(pid) == []
+        assert udp_sockets_to(port(agent), pid) == 0
+    found: dict[int, int] = {}
+    wait_for("both workers to look", lambda: look(server, found) >= workers)
+    print(f"copies of our thread by worker: {found}")
+    assert set(found.values()) == {0}
+
+
+def look(server: Server, found: dict[int, int]) -> set[int]:
+    """Have a worker, whichever it is, count copies of our thread; return who did so far."""
+    pid, copies = map(int, server.get("/traces").split())
+    found[pid] = copies
+    return set(found)
+
+
+def check_numbers(
+    server: Server, agent: StandInAgent, worker_class: WorkerClass, clients: int
+) -> None:
+    """Hold so many requests, and compare what is pushed with what the app and ``ss`` say."""
+    server.hold(clients)
+    wait_for(f"{clients} clients to settle", partial(settled, server, agent, clients))
+    held = server.journal.in_flight()
+    for push in next_pushes(agent, 3):
+        check(push, worker_class, clients, ss(server.address).recv_q, held)
+    server.let_go()
+    wait_until_all_are_idle(agent, WORKERS)
+    check(next_pushes(agent, 1)[0], worker_class, 0, 0, Counter())
+
+
+def check_the_apps_metrics(server: Server, apps_agent: StandInAgent) -> None:
+    """Assert that each worker's own metric arrives once, as the app sends it."""
+    answered: set[bytes] = set()
+
+    def both_answered() -> bool:
+        answered.add(server.get("/first"))
+        return len(answered) == WORKERS
+
+    wait_for("both workers to answer", both_answered)
+    wait_for("their metrics", lambda: apps_metrics(apps_agent) == WORKERS)
+
+
+def apps_metrics(apps_agent: StandInAgent) -> int:
+    """Count what the app sent."""
+    sent = [line for datagram in apps_agent.datagrams for line in datagram.lines]
+    assert not [line for line in sent if line.name.startswith("gunicorn.")]
+    return sum(line.name == METRIC for line in sent)
+
+
+def replace_workers(server: Server, agent: StandInAgent) -> None:
+    """Kill a worker, then have the arbiter reload: each worker is another one."""
+    before = server.worker_pids()
+    os.kill(min(before), signal.SIGKILL)
+    wait_for("another worker", lambda: server.worker_pids() - before)
+    wait_until_all_are_idle(agent)
+    before = server.worker_pids()
+    server.reload()
+    wait_for("new workers", lambda: server.worker_pids().isdisjoint(before))
+    wait_until_all_are_idle(agent)

@@ -1,0 +1,273 @@
+"""What listeners drop, and limits that change, in a network namespace of the test's own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from agent import StandInAgent
+
+from gunicorn_backlog.config.agent_address import Address
+from tests.conftest import AgentFactory, ServerFactory
+from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.ports import free_port
+from tests.lab.procfs import children
+from tests.lab.pushes import next_pushes, pushes, wait_until_all_are_idle
+from tests.lab.sandbox import Network, network, require
+from tests.lab.server import CONFIG
+from tests.lab.ss import ss_port
+from tests.lab.waiting import wait_for
+
+SOMAXCONN = 3
+PORTS = (8001, 8002)
+CONNECT = """
+import socket, sys, time
+port, number, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+clients = [socket.socket() for _ in range(number)]
+for client in clients:
+    client.setblocking(False)
+    client.connect_ex(("127.0.0.1", port))
+time.sleep(seconds)
+"""
+LISTEN = """
+import socket, sys
+with socket.socket(fileno=int(sys.argv[1])) as carrier, socket.socket() as listener:
+    listener.bind(("127.0.0.1", 0))
+    socket.send_fds(carrier, [b"."], [listener.fileno()])
+"""
+
+
+@pytest.fixture
+def net() -> Iterator[Network]:
+    """Return a network whose somaxconn is small."""
+    with network() as made:
+        made.set_somaxconn(SOMAXCONN)
+        yield made
+
+
+@pytest.fixture
+def unix_agent(tmp_path: Path, listen: AgentFactory) -> StandInAgent:
+    """Return an Agent that can be reached from any network namespace."""
+    return listen(Address("unixgram", path=str(tmp_path / "agent")))
+
+
+def dropped(agent: StandInAgent, port: int) -> float:
+    """Sum up what was pushed as dropped by the listener at that port."""
+    tag = f"listener:127.0.0.1:{port}"
+    lines = [line for push in pushes(agent) for line in push.all("gunicorn.backlog.dropped", tag)]
+    return sum(line.values[0] for line in lines)
+
+
+@pytest.mark.parametrize("reuse_port", [False, True])
+def test_drops_are_those_of_the_kernel(
+    reuse_port: bool, newest: Gunicorn, serve: ServerFactory, net: Network, unix_agent: StandInAgent
+) -> None:
+    """All listeners' drops together are nstat's, and each is counted where it happened."""
+    server = serve(
+        newest,
+        run_by=net.inside(),
+        bind=tuple(f"127.0.0.1:{port}" for port in PORTS),
+        arguments=("--timeout", "0", *(["--reuse-port"] if reuse_port else [])),
+        environ={"GUNICORN_BACKLOG_URL": unix_agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"},
+    )
+    wait_until_all_are_idle(unix_agent)
+    for pid in server.worker_pids():
+        os.kill(pid, signal.SIGSTOP)
+
+    # Many samples, few pushes: also what is dropped within the first interval counts.
+    earlier = 0.0
+    for full, other in (PORTS, PORTS[::-1]):
+        before = dropped(unix_agent, other)
+        net.run(sys.executable, "-c", CONNECT, str(full), "30", "1.5")
+        next_pushes(unix_agent, 2)
+        assert dropped(unix_agent, other) == before
+        assert dropped(unix_agent, full) >= 30 - 2 * (SOMAXCONN + 1)
+        total = sum(dropped(unix_agent, port) for port in PORTS)
+        assert total == net.listen_drops() > earlier
+        earlier = total
+
+
+def test_drops_count_once_where_so_meminfo_is_refused_at_times(
+    newest: Gunicorn, serve: ServerFactory, net: Network, unix_agent: StandInAgent
+) -> None:
+    """Each third getsockopt fails: netlink has the same counter, and nothing is counted twice."""
+    require("strace", "-V")
+    inject = "inject=getsockopt:error=EPERM:when=3+3"
+    server = serve(
+        newest,
+        run_by=net.inside(
+            *("strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=getsockopt", "-e", inject)
+        ),
+        bind=(f"127.0.0.1:{PORTS[0]}",),
+        arguments=("--timeout", "0"),
+        environ={"GUNICORN_BACKLOG_URL": unix_agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
+        | {"GUNICORN_BACKLOG_SAMPLES": "2"},
+    )
+    wait_until_all_are_idle(unix_agent)
+    (arbiter,) = server.worker_pids()
+    for pid in children(arbiter):
+        os.kill(pid, signal.SIGSTOP)
+    for _ in range(3):
+        net.run(sys.executable, "-c", CONNECT, str(PORTS[0]), "30", "1.5")
+    next_pushes(unix_agent, 2)
+    assert dropped(unix_agent, PORTS[0]) == net.listen_drops() > 0
+
+
+@pytest.mark.parametrize("reuse_port", [False, True])
+def test_drops_within_one_interval_up_to_the_end_are_not_lost(
+    reuse_port: bool, newest: Gunicorn, serve: ServerFactory, net: Network, unix_agent: StandInAgent
+) -> None:
+    """An interval longer than the server lives: its last push has them all."""
+    server = serve(
+        newest,
+        run_by=net.inside(),
+        bind=(f"127.0.0.1:{PORTS[0]}",),
+        arguments=("--timeout", "0", *(["--reuse-port"] if reuse_port else [])),
+        environ={"GUNICORN_BACKLOG_URL": unix_agent.url, "GUNICORN_BACKLOG_INTERVAL": "30"}
+        | {"GUNICORN_BACKLOG_SAMPLES": "100"},
+    )
+    pids = wait_for("both workers", server.both_worker_pids)
+    wait_for("them to be up", lambda: server.log.count("Booting worker") == 2)
+    net.run("sh", "-c", f"until ss -Hltn | grep -q :{PORTS[0]}; do sleep 0.05; done; sleep 1")
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    net.run(sys.executable, "-c", CONNECT, str(PORTS[0]), "30", "1.5")
+    before = net.listen_drops()
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL if reuse_port else signal.SIGCONT)
+    server.process.terminate()
+    server.process.wait(timeout=40)
+
+    wait_for("the last push", lambda: unix_agent.datagrams)
+    assert dropped(unix_agent, PORTS[0]) == before > 0
+
+
+def test_a_clamped_backlog_is_told_once(
+    gunicorn: Gunicorn, serve: ServerFactory, net: Network, unix_agent: StandInAgent
+) -> None:
+    """What was asked for, what is enforced, and which setting to raise."""
+    server = serve(
+        gunicorn,
+        run_by=net.inside(),
+        environ={"GUNICORN_BACKLOG_URL": unix_agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"},
+    )
+    for push in next_pushes(unix_agent, 3):
+        assert push.values("gunicorn.backlog.limit") == (SOMAXCONN,)
+    wait_for("the line", lambda: "the kernel enforces" in server.log)
+    next_pushes(unix_agent, 2)
+    (line,) = server.our_lines
+    assert "was to be 2048, the kernel enforces 3: net.core.somaxconn clamps it" in line
+
+
+def test_an_asgi_worker_that_listens_again_is_told_once(
+    newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """asyncio listens with 100, whatever was asked for: only the kernel's limit tells."""
+    environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
+    server = serve(
+        newest, environ=environ, arguments=("--worker-class", "asgi"), app="tests.lab.asgi_app:app"
+    )
+    server.wait_until_it_serves()
+    wait_for(
+        "the limit", lambda: next_pushes(agent, 1)[0].values("gunicorn.backlog.limit") == (100,)
+    )
+    wait_for("the line", lambda: "the kernel enforces" in server.log)
+    next_pushes(agent, 2)
+    (line,) = [line for line in server.log.splitlines() if "the kernel enforces" in line]
+    assert "the kernel enforces 100: gunicorn's asgi worker makes asyncio call listen(100)" in line
+
+
+def test_the_limit_follows_a_later_listen(
+    gunicorn: Gunicorn, serve: ServerFactory, net: Network, agent: StandInAgent
+) -> None:
+    """somaxconn is raised and the socket listens again: the next interval has the new limit."""
+    carrier, other = socket.socketpair()
+    with carrier, other:
+        os.set_inheritable(other.fileno(), True)
+        command = net.inside(sys.executable, "-c", LISTEN, str(other.fileno()))
+        os.spawnvp(os.P_WAIT, command[0], command)
+        _, fds, _, _ = socket.recv_fds(carrier, 1, 1)
+    with socket.socket(fileno=fds[0]) as listener:
+        environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
+        bind = (f"fd://{fds[0]}",)
+        serve(gunicorn, environ=environ, bind=bind, pass_fds=(fds[0],))
+        assert next_pushes(agent, 1)[0].values("gunicorn.backlog.limit") == (SOMAXCONN,)
+
+        net.set_somaxconn(SOMAXCONN + 4)
+        listener.listen(2048)
+        (push,) = next_pushes(agent, 1)
+        assert push.values("gunicorn.backlog.limit") == (SOMAXCONN + 4,)
+
+
+def test_hup_that_changes_bind_with_reuse_port(
+    installed: Callable[[str], Gunicorn], serve: ServerFactory, agent: StandInAgent, tmp_path: Path
+) -> None:
+    """gunicorn 25 and later then holds a socket itself, beside the workers': all of them count."""
+    first, second = free_port(), free_port()
+    config = f"{CONFIG}reuse_port = True\nbind = '127.0.0.1:{{port}}'\n"
+    environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
+    arguments = ("--timeout", "0")
+    for version in ("23.0.0", "25.3.0", "27.0.1"):
+        server = serve(
+            installed(version),
+            config=config.format(port=first),
+            bind=(),
+            environ=environ,
+            arguments=arguments,
+        )
+        wait_for("the first", lambda: listeners(agent) == {f"127.0.0.1:{first}"})
+        server.reload(config.format(port=second))
+        wait_for("the second", lambda: listeners(agent) == {f"127.0.0.1:{second}"})
+        pids = wait_for("both workers", server.both_worker_pids)
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        with ExitStack() as clients:
+            for _ in range(9):
+                clients.enter_context(socket.create_connection(("127.0.0.1", second)))
+            (push,) = next_pushes(agent, 1)
+            kernel = ss_port(second)
+            assert sum(it.recv_q for it in kernel) == 9
+            assert set(push.values("gunicorn.backlog")) == {9}
+            assert push.values("gunicorn.backlog.limit") == (sum(it.send_q for it in kernel),)
+        server.__exit__()
+
+
+def test_hup_that_changes_bind_ends_one_series_and_begins_another(
+    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, tmp_path: Path
+) -> None:
+    """The old listener's tag ends, the new one's begins; nothing in between is wrong."""
+    first, second = str(tmp_path / "first.sock"), str(tmp_path / "second.sock")
+    environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.1"}
+    server = serve(gunicorn, config=bound_to(first), bind=(), environ=environ)
+    wait_for("the first", lambda: listeners(agent) == {first})
+
+    server.reload(bound_to(second))
+    wait_for("the second", lambda: listeners(agent) == {second})
+    next_pushes(agent, 3)
+
+    story = [
+        frozenset(line.tag("listener") for line in p.all("gunicorn.backlog")) for p in pushes(agent)
+    ]
+    ended = max(n for n, tags in enumerate(story) if first in tags)
+    began = min(n for n, tags in enumerate(story) if second in tags)
+    assert 0 <= began - ended <= 5
+    for push in pushes(agent):
+        for line in push.all("gunicorn.backlog"):
+            assert set(line.values) == {0}
+    assert server.our_lines == []
+
+
+def bound_to(path: str) -> str:
+    """Return a config that binds to a Unix socket."""
+    return f"{CONFIG}bind = 'unix:{path}'\n"
+
+
+def listeners(agent: StandInAgent) -> set[str | None]:
+    """Return the listeners of the latest push."""
+    return {line.tag("listener") for line in next_pushes(agent, 1)[0].all("gunicorn.backlog")}

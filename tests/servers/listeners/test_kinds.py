@@ -1,0 +1,283 @@
+"""Every kind of listener, at every depth, beside ``ss``: one table, and each cell agrees."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from agent import StandInAgent
+
+from gunicorn_backlog.sampling.bind import tag_value
+from tests.conftest import ServerFactory
+from tests.lab.gunicorn_versions import BETWEEN, VERSIONS, Gunicorn
+from tests.lab.pushes import Push, next_pushes, wait_until_all_are_idle
+from tests.lab.server import Server
+from tests.lab.ss import Listening, ss_port, ss_unix
+from tests.lab.waiting import wait_for
+
+BACKLOG = 5
+FULL = BACKLOG + 1  # the kernel holds one more than the limit
+OVER = 4  # attempts beyond a full queue
+DEPTHS = {"0": 0, "1": 1, "3": 3, "full": FULL, "over-full": FULL}
+
+# systemd's protocol: the sockets are at descriptor 3 and up, and meant for this pid.
+AS_SYSTEMD = """
+import os, sys
+fds = [int(fd) for fd in sys.argv[1].split(",")]
+for number, fd in enumerate(fds):
+    os.dup2(fd, 3 + number, inheritable=True)
+os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(fds))}
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+@dataclass
+class Target:
+    """One listener of a set-up: its tag, how to connect to it, and what ``ss`` says of it."""
+
+    tag: str
+    family: socket.AddressFamily
+    address: object
+    oracle: Callable[[], list[Listening]]
+    clients: list[socket.socket] = field(default_factory=list)
+
+    def connect(self, stack: ExitStack) -> None:
+        """Begin a connection, and do not wait for it."""
+        client = stack.enter_context(socket.socket(self.family))
+        client.setblocking(False)
+        client.connect_ex(self.address)  # type: ignore[arg-type]  # of either family
+        self.clients.append(client)
+
+    @property
+    def length(self) -> int:
+        """The length of its queues together, by ``ss``."""
+        return sum(listening.recv_q for listening in self.oracle())
+
+
+@dataclass
+class Setup:
+    """A way to make gunicorn listen."""
+
+    targets: list[Target]
+    bind: tuple[str, ...] | None = None
+    workers: int = 1
+    arguments: tuple[str, ...] = ()
+    pass_fds: tuple[int, ...] = ()
+    run_by: tuple[str, ...] = ()
+
+
+def tcp(sock: socket.socket | tuple[str, int], connect_to: str | None = None) -> Target:
+    """Return a TCP listener's target, by its socket or address."""
+    host, port = (sock.getsockname() if isinstance(sock, socket.socket) else sock)[:2]
+    family = socket.AF_INET6 if ":" in (connect_to or host) else socket.AF_INET
+    address = (connect_to or host, port)
+    return Target(tag_value((host, port)), family, address, lambda: ss_port(port))
+
+
+def unix(address: str) -> Target:
+    """Return a Unix listener's target."""
+    path = f"@{address[1:]}" if address.startswith("\0") else address
+    return Target(tag_value(address), socket.AF_UNIX, address, lambda: ss_unix(path))
+
+
+def free(host: str = "127.0.0.1") -> tuple[str, int]:
+    """Return an address with a free port."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
+        sock.bind((host, 0))
+        return host, int(sock.getsockname()[1])
+
+
+def v4(_: Path, __: ExitStack) -> Setup:
+    """127.0.0.1:port."""
+    host, port = free()
+    return Setup([tcp((host, port))], (f"{host}:{port}",))
+
+
+def v6(_: Path, __: ExitStack) -> Setup:
+    """[::1]:port."""
+    host, port = free("::1")
+    return Setup([tcp((host, port))], (f"[{host}]:{port}",))
+
+
+def dual_stack(_: Path, __: ExitStack) -> Setup:
+    """[::]:port, and clients of IPv4."""
+    host, port = free("::")
+    return Setup([tcp((host, port), "127.0.0.1")], (f"[{host}]:{port}",))
+
+
+def unix_path(folder: Path, _: ExitStack) -> Setup:
+    """unix:/path."""
+    path = str(folder / "app.sock")
+    return Setup([unix(path)], (f"unix:{path}",))
+
+
+def unix_abstract(folder: Path, stack: ExitStack) -> Setup:
+    """A socket in the abstract namespace: only an inherited one can be."""
+    sock = stack.enter_context(socket.socket(socket.AF_UNIX))
+    address = f"\0{folder.name}-{os.getpid()}"
+    sock.bind(address)
+    fd = sock.fileno()
+    return Setup([unix(address)], (f"fd://{fd}",), pass_fds=(fd,))
+
+
+def tcp_and_unix(folder: Path, stack: ExitStack) -> Setup:
+    """One of each."""
+    one, other = v4(folder, stack), unix_path(folder, stack)
+    return Setup([*one.targets, *other.targets], (*(one.bind or ()), *(other.bind or ())))
+
+
+def three_tcp(folder: Path, stack: ExitStack) -> Setup:
+    """Three at once."""
+    setups = [v4(folder, stack) for _ in range(3)]
+    return Setup([it.targets[0] for it in setups], tuple(b for it in setups for b in it.bind or ()))
+
+
+def fd(_: Path, stack: ExitStack) -> Setup:
+    """fd://N: a socket that was bound before gunicorn's start."""
+    sock = stack.enter_context(socket.socket())
+    sock.bind(("127.0.0.1", 0))
+    return Setup([tcp(sock)], (f"fd://{sock.fileno()}",), pass_fds=(sock.fileno(),))
+
+
+def listen_fds(folder: Path, stack: ExitStack) -> Setup:
+    """LISTEN_FDS: as systemd hands its sockets over."""
+    first, second = (stack.enter_context(socket.socket(family)) for family in (2, 1))
+    first.bind(("127.0.0.1", 0))
+    second.bind(str(folder / "systemd.sock"))
+    fds = (first.fileno(), second.fileno())
+    run_by = (sys.executable, "-c", AS_SYSTEMD, ",".join(map(str, fds)))
+    return Setup([tcp(first), unix(second.getsockname())], pass_fds=fds, run_by=run_by)
+
+
+def reuse_port(_: Path, __: ExitStack) -> Setup:
+    """Each worker has a socket of its own."""
+    host, port = free()
+    return Setup([tcp((host, port))], (f"{host}:{port}",), 3, ("--reuse-port",))
+
+
+SETUPS = {
+    "v4": v4,
+    "v6": v6,
+    "dual-stack": dual_stack,
+    "Unix path": unix_path,
+    "Unix abstract": unix_abstract,
+    "TCP + Unix": tcp_and_unix,
+    "three TCP": three_tcp,
+    "fd://": fd,
+    "LISTEN_FDS": listen_fds,
+    "reuse_port": reuse_port,
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What ss and what we say of one listener at one depth: waiting, limit, the longest queue."""
+
+    ss: tuple[int, int, int]
+    ours: tuple[float, ...]
+
+
+def fill(targets: list[Target], depth: str, stack: ExitStack) -> None:
+    """Bring the queues to the depth: the first all, the second one at most, the third two."""
+    for number, target in enumerate(targets):
+        queues = len(target.oracle())
+        wanted = min(DEPTHS[depth] * (queues if DEPTHS[depth] == FULL else 1), (999, 1, 2)[number])
+        deadline = iter(range(200))
+        while target.length < wanted:
+            next(deadline)
+            target.connect(stack)
+            wait_for("the connection", lambda target=target: target.oracle())  # type: ignore[misc]
+        if depth == "over-full" and number == 0:
+            for _ in range(OVER):
+                target.connect(stack)
+
+
+def compare(target: Target, found: list[Push]) -> Cell:
+    """Compare; each of the pushes must say the same."""
+    kernel = target.oracle()
+    lengths, limits = [it.recv_q for it in kernel], [it.send_q for it in kernel]
+    said = set()
+    for push in found:
+        tag = f"listener:{target.tag}"
+        waiting = set(push.values("gunicorn.backlog", tag))
+        deepest = push.all("gunicorn.backlog.deepest", tag)
+        longest = deepest[0].values[0] if deepest else max(waiting)
+        said.add((*waiting, push.values("gunicorn.backlog.limit", tag)[0], longest))
+    (ours,) = said
+    return Cell((sum(lengths), sum(limits), max(lengths)), ours)
+
+
+def stop_workers(server: Server) -> None:
+    """Stop the workers, so that nobody accepts."""
+    for pid in server.worker_pids():
+        os.kill(pid, signal.SIGSTOP)
+
+
+def measure(setup: Setup, server: Server, agent: StandInAgent) -> dict[tuple[str, str], Cell]:
+    """Bring the listeners to each depth, and compare, by tag and depth."""
+    wait_until_all_are_idle(agent, setup.workers)
+    stop_workers(server)
+    measured = {}
+    with ExitStack() as clients:
+        for depth in DEPTHS:
+            fill(setup.targets, depth, clients)
+            found = next_pushes(agent, 2)
+            for target in setup.targets:
+                measured[target.tag, depth] = compare(target, found)
+    return measured
+
+
+def show(version: str, table: dict[tuple[str, str, str], Cell]) -> None:
+    """Print the table."""
+    print(f"\n\ngunicorn {version}: waiting, limit, longest queue")
+    print(f"{'set-up':14} {'depth':10} {'ss':14} {'ours':14} listener")
+    for (name, tag, depth), cell in table.items():
+        ss, ours = (" ".join(f"{int(n):3}" for n in it) for it in (cell.ss, cell.ours))
+        print(f"{name:14} {depth:10} {ss:14} {ours:14} {tag}")
+
+
+@pytest.mark.parametrize("version", sorted({*VERSIONS, *BETWEEN}))
+def test_every_listener_at_every_depth(
+    version: str,
+    installed: Callable[[str], Gunicorn],
+    serve: ServerFactory,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Ours is what ss says, in each push of a steady state; ``-n0`` prints the table."""
+    table: dict[tuple[str, str, str], Cell] = {}
+    interval = {"GUNICORN_BACKLOG_INTERVAL": "0.1", "GUNICORN_BACKLOG_SAMPLES": "4"}
+    for name, make in SETUPS.items():
+        with StandInAgent() as agent, ExitStack() as stack:
+            folder = tmp_path / re.sub(r"\W+", "-", name)
+            folder.mkdir()
+            setup = make(folder, stack)
+            server = serve(
+                installed(version),
+                workers=setup.workers,
+                bind=setup.bind,
+                environ=interval | {"GUNICORN_BACKLOG_URL": agent.url},
+                arguments=(*setup.arguments, "--backlog", str(BACKLOG), "--timeout", "0"),
+                pass_fds=setup.pass_fds,
+                run_by=setup.run_by,
+            )
+            measured = measure(setup, server, agent)
+            table |= {(name, *key): cell for key, cell in measured.items()}
+            server.__exit__()
+
+    with capsys.disabled():
+        show(version, table)
+    assert len(table) >= len(SETUPS) * len(DEPTHS)
+    assert [key for key, cell in table.items() if cell.ss != cell.ours] == []
+    # Before gunicorn 25 the arbiter listened, with reuse_port, too.
+    queues = 3 if int(version.partition(".")[0]) >= 25 else 1
+    (full,) = [cell for key, cell in table.items() if key[0] == "reuse_port" and key[2] == "full"]
+    assert full.ss == (queues * FULL, queues * BACKLOG, FULL)

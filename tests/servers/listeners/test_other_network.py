@@ -1,0 +1,156 @@
+"""Listeners that were created in another network namespace than the server runs in."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from agent import StandInAgent
+
+from gunicorn_backlog.cli.inspect.listeners import Outside
+from gunicorn_backlog.kernel import netns_cookie
+from gunicorn_backlog.scoreboard.server_info import Place
+from tests.conftest import ServerFactory
+from tests.lab.check_command import found
+from tests.lab.cli_command import look, status
+from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.pushes import next_pushes, wait_until_all_are_idle
+from tests.lab.sandbox import Network, network, require
+from tests.lab.server import Server
+from tests.lab.waiting import wait_for
+
+BACKLOG = 5
+ELSEWHERE = "its socket belongs to another network namespace"
+
+# As a manager that creates sockets outside of the namespace that it starts the server in.
+HAND_OVER = """
+import os, socket, sys
+pid, path, *command = sys.argv[1:]
+tcp, unix = socket.socket(), socket.socket(socket.AF_UNIX)
+tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+tcp.bind(("127.0.0.1", 8000))
+unix.bind(path)
+for number, sock in enumerate((tcp, unix)):
+    os.dup2(sock.fileno(), 30 + number, inheritable=True)
+os.execvp("nsenter", ["nsenter", "--target", pid, "--net", *command])
+"""
+
+
+@contextmanager
+def handed_over(
+    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, path: Path
+) -> Iterator[tuple[Server, Network]]:
+    """Start a server in our namespace whose sockets are of another; its workers are stopped."""
+    require("nsenter", "--version")
+    with network() as net:
+        script = (sys.executable, "-c", HAND_OVER, str(os.getpid()), str(path))
+        server = serve(
+            gunicorn,
+            bind=("fd://30", "fd://31"),
+            workers=1,
+            arguments=("--backlog", str(BACKLOG), "--timeout", "0"),
+            run_by=net.inside(*script),
+            environ={"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"},
+        )
+        wait_until_all_are_idle(agent, 1)
+        for pid in server.worker_pids():
+            os.kill(pid, signal.SIGSTOP)
+        yield server, net
+
+
+CONNECT = """
+import os, socket
+clients = [socket.create_connection(("127.0.0.1", 8000)) for _ in range(3)]
+print("connected", flush=True)
+os.read(0, 1)
+"""
+
+
+@contextmanager
+def three_clients(net: Network, path: Path) -> Iterator[None]:
+    """Connect three times by TCP, in the sockets' namespace, and twice by the path, in ours."""
+    command = net.inside(sys.executable, "-c", CONNECT)
+    with (
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process,
+        ExitStack() as clients,
+    ):
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"connected\n"
+        for _ in range(2):
+            clients.enter_context(socket.socket(socket.AF_UNIX)).connect(str(path))
+        assert net.run("ss", "-Hltn").split()[1:3] == ["3", str(BACKLOG)]
+        yield
+
+
+def test_what_the_server_itself_can_read_is_pushed_and_shown(
+    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, tmp_path: Path
+) -> None:
+    """TCP: 3 of 5, in pushes and in status. Unix: absent, with the reason, and one log line."""
+    path = tmp_path / "app.sock"
+    with handed_over(gunicorn, serve, agent, path) as (server, net), three_clients(net, path):
+        wait_for("3 waiting", lambda: next_pushes(agent, 1)[0].values("gunicorn.backlog")[0] == 3)
+        (push,) = next_pushes(agent, 1)
+        assert push.values("gunicorn.backlog.limit") == (BACKLOG,)
+        assert push.values("gunicorn.backlog.dropped") == (0,)
+        assert {it.tag("listener") for it in push.all("gunicorn.backlog")} == {"127.0.0.1:8000"}
+        (line,) = wait_for("the line", lambda: server.our_lines)
+        assert f"the backlog of {path} can't be read" in line
+        assert ELSEWHERE in line
+
+        tcp, unix = status(server.pid)["listeners"]
+        assert (tcp["gunicorn.backlog"], tcp["gunicorn.backlog.limit"]) == (3, BACKLOG)
+        assert (tcp["gunicorn.backlog.dropped"], tcp["dropped_ever"]) == (0, 0)
+        assert tcp["unreadable"] is None
+        assert (unix["gunicorn.backlog"], unix["gunicorn.backlog.limit"]) == (None, None)
+        assert unix["unreadable"] == ELSEWHERE
+
+
+def test_check_names_the_reason_and_what_helps(
+    newest: Gunicorn, serve: ServerFactory, agent: StandInAgent, tmp_path: Path
+) -> None:
+    """Not that it listens no more."""
+    path = tmp_path / "app.sock"
+    with handed_over(newest, serve, agent, path) as (server, net), three_clients(net, path):
+        wait_for("3 waiting", lambda: next_pushes(agent, 1)[0].values("gunicorn.backlog")[0] == 3)
+        done = look("check", str(server.pid))
+        assert found(done, "ok", "listener", "127.0.0.1:8000: 3 wait, the limit is 5"), done
+        assert found(done, "warning", "listener", f"{path} can't be read from here: {ELSEWHERE}")
+        assert "-> run this in the network namespace that the socket was created in" in done.out
+        assert "listens no more" not in done.out
+
+
+def test_status_where_the_sockets_were_created_reads_both(
+    newest: Gunicorn, serve: ServerFactory, agent: StandInAgent, tmp_path: Path
+) -> None:
+    """As on the host of a unit with PrivateNetwork=: from the kernel, at this moment."""
+    path = tmp_path / "app.sock"
+    with handed_over(newest, serve, agent, path) as (server, net), three_clients(net, path):
+        tcp, unix = status(server.pid, run_by=net.inside())["listeners"]
+    assert (tcp["gunicorn.backlog"], tcp["gunicorn.backlog.limit"]) == (3, BACKLOG)
+    assert (unix["gunicorn.backlog"], unix["gunicorn.backlog.limit"]) == (2, BACKLOG)
+    assert (tcp["unreadable"], unix["unreadable"]) == (None, None)
+
+
+def test_a_listener_that_is_closed_listens_no_more(
+    newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """A socket that the server does not hold is gone, and of no other namespace."""
+    server = serve(newest, environ={"GUNICORN_BACKLOG_URL": agent.url}).wait_until_it_serves()
+    for family in (socket.AF_INET, socket.AF_UNIX):
+        (reading,) = Outside(server.pid).read([Place("gone", int(family), 1, port=1)])
+        assert (reading.length, reading.why) == (None, "it listens no more")
+
+
+def test_a_kernel_without_the_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before Linux 5.14 there is no cookie: the socket is taken for one of ours."""
+    with socket.socket() as sock:
+        assert netns_cookie.is_elsewhere(sock) is False
+        monkeypatch.setattr(netns_cookie, "SO_NETNS_COOKIE", 9999)
+        assert netns_cookie.is_elsewhere(sock) is False

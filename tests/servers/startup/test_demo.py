@@ -1,0 +1,89 @@
+"""The demo, as a newcomer runs it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from agent import StandInAgent
+
+from tests.lab.waiting import wait_for
+
+DEMO = Path(__file__).parents[3] / "examples" / "demo.py"
+LONGEST_S = 40
+
+
+def start(*arguments: str, mark: str = "") -> subprocess.Popen[str]:
+    """Start the demo with a wide terminal, in a session of its own."""
+    return subprocess.Popen(
+        [sys.executable, str(DEMO), *arguments],
+        env=os.environ | {"COLUMNS": "120", "LAB_DEMO": mark},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def test_its_summary_tells_the_story() -> None:
+    """Idle and drained: nothing waits, all idle; saturated: the queue fills, all work.
+
+    A real Agent's address gets all of it too.
+    """
+    with StandInAgent() as real:
+        began_s = time.monotonic()
+        output, _ = start("--agent", real.url).communicate(timeout=60)
+        took_s = time.monotonic() - began_s
+
+    rows = [re.split(r"\s*│\s*", line)[1:-1] for line in output.splitlines() if "│" in line]
+    seen = {name: values for name, _pushes, *values in rows}
+    for phase in ("idle", "drained"):
+        backlog, _, working, idle, in_flight = seen[phase]
+        assert (backlog, working, idle, in_flight) == ("0", "0", "2", "0")
+    assert seen["busy"][0] == "0"
+    backlog, limit, working, idle, in_flight = seen["saturated"]
+    assert int(backlog.partition("..")[0]) > 0
+    assert int(limit) > 0
+    assert (working, idle, in_flight) == ("2", "0", "2")
+    assert took_s < LONGEST_S
+    assert len(real.datagrams) >= 15
+
+
+@pytest.mark.parametrize("after_s", [0.3, 1.0, 2.5, 6.0])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_can_be_stopped_at_any_moment(after_s: float, number: signal.Signals) -> None:
+    """Ctrl-C ends it soon, and leaves no process behind."""
+    mark = f"{number.name}-{after_s}-{os.getpid()}"
+    demo = start(mark=mark)
+    time.sleep(after_s)
+    demo.send_signal(number)
+    demo.communicate(timeout=20)
+
+    assert demo.returncode != 0
+    wait_for("all that it started to be gone", lambda: not marked(mark))
+
+
+def marked(mark: str) -> list[bytes]:
+    """Return the command lines of all processes that have the mark in their environment."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if f"LAB_DEMO={mark}".encode() in (process / "environ").read_bytes().split(b"\0"):
+                found.append((process / "cmdline").read_bytes())
+    return found
+
+
+def test_a_bad_url_is_one_line() -> None:
+    """What is wrong with it, and what is allowed."""
+    demo = start("--agent", "http://localhost")
+    output, _ = demo.communicate(timeout=20)
+    assert demo.returncode == 2
+    assert "the scheme is 'http'; allowed: udp://host:port" in output
+    assert "Traceback" not in output

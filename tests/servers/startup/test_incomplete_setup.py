@@ -1,0 +1,126 @@
+"""A setup in which a hook is missing: one line names it and the remedy."""
+
+from __future__ import annotations
+
+import pytest
+from agent import StandInAgent
+
+from tests.conftest import ServerFactory
+from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.pushes import Push, next_pushes, wait_until_all_are_idle
+from tests.lab.server import CONFIG
+from tests.lab.waiting import wait_for
+
+OWN_WHEN_READY = "def when_ready(server):\n    server.log.info('my when_ready')\n"
+OWN_POST_WORKER_INIT = "def post_worker_init(worker):\n    worker.log.info('my init')\n"
+WORKERS = 3
+FAST = {"GUNICORN_BACKLOG_INTERVAL": "0.2"}
+
+
+def test_an_own_when_ready_below_the_star_import(
+    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """The first worker warns, once; workers that follow a reload do not."""
+    environ = {"GUNICORN_BACKLOG_URL": agent.url, **FAST}
+    server = serve(gunicorn, config=CONFIG + OWN_WHEN_READY, workers=WORKERS, environ=environ)
+    server.wait_until_it_serves()
+    wait_for("the warning", lambda: server.our_lines)
+    former = server.worker_pids()
+    server.reload()
+    wait_for("new workers", lambda: len(server.worker_pids() - former) == WORKERS)
+    server.get()
+
+    (line,) = server.our_lines
+    assert "[WARNING] gunicorn_backlog: when_ready was not called: nothing is pushed" in line
+    assert "gunicorn_backlog.hooks.install(globals())" in line
+    assert agent.datagrams == []
+
+
+def test_disabled_hooks_do_not_miss_when_ready(newest: Gunicorn, serve: ServerFactory) -> None:
+    """Nobody expects a push then."""
+    environ = {"GUNICORN_BACKLOG_ENABLED": "no"}
+    server = serve(newest, config=CONFIG + OWN_WHEN_READY, environ=environ)
+    server.wait_until_it_serves()
+
+    assert server.our_lines == []
+
+
+@pytest.mark.parametrize("arguments", [(), ("--worker-class", "gthread", "--threads", "2")])
+def test_an_own_post_worker_init_below_the_star_import(
+    arguments: tuple[str, ...], gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """A worker that serves without a slot is found by its heartbeat, long before its timeout."""
+    environ = {"GUNICORN_BACKLOG_URL": agent.url, **FAST}
+    arguments = (*arguments, "--timeout", "4")  # a sync worker's heart beats each 2 seconds then
+    config = CONFIG + OWN_POST_WORKER_INIT
+    server = serve(gunicorn, config=config, environ=environ, arguments=arguments)
+    server.wait_until_it_serves()
+    wait_for("the warning", lambda: server.our_lines)
+
+    wait_for("no states", lambda: next_pushes(agent, 1)[0].workers == {"": 2})
+    (line,) = server.our_lines
+    assert "the hook post_worker_init has not instrumented them" in line
+    assert "gunicorn_backlog.hooks.install(globals())" in line
+
+
+def test_hooks_that_a_reload_adds(
+    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """gunicorn does not call when_ready then: one warning names the remedy."""
+    environ = {"GUNICORN_BACKLOG_URL": agent.url, **FAST}
+    server = serve(gunicorn, config="\n", workers=WORKERS, environ=environ).wait_until_it_serves()
+    former = wait_for("workers", lambda: _if_all(server.worker_pids()))
+    server.reload(CONFIG)
+    wait_for("new workers", lambda: len(server.worker_pids() - former) == WORKERS)
+    wait_for("the warning", lambda: server.our_lines)
+
+    (line,) = server.our_lines
+    assert "[WARNING] gunicorn_backlog: the hooks were added by a reload" in line
+    assert "until gunicorn is restarted" in line
+    assert agent.datagrams == []
+
+
+def _if_all(pids: set[int]) -> set[int] | None:
+    return pids if len(pids) == WORKERS else None
+
+
+@pytest.mark.parametrize("config", ["\n", OWN_WHEN_READY])
+def test_hooks_that_a_reload_removes(
+    config: str, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """Pushing stops with one line, and goes on when a later reload finds the hooks again."""
+    environ = {"GUNICORN_BACKLOG_URL": agent.url, **FAST}
+    server = serve(gunicorn, environ=environ).wait_until_it_serves()
+    wait_until_all_are_idle(agent)
+    for _ in range(3):
+        former = wait_for("both workers", server.both_worker_pids)
+        server.reload(config)
+        wait_for("new workers", lambda: server.worker_pids().isdisjoint(former))  # noqa: B023
+        wait_for("the warning", lambda: server.our_lines)
+
+    (line,) = server.our_lines
+    assert "[WARNING] gunicorn_backlog: a reload removed the hooks from the config" in line
+    pushed = len(agent.datagrams)
+    server.reload(CONFIG)
+    wait_for("pushes", lambda: len(agent.datagrams) > pushed)
+    wait_until_all_are_idle(agent)
+    assert len(server.our_lines) == 1
+
+
+def test_own_hooks_that_a_reload_brings_are_not_taken_for_removed_ones(
+    newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """Hooks of the user's own may call ours."""
+    environ = {"GUNICORN_BACKLOG_URL": agent.url, **FAST}
+    server = serve(newest, environ=environ).wait_until_it_serves()
+    wait_until_all_are_idle(agent)
+    former = wait_for("both workers", server.both_worker_pids)
+    server.reload(
+        "from gunicorn_backlog import hooks\n"
+        "def post_worker_init(worker):\n    hooks.post_worker_init(worker)\n"
+    )
+    wait_for("new workers", lambda: server.worker_pids().isdisjoint(former))
+    seen = len(agent.datagrams)
+    idle = {"idle": 2, "working": 0, "starting": 0}
+    wait_for("pushes", lambda: any(Push(it).workers == idle for it in agent.datagrams[seen + 1 :]))
+    assert server.our_lines == []

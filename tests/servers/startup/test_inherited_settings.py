@@ -1,0 +1,61 @@
+"""Whoever told gunicorn or Datadog where statsd lives tells us nothing twice."""
+
+from __future__ import annotations
+
+from agent import StandInAgent
+
+from tests.conftest import ServerFactory
+from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.pushes import next_pushes
+from tests.lab.waiting import wait_for
+
+
+def port_of(agent: StandInAgent) -> str:
+    """Return the port that the stand-in listens at."""
+    return agent.url.rpartition(":")[2]
+
+
+def test_gunicorns_statsd_settings(
+    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """Address, prefix and tags of gunicorn's own statsd are ours too."""
+    address = ("--statsd-host", f"127.0.0.1:{port_of(agent)}")
+    names = ("--statsd-prefix", "shop.", "--dogstatsd-tags", "team:web,tier:1")
+    serve(gunicorn, arguments=(*address, *names))
+
+    # gunicorn sends metrics of its own, under names that we do not use.
+    wait_for("a push", lambda: any(b"shop.gunicorn.workers.spawned:2" in o for o in octets(agent)))
+    (push,) = [o for o in octets(agent) if b"shop.gunicorn.workers.spawned:2" in o]
+    lines = push.decode().splitlines()
+    assert all(line.startswith(("shop.gunicorn.", "_sc|gunicorn.is_running|")) for line in lines)
+    assert all(line.endswith(",team:web,tier:1") for line in lines)
+
+
+def octets(agent: StandInAgent) -> list[bytes]:
+    """Return all datagrams so far."""
+    return [datagram.octets for datagram in agent.datagrams]
+
+
+def test_datadogs_variables(gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent) -> None:
+    """DD_ variables come before gunicorn's settings; each tag stands once."""
+    environ = {
+        "DD_AGENT_HOST": "127.0.0.1",
+        "DD_DOGSTATSD_PORT": port_of(agent),
+        "DD_ENV": "prod",
+        "DD_SERVICE": "shop",
+        "DD_VERSION": "1.2",
+        "DD_ENTITY_ID": "pod-1",
+        "DD_TAGS": "env:other,team:web zone:a",
+        "DATADOG_TAGS": "team:web",
+    }
+    arguments = ("--statsd-host", "127.0.0.1:9", "--dogstatsd-tags", "service:other,zone:a")
+    serve(gunicorn, environ=environ, arguments=arguments)
+
+    next_pushes(agent, 1)
+    tags = {"env:prod", "service:shop", "version:1.2", "dd.internal.entity_id:pod-1"}
+    tags |= {"team:web", "zone:a", "app:lab"}
+    for line in octets(agent)[-1].decode().splitlines():
+        written = line.partition("|#")[2].split(",")
+        assert len(written) == len(set(written))
+        assert set(written) >= tags
+        assert not {"env:other", "service:other"} & set(written)

@@ -1,0 +1,158 @@
+"""Our lines go where gunicorn's own lines go, and never through a user's code in our thread."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from agent import StandInAgent
+
+from tests.conftest import ServerFactory
+from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.pushes import next_pushes, wait_until_all_are_idle
+from tests.lab.server import CONFIG, Server
+from tests.lab.waiting import wait_for
+
+FOREIGN = """
+import json, os, threading, time
+
+class JSONLogger:
+    def __init__(self, cfg):
+        self.cfg = cfg
+    def setup(self, cfg):
+        self.cfg = cfg
+    def _write(self, level, message, args):
+        thread = threading.current_thread()
+        line = {"level": level, "message": message % args if args else message,
+                "main": thread is threading.main_thread(), "pid": os.getpid()}
+        os.write(1, (json.dumps(line) + "\\n").encode())
+    def critical(self, message, *args, **options):
+        self._write("critical", message, args)
+    def error(self, message, *args, **options):
+        self._write("error", message, args)
+    def warning(self, message, *args, **options):
+        self._write("warning", message, args)
+    def info(self, message, *args, **options):
+        self._write("info", message, args)
+    def debug(self, message, *args, **options):
+        pass
+    exception = error
+    def log(self, level, message, *args, **options):
+        self._write(level, message, args)
+    def access(self, *args):
+        pass
+    def reopen_files(self):
+        pass
+    def close_on_exec(self):
+        pass
+
+logger_class = JSONLogger
+"""
+SLOW = FOREIGN.replace("thread = ", "time.sleep(1.5)\n        thread = ")
+
+
+def ours(server: Server) -> list[dict[str, Any]]:
+    """Return our lines, each of which has to be JSON."""
+    lines = [line for line in server.log.splitlines() if "gunicorn_backlog: " in line]
+    return [json.loads(line) for line in lines]
+
+
+def test_a_logger_class_that_is_not_gunicorns(
+    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """Lines of start, thread and worker go through it, in the main thread of their process."""
+    environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
+    config = CONFIG + FOREIGN + "def post_worker_init(worker):\n    pass\n"
+    arguments = ("--timeout", "4")
+    server = serve(gunicorn, config=config, environ=environ, arguments=arguments)
+    server.wait_until_it_serves()
+
+    wait_for("the thread's line", lambda: len(ours(server)) == 2)
+    start, warning = ours(server)
+    assert (start["level"], warning["level"]) == ("info", "warning")
+    assert "2 sync workers" in start["message"]
+    assert "post_worker_init" in warning["message"]
+    assert all(line["main"] and line["pid"] == server.pid for line in (start, warning))
+
+
+def test_lines_of_a_worker(gunicorn: Gunicorn, serve: ServerFactory) -> None:
+    """A worker that finds no monitor warns through the same logger class."""
+    config = CONFIG + FOREIGN + "def when_ready(server):\n    pass\n"
+    server = serve(gunicorn, config=config).wait_until_it_serves()
+
+    (line,) = wait_for("the warning", lambda: ours(server))
+    assert line["level"] == "warning"
+    assert line["pid"] in server.worker_pids()
+
+
+def test_a_logger_that_blocks_does_not_hold_up_the_pushes(
+    newest: Gunicorn, serve: ServerFactory
+) -> None:
+    """Each line takes 1.5 seconds, and pushes go on every 0.2."""
+    with StandInAgent() as agent:
+        environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
+        server = serve(newest, config=CONFIG + SLOW, environ=environ).wait_until_it_serves()
+        wait_until_all_are_idle(agent)
+        server.reload(CONFIG + SLOW + "raw_env = ['GUNICORN_BACKLOG_TAGS=team:web']\n")
+        told = next_pushes(agent, 20)
+        server.process.terminate()
+        assert server.process.wait(timeout=60) == 0
+
+    gaps_s = [late.at_s - early.at_s for early, late in pairwise(told)]
+    assert max(gaps_s) < 1.4
+
+
+def test_gunicorns_statsd_logger_counts_none_of_our_lines(
+    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """It sends a metric for each warning, and may wait for the Agent to take it."""
+    host, _, port = agent.url.removeprefix("udp://").rpartition(":")
+    arguments = ("--statsd-host", f"{host}:{port}", "--timeout", "4")
+    config = CONFIG + "def post_worker_init(worker):\n    pass\n"
+    environ = {"GUNICORN_BACKLOG_INTERVAL": "0.2"}
+    server = serve(gunicorn, config=config, environ=environ, arguments=arguments)
+    server.wait_until_it_serves()
+    wait_for("our warning", lambda: server.our_lines)
+    next_pushes(agent, 2)
+
+    names = {line.name for datagram in agent.datagrams for line in datagram.lines}
+    assert "gunicorn.log.warning" not in names
+    assert "gunicorn.workers" in names
+
+
+@pytest.mark.parametrize("how", ["subclass", "logconfig"])
+def test_handlers_of_the_users_run_in_the_main_thread(
+    how: str, gunicorn: Gunicorn, serve: ServerFactory
+) -> None:
+    """A subclass of gunicorn's logger, and a handler put in by its config."""
+    config = CONFIG + (
+        "import logging, os, threading\n"
+        "class Handler(logging.Handler):\n"
+        "    def emit(self, record):\n"
+        "        main = threading.current_thread() is threading.main_thread()\n"
+        "        os.write(1, f'{main} {record.getMessage()}\\n'.encode())\n"
+    )
+    if how == "subclass":
+        config += (
+            "from gunicorn.glogging import Logger\n"
+            "class Own(Logger):\n"
+            "    def setup(self, cfg):\n"
+            "        self.error_log.handlers = [Handler()]\n"
+            "        self.error_log.setLevel(20)\n"
+            "        self._access_log_enabled = False\n"
+            "logger_class = Own\n"
+        )
+    else:
+        config += (
+            "logconfig_dict = {'version': 1, 'handlers': {'own': {'()': Handler}},\n"
+            "    'root': {'handlers': ['own'], 'level': 'INFO'}, 'loggers': {'gunicorn.error':\n"
+            "    {'handlers': ['own'], 'level': 'INFO', 'propagate': False}}}\n"
+        )
+    environ = {"GUNICORN_BACKLOG_URL": "unixgram:///nowhere/at/all"}
+    server = serve(gunicorn, config=config, environ=environ).wait_until_it_serves()
+
+    wait_for("the thread's line", lambda: "does not take metrics" in server.log)
+    assert "True gunicorn_backlog: the Agent at unixgram:///nowhere/at/all" in server.log
+    assert "False gunicorn_backlog" not in server.log

@@ -1,0 +1,70 @@
+"""The line that each start logs."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from agent import StandInAgent
+
+from gunicorn_backlog import __version__
+from tests.conftest import ServerFactory
+from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.pushes import wait_until_all_are_idle
+from tests.lab.server import CONFIG, Server
+from tests.lab.waiting import wait_for
+
+
+def startup_lines(server: Server) -> list[str]:
+    """Return the lines of that kind, from the version on."""
+    found = re.findall(r"\[INFO\] gunicorn_backlog: (\d.*)", server.log)
+    return [line.removeprefix(f"{__version__}: ") for line in found]
+
+
+def test_once_per_start_and_when_its_content_changes(
+    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """It has version, workers, class, listeners, interval, the Agent's address and its source."""
+    environ = {"GUNICORN_BACKLOG_URL": agent.url}
+    server = serve(gunicorn, environ=environ).wait_until_it_serves()
+    wait_until_all_are_idle(agent)
+    first = (
+        f"2 sync workers, listening at {server.address}; "
+        f"pushes every 1 s to {agent.url} (from GUNICORN_BACKLOG_URL)"
+    )
+    assert startup_lines(server) == [first]
+
+    for config in (CONFIG, CONFIG + "workers = 2\nworker_class = 'gthread'\nthreads = 3\n"):
+        former = wait_for("both workers", server.both_worker_pids)
+        server.reload(config)
+        wait_for("new workers", lambda: server.worker_pids().isdisjoint(former))  # noqa: B023
+    second = first.replace("sync", "gthread")
+    wait_for("the second line", lambda: startup_lines(server) == [first, second])
+    assert server.our_lines == []
+
+
+@pytest.mark.parametrize("level", ["warning", "error"])
+def test_a_server_that_logs_no_information(
+    level: str, newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """Its log level holds for our line, too."""
+    environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
+    server = serve(newest, environ=environ, arguments=("--log-level", level))
+    wait_until_all_are_idle(agent)
+
+    assert server.log == ""
+
+
+def test_of_a_server_that_is_switched_off(newest: Gunicorn, serve: ServerFactory) -> None:
+    """It is not silent about that."""
+    server = serve(newest, environ={"GUNICORN_BACKLOG_ENABLED": "no"}).wait_until_it_serves()
+
+    assert f"[INFO] gunicorn_backlog: {__version__} is switched off" in server.log
+
+
+def test_of_a_server_that_sends_nothing(newest: Gunicorn, serve: ServerFactory) -> None:
+    """Datadog's own variable switches all clients off."""
+    server = serve(newest, environ={"DD_DOGSTATSD_DISABLE": "true"}).wait_until_it_serves()
+
+    (line,) = startup_lines(server)
+    assert line.endswith("pushes nothing: DD_DOGSTATSD_DISABLE is set: nothing is sent")

@@ -1,0 +1,123 @@
+"""USR2, again and again: two masters side by side, each with one thread, and none left behind.
+
+A short form runs each time; ``pytest -m soak`` runs the long one.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from agent import StandInAgent
+
+from tests.conftest import ServerFactory
+from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.procfs import children, hears_signals, is_alive, scoreboards
+from tests.lab.push_streams import (
+    check_apps,
+    check_end,
+    check_pace,
+    check_spawned,
+    stream,
+    telling,
+    told,
+    wait_until_all_came,
+)
+from tests.lab.short_and_soak import forms
+from tests.lab.thread_counter import ThreadWatch
+from tests.lab.waiting import wait_for
+
+LONG = 10  # times, when nothing else runs
+WORKERS = 2
+SPARE_S = 0.7  # how late a machine with other work may be
+
+
+def wait_for_workers(arbiter: int, besides: int = 0) -> None:
+    """Wait until an arbiter has its workers, and each of them hears signals."""
+
+    def settled() -> bool:
+        pids = children(arbiter) - {besides}
+        return len(pids) == WORKERS and all(map(hears_signals, pids))
+
+    wait_for("workers", settled)
+
+
+def wait_for_push(agent: StandInAgent, arbiter: int, app: str) -> None:
+    """Wait until an arbiter pushes under this name, from now on."""
+    began_s = time.monotonic()
+
+    def pushed() -> bool:
+        latest = [push for push in stream(arbiter, agent) if push.at_s >= began_s]
+        return any(push.app == app for push in latest)
+
+    wait_for(f"a push of {app}", pushed)
+
+
+def upgrade(agent: StandInAgent, watch: ThreadWatch, former: int) -> int:
+    """Have an arbiter start a new one, and return its pid when both push."""
+    workers = children(former)
+    os.kill(former, signal.SIGUSR2)
+    (new,) = wait_for("a new master", lambda: children(former) - workers)
+    watch.over(new)
+    wait_for_push(agent, new, "lab.2")
+    wait_for_push(agent, former, "lab")
+    wait_for_workers(new)
+    assert len(scoreboards(new)) == len(scoreboards(former)) == 1
+    assert scoreboards(new) != scoreboards(former)
+    return new
+
+
+def back(agent: StandInAgent, former: int, new: int) -> None:
+    """Give the new master up: the former goes on."""
+    os.kill(new, signal.SIGQUIT)
+    wait_for("the former to reap the new", lambda: new not in children(former))
+    wait_for_push(agent, former, "lab")
+
+
+def forth(agent: StandInAgent, former: int, new: int) -> None:
+    """Let the former master go: the new takes its place and its name."""
+    os.kill(former, signal.SIGTERM)
+    wait_for("the former to end", lambda: not is_alive(former))
+    wait_for_push(agent, new, "lab")
+
+
+@forms("upgrades", short=1, long=LONG)
+def test_upgrades_and_back(
+    upgrades: int, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, tmp_path: Path
+) -> None:
+    """A new master that is given up, and then one that takes over, again and again."""
+    forks = tmp_path / "forks"
+    server = serve(gunicorn, workers=None, config=telling(agent, forks, workers=WORKERS))
+    arbiter, arbiters = server.pid, [server.pid]
+    with ThreadWatch() as watch:
+        watch.over(arbiter)
+        wait_for_push(agent, arbiter, "lab")
+        wait_for_workers(arbiter)
+        for _ in range(upgrades):
+            arbiters.append(upgrade(agent, watch, arbiter))
+            back(agent, arbiter, arbiters[-1])
+            arbiters.append(upgrade(agent, watch, arbiter))
+            forth(agent, arbiter, arbiters[-1])
+            arbiter = arbiters[-1]
+        assert server.get()
+        os.kill(arbiter, signal.SIGTERM)
+        wait_for("the last to end", lambda: not is_alive(arbiter))
+    wait_until_all_came(agent)
+
+    longest = 0.0
+    for pid in arbiters:
+        pushes = stream(pid, agent)
+        longest = max(longest, check_pace(pushes, spare_s=SPARE_S))
+        check_end(pushes, alone=upgrades == LONG)
+        assert check_spawned(pushes, forks, pid) == WORKERS
+        assert watch.counts(pid) == [1]
+    check_apps(told(agent))
+    assert {push.arbiter for push in told(agent)} == set(arbiters)
+    assert "Traceback" not in server.log
+    assert server.our_lines == []
+    print(
+        f"{gunicorn.version}: {len(arbiters)} masters, {len(told(agent))} pushes, the longest gap "
+        f"{longest:.2f} intervals; {watch.looks} looks saw one thread in each"
+    )

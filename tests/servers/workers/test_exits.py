@@ -1,0 +1,172 @@
+"""Workers and arbiters that die: nothing of theirs stays in the numbers or on the machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from agent import StandInAgent
+
+from tests.conftest import ServerFactory
+from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.procfs import descriptors, is_alive, processes, scoreboards
+from tests.lab.pushes import Push, next_pushes, pushes
+from tests.lab.server import Server
+from tests.lab.waiting import wait_for
+
+KILLS = 50
+INTERVAL_S = 0.2
+SHM = Path("/dev/shm")
+
+
+@pytest.fixture
+def temporary(tmp_path: Path) -> Path:
+    """Return an empty folder for the server's temporary files."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    return folder
+
+
+def kill_one_at_work(server: Server) -> int:
+    """Have a worker begin a request, and kill it in the middle."""
+    before = server.worker_pids()
+    server.hold(1)
+    victim = wait_for("one at work", lambda: at_work(server, before))
+    os.kill(victim, signal.SIGKILL)
+    wait_for("the arbiter to reap it", lambda: victim not in server.worker_pids())
+    return victim
+
+
+def at_work(server: Server, pids: set[int]) -> int | None:
+    """Return a worker that has a client's connection open, as the kernel lists its files."""
+    for pid in pids:
+        if sockets(pid) - sockets(server.pid):
+            return pid
+    return None
+
+
+def sockets(pid: int) -> set[str]:
+    """Return the sockets that a process has."""
+    return {link for link in descriptors(pid).values() if link.startswith("socket:")}
+
+
+def claimed_slots(server: Server) -> int:
+    """Read how many slots were ever claimed from the arbiter's memfd, as another process may."""
+    for fd, link in descriptors(server.pid).items():
+        if link.startswith("/memfd:gunicorn_backlog"):
+            memory = Path(f"/proc/{server.pid}/fd/{fd}").read_bytes()
+            return int.from_bytes(memory[24:28], "little")
+    raise AssertionError("there is no memfd")
+
+
+def who_has(scoreboard: int) -> set[int]:
+    """Return the processes that have a scoreboard open or mapped, of all on this machine."""
+    return {pid for pid in processes() if scoreboard in scoreboards(pid)}
+
+
+def members(*, session: int) -> set[int]:
+    """Return the processes of a session that are alive."""
+    found = set()
+    for pid in filter(is_alive, processes()):
+        with suppress(ProcessLookupError):
+            found |= {pid} if os.getsid(pid) == session else set()
+    return found
+
+
+def test_killed_workers_leave_nothing(
+    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, temporary: Path
+) -> None:
+    """A worker killed in mid-request is gone from the numbers; 50 of them take no slot each."""
+    files = set(SHM.iterdir())
+    environ = {
+        "GUNICORN_BACKLOG_URL": agent.url,
+        "TMPDIR": str(temporary),
+        "GUNICORN_BACKLOG_INTERVAL": str(INTERVAL_S),
+    }
+    server = serve(gunicorn, environ=environ).wait_until_it_serves()
+    next_pushes(agent, 1)
+
+    kill_one_at_work(server)
+    seen = len(agent.datagrams)
+    wait_for("the next push", lambda: len(agent.datagrams) > seen + 1)
+    within_an_interval = Push(agent.datagrams[seen + 1])
+    assert within_an_interval.workers["working"] == 0
+    assert within_an_interval.values("gunicorn.requests.in_flight") == (0,)
+
+    for _ in range(KILLS - 1):
+        wait_for("two workers", server.both_worker_pids)
+        kill_one_at_work(server)
+    wait_for("both to be idle", lambda: next_pushes(agent, 1)[0].workers["idle"] == 2)
+
+    (push,) = next_pushes(agent, 1)
+    assert push.workers == {"idle": 2, "working": 0, "starting": 0}
+    assert sum(push.values("gunicorn.workers.spawned")[0] for push in pushes(agent)) == KILLS + 2
+    assert claimed_slots(server) <= 4
+    assert not [path for path in set(SHM.iterdir()) - files if "gunicorn" in path.name]
+    assert set(temporary.iterdir()) == set()
+
+
+def test_a_killed_arbiter_leaves_nothing(
+    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, temporary: Path
+) -> None:
+    """After kill -9 of the arbiter its workers end, and no push comes any more."""
+    files = set(SHM.iterdir())
+    environ = {"GUNICORN_BACKLOG_URL": agent.url, "TMPDIR": str(temporary)}
+    # A worker looks for its arbiter when half of its timeout has passed.
+    server = serve(gunicorn, environ=environ, arguments=("--timeout", "4"))
+    server.wait_until_it_serves()
+    workers = wait_for("both workers", server.both_worker_pids)
+    next_pushes(agent, 1)
+    (scoreboard,) = scoreboards(server.pid)
+    assert {server.pid, *workers} <= who_has(scoreboard)
+    server.hold(1)
+    wait_for("one at work", lambda: at_work(server, workers))
+
+    server.signal(signal.SIGKILL)
+    server.process.wait()
+    server.let_go()
+    seen = len(agent.datagrams)  # who is dead can't push; one may have been under way
+    wait_for("its workers to end", lambda: not any(map(is_alive, workers)))
+
+    assert who_has(scoreboard) == set()
+    assert members(session=server.pid) == set()
+    assert len(agent.datagrams) <= seen + 1
+    assert pushes(agent)[-1].values("gunicorn.is_running") == (0,)
+    assert not [path for path in set(SHM.iterdir()) - files if "gunicorn" in path.name]
+    assert set(temporary.iterdir()) == set()
+
+
+def test_a_child_of_a_worker_does_not_write_for_it(
+    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """An app that forks, and whose child leaves through our frame: the worker stays at work."""
+    environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
+    server = serve(gunicorn, workers=1, environ=environ).wait_until_it_serves()
+    server.hold(1, "/fork-and-hold")
+    wait_for("it to work", lambda: next_pushes(agent, 1)[0].workers["working"] == 1)
+    for push in next_pushes(agent, 3):
+        assert push.workers == {"idle": 0, "working": 1, "starting": 0}
+        assert push.values("gunicorn.requests.in_flight") == (1,)
+
+
+def test_a_crash_loop_is_seen(newest: Gunicorn, serve: ServerFactory, agent: StandInAgent) -> None:
+    """Workers that die between two samples are counted all the same: each fork is."""
+    config = """
+from gunicorn_backlog.hooks import *
+import os
+def post_fork(server, worker):
+    if worker.age > 2:
+        os._exit(1)
+"""
+    environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.5"}
+    server = serve(newest, config=config, environ=environ).wait_until_it_serves()
+
+    os.kill(min(server.worker_pids()), signal.SIGKILL)
+
+    wait_for(
+        "a loop of forks",
+        lambda: next_pushes(agent, 1)[0].values("gunicorn.workers.spawned")[0] >= 2,
+    )

@@ -1,0 +1,95 @@
+"""HTTP/2: a connection is no request, and a thread that stays with it is at work all the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from agent import StandInAgent
+
+from tests.conftest import ServerFactory
+from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.http2_client import Http2Client
+from tests.lab.pushes import next_pushes, wait_until_all_are_idle
+from tests.lab.waiting import wait_for
+from tests.lab.worker_classes import ASGI_OWN, GEVENT, GTHREAD, WorkerClass
+
+HTTP2 = ("25.3.0", "27.0.1")
+INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.1", "GUNICORN_BACKLOG_SAMPLES": "5"}
+
+
+@pytest.mark.parametrize("version", HTTP2)
+@pytest.mark.parametrize("worker_class", [GTHREAD, GEVENT, ASGI_OWN], ids=lambda it: it.name)
+def test_requests_of_an_http2_connection(
+    worker_class: WorkerClass,
+    version: str,
+    installed: Callable[[str], Gunicorn],
+    serve: ServerFactory,
+    agent: StandInAgent,
+    certificate: Path,
+) -> None:
+    """Idle between its requests, one in flight in each; a thread is taken from first to last."""
+    tls = ("--certfile", str(certificate), "--keyfile", str(certificate))
+    server = serve(
+        installed(version),
+        workers=1,
+        arguments=(*worker_class.arguments, *tls, "--http-protocols", "h2,h1"),
+        app=worker_class.app,
+        environ=INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url},
+    )
+    wait_until_all_are_idle(agent, workers=1)
+
+    def check(in_flight: int, *, connected: bool = True) -> None:
+        threads = worker_class.threads
+        for push in next_pushes(agent, 3):
+            assert push.values("gunicorn.requests.in_flight") == (in_flight,)
+            working = connected if threads else in_flight > 0
+            assert push.workers == {"idle": 1 - working, "working": working, "starting": 0}
+            if threads:
+                assert push.values("gunicorn.threads", "state:working") == (connected,)
+                assert push.values("gunicorn.threads", "state:idle") == (threads - connected,)
+                assert push.values("gunicorn.threads.queued") == (0,)
+
+    with Http2Client(server) as client:
+        client.wait(client.get("/plain"))
+        check(in_flight=0)
+        held = client.get("/hold")
+        wait_for("it to be held", lambda: server.journal.in_flight().total() == 1)
+        check(in_flight=1)
+        server.release.touch()
+        client.wait(held)
+        check(in_flight=0)
+    wait_until_all_are_idle(agent, workers=1)
+    check(in_flight=0, connected=False)
+
+
+def test_an_upgrade_to_http2(newest: Gunicorn, serve: ServerFactory, agent: StandInAgent) -> None:
+    """The request that asks for it is one, not two; in clear text, which gunicorn 27 can do."""
+    server = serve(
+        newest,
+        workers=1,
+        arguments=(*GTHREAD.arguments, "--http-protocols", "h2,h1", "--http2-cleartext", "upgrade"),
+        environ=INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url},
+    )
+    wait_until_all_are_idle(agent, workers=1)
+    with server.connect() as client:
+        client.sendall(
+            b"GET /hold HTTP/1.1\r\nHost: test\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+            b"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"
+        )
+        wait_for("it to be held", lambda: server.journal.in_flight().total() == 1)
+        for push in next_pushes(agent, 3):
+            assert push.values("gunicorn.requests.in_flight") == (1,)
+            assert push.values("gunicorn.threads", "state:working") == (1,)
+        assert client.recv(65536).startswith(b"HTTP/1.1 101 ")
+        server.release.touch()
+        wait_for(
+            "the answer",
+            lambda: next_pushes(agent, 1)[0].values("gunicorn.requests.in_flight") == (0,),
+        )
+        for push in next_pushes(agent, 3):
+            assert push.values("gunicorn.requests.in_flight") == (0,)
+            assert push.values("gunicorn.threads", "state:working") == (1,)
+    wait_until_all_are_idle(agent, workers=1)

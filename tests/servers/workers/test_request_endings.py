@@ -1,0 +1,108 @@
+"""Requests that end in every way: what is in flight never drifts, and never is less than nothing.
+
+A short form runs each time; ``-m pytest -m soak`` runs the long one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+from agent import StandInAgent
+
+from tests.conftest import ServerFactory
+from tests.lab.chaos_clients import CLIENTS, Storm
+from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.pushes import next_pushes, pushes, wait_until_all_are_idle
+from tests.lab.worker_classes import ASGI_OWN, CLASSES, GEVENT, GTHREAD, SYNC, WORKERS, WorkerClass
+
+REQUESTS, MANY_REQUESTS = 600, 100_000
+INTERVAL_S = 0.1
+SETTLED_S = 1.5  # after a kill: until the worker is reaped, and another one is forked
+CONFIG = """
+from gunicorn_backlog.hooks import *
+accesslog = None
+loglevel = "critical"
+timeout = 2
+max_requests = 3000
+max_requests_jitter = 500
+"""
+
+
+def weather(
+    worker_class: WorkerClass,
+    requests: int,
+    gunicorn: Gunicorn,
+    serve: ServerFactory,
+    agent: StandInAgent,
+) -> None:
+    """Let a storm pass over a server, and look at all that was pushed meanwhile."""
+    environ = {
+        "GUNICORN_BACKLOG_URL": agent.url,
+        "GUNICORN_BACKLOG_INTERVAL": str(INTERVAL_S),
+        "GUNICORN_BACKLOG_SAMPLES": "5",
+    }
+    arguments = worker_class.arguments
+    server = serve(
+        gunicorn, arguments=arguments, app=worker_class.app, config=CONFIG, environ=environ
+    )
+    wait_until_all_are_idle(agent, WORKERS)
+    # Its pool of threads loses one for each SystemExit of the app, before gunicorn 24, for good.
+    without = {"leave"} if worker_class is GTHREAD and gunicorn.version < "24" else set()
+    storm = Storm(server, requests, rarely=max(100, requests // 50), without=without)
+    storm.rage()
+    wait_until_all_are_idle(agent, WORKERS)
+
+    for push in next_pushes(agent, 5):
+        assert push.workers["working"] == 0  # one may be starting: it came to its max_requests
+        assert push.values("gunicorn.requests.in_flight") == (0,)
+        if worker_class.threads:
+            assert push.values("gunicorn.threads", "state:working") == (0,)
+            assert push.values("gunicorn.threads.queued") == (0,)
+    seen = pushes(agent)
+    for push, after in pairwise(seen):
+        assert all(value >= 0 for line in push.lines for value in line.values), push.lines
+        if worker_class.capacity:
+            assert push.values("gunicorn.requests.in_flight")[0] <= worker_class.capacity + CLIENTS
+        calm = not any(-INTERVAL_S < push.at_s - kill_s < SETTLED_S for kill_s in storm.kills_s)
+        # One that came to its max_requests is gone for a moment: right before the next is spawned.
+        spawned = sum(it.values("gunicorn.workers.spawned")[0] for it in (push, after))
+        if calm and not spawned:
+            assert sum(push.workers.values()) == WORKERS
+    longest_s = max(after.at_s - before.at_s for before, after in pairwise(seen))
+    print(f"{worker_class.name}: {dict(storm.sent)}; {len(seen)} pushes, {longest_s:.2f} s apart")
+
+
+@pytest.mark.parametrize("worker_class", CLASSES, ids=lambda it: f"{it.name}-{it.app[10:14]}")
+def test_after_a_storm_nothing_is_in_flight(
+    worker_class: WorkerClass,
+    installed: Callable[[str], Gunicorn],
+    serve: ServerFactory,
+    agent: StandInAgent,
+) -> None:
+    """Each class, on the newest gunicorn that has it."""
+    weather(worker_class, REQUESTS, installed(worker_class.versions[-1]), serve, agent)
+
+
+@pytest.mark.parametrize("worker_class", [SYNC, GTHREAD, GEVENT], ids=lambda it: it.name)
+def test_after_a_storm_over_the_oldest_gunicorn(
+    worker_class: WorkerClass,
+    installed: Callable[[str], Gunicorn],
+    serve: ServerFactory,
+    agent: StandInAgent,
+) -> None:
+    """The classes that the oldest gunicorn has, too."""
+    weather(worker_class, REQUESTS, installed(worker_class.versions[0]), serve, agent)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("worker_class", [SYNC, GTHREAD, GEVENT, ASGI_OWN], ids=lambda it: it.name)
+def test_after_a_long_storm(
+    worker_class: WorkerClass,
+    installed: Callable[[str], Gunicorn],
+    serve: ServerFactory,
+    agent: StandInAgent,
+) -> None:
+    """A hundred thousand requests of each class."""
+    weather(worker_class, MANY_REQUESTS, installed(worker_class.versions[-1]), serve, agent)

@@ -1,0 +1,171 @@
+"""``requests`` of a worker: those that the app got, and no connection, no 4xx of gunicorn's."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+from websockets.sync.client import connect
+
+from tests.conftest import ServerFactory
+from tests.lab.cli_command import look
+from tests.lab.gunicorn_versions import VERSIONS, Gunicorn
+from tests.lab.http2_client import Http2Client
+from tests.lab.server import Server
+from tests.lab.waiting import wait_for
+from tests.lab.worker_classes import (
+    ASGI_OWN,
+    CLASSES,
+    GEVENT,
+    GTHREAD,
+    SYNC,
+    TORNADO_OWN,
+    UVICORN,
+    WorkerClass,
+)
+
+CLIENTS = 10
+CASES = [
+    *((it, it.versions[-1]) for it in CLASSES),
+    *((it, VERSIONS[0]) for it in (SYNC, GTHREAD, GEVENT)),
+]
+
+
+def requests_of(server: Server) -> int | None:
+    """Return what ``status`` says of its one worker, once it has one and it has a slot."""
+    done = look("status", str(server.pid), "--json", "--seconds", "0.1")
+    if done.code != 0:  # it has not begun to serve
+        return None
+    workers = json.loads(done.out)["workers"]
+    return workers[0]["requests"] if len(workers) == 1 else None
+
+
+class Counted:
+    """A server with one worker, and its requests since."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server.wait_until_it_serves()
+        wait_for("a slot", lambda: requests_of(server))
+        self._before = requests_of(server) or 0
+
+    def wait_for(self, requests: int) -> None:
+        """Wait until so many are counted; fail if it is another number in the end."""
+        wait_for(f"{requests} requests", lambda: self._since() >= requests, deadline_s=10)
+        assert self._since() == requests
+
+    def _since(self) -> int:
+        return (requests_of(self.server) or 0) - self._before
+
+
+def without_a_request(server: Server, octets: bytes = b"") -> None:
+    """Connect, send this, and close when the server has closed or nothing was sent."""
+    with server.connect() as client:
+        client.sendall(octets)
+        client.shutdown(socket.SHUT_WR)
+        while client.recv(65536):
+            pass
+
+
+def kept_alive(server: Server, requests: int) -> None:
+    """Send so many requests, on one connection for as long as the server keeps it."""
+    client = HTTPConnection("127.0.0.1", server.port, timeout=30)
+    for _ in range(requests):
+        client.request("GET", "/")
+        answer = client.getresponse()
+        assert answer.status == 200
+        answer.read()
+    client.close()
+
+
+@pytest.mark.parametrize(
+    ("worker_class", "version"), CASES, ids=[f"{it.name}-{it.app[10:14]}-{v}" for it, v in CASES]
+)
+def test_requests_of_each_class(
+    worker_class: WorkerClass,
+    version: str,
+    installed: Callable[[str], Gunicorn],
+    serve: ServerFactory,
+) -> None:
+    """Ten clients with one each are ten; without any, or with one that is none, there are none."""
+    server = serve(
+        installed(version), workers=1, arguments=worker_class.arguments, app=worker_class.app
+    )
+    counted = Counted(server)
+    for _ in range(CLIENTS):
+        without_a_request(server)
+    without_a_request(server, b"nonsense\r\n\r\n")
+    for _ in range(CLIENTS):
+        server.get("/")
+    counted.wait_for(CLIENTS)
+    kept_alive(server, 3)
+    counted.wait_for(CLIENTS + 3)
+
+
+@pytest.mark.parametrize("worker_class", [GTHREAD, GEVENT, ASGI_OWN], ids=lambda it: it.name)
+def test_each_stream_of_http2_is_one(
+    worker_class: WorkerClass, newest: Gunicorn, serve: ServerFactory, certificate: Path
+) -> None:
+    """And the connection, and its handshake, are none."""
+    tls = ("--certfile", str(certificate), "--keyfile", str(certificate))
+    server = serve(
+        newest,
+        workers=1,
+        arguments=(*worker_class.arguments, *tls, "--http-protocols", "h2,h1"),
+        app=worker_class.app,
+    )
+    wait_for("a slot", lambda: requests_of(server) == 0)
+    with Http2Client(server) as client:
+        for _ in range(3):
+            client.wait(client.get("/plain"))
+    wait_for("3 requests", lambda: requests_of(server) == 3, deadline_s=10)
+
+
+@pytest.mark.parametrize("worker_class", [ASGI_OWN, UVICORN, TORNADO_OWN], ids=lambda it: it.name)
+def test_a_websocket_is_one(
+    worker_class: WorkerClass, installed: Callable[[str], Gunicorn], serve: ServerFactory
+) -> None:
+    """However many messages it carries."""
+    server = serve(
+        installed(worker_class.versions[-1]),
+        workers=1,
+        arguments=worker_class.arguments,
+        app=worker_class.app,
+    )
+    counted = Counted(server)
+    with connect(f"ws://{server.address}/websocket") as sock:
+        for _ in range(3):
+            sock.send("a")
+            assert sock.recv(timeout=30) == "a"
+        counted.wait_for(1)
+    counted.wait_for(1)
+
+
+def test_a_fallback_of_tornados_is_one(
+    newest: Gunicorn, serve: ServerFactory, tmp_path: Path
+) -> None:
+    """A handler that passes a request on to a WSGI app, or to another application."""
+    (tmp_path / "falling_back.py").write_text(
+        "from tornado.web import Application, FallbackHandler\n"
+        "from tornado.wsgi import WSGIContainer\n"
+        "from tests.lab.wsgi_app import app as wsgi\n"
+        "from tests.lab.tornado_app import app as within\n"
+        "app = Application([\n"
+        "    ('/plain', FallbackHandler, {'fallback': WSGIContainer(wsgi)}),\n"
+        "    ('.*', FallbackHandler, {'fallback': within}),\n"
+        "])\n"
+    )
+    server = serve(
+        newest,
+        workers=1,
+        arguments=(*TORNADO_OWN.arguments, "--pythonpath", str(tmp_path)),
+        app="falling_back:app",
+    )
+    counted = Counted(server)
+    assert server.get("/plain") == b"constant"
+    counted.wait_for(1)
+    assert server.get("/") == b"ok"
+    counted.wait_for(2)

@@ -1,0 +1,155 @@
+"""workers.counting: what counted requests write, on a clock that the test sets."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pytest
+
+from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
+from gunicorn_backlog.scoreboard.slot import BEGUN, IN_FLIGHT, SINCE_NS, TAKEN, WORK_NS, Kind
+from gunicorn_backlog.scoreboard.states import State
+from gunicorn_backlog.workers.request_counters import InFlight, timed
+
+RUNNING = {os.getpid(): 1}
+THREADS = 4
+REQUESTS = 5_000
+MOST, LEAST = 2**63 - 1, -(2**63)
+
+
+class Clock:
+    """A clock that goes on by 100 ns with each look."""
+
+    now_ns = 0
+
+    def __call__(self) -> int:
+        """Return the time."""
+        self.now_ns += 100
+        return self.now_ns
+
+
+def seen(scoreboard: Scoreboard) -> State:
+    """Return what a reader sees of this process."""
+    return scoreboard.reader.read(RUNNING).rows()[os.getpid()]
+
+
+def worked_ns(state: State, now_ns: int) -> int:
+    """Return the time worked until now."""
+    return state.worked_ns + state.timed * now_ns
+
+
+def test_working_from_call_to_return() -> None:
+    """In use within the call, not after it; the time between is worked, errors included."""
+    scoreboard = Scoreboard(slots=1)
+    slot = scoreboard.claim(os.getpid(), 1, Kind.SYNC, 1)
+    within: list[State] = []
+    clock = Clock()
+
+    def handle(*args: object) -> object:
+        within.append(seen(scoreboard))
+        if isinstance(args[0], BaseException):
+            raise args[0]
+        return args
+
+    watched = timed(handle, slot, takes=True, clock_ns=clock)
+    assert watched(1, 2, 3) == (1, 2, 3)
+    with pytest.raises(SystemExit):
+        watched(SystemExit(1))
+
+    assert [(state.in_use, state.begun) for state in within] == [(1, 0), (1, 0)]
+    assert slot.words[TAKEN] == 2
+    assert worked_ns(within[0], 150) == 50
+    assert worked_ns(within[1], 350) == 100 + 50
+    after = seen(scoreboard)
+    assert (after.in_use, after.in_flight, after.begun) == (0, 0, 0)  # no request was read
+    assert worked_ns(after, 1000) == 200
+
+
+def test_requests_of_many_threads() -> None:
+    """Begins and ends of threads at the same time are all counted."""
+    scoreboard = Scoreboard(slots=1)
+    slot = scoreboard.claim(os.getpid(), 1, Kind.WSGI, 0)
+    request = InFlight(slot).counted(lambda: None)
+
+    def requests() -> None:
+        for _ in range(REQUESTS):
+            request()
+
+    threads = [threading.Thread(target=requests) for _ in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    state = seen(scoreboard)
+    assert (state.begun, state.in_flight) == (THREADS * REQUESTS, 0)
+
+
+@pytest.mark.parametrize("error", [ValueError, SystemExit, GeneratorExit])
+def test_a_request_that_fails_has_ended(error: type[BaseException]) -> None:
+    """Whatever is raised goes through, and is counted."""
+    scoreboard = Scoreboard(slots=1)
+    slot = scoreboard.claim(os.getpid(), 1, Kind.GREENLET, 0)
+
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(error):
+        InFlight(slot).counted(fail)()
+    assert seen(scoreboard).in_flight == 0
+
+
+@pytest.mark.parametrize(
+    "amok",
+    [{TAKEN: MOST}, {WORK_NS: MOST}, {WORK_NS: LEAST, SINCE_NS: LEAST}, {TAKEN: MOST, WORK_NS: -5}],
+)
+def test_a_record_that_another_wrote_is_right_again(amok: dict[int, int]) -> None:
+    """From the next request on: its owner stores what it counted itself, and nothing is raised."""
+    scoreboard = Scoreboard(slots=1)
+    slot = scoreboard.claim(os.getpid(), 1, Kind.SYNC, 1)
+    within: list[State] = []
+
+    def handle(*args: object) -> object:
+        within.append(seen(scoreboard))
+        return args
+
+    watched = timed(handle, slot, takes=True, clock_ns=Clock())
+    assert watched(0) == (0,)
+    for word, number in amok.items():
+        slot.words[word] = number
+    assert watched(1, 2) == (1, 2)
+    after = seen(scoreboard)
+    assert (after.in_use, after.worked_ns, slot.words[TAKEN]) == (0, 200, 2)
+    assert within[1].in_use == 1
+
+
+@pytest.mark.parametrize("raised", [ValueError, SystemExit])
+def test_an_error_goes_through_a_record_that_another_wrote(raised: type[BaseException]) -> None:
+    """Whatever the app raises, and whatever stands there."""
+    scoreboard = Scoreboard(slots=1)
+    slot = scoreboard.claim(os.getpid(), 1, Kind.SYNC, 1)
+    slot.words[WORK_NS] = MOST
+
+    def fail() -> None:
+        raise raised("of the app")
+
+    with pytest.raises(raised, match="of the app"):
+        timed(fail, slot, clock_ns=Clock())()
+    assert slot.words.tolist() == [100, 0, 100, 0]
+
+
+@pytest.mark.parametrize("word", [IN_FLIGHT, BEGUN])
+def test_requests_in_flight_beside_one_that_ran_amok(word: int) -> None:
+    """All are served, and the next begin stores how many there are."""
+    scoreboard = Scoreboard(slots=1)
+    slot = scoreboard.claim(os.getpid(), 1, Kind.GREENLET, 0)
+    requests = InFlight(slot)
+    requests.begin()
+    slot.words[word] = MOST
+    served = requests.counted(lambda: seen(scoreboard))
+    state = served()
+    assert (state.in_flight, state.begun) == (2, 2)
+    requests.end()
+    state = served()
+    assert (state.in_flight, state.begun) == (1, 3)
+    assert seen(scoreboard).in_flight == 0
