@@ -73,7 +73,7 @@ def post_worker_init(worker: _Worker) -> None:
     """Instrument this worker. Raises nothing."""
     try:
         if _monitor is not None:
-            _monitor.enter(worker)
+            _monitor.instrument_worker(worker)
         elif not _was_ready:
             _warn_that_nothing_is_pushed(worker)
     except Exception as error:

@@ -104,7 +104,7 @@ def test_a_class_that_can_not_be_watched_is_told_of_once(
     """Each of its workers fails anew, and knows from the arbiter's word that it was told."""
 
     class Unwatched:
-        def enter(self, worker: object) -> None:
+        def instrument_worker(self, worker: object) -> None:
             raise AttributeError("handle")
 
     notices = Notices(logging.getLogger("lab"))
@@ -134,7 +134,7 @@ def test_the_monitor_and_the_hooks_say_things_once_together(
     hooks.when_ready(Arbiter())
     monitor = hooks._monitor
     assert monitor is not None
-    assert monitor._watch._notices is hooks._notices
+    assert monitor._pipeline._notices is hooks._notices
 
 
 NAMES = list(HOOKS)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from gunicorn_backlog import _gunicorn
 from gunicorn_backlog._threads.unpatched import Event, original
 from gunicorn_backlog.arbiter.fork_gate import WAIT_S, ForkGate
-from gunicorn_backlog.arbiter.pipeline import Watch
+from gunicorn_backlog.arbiter.pipeline import Pipeline
 from gunicorn_backlog.arbiter.schedule import Schedule
 from gunicorn_backlog.config.settings import Settings
 from gunicorn_backlog.log import Notices
@@ -35,7 +35,7 @@ class Monitor:
     def __init__(self, arbiter: Arbiter, notices: Notices | None = None) -> None:
         self._arbiter = arbiter
         self._notices = notices or Notices()
-        self._watch = Watch(arbiter, self._notices)
+        self._pipeline = Pipeline(arbiter, self._notices)
         self._pid = os.getpid()
         self._gate = ForkGate()
         self._stop = Event()
@@ -44,7 +44,7 @@ class Monitor:
 
     def start(self) -> None:
         """Load the settings and begin, if they say so. Raises ConfigError."""
-        settings = self._watch.load()
+        settings = self._pipeline.load()
         # First, so that a HUP tries again if there was no memory or no thread for what follows.
         os.register_at_fork(
             before=self._before_fork,
@@ -60,9 +60,9 @@ class Monitor:
         if os.getpid() == self._pid:
             self._ended.wait(LAST_PUSH_S)
 
-    def enter(self, worker: Worker) -> None:
+    def instrument_worker(self, worker: Worker) -> None:
         """In a new worker's process: watch it."""
-        self._watch.enter(worker)
+        self._pipeline.instrument_worker(worker)
 
     # Around forks, in the thread that forks: as a rule the arbiter's main thread.
 
@@ -79,32 +79,32 @@ class Monitor:
         """
         until_s = time.monotonic() + WAIT_S
         if os.getpid() == self._pid and not self._stop.is_set() and self._gate.before_fork():
-            if self._watch.looks_up:
-                self._attempt("waiting for a look-up", partial(self._watch.before_fork, until_s))
-            if self._watch.is_outdated():
+            if self._pipeline.looks_up:
+                self._attempt("waiting for a look-up", partial(self._pipeline.before_fork, until_s))
+            if self._pipeline.is_outdated():
                 # gunicorn has counted the worker that it is about to fork.
                 self._attempt("taking up the new config", partial(self._reload, uncounted=1))
 
     def _after_fork_in_child(self) -> None:
         """Leave nothing of the thread in a worker, or of a worker in its own child."""
         self._gate.after_fork_in_child()
-        self._attempt("leaving a worker alone", self._watch.after_fork_in_child)
+        self._attempt("leaving a worker alone", self._pipeline.after_fork_in_child)
 
     # Inside the gate.
 
     def _reload(self, *, uncounted: int = 0) -> None:
         """Take up the arbiter's config, if it is another one than last time."""
-        settings = self._watch.load_again()
+        settings = self._pipeline.reload_settings()
         if settings is not None:
             self._adopt(settings, _gunicorn.forked(self._arbiter) - uncounted)
 
     def _adopt(self, settings: Settings, forked: int) -> None:
         """Put the settings in force; see that there is a thread if they want one."""
         anew = self._ended.is_set()
-        self._watch.adopt(settings, forked, anew=anew)
-        self._attempt("telling of the server", self._watch.tell)
+        self._pipeline.apply_settings(settings, forked, anew=anew)
+        self._attempt("telling of the server", self._pipeline.publish_server_info)
         if settings.enabled:
-            self._attempt("logging what runs", self._watch.announce)
+            self._attempt("logging what runs", self._pipeline.announce)
             if anew:
                 self._start_thread()
 
@@ -124,7 +124,7 @@ class Monitor:
         except RuntimeError as error:
             text = f"{error}: nothing is sent; a reload tries again"
             self._notices.warn("thread", text, lasting=True)
-            self._attempt("telling of the server", self._watch.tell)
+            self._attempt("telling of the server", self._pipeline.publish_server_info)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
@@ -143,36 +143,36 @@ class Monitor:
             ended.set()
 
     def _loop(self, ended: Event) -> None:
-        watch, settings = self._watch, self._begin()
+        pipeline, settings = self._pipeline, self._begin()
         schedule = _scheduled(settings)
         while not self._stop.wait(schedule.wait_s()):
             with self._gate:
-                if watch.is_late():
+                if pipeline.reload_overdue():
                     self._attempt("taking up the new config", self._reload)
-                if not watch.settings.enabled:
+                if not pipeline.settings.enabled:
                     ended.set()  # in the gate: a HUP that enables then starts another thread
                     return
                 try:
-                    watch.sample()
+                    pipeline.sample()
                 except Exception as error:
                     self._notices.failed("sampling", error)
-                if settings.pace == watch.settings.pace and schedule.sampled():
-                    self._attempt("pushing", watch.push)
-                    self._attempt("telling of the server", watch.tell)
-            if settings is not watch.settings:
+                if settings.pace == pipeline.settings.pace and schedule.sampled():
+                    self._attempt("pushing", pipeline.push)
+                    self._attempt("telling of the server", pipeline.publish_server_info)
+            if settings is not pipeline.settings:
                 former, settings = settings, self._begin()
                 if settings.pace != former.pace:
                     schedule = _scheduled(settings)
         with self._gate:
-            if watch.settings.enabled:
-                self._attempt("sampling", watch.sample)
-                self._attempt("the last push", lambda: watch.push(stopping=True))
+            if pipeline.settings.enabled:
+                self._attempt("sampling", pipeline.sample)
+                self._attempt("the last push", lambda: pipeline.push(stopping=True))
 
     def _begin(self) -> Settings:
         """Begin with the settings in force."""
         with self._gate:
-            self._attempt("preparing", self._watch.prepare)
-            return self._watch.settings
+            self._attempt("preparing", self._pipeline.prepare)
+            return self._pipeline.settings
 
 
 def _settle() -> None:

@@ -30,7 +30,7 @@ _RUNNING, _HOOKS_REMOVED = "running", "hooks removed"  # kinds of lines
 LATE_S = 10.0  # gunicorn may import a preloaded app between the new config and the first fork
 
 
-class Watch:
+class Pipeline:
     """Samples, and pushes; nobody calls it while somebody else does, see ``monitor``."""
 
     def __init__(self, arbiter: Arbiter, notices: Notices) -> None:
@@ -70,7 +70,7 @@ class Watch:
         """Tell whether the arbiter has loaded another config since."""
         return self._arbiter.cfg is not self._cfg
 
-    def is_late(self) -> bool:
+    def reload_overdue(self) -> bool:
         """Tell whether there has been a new config for LATE_S, and no fork at which to take it up.
 
         So it is if there are no workers, and if the fork did not get the gate.
@@ -81,7 +81,7 @@ class Watch:
             self._late_s = time.monotonic() + LATE_S
         return time.monotonic() >= self._late_s
 
-    def load_again(self) -> Settings | None:
+    def reload_settings(self) -> Settings | None:
         """Return the settings of a config that was loaded since; None if there is no good one."""
         if not self.is_outdated():
             return None
@@ -119,7 +119,7 @@ class Watch:
             )
         return settings._replace(enabled=False)
 
-    def adopt(self, settings: Settings, forked: int, *, anew: bool) -> None:
+    def apply_settings(self, settings: Settings, forked: int, *, anew: bool) -> None:
         """Put the settings in force.
 
         The interval under way goes on if they leave its pace: else HUPs that follow each other
@@ -178,7 +178,7 @@ class Watch:
             self._notices.failed(what, error)
             return None
 
-    def tell(self) -> None:
+    def publish_server_info(self) -> None:
         """Say in the shared memory what this server is, and what could not be done."""
         about = self._about()
         if self._scoreboard is not None and about is not None:
@@ -214,7 +214,7 @@ class Watch:
         if self._delivery is not None:
             self._delivery.close()
 
-    def enter(self, worker: Worker) -> None:
+    def instrument_worker(self, worker: Worker) -> None:
         """In a new worker's process: claim its slot, and watch the worker, once."""
         if not self.settings.enabled or self._scoreboard is None or self._entered is worker:
             return

@@ -71,8 +71,8 @@ def started(arbiter: Arbiter) -> Iterator[Starting]:
     for it in monitors:
         it.stop()
         wait_for("its thread to end", it._ended.is_set)
-        if it._watch._delivery is not None:
-            it._watch._delivery.close()
+        if it._pipeline._delivery is not None:
+            it._pipeline._delivery.close()
 
 
 def test_pushes_until_it_is_stopped(started: Starting, agent: StandInAgent) -> None:
@@ -253,10 +253,13 @@ def test_a_name_is_not_looked_up_for_each_reload(
     monkeypatch.setenv("GUNICORN_BACKLOG_SAMPLES", "100")
     it = started()
     for samples in (3, 6, 9):
-        wait_for("it to go on", lambda samples=samples: len(it._watch._window._samples) >= samples)  # type: ignore[misc]
+        wait_for(
+            "it to go on",
+            lambda samples=samples: len(it._pipeline._window._samples) >= samples,  # type: ignore[misc]
+        )
         arbiter.cfg = Cfg()
         fork()
-    wait_for("it to take up the last", lambda: len(it._watch._window._samples) >= 12)
+    wait_for("it to take up the last", lambda: len(it._pipeline._window._samples) >= 12)
     go_on.set()
     assert len(asked) == 1
 
@@ -267,7 +270,7 @@ def test_nothing_old_is_pushed_after_a_pause(
     """Disabled and enabled again: no sample and no fork of before is in the first push."""
     monkeypatch.setenv("GUNICORN_BACKLOG_INTERVAL", "1")
     it = started()
-    wait_for("a few samples", lambda: len(it._watch._window._samples) >= 3)
+    wait_for("a few samples", lambda: len(it._pipeline._window._samples) >= 3)
     arbiter.worker_age = 100
     monkeypatch.setenv("GUNICORN_BACKLOG_ENABLED", "no")
     arbiter.cfg = Cfg()
@@ -321,8 +324,8 @@ def test_a_resolver_that_hangs_holds_up_nothing(
     it = started()
     assert hangs.wait(20)
     for _ in range(2):
-        wait_for("a few samples", lambda: len(it._watch._window._samples) >= 3)
-        wait_for("the next interval", lambda: len(it._watch._window._samples) < 3)
+        wait_for("a few samples", lambda: len(it._pipeline._window._samples) >= 3)
+        wait_for("the next interval", lambda: len(it._pipeline._window._samples) < 3)
 
     began_s = time.monotonic()
     fork()
@@ -343,7 +346,7 @@ def test_a_fork_waits_for_look_ups_if_there_are_any(
         monkeypatch.setattr(agent_socket, "resolve", lambda _: found)
     it = started()
     asked: list[float] = []
-    monkeypatch.setattr(it._watch, "before_fork", asked.append)
+    monkeypatch.setattr(it._pipeline, "before_fork", asked.append)
     fork()
     assert bool(asked) is waits
 
@@ -450,7 +453,7 @@ def test_what_fails_for_ever_keeps_no_push_back(
         patch.setattr(where, method, fail)
         told = next_pushes(agent, 3)
         for push in told:
-            assert len(push.values("gunicorn.backlog")) <= it._watch.settings.samples
+            assert len(push.values("gunicorn.backlog")) <= it._pipeline.settings.samples
             assert push.values("gunicorn.is_running") == (0,)
             assert bool(push.all("gunicorn.backlog.dropped")) == (method != "dropped")
 
@@ -485,7 +488,7 @@ def test_a_late_config_that_disables_it(
     sample, enabled = Sampler.sample, []
 
     def noted(sampler: Sampler) -> Sample:
-        enabled.append(it._watch.settings.enabled)
+        enabled.append(it._pipeline.settings.enabled)
         return sample(sampler)
 
     it = started()
@@ -494,26 +497,26 @@ def test_a_late_config_that_disables_it(
     monkeypatch.setenv("GUNICORN_BACKLOG_ENABLED", "false")
     arbiter.cfg = Cfg()
     wait_for("its end", it._ended.is_set)
-    assert not it._watch.settings.enabled
+    assert not it._pipeline.settings.enabled
     assert set(enabled) == {True}
 
 
 def test_each_new_config_has_its_time(arbiter: Arbiter, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is late when nobody took it up, however late another was before it; without a thread."""
-    it = pipeline.Watch(arbiter, Notices(logging.getLogger("lab")))
+    it = pipeline.Pipeline(arbiter, Notices(logging.getLogger("lab")))
     it.load()
-    assert not it.is_late()
+    assert not it.reload_overdue()
     for _ in range(2):
         arbiter.cfg = Cfg()
         monkeypatch.setattr(pipeline, "LATE_S", 1000.0)
-        assert not it.is_late()
+        assert not it.reload_overdue()
         arbiter.cfg = Cfg()
-        assert it.load_again() is not None
+        assert it.reload_settings() is not None
         arbiter.cfg = Cfg()
         monkeypatch.setattr(pipeline, "LATE_S", 0.0)
-        assert it.is_late()
-        assert it.load_again() is not None
-        assert not it.is_late()
+        assert it.reload_overdue()
+        assert it.reload_settings() is not None
+        assert not it.reload_overdue()
 
 
 def test_a_late_config_that_can_not_be_used(
