@@ -18,7 +18,7 @@ from typing import TypeVar as _TypeVar
 from gunicorn_backlog import _gunicorn
 from gunicorn_backlog.config import settings as _settings
 from gunicorn_backlog.config.configure import configured as _configured
-from gunicorn_backlog.log import Notices as _Notices
+from gunicorn_backlog.log import OnceLogger as _Notices
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import Arbiter as _Arbiter
@@ -63,7 +63,7 @@ def when_ready(server: _Arbiter) -> None:
         _monitor = Monitor(server, _notices)
         _monitor.start()
     except Exception as error:
-        _notices.failed("starting", error)
+        _notices.exception("starting", error)
     finally:
         _notices.flush()
 
@@ -77,8 +77,8 @@ def post_worker_init(worker: _Worker) -> None:
         elif not _was_ready:
             _warn_that_nothing_is_pushed(worker)
     except Exception as error:
-        if not _notices.was_said("unwatched"):  # by the arbiter, of a worker before this one
-            _notices.failed("watching this worker", error)
+        if not _notices.was_logged("unwatched"):  # by the arbiter, of a worker before this one
+            _notices.exception("watching this worker", error)
 
 
 @_gunicorn.is_ours
@@ -88,7 +88,7 @@ def on_exit(server: _Arbiter) -> None:
         if _monitor is not None:
             _monitor.stop()
     except Exception as error:
-        _notices.failed("stopping", error)
+        _notices.exception("stopping", error)
     finally:
         _notices.flush()
 

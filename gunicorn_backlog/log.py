@@ -24,7 +24,7 @@ class _Line(NamedTuple):
     error: BaseException | None
 
 
-class Notices:
+class OnceLogger:
     """Logs each kind of line once.
 
     In the arbiter a logger may run code of the user's: a handler, or a ``logger_class``. Such code
@@ -64,32 +64,32 @@ class Notices:
         self._deferring = False
         self._lines.clear()
 
-    def warn(self, kind: str, text: str, *, lasting: bool = False) -> None:
+    def warn(self, kind: str, text: str, *, until_reset: bool = False) -> None:
         """Log a warning, unless one of this kind was logged.
 
-        :param lasting: it holds until it is forgotten; else for as long as it is warned of.
+        :param until_reset: it holds until it is forgotten; else for as long as it is warned of.
         """
-        self._say(logging.WARNING, kind, text, lasting=lasting)
+        self._say(logging.WARNING, kind, text, until_reset=until_reset)
 
     def warn_of_all(self, kind: str, texts: Iterable[str]) -> None:
         """Warn of each for itself, lasting; forget those of this kind that are not among them."""
         kinds = {f"{kind}: {text}": text for text in texts}
         for gone in [it for it in self._said if it.startswith(f"{kind}: ") and it not in kinds]:
-            self.forget(gone)
+            self.reset(gone)
         for each, text in kinds.items():
-            self.warn(each, text, lasting=True)
+            self.warn(each, text, until_reset=True)
 
     def inform(self, kind: str, text: str, *, lasting: bool = False) -> None:
         """Log a piece of information, unless one of this kind was logged."""
-        self._say(logging.INFO, kind, text, lasting=lasting)
+        self._say(logging.INFO, kind, text, until_reset=lasting)
 
-    def failed(self, what: str, error: BaseException) -> None:
+    def exception(self, what: str, error: BaseException) -> None:
         """Log a defect of ours with its traceback, once for each place and type of error."""
         kind = f"{what}: {type(error).__name__}"
         text = f"{what} failed, {error!r}; gunicorn is not affected"
-        self._say(logging.ERROR, kind, text, exc_info=error, lasting=True)
+        self._say(logging.ERROR, kind, text, exc_info=error, until_reset=True)
 
-    def was_said(self, kind: str) -> bool:
+    def was_logged(self, kind: str) -> bool:
         """Tell whether this kind was logged, and not forgotten since."""
         return kind in self._said
 
@@ -99,7 +99,7 @@ class Notices:
         said = [it for kind, it in self._said.items() if not self._is_over(kind)]
         return tuple(text for level, text in said if level >= logging.WARNING)
 
-    def forget(self, kind: str) -> None:
+    def reset(self, kind: str) -> None:
         """Let this kind be said again."""
         self._said.pop(kind, None)
         self._latest_s.pop(kind, None)
@@ -107,7 +107,7 @@ class Notices:
     def reloaded(self) -> None:
         """Let what is new with the new config be said: what is over, or has another text now."""
         for kind in filter(self._is_over, list(self._said)):
-            self.forget(kind)
+            self.reset(kind)
         self._before_reload = set(self._said)
 
     def _is_over(self, kind: str) -> bool:
@@ -119,10 +119,10 @@ class Notices:
         kind: str,
         text: str,
         *,
-        lasting: bool = False,
+        until_reset: bool = False,
         exc_info: BaseException | None = None,
     ) -> None:
-        if not lasting:
+        if not until_reset:
             self._latest_s[kind] = self._clock()
         if kind in self._said and (
             kind not in self._before_reload or self._said[kind] == (level, text)

@@ -14,7 +14,7 @@ import pytest
 from gunicorn_backlog import hooks
 from gunicorn_backlog.arbiter import pipeline
 from gunicorn_backlog.config.configure import Configured
-from gunicorn_backlog.log import Notices
+from gunicorn_backlog.log import OnceLogger
 from tests.lab.fake_arbiter import Arbiter, Worker
 from tests.lab.gunicorn_versions import Gunicorn
 
@@ -69,7 +69,7 @@ def test_only_the_first_worker_warns_of_a_when_ready_that_was_not_called(
     monkeypatch.setattr(hooks, "_monitor", None)
     monkeypatch.setattr(hooks, "_was_ready", False)
     monkeypatch.setattr(hooks, "_forks", forks)
-    monkeypatch.setattr(hooks, "_notices", Notices())
+    monkeypatch.setattr(hooks, "_notices", OnceLogger())
     hooks.post_worker_init(Worker(os.getpid(), age))
     hooks.on_exit(Arbiter())
     assert len(caplog.records) == lines
@@ -89,7 +89,7 @@ def test_no_error_of_ours_reaches_gunicorn(
     hooks.on_exit(None)  # type: ignore[arg-type]
     monkeypatch.setattr(hooks, "_monitor", None)
     monkeypatch.setattr(hooks, "_was_ready", False)
-    monkeypatch.setattr(hooks, "_notices", Notices())
+    monkeypatch.setattr(hooks, "_notices", OnceLogger())
     hooks.when_ready(Broken())  # type: ignore[arg-type]
     assert [r.getMessage().split(" failed")[0] for r in caplog.records] == [
         "gunicorn_backlog: watching this worker",
@@ -107,7 +107,7 @@ def test_a_class_that_can_not_be_watched_is_told_of_once(
         def instrument_worker(self, worker: object) -> None:
             raise AttributeError("handle")
 
-    notices = Notices(logging.getLogger("lab"))
+    notices = OnceLogger(logging.getLogger("lab"))
     monkeypatch.setattr(hooks, "_notices", notices)
     monkeypatch.setattr(hooks, "_monitor", Unwatched())
     hooks.post_worker_init(None)  # type: ignore[arg-type]
@@ -115,7 +115,7 @@ def test_a_class_that_can_not_be_watched_is_told_of_once(
     assert record.exc_info is not None
     caplog.clear()
 
-    arbiters = Notices(logging.getLogger("lab"))
+    arbiters = OnceLogger(logging.getLogger("lab"))
     arbiters.warn("unwatched", "a worker could not be watched, as its own line says")
     monkeypatch.setattr(hooks, "_notices", arbiters)
     for _ in range(2):

@@ -6,21 +6,21 @@ import logging
 
 import pytest
 
-from gunicorn_backlog.log import OVER_S, Notices
+from gunicorn_backlog.log import OVER_S, OnceLogger
 
 
 @pytest.fixture
-def notices() -> Notices:
+def notices() -> OnceLogger:
     """Return notices that pytest can read."""
-    return Notices(logging.getLogger("lab"))
+    return OnceLogger(logging.getLogger("lab"))
 
 
-def test_each_kind_once(notices: Notices, caplog: pytest.LogCaptureFixture) -> None:
+def test_each_kind_once(notices: OnceLogger, caplog: pytest.LogCaptureFixture) -> None:
     """The first text of a kind is logged, and the next after it was forgotten."""
     for text in ("one", "two"):
         notices.warn("kind", text)
     notices.warn("other", "three")
-    notices.forget("kind")
+    notices.reset("kind")
     notices.warn("kind", "four")
     assert [r.getMessage() for r in caplog.records] == [
         "gunicorn_backlog: one",
@@ -30,7 +30,7 @@ def test_each_kind_once(notices: Notices, caplog: pytest.LogCaptureFixture) -> N
 
 
 def test_after_a_reload_only_what_is_another_text(
-    notices: Notices, caplog: pytest.LogCaptureFixture
+    notices: OnceLogger, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A standing warning is not repeated with each HUP; what the new config changed is told."""
     for text in ("one", "one", "two", "three"):
@@ -56,9 +56,9 @@ def test_a_warning_is_over_when_nobody_warns_of_it_any_more(
 ) -> None:
     """Nobody is told of it then, and it is said again if it is back with a later config."""
     clock = Clock()
-    notices = Notices(logging.getLogger("lab"), clock=clock)
-    notices.warn("lasting", "one", lasting=True)
-    notices.failed("sampling", ValueError("two"))
+    notices = OnceLogger(logging.getLogger("lab"), clock=clock)
+    notices.warn("lasting", "one", until_reset=True)
+    notices.exception("sampling", ValueError("two"))
     notices.warn("limit", "three")
     for clock.now_s in (OVER_S, 2 * OVER_S):
         assert [it[:5] for it in notices.warnings] == ["one", "sampl", "three"]
@@ -70,13 +70,13 @@ def test_a_warning_is_over_when_nobody_warns_of_it_any_more(
     clock.now_s = 5 * OVER_S
     notices.reloaded()
     for kind, text in (("limit", "three"), ("lasting", "one")):
-        notices.warn(kind, text, lasting=kind == "lasting")
+        notices.warn(kind, text, until_reset=kind == "lasting")
     assert [r.getMessage().split(": ")[1] for r in caplog.records[3:]] == ["three"]
     assert len(notices.warnings) == 3
 
 
 def test_of_several_of_a_kind_those_that_are_gone_are_forgotten(
-    notices: Notices, caplog: pytest.LogCaptureFixture
+    notices: OnceLogger, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each is said for itself, and again only if it was gone meanwhile."""
     for texts in (["one", "two"], ["two"], ["two", "one"], []):
@@ -87,12 +87,12 @@ def test_of_several_of_a_kind_those_that_are_gone_are_forgotten(
 
 
 def test_a_defect_once_for_each_place_and_type(
-    notices: Notices, caplog: pytest.LogCaptureFixture
+    notices: OnceLogger, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The traceback is there, and the texts of the same error may differ."""
     for error in (ValueError("1"), ValueError("2"), KeyError("3")):
-        notices.failed("sampling", error)
-    notices.failed("pushing", ValueError("4"))
+        notices.exception("sampling", error)
+    notices.exception("pushing", ValueError("4"))
     assert [r.exc_info[1].args for r in caplog.records if r.exc_info and r.exc_info[1]] == [
         ("1",),
         ("3",),
@@ -102,7 +102,7 @@ def test_a_defect_once_for_each_place_and_type(
 
 
 def test_what_others_named_makes_no_line_of_its_own(
-    notices: Notices, caplog: pytest.LogCaptureFixture
+    notices: OnceLogger, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A worker class, a path or a variable may have a newline in it."""
     notices.warn("kind", "the class x\n[CRITICAL] all is lost\x1b[0m")
@@ -128,21 +128,21 @@ def test_a_handler_that_raises() -> None:
     """It is asked once for each kind, as if it had taken it; nothing is raised to us."""
     logger, handler = logging.Logger("lab"), Full()
     logger.addHandler(handler)
-    notices = Notices(logger)
+    notices = OnceLogger(logger)
     for _ in range(3):
         notices.warn("kind", "one")
-        notices.failed("sampling", ValueError("1"))
+        notices.exception("sampling", ValueError("1"))
     assert handler.asked == 2
-    assert notices.was_said("kind")
+    assert notices.was_logged("kind")
 
 
 def test_lines_are_kept_while_they_are_deferred(
-    notices: Notices, caplog: pytest.LogCaptureFixture
+    notices: OnceLogger, caplog: pytest.LogCaptureFixture
 ) -> None:
     """They are logged by flush(), in their order; a child leaves them to its parent."""
     notices.defer()
     notices.warn("kind", "one")
-    notices.failed("sampling", ValueError("two"))
+    notices.exception("sampling", ValueError("two"))
     assert caplog.records == []
     notices.flush()
     assert [r.getMessage()[:24] for r in caplog.records] == [

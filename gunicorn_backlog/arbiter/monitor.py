@@ -16,7 +16,7 @@ from gunicorn_backlog.arbiter.fork_gate import WAIT_S, ForkGate
 from gunicorn_backlog.arbiter.pipeline import Pipeline
 from gunicorn_backlog.arbiter.schedule import Schedule
 from gunicorn_backlog.config.settings import Settings
-from gunicorn_backlog.log import Notices
+from gunicorn_backlog.log import OnceLogger
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import Arbiter, Worker
@@ -32,9 +32,9 @@ class Monitor:
     made are changed with the gate held only, or before there is a thread.
     """
 
-    def __init__(self, arbiter: Arbiter, notices: Notices | None = None) -> None:
+    def __init__(self, arbiter: Arbiter, notices: OnceLogger | None = None) -> None:
         self._arbiter = arbiter
-        self._notices = notices or Notices()
+        self._notices = notices or OnceLogger()
         self._pipeline = Pipeline(arbiter, self._notices)
         self._pid = os.getpid()
         self._gate = ForkGate()
@@ -120,10 +120,10 @@ class Monitor:
             signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
             original("_thread", "start_new_thread")(self._run, (ended,))
             self._ended = ended
-            self._notices.forget("thread")
+            self._notices.reset("thread")
         except RuntimeError as error:
             text = f"{error}: nothing is sent; a reload tries again"
-            self._notices.warn("thread", text, lasting=True)
+            self._notices.warn("thread", text, until_reset=True)
             self._attempt("telling of the server", self._pipeline.publish_server_info)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, former)
@@ -132,7 +132,7 @@ class Monitor:
         try:
             step()
         except Exception as error:
-            self._notices.failed(what, error)
+            self._notices.exception(what, error)
 
     # The thread.
 
@@ -155,7 +155,7 @@ class Monitor:
                 try:
                     pipeline.sample()
                 except Exception as error:
-                    self._notices.failed("sampling", error)
+                    self._notices.exception("sampling", error)
                 if settings.pace == pipeline.settings.pace and schedule.sampled():
                     self._attempt("pushing", pipeline.push)
                     self._attempt("telling of the server", pipeline.publish_server_info)

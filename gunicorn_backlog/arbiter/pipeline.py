@@ -11,7 +11,7 @@ from gunicorn_backlog.arbiter import server_info
 from gunicorn_backlog.config.agent_address import is_local
 from gunicorn_backlog.config.configure import configured
 from gunicorn_backlog.config.settings import ConfigError, Settings, load
-from gunicorn_backlog.log import Notices
+from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.metrics import own_metric
 from gunicorn_backlog.sampling.sampler import Sampler
 from gunicorn_backlog.sampling.window import Window
@@ -33,7 +33,7 @@ LATE_S = 10.0  # gunicorn may import a preloaded app between the new config and 
 class Pipeline:
     """Samples, and pushes; nobody calls it while somebody else does, see ``monitor``."""
 
-    def __init__(self, arbiter: Arbiter, notices: Notices) -> None:
+    def __init__(self, arbiter: Arbiter, notices: OnceLogger) -> None:
         self.settings = Settings(enabled=False)
         self.looks_up = False  # whether the Agent's name is ever looked up
         self._arbiter = arbiter
@@ -86,14 +86,14 @@ class Pipeline:
         if not self.is_outdated():
             return None
         self._notices.reloaded()
-        self._notices.forget("config")
+        self._notices.reset("config")
         had_our_hooks = self._has_our_hooks or self._hooks_removed
         try:
             settings = self.load()
         except ConfigError as error:
             wrong = str(error).removeprefix("gunicorn_backlog: ")
             text = f"{wrong}; the former settings stay in force"
-            self._notices.warn("config", text, lasting=True)
+            self._notices.warn("config", text, until_reset=True)
             return None
         self._hooks_removed = self._were_removed(had_our_hooks)
         return self._without_hooks(settings) if self._hooks_removed else settings
@@ -115,7 +115,7 @@ class Pipeline:
                 _HOOKS_REMOVED,
                 "a reload removed the hooks from the config: nothing is pushed until a reload "
                 "finds them again",
-                lasting=True,
+                until_reset=True,
             )
         return settings._replace(enabled=False)
 
@@ -131,10 +131,10 @@ class Pipeline:
         former, self.settings = self.settings, settings
         self._notices.warn_of_all("unusable", [f"{it}; passed over" for it in settings.unusable])
         if not settings.enabled:
-            if not self._notices.was_said(_HOOKS_REMOVED):
+            if not self._notices.was_logged(_HOOKS_REMOVED):
                 self._notices.inform(_RUNNING, server_info.SWITCHED_OFF, lasting=True)
             return
-        self._notices.forget(_HOOKS_REMOVED)
+        self._notices.reset(_HOOKS_REMOVED)
         clashes = gunicorn.pushes_backlog(self._arbiter.cfg)
         texts = [f"{own_metric.clash(settings.backlog_type)}; {own_metric.REMEDY}"]
         self._notices.warn_of_all("own metric", texts if clashes else [])
@@ -175,7 +175,7 @@ class Pipeline:
         try:
             return question()
         except Exception as error:
-            self._notices.failed(what, error)
+            self._notices.exception(what, error)
             return None
 
     def publish_server_info(self) -> None:
@@ -238,12 +238,12 @@ class Pipeline:
     def _create_scoreboard(self) -> Scoreboard | None:
         try:
             self._scoreboard = Scoreboard()
-            self._notices.forget("scoreboard")
+            self._notices.reset("scoreboard")
         except (OSError, ValueError) as error:
             self._notices.warn(
                 "scoreboard",
                 f"no shared memory ({error}): workers are counted, their states and requests "
                 "in flight are not sent; a reload tries again",
-                lasting=True,
+                until_reset=True,
             )
         return self._scoreboard

@@ -6,7 +6,7 @@ from gunicorn_backlog.config.agent_address import DISABLED
 from gunicorn_backlog.config.settings import Settings
 from gunicorn_backlog.dogstatsd.client import QUEUE_FULL, Agent
 from gunicorn_backlog.dogstatsd.payloads import LONGEST
-from gunicorn_backlog.log import Notices
+from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.metrics import points as metrics
 from gunicorn_backlog.sampling.window import Interval
 
@@ -21,16 +21,16 @@ class Delivery:
     """
 
     def __init__(
-        self, settings: Settings, notices: Notices, *, former: Delivery | None = None
+        self, settings: Settings, notices: OnceLogger, *, former: Delivery | None = None
     ) -> None:
         self._settings = settings
         self._notices = notices
         self._agent: Agent = Agent(settings, former=former._agent if former else None)
         self._good_pushes = 0
         if former is not None and former._settings.address != settings.address:
-            notices.forget("full")  # that was another Agent
+            notices.reset("full")  # that was another Agent
         if former is not None and _tags(former._settings) != _tags(settings):
-            notices.forget("too long")
+            notices.reset("too long")
 
         if self._agent.enabled and self._agent.may_share_series:
             self._say_that_series_may_collide()
@@ -61,7 +61,7 @@ class Delivery:
             self._say_it_is_slow()
         elif self._agent.error is not None:
             self._say_it_is_away(self._agent.error)
-        elif self._good_pushes >= BACK_AFTER and self._notices.was_said("away"):
+        elif self._good_pushes >= BACK_AFTER and self._notices.was_logged("away"):
             self._say_it_is_back()
 
     def before_fork(self, until_s: float) -> None:
@@ -78,7 +78,7 @@ class Delivery:
             "no tag names this pod, and UDP does not show it to the Agent: pods with the same bind "
             "push the same series, and the Agent keeps the last value; set DD_ENTITY_ID, add a tag "
             "pod_name or host, or push to the Agent's Unix socket",
-            lasting=True,
+            until_reset=True,
         )
 
     def _say_some_are_too_long(self, left_out: int, points: int) -> None:
@@ -101,13 +101,13 @@ class Delivery:
             "away",
             f"the Agent at {self._agent.address} does not take metrics: {reason}; "
             "they are dropped until it does",
-            lasting=True,
+            until_reset=True,
         )
-        self._notices.forget("back")
+        self._notices.reset("back")
 
     def _say_it_is_back(self) -> None:
         self._notices.inform("back", f"the Agent at {self._agent.address} takes metrics again")
-        self._notices.forget("away")
+        self._notices.reset("away")
 
 
 def _tags(settings: Settings) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from gunicorn_backlog.kernel.accept_queue import AcceptQueue
 from gunicorn_backlog.kernel.somaxconn import somaxconn
-from gunicorn_backlog.log import Notices
+from gunicorn_backlog.log import OnceLogger
 
 ASGI = frozenset({"asgi", "gunicorn.workers.gasgi.ASGIWorker"})  # as gunicorn's setting names it
 ASYNCIO_LISTENS_WITH = 100  # create_server's default, which the worker does not override
@@ -18,7 +18,7 @@ SETTLED_S = 1.0  # a reload replaces config and sockets one after the other
 class Limits:
     """Says once of each listener that its limit is lower than what was asked for, and why."""
 
-    def __init__(self, notices: Notices, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, notices: OnceLogger, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._notices = notices
         self._clock = clock
         self._since_s: dict[tuple[str, int, int], float] = {}

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gunicorn_backlog.kernel.accept_queue import AcceptQueue, QueueError, together
-from gunicorn_backlog.log import Notices
+from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.sampling.bind import configured, first_listener, tag_text
 from gunicorn_backlog.sampling.listener import Listener, UnreadableError
 from gunicorn_backlog.sampling.queue_readers import NoWay, SharedAddress, family_of, numeric, ways
@@ -24,7 +24,7 @@ T = TypeVar("T")
 class Listeners:
     """All of an arbiter's listeners, looked up anew at each call: HUP replaces them."""
 
-    def __init__(self, server: _gunicorn.Arbiter, notices: Notices) -> None:
+    def __init__(self, server: _gunicorn.Arbiter, notices: OnceLogger) -> None:
         self._arbiter = server
         self._notices = notices
         self._cfg: _gunicorn.Config | None = None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gunicorn_backlog import _gunicorn
 from gunicorn_backlog.kernel.accept_queue import AcceptQueue
 from gunicorn_backlog.kernel.somaxconn import somaxconn
-from gunicorn_backlog.log import Notices
+from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.sampling.limits import Limits
 from gunicorn_backlog.sampling.listeners import Listeners
 from gunicorn_backlog.sampling.utilization import Utilization, WorkTime
@@ -44,7 +44,9 @@ class _Count(NamedTuple):
 class Sampler:
     """Samples one arbiter, and says once what it can't see."""
 
-    def __init__(self, arbiter: Arbiter, scoreboard: Scoreboard | None, notices: Notices) -> None:
+    def __init__(
+        self, arbiter: Arbiter, scoreboard: Scoreboard | None, notices: OnceLogger
+    ) -> None:
         self._arbiter = arbiter
         self._scoreboard = scoreboard
         self._notices = notices

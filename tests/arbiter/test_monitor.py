@@ -26,7 +26,7 @@ from gunicorn_backlog.dogstatsd import agent_socket
 from gunicorn_backlog.dogstatsd.client import Agent
 from gunicorn_backlog.dogstatsd.reporter import Delivery
 from gunicorn_backlog.dogstatsd.serializer import Client
-from gunicorn_backlog.log import Notices
+from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.metrics import points as metrics
 from gunicorn_backlog.metrics.points import Point
 from gunicorn_backlog.sampling.limits import Limits
@@ -63,7 +63,7 @@ def started(arbiter: Arbiter) -> Iterator[Starting]:
     monitors: list[Monitor] = []
 
     def start() -> Monitor:
-        monitors.append(Monitor(arbiter, Notices(logging.getLogger("lab"))))
+        monitors.append(Monitor(arbiter, OnceLogger(logging.getLogger("lab"))))
         monitors[-1].start()
         return monitors[-1]
 
@@ -503,7 +503,7 @@ def test_a_late_config_that_disables_it(
 
 def test_each_new_config_has_its_time(arbiter: Arbiter, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is late when nobody took it up, however late another was before it; without a thread."""
-    it = pipeline.Pipeline(arbiter, Notices(logging.getLogger("lab")))
+    it = pipeline.Pipeline(arbiter, OnceLogger(logging.getLogger("lab")))
     it.load()
     assert not it.reload_overdue()
     for _ in range(2):

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gunicorn_backlog.log import Notices
+from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.sampling.listeners import Listeners
 from tests.benchmarks.stand_in import Size, StandIn, listening
 from tests.benchmarks.table import Row, Table, row
@@ -32,7 +32,7 @@ TARGET_US = 1000.0  # of 1,000 workers
 
 IPPROTO_TCP, TCP_INFO = 6, 11
 UNPACK = struct.Struct("=B7x16xII").unpack
-NOTICES = Notices(logging.getLogger("benchmark"))
+NOTICES = OnceLogger(logging.getLogger("benchmark"))
 
 LISTENERS_TEXT = f"""\
 All accept queues of a server, read once; the column beside is one listener's share, in terms of

@@ -13,7 +13,7 @@ from unittest.mock import patch
 from gunicorn_backlog.config.agent_address import Address
 from gunicorn_backlog.config.settings import Settings
 from gunicorn_backlog.dogstatsd.reporter import Delivery
-from gunicorn_backlog.log import Notices
+from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.sampling.sampler import Sampler
 from gunicorn_backlog.sampling.window import Window
 from gunicorn_backlog.scoreboard import allocation
@@ -52,7 +52,7 @@ class StandIn:
                 running[pid] = Worker(pid=pid, age=age)
         self._record = slot.threads[0] if size.threads else slot
         arbiter = Arbiter([Listener(it) for it in sockets], running, worker_age=size.workers)
-        notices = Notices(logging.getLogger("benchmark"))
+        notices = OnceLogger(logging.getLogger("benchmark"))
         self.sampler = Sampler(arbiter, scoreboard, notices)
         self.sampler.begin(size.workers)
         self._check(size)

@@ -13,7 +13,7 @@ from agent import StandInAgent
 from gunicorn_backlog.config.agent_address import Address, parse
 from gunicorn_backlog.config.settings import Settings
 from gunicorn_backlog.dogstatsd.reporter import BACK_AFTER, Delivery
-from gunicorn_backlog.log import Notices
+from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.sampling.window import Interval
 from tests.lab.waiting import wait_for
 
@@ -35,7 +35,7 @@ def test_an_agent_that_reads_now_and_then_is_told_once(
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as slow:
         slow.bind(path)
         settings = Settings()._replace(address=Address("unixgram", path=path))
-        delivery = Delivery(settings, Notices(logging.getLogger("lab")))
+        delivery = Delivery(settings, OnceLogger(logging.getLogger("lab")))
         for _ in range(3):
             for _ in range(500):
                 delivery.deliver(INTERVAL, "lab", BIND)
@@ -49,7 +49,7 @@ def test_an_agent_that_reads_now_and_then_is_told_once(
 
 def test_one_that_is_slow_is_forgotten_with_its_address(tmp_path: Path) -> None:
     """A reload that leaves the address leaves the warning, too."""
-    notices, former = Notices(logging.getLogger("lab")), None
+    notices, former = OnceLogger(logging.getLogger("lab")), None
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as slow:
         slow.bind(str(tmp_path / "slow"))
         for name, expected in (("slow", 1), ("slow", 1), ("other", 0), ("slow", 1)):
@@ -67,7 +67,7 @@ def test_one_line_when_it_goes_and_one_when_it_is_back(
     """Not with the first push that meets no error, but after a few."""
     caplog.set_level(logging.INFO)
     address = Address("unixgram", path=str(tmp_path / "agent"))
-    delivery = Delivery(Settings()._replace(address=address), Notices(logging.getLogger("lab")))
+    delivery = Delivery(Settings()._replace(address=address), OnceLogger(logging.getLogger("lab")))
     for _ in range(2):
         for _ in range(5):
             delivery.deliver(INTERVAL, "lab", BIND)
@@ -82,7 +82,7 @@ def test_one_line_when_it_goes_and_one_when_it_is_back(
 def test_points_that_are_too_long_are_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
     """How many they are, and the remedy; again only after a reload with other tags."""
     tags = tuple(f"k{number}:{'x' * 190}" for number in range(45))
-    notices, former = Notices(logging.getLogger("lab")), None
+    notices, former = OnceLogger(logging.getLogger("lab")), None
     with StandInAgent() as agent:
         address = parse(agent.url)
         for kept, told in ((45, 1), (45, 1), (44, 2), (1, 2)):

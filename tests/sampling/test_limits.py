@@ -8,7 +8,7 @@ import pytest
 
 from gunicorn_backlog.kernel.accept_queue import AcceptQueue
 from gunicorn_backlog.kernel.somaxconn import somaxconn
-from gunicorn_backlog.log import Notices
+from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.sampling import limits as module
 from gunicorn_backlog.sampling.limits import SETTLED_S, Limits
 
@@ -29,7 +29,7 @@ class Clock:
 @pytest.fixture
 def limits() -> Limits:
     """Return limits that pytest can read the notices of."""
-    return Limits(Notices(logging.getLogger("lab")), clock=Clock())
+    return Limits(OnceLogger(logging.getLogger("lab")), clock=Clock())
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 
 from gunicorn_backlog.kernel import so_meminfo, sock_diag, tcp_info
 from gunicorn_backlog.kernel.accept_queue import AcceptQueue, QueueError
-from gunicorn_backlog.log import Notices
+from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.sampling.bind import tag_value
 from gunicorn_backlog.sampling.listeners import Listeners
 from tests.lab.fake_arbiter import Arbiter, Cfg, Listener
@@ -40,7 +40,7 @@ def read(*sockets: Any, cfg: Cfg | None = None) -> dict[str, AcceptQueue]:
 def of(*sockets: Any, cfg: Cfg | None = None) -> Listeners:
     """Return the listeners of an arbiter that holds these sockets."""
     arbiter = Arbiter([Listener(sock) for sock in sockets], cfg=cfg or Cfg())
-    return Listeners(arbiter, Notices(logging.getLogger("lab")))
+    return Listeners(arbiter, OnceLogger(logging.getLogger("lab")))
 
 
 def name(sock: Opened) -> str:
@@ -92,7 +92,7 @@ def test_a_closed_listener_is_not_there(listening: Opened) -> None:
 def test_a_new_socket_at_the_same_address_starts_anew() -> None:
     """Its counter is another: what the former dropped is neither taken off nor told again."""
     server = Arbiter([])
-    listeners = Listeners(server, Notices(logging.getLogger("lab")))
+    listeners = Listeners(server, OnceLogger(logging.getLogger("lab")))
     address = ("127.0.0.1", 0)
     for _ in range(3):
         with socket.create_server(address, backlog=1) as sock, ExitStack() as clients:
@@ -157,7 +157,7 @@ def test_what_can_not_be_read_with_reuse_port_is_told(
 ) -> None:
     """A name may mean several addresses; other sockets only the workers have."""
     server = Arbiter([], cfg=Cfg(reuse_port=True, address=[address]))
-    listeners = Listeners(server, Notices(logging.getLogger("lab")))
+    listeners = Listeners(server, OnceLogger(logging.getLogger("lab")))
     for _ in range(3):
         assert listeners.read() == {}
     (message,) = caplog.messages
@@ -183,7 +183,7 @@ def test_sockets_of_one_address_are_summed_up() -> None:
 def test_drops_of_a_socket_that_is_closed_are_not_lost() -> None:
     """What was noted while the queue was full is told after the socket is gone."""
     server = Arbiter([])
-    listeners = Listeners(server, Notices(logging.getLogger("lab")))
+    listeners = Listeners(server, OnceLogger(logging.getLogger("lab")))
     with socket.create_server(("127.0.0.1", 0), backlog=1) as sock, ExitStack() as clients:
         server.LISTENERS = [Listener(sock)]
         assert listeners.read() == {name(sock): AcceptQueue(0, 1)}
@@ -307,7 +307,7 @@ def test_bind_is_the_first_listener(listening: Opened) -> None:
     """By the socket, so with the real port; it outlives a shutdown and a HUP's half-closed list."""
     with socket.create_server(("127.0.0.1", 0)) as other, v6() as new:
         server = Arbiter()
-        listeners = Listeners(server, Notices(logging.getLogger("lab")))
+        listeners = Listeners(server, OnceLogger(logging.getLogger("lab")))
         listeners.read()
         assert listeners.bind == ""
         first = Listener(listening)
@@ -358,7 +358,7 @@ def test_bind_with_reuse_port_by_sockets(listening: Opened, tmp_path: Path) -> N
     assert listening.getsockname()
 
     server = Arbiter([Listener(listening)], cfg=Cfg(reuse_port=True, address=[fd]))
-    closing = Listeners(server, Notices(logging.getLogger("lab")))
+    closing = Listeners(server, OnceLogger(logging.getLogger("lab")))
     closing.read()
     with socket.socket(socket.AF_UNIX) as sock:  # gunicorn's descriptor may be anybody's by now
         sock.bind(str(tmp_path / "other.sock"))

@@ -12,7 +12,7 @@ from gunicorn.workers.base_async import AsyncWorker
 
 from gunicorn_backlog.kernel import tcp_info
 from gunicorn_backlog.kernel.accept_queue import AcceptQueue
-from gunicorn_backlog.log import Notices
+from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.sampling.bind import tag_value
 from gunicorn_backlog.sampling.sampler import BOOT_SPARE_S, UNREAD_IN_A_ROW, Sampler
 from gunicorn_backlog.sampling.worker_counts import Crew, Roster
@@ -36,7 +36,7 @@ def arbiter() -> Iterator[Arbiter]:
 
 def sampling(arbiter: Arbiter, scoreboard: Scoreboard | None) -> Sampler:
     """Return a sampler that pytest can read the notices of."""
-    return Sampler(arbiter, scoreboard, Notices(logging.getLogger("lab")))
+    return Sampler(arbiter, scoreboard, OnceLogger(logging.getLogger("lab")))
 
 
 def tag(arbiter: Arbiter) -> str:
@@ -176,7 +176,7 @@ def test_what_is_unknown_is_found_in_each_sample(
     arbiter: Arbiter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else it would be taken for mended, though the workers say nothing new."""
-    notices = Notices(logging.getLogger("lab"))
+    notices = OnceLogger(logging.getLogger("lab"))
     scoreboard = Scoreboard(slots=3)
     scoreboard.claim(1, 1, Kind.UNKNOWN, 0)
     scoreboard.claim(2, 2, Kind.UNWATCHED, 0)

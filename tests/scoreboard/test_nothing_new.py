@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from gunicorn_backlog._gunicorn import running
-from gunicorn_backlog.log import Notices
+from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.sampling.sampler import Sampler
 from gunicorn_backlog.sampling.utilization import Utilization
 from gunicorn_backlog.scoreboard import allocation
@@ -132,7 +132,7 @@ def sampler_of(arbiter: Arbiter, scoreboard: Scoreboard) -> Sampler:
     """Return a sampler whose notices nobody reads."""
     logger = logging.Logger("unread")
     logger.addHandler(logging.NullHandler())
-    return Sampler(arbiter, scoreboard, Notices(logger))
+    return Sampler(arbiter, scoreboard, OnceLogger(logger))
 
 
 def plain(states: States) -> list[list[object]]:
