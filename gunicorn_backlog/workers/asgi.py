@@ -10,15 +10,15 @@ from gunicorn_backlog.workers.request_counters import InFlight, InPlaceOf, when_
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import ASGIWorker, UvicornWorker
-    from gunicorn_backlog.workers.registry import Claim
+    from gunicorn_backlog.workers.registry import Allocate
 
 
 ASGIApp = Callable[[Any, Any, Any], Awaitable[Any]]
 
 
-def watch(worker: ASGIWorker, claim: Claim) -> None:
+def instrument(worker: ASGIWorker, allocate: Allocate) -> None:
     """Wrap the app when the worker is about to serve it."""
-    in_flight = InFlight(claim(Kind.ASGI, 0))
+    in_flight = InFlight(allocate(Kind.ASGI, 0))
 
     def wrap() -> None:
         worker.asgi = InPlaceOf(worker.asgi, counted(worker.asgi, in_flight))
@@ -26,12 +26,12 @@ def watch(worker: ASGIWorker, claim: Claim) -> None:
     when_it_runs(worker, wrap)
 
 
-def watch_uvicorn(worker: UvicornWorker, claim: Claim) -> None:
+def instrument_uvicorn(worker: UvicornWorker, allocate: Allocate) -> None:
     """Wrap the app that uvicorn's config made of the worker's, when it has.
 
     Not earlier: what uvicorn is given may be a factory, a WSGI app or one of ASGI 2, and it looks.
     """
-    in_flight = InFlight(claim(Kind.ASGI, 0))
+    in_flight = InFlight(allocate(Kind.ASGI, 0))
     config = worker.config
     load = config.load
 

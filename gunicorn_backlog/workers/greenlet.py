@@ -13,15 +13,15 @@ from gunicorn_backlog.workers.request_counters import InFlight
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import GreenletWorker
-    from gunicorn_backlog.workers.registry import Claim
+    from gunicorn_backlog.workers.registry import Allocate
 
 
-def watch(worker: GreenletWorker, claim: Claim) -> None:
+def instrument(worker: GreenletWorker, allocate: Allocate) -> None:
     """Wrap ``handle_request``, and its sibling for HTTP/2 where there is one."""
     if getattr(worker, "server_class", None) is not None:  # it serves in the gevent worker's place
-        _watch_server(worker, claim)
+        _watch_server(worker, allocate)
         return
-    slot = claim(Kind.GREENLET, 0, tells_waits=request_wait.tcp_tells(worker.sockets))
+    slot = allocate(Kind.GREENLET, 0, tells_waits=request_wait.tcp_tells(worker.sockets))
     in_flight = InFlight(slot)
     handle_request = request_wait.watch_requests(
         worker.handle_request,
@@ -36,7 +36,7 @@ def watch(worker: GreenletWorker, claim: Claim) -> None:
         worker.handle_http2_request = in_flight.counted(worker.handle_http2_request)
 
 
-def _watch_server(worker: GreenletWorker, claim: Claim) -> None:
+def _watch_server(worker: GreenletWorker, allocate: Allocate) -> None:
     """Watch gevent's pywsgi, or what was made of it: its handler runs the app for each request.
 
     The app itself is left alone where it can be, for handlers of websockets look at it, and never
@@ -44,8 +44,8 @@ def _watch_server(worker: GreenletWorker, claim: Claim) -> None:
     """
     handler = worker.wsgi_handler
     if not hasattr(handler, "run_application"):
-        wsgi.watch(worker, claim)
+        wsgi.instrument(worker, allocate)
         return
-    slot = claim(Kind.WSGI, 0)
+    slot = allocate(Kind.WSGI, 0)
     run_application = InFlight(slot).counted(handler.run_application)
     worker.wsgi_handler = type(handler.__name__, (handler,), {"run_application": run_application})

@@ -19,18 +19,18 @@ from gunicorn_backlog.workers.request_counters import any_of, timed
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import ThreadWorker
-    from gunicorn_backlog.workers.registry import Claim
+    from gunicorn_backlog.workers.registry import Allocate
 
 T = TypeVar("T")
 
 
-def watch(worker: ThreadWorker, claim: Claim) -> None:
+def instrument(worker: ThreadWorker, allocate: Allocate) -> None:
     """Wrap ``handle`` and ``enqueue_req``, and the methods for HTTP/2 where there are any.
 
     ``handle_request`` is called by ``handle``, when the head of a request was read.
     """
     tells = request_wait.tcp_tells(worker.sockets)
-    slot = claim(Kind.POOL, _size_of_pool(worker), tells_waits=tells)
+    slot = allocate(Kind.POOL, _size_of_pool(worker), tells_waits=tells)
     pool = Pool(slot)
     _watch_waits(worker, slot)
     handles = [timed(worker.handle, record, takes=True) for record in slot.threads]

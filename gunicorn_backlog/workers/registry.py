@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 
 
-class Claim(Protocol):
+class Allocate(Protocol):
     """``Scoreboard.claim`` for one worker."""
 
     def __call__(self, kind: Kind, capacity: int, *, tells_waits: bool = False) -> Slot: ...
@@ -32,23 +32,23 @@ class Family(NamedTuple):
     function: str
     classes: frozenset[str]
 
-    def load(self) -> Callable[[Any, Claim], None]:
+    def load(self) -> Callable[[Any, Allocate], None]:
         """Return the function; its module is imported when it is needed, and no other is."""
         module = import_module(f"{__package__}.{self.module}")
-        watch: Callable[[Any, Claim], None] = getattr(module, self.function)
-        return watch
+        instrument: Callable[[Any, Allocate], None] = getattr(module, self.function)
+        return instrument
 
 
 FAMILIES = (
-    Family(Kind.SYNC, "sync", "watch", frozenset({"gunicorn.SyncWorker"})),
-    Family(Kind.POOL, "gthread", "watch", frozenset({"gunicorn.ThreadWorker"})),
-    Family(Kind.GREENLET, "greenlet", "watch", frozenset({"gunicorn.AsyncWorker"})),
-    Family(Kind.WSGI, "tornado", "watch", frozenset({"gunicorn.TornadoWorker"})),
-    Family(Kind.ASGI, "asgi", "watch", frozenset({"gunicorn.ASGIWorker"})),
+    Family(Kind.SYNC, "sync", "instrument", frozenset({"gunicorn.SyncWorker"})),
+    Family(Kind.POOL, "gthread", "instrument", frozenset({"gunicorn.ThreadWorker"})),
+    Family(Kind.GREENLET, "greenlet", "instrument", frozenset({"gunicorn.AsyncWorker"})),
+    Family(Kind.WSGI, "tornado", "instrument", frozenset({"gunicorn.TornadoWorker"})),
+    Family(Kind.ASGI, "asgi", "instrument", frozenset({"gunicorn.ASGIWorker"})),
     Family(
         Kind.ASGI,
         "asgi",
-        "watch_uvicorn",
+        "instrument_uvicorn",
         frozenset({"uvicorn.UvicornWorker", "uvicorn_worker.UvicornWorker"}),
     ),
 )
@@ -84,16 +84,16 @@ def enter(worker: Worker, scoreboard: Scoreboard) -> None:
     one that can't be watched: it is not made as its bases are, or has more threads than there are
     lines. Raises ClaimError, and whatever watching it raised.
     """
-    claim = partial(scoreboard.claim, worker.pid, worker.age)
+    allocate = partial(scoreboard.claim, worker.pid, worker.age)
     family = family_of(type(worker))
     if family is None:
-        claim(Kind.UNKNOWN, 0)
+        allocate(Kind.UNKNOWN, 0)
         return
     try:
-        family.load()(worker, claim)
+        family.load()(worker, allocate)
     except Exception:
         scoreboard.mute()  # parts of it may be watched already
-        claim(Kind.UNWATCHED, 0)
+        allocate(Kind.UNWATCHED, 0)
         raise
 
 

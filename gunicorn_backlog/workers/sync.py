@@ -10,16 +10,16 @@ from gunicorn_backlog.workers.request_counters import timed
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import SyncWorker
-    from gunicorn_backlog.workers.registry import Claim
+    from gunicorn_backlog.workers.registry import Allocate
 
 
-def watch(worker: SyncWorker, claim: Claim) -> None:
+def instrument(worker: SyncWorker, allocate: Allocate) -> None:
     """Wrap ``handle``, which gunicorn looks up on the instance for each connection.
 
     It is called right after the accept, so reading from a slow client counts as work.
     ``handle_request`` is called when the head of a request was read.
     """
-    slot = claim(Kind.SYNC, 1, tells_waits=request_wait.tcp_tells(worker.sockets))
+    slot = allocate(Kind.SYNC, 1, tells_waits=request_wait.tcp_tells(worker.sockets))
     greetings = request_wait.Greetings() if worker.cfg.is_ssl else None
     worker.handle_request = request_wait.watch_requests(
         worker.handle_request,

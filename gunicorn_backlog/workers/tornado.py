@@ -15,19 +15,19 @@ from gunicorn_backlog.workers.request_counters import InFlight
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import WSGIWorker
-    from gunicorn_backlog.workers.registry import Claim
+    from gunicorn_backlog.workers.registry import Allocate
 
 
-def watch(worker: WSGIWorker, claim: Claim) -> None:
+def instrument(worker: WSGIWorker, allocate: Allocate) -> None:
     """Wrap the WSGI app, or else what executes tornado's request handlers."""
     app = worker.wsgi
     if _is_a(app, "tornado.web", "Application"):
-        _count_handlers(InFlight(claim(Kind.WSGI, 0)))
+        _count_handlers(InFlight(allocate(Kind.WSGI, 0)))
     elif _is_a(app, "tornado.wsgi", "WSGIContainer"):
-        in_flight = InFlight(claim(Kind.WSGI, 0))
+        in_flight = InFlight(allocate(Kind.WSGI, 0))
         app.wsgi_application = wsgi.counted(app.wsgi_application, in_flight)
     else:
-        wsgi.watch(worker, claim)
+        wsgi.instrument(worker, allocate)
 
 
 def _is_a(app: object, module: str, name: str) -> bool:

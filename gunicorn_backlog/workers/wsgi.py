@@ -13,14 +13,14 @@ from gunicorn_backlog.workers.request_counters import InFlight, InPlaceOf, when_
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import WSGIWorker
-    from gunicorn_backlog.workers.registry import Claim
+    from gunicorn_backlog.workers.registry import Allocate
 
 WSGIApp = Callable[..., Any]
 
 
-def watch(worker: WSGIWorker, claim: Claim) -> None:
+def instrument(worker: WSGIWorker, allocate: Allocate) -> None:
     """Wrap the app when the worker is about to hand it to the server."""
-    in_flight = InFlight(claim(Kind.WSGI, 0))
+    in_flight = InFlight(allocate(Kind.WSGI, 0))
 
     def wrap() -> None:
         worker.wsgi = InPlaceOf(worker.wsgi, counted(worker.wsgi, in_flight))

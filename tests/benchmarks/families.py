@@ -24,13 +24,13 @@ from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from gunicorn_backlog.scoreboard.slot import Kind, Slot
 from gunicorn_backlog.scoreboard.wait_histogram import SHORT
 from gunicorn_backlog.workers import asgi, greenlet, gthread, sync, wsgi
-from gunicorn_backlog.workers.registry import Claim
+from gunicorn_backlog.workers.registry import Allocate
 
 Request = Callable[[Any], object]
 Wrap = Callable[[Any], Any]
 
 
-def claim() -> Claim:
+def claim() -> Allocate:
     """Return what a worker claims its slot with."""
     return partial(Scoreboard(slots=16).claim, os.getpid(), 1)
 
@@ -41,7 +41,7 @@ def kept_floor(handle_request: Any) -> Any:
 
 
 def of_sync(
-    claim: Claim | None, *listeners: socket.socket, floor: Wrap = lambda method: method
+    claim: Allocate | None, *listeners: socket.socket, floor: Wrap = lambda method: method
 ) -> Request:
     """From ``handle`` on.
 
@@ -59,11 +59,11 @@ def of_sync(
         cfg=cfg, sockets=listeners, handle=handle, handle_request=floor(handle_request)
     )
     if claim:
-        sync.watch(worker, claim)
+        sync.instrument(worker, claim)
     return lambda accepted: worker.handle(None, accepted, None)
 
 
-def of_gthread(claim: Claim | None, *listeners: socket.socket) -> Request:
+def of_gthread(claim: Allocate | None, *listeners: socket.socket) -> Request:
     """From the queue before its threads on, in which nothing waits."""
 
     def enqueue_req(conn: Any) -> None:
@@ -85,7 +85,7 @@ def of_gthread(claim: Claim | None, *listeners: socket.socket) -> Request:
         handle_request=handle_request,
     )
     if claim:
-        gthread.watch(worker, claim)
+        gthread.instrument(worker, claim)
     conn = SimpleNamespace(sock=None)
 
     def request(accepted: Any) -> None:
@@ -95,7 +95,7 @@ def of_gthread(claim: Claim | None, *listeners: socket.socket) -> Request:
     return request
 
 
-def of_greenlet(claim: Claim | None, *listeners: socket.socket) -> Request:
+def of_greenlet(claim: Allocate | None, *listeners: socket.socket) -> Request:
     """``handle_request`` of the gevent and the eventlet worker."""
 
     def handle_request(listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
@@ -103,11 +103,11 @@ def of_greenlet(claim: Claim | None, *listeners: socket.socket) -> Request:
 
     worker: Any = SimpleNamespace(sockets=listeners, handle_request=handle_request)
     if claim:
-        greenlet.watch(worker, claim)
+        greenlet.instrument(worker, claim)
     return lambda accepted: worker.handle_request(None, 1, accepted, None)
 
 
-def of_wsgi(claim: Claim | None) -> Request:
+def of_wsgi(claim: Allocate | None) -> Request:
     """The app's call, and the close of its answer, as tornado does it."""
 
     def app(environ: object, start_response: object) -> list[bytes]:
@@ -115,7 +115,7 @@ def of_wsgi(claim: Claim | None) -> Request:
 
     worker: Any = SimpleNamespace(wsgi=app, run=lambda: None)
     if claim:
-        wsgi.watch(worker, claim)
+        wsgi.instrument(worker, claim)
     worker.run()
 
     def request(accepted: Any) -> None:
@@ -126,7 +126,7 @@ def of_wsgi(claim: Claim | None) -> Request:
     return request
 
 
-def of_asgi(claim: Claim | None) -> Request:
+def of_asgi(claim: Allocate | None) -> Request:
     """The app's callable, run to its end; it waits for nothing."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -134,7 +134,7 @@ def of_asgi(claim: Claim | None) -> Request:
 
     worker: Any = SimpleNamespace(asgi=app, run=lambda: None)
     if claim:
-        asgi.watch(worker, claim)
+        asgi.instrument(worker, claim)
     worker.run()
     scope = {"type": "http"}
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from gunicorn_backlog.workers.registry import Claim
+from gunicorn_backlog.workers.registry import Allocate
 from tests.benchmarks import families
 from tests.benchmarks.families import Request
 
@@ -123,7 +123,7 @@ def test_what_is_added_to_a_request(
 ) -> None:
     """By begin and end, and by the look at how long it waited."""
 
-    def cost(claim: Claim | None, *listeners: socket.socket) -> Cost:
+    def cost(claim: Allocate | None, *listeners: socket.socket) -> Cost:
         request = family(claim, *listeners)
         return cost_of(lambda: request(accepted[1]))
 

@@ -26,7 +26,7 @@ from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from gunicorn_backlog.scoreboard.slot import ASIDE, BACK, HANDED, LINE_SIZE, TAKEN, Kind
 from gunicorn_backlog.scoreboard.states import State
 from gunicorn_backlog.workers import asgi, greenlet, gthread, sync, tornado, wsgi
-from gunicorn_backlog.workers.registry import Claim, enter, family_of
+from gunicorn_backlog.workers.registry import Allocate, enter, family_of
 from gunicorn_backlog.workers.request_counters import InFlight
 from tests.lab.fake_arbiter import Worker
 from tests.lab.waiting import wait_for
@@ -41,7 +41,7 @@ def scoreboard() -> Scoreboard:
 
 
 @pytest.fixture
-def claim(scoreboard: Scoreboard) -> Claim:
+def claim(scoreboard: Scoreboard) -> Allocate:
     """Return what a family claims with."""
     return partial(scoreboard.claim, os.getpid(), AGE)
 
@@ -129,12 +129,12 @@ class Threaded:
         return args
 
 
-def test_a_pool_that_has_more_threads_than_it_says(scoreboard: Scoreboard, claim: Claim) -> None:
+def test_a_pool_that_has_more_threads_than_it_says(scoreboard: Scoreboard, claim: Allocate) -> None:
     """Its requests are served all the same, and those without a record are in flight, too."""
 
     worker: Any = Threaded(ThreadPoolExecutor(4))
     worker.tpool._max_workers = 2
-    gthread.watch(worker, claim)
+    gthread.instrument(worker, claim)
     worker.tpool._max_workers = 4
     futures = [worker.enqueue_req(number) for number in range(5)]
     wait_for("four threads", lambda: worker.ran == 4)
@@ -147,20 +147,20 @@ def test_a_pool_that_has_more_threads_than_it_says(scoreboard: Scoreboard, claim
     worker.tpool.shutdown()
 
 
-def test_a_pool_that_takes_nothing_any_more(scoreboard: Scoreboard, claim: Claim) -> None:
+def test_a_pool_that_takes_nothing_any_more(scoreboard: Scoreboard, claim: Allocate) -> None:
     """What it refuses is not queued."""
     worker: Any = Threaded(ThreadPoolExecutor(2))
-    gthread.watch(worker, claim)
+    gthread.instrument(worker, claim)
     worker.tpool.shutdown()
     with pytest.raises(RuntimeError):
         worker.enqueue_req(1)
     assert seen(scoreboard).queued == 0
 
 
-def test_a_pool_beside_a_worker_that_ran_amok(scoreboard: Scoreboard, claim: Claim) -> None:
+def test_a_pool_beside_a_worker_that_ran_amok(scoreboard: Scoreboard, claim: Allocate) -> None:
     """It wrote where nothing can be added any more, into every record: all requests are served."""
     worker: Any = Threaded(ThreadPoolExecutor(2))
-    gthread.watch(worker, claim)
+    gthread.instrument(worker, claim)
     (slot,) = scoreboard._mine
     memory, lines = scoreboard._memory, scoreboard.reader._layout.lines_at
     for begin, end in ((SLOTS_AT + 24, SLOTS_AT + 56), (lines, lines + 3 * LINE_SIZE)):
@@ -179,14 +179,14 @@ def test_a_pool_beside_a_worker_that_ran_amok(scoreboard: Scoreboard, claim: Cla
     assert (state.in_use, state.in_flight, state.queued) == (0, 0, 0)
 
 
-def test_a_pool_of_an_executor_without_a_size(scoreboard: Scoreboard, claim: Claim) -> None:
+def test_a_pool_of_an_executor_without_a_size(scoreboard: Scoreboard, claim: Allocate) -> None:
     """Then the setting counts."""
 
     class Plain(Executor):
         pass
 
     worker: Any = Threaded(Plain())
-    gthread.watch(worker, claim)
+    gthread.instrument(worker, claim)
     assert seen(scoreboard).capacity == 2
 
 
@@ -212,11 +212,11 @@ def streamed() -> Iterator[bytes]:
     ("answer", "size"), [([b"a", b"b"], 2), ((b"a", b"b"), 2), (streamed(), None)]
 )
 def test_a_wsgi_answer_is_in_flight_until_it_is_closed(
-    answer: Any, size: int | None, scoreboard: Scoreboard, claim: Claim
+    answer: Any, size: int | None, scoreboard: Scoreboard, claim: Allocate
 ) -> None:
     """It is what the app returned, as far as a server can tell: with a length if it had one."""
     worker: Any = Served(lambda environ, start_response: answer)
-    wsgi.watch(worker, claim)
+    wsgi.instrument(worker, claim)
     worker.run()
     returned = worker.wsgi({}, None)
     assert seen(scoreboard).in_flight == 1
@@ -229,7 +229,7 @@ def test_a_wsgi_answer_is_in_flight_until_it_is_closed(
 
 
 def test_a_wsgi_answer_closed_early_is_closed_in_the_app(
-    scoreboard: Scoreboard, claim: Claim
+    scoreboard: Scoreboard, claim: Allocate
 ) -> None:
     """And if closing fails there, the request has ended all the same."""
 
@@ -241,14 +241,14 @@ def test_a_wsgi_answer_closed_early_is_closed_in_the_app(
             raise RuntimeError("in the app")
 
     worker: Any = Served(lambda: Failing())
-    wsgi.watch(worker, claim)
+    wsgi.instrument(worker, claim)
     worker.run()
     with pytest.raises(RuntimeError, match="in the app"):
         worker.wsgi().close()
     assert seen(scoreboard).in_flight == 0
 
 
-def test_an_app_that_fails_or_returns_nothing(scoreboard: Scoreboard, claim: Claim) -> None:
+def test_an_app_that_fails_or_returns_nothing(scoreboard: Scoreboard, claim: Allocate) -> None:
     """The server gets the error that it would have got."""
     in_flight = InFlight(claim(Kind.WSGI, 0))
 
@@ -264,11 +264,11 @@ def test_an_app_that_fails_or_returns_nothing(scoreboard: Scoreboard, claim: Cla
     assert seen(scoreboard).in_flight == 0
 
 
-def test_an_app_in_a_container_of_tornados(scoreboard: Scoreboard, claim: Claim) -> None:
+def test_an_app_in_a_container_of_tornados(scoreboard: Scoreboard, claim: Allocate) -> None:
     """The container stays what it is, for gunicorn looks; the app within is watched."""
     container = WSGIContainer(lambda environ, start_response: [b"a"])
     worker: Any = Served(container)
-    tornado.watch(worker, claim)
+    tornado.instrument(worker, claim)
     assert worker.wsgi is container
     answer = container.wsgi_application({}, print)
     assert seen(scoreboard).in_flight == 1
@@ -295,7 +295,7 @@ def of_asgi_2(scope: Any) -> Any:
     ("app", "options"), [(answering, {}), (made, {"factory": True}), (of_asgi_2, {})]
 )
 def test_what_uvicorn_makes_of_an_app(
-    app: Any, options: dict[str, Any], scoreboard: Scoreboard, claim: Claim
+    app: Any, options: dict[str, Any], scoreboard: Scoreboard, claim: Allocate
 ) -> None:
     """It looks what kind of app it was given; then that is watched. A lifespan is no request."""
 
@@ -304,7 +304,7 @@ def test_what_uvicorn_makes_of_an_app(
         config: Any
 
     worker: Any = Uvicorn(UvicornConfig(app, log_config=None, proxy_headers=False, **options))
-    asgi.watch_uvicorn(worker, claim)
+    asgi.instrument_uvicorn(worker, claim)
     worker.config.load()
     sent = []
 
@@ -320,7 +320,7 @@ def test_what_uvicorn_makes_of_an_app(
     assert seen(scoreboard).in_flight == 0
 
 
-def test_a_server_of_gevents_keeps_its_app(scoreboard: Scoreboard, claim: Claim) -> None:
+def test_a_server_of_gevents_keeps_its_app(scoreboard: Scoreboard, claim: Allocate) -> None:
     """Its handler is watched, for those of websockets look at the app, and close no answer."""
 
     class Handler:
@@ -329,13 +329,13 @@ def test_a_server_of_gevents_keeps_its_app(scoreboard: Scoreboard, claim: Claim)
 
     app = object()
     worker: Any = Served(app, server_class=Served, wsgi_handler=Handler)
-    greenlet.watch(worker, claim)
+    greenlet.instrument(worker, claim)
     assert worker.wsgi is app
     assert worker.wsgi_handler().run_application() == 1
     assert seen(scoreboard).in_flight == 0
 
 
-def test_a_server_without_such_a_handler(scoreboard: Scoreboard, claim: Claim) -> None:
+def test_a_server_without_such_a_handler(scoreboard: Scoreboard, claim: Allocate) -> None:
     """Then the app is watched; whoever looks at its attributes sees those that it has."""
 
     class App:
@@ -346,7 +346,7 @@ def test_a_server_without_such_a_handler(scoreboard: Scoreboard, claim: Claim) -
 
     app = App()
     worker: Any = Served(app, server_class=Served)
-    greenlet.watch(worker, claim)
+    greenlet.instrument(worker, claim)
     assert worker.wsgi is app  # as long as hooks of the user's own may look at it
     worker.run()
     assert worker.wsgi.name == "mine"
@@ -357,20 +357,20 @@ def test_a_server_without_such_a_handler(scoreboard: Scoreboard, claim: Claim) -
     assert seen(scoreboard).in_flight == 0
 
 
-def test_methods_called_by_keyword(scoreboard: Scoreboard, claim: Claim) -> None:
+def test_methods_called_by_keyword(scoreboard: Scoreboard, claim: Allocate) -> None:
     """As a subclass of a user's own may do."""
     worker: Any = Threaded(ThreadPoolExecutor(1))
     worker.released.set()
     worker.handle = lambda conn: conn
     worker.enqueue_req = lambda conn: worker.tpool.submit(worker.handle, conn=conn)
-    gthread.watch(worker, claim)
+    gthread.instrument(worker, claim)
     assert worker.enqueue_req(conn=3).result(10) == 3
     worker.tpool.shutdown()
 
 
 @pytest.mark.parametrize("args", [(), (1,), ("request", "client"), (1, 2, 3, 4, 5)])
 def test_methods_that_a_subclass_made_otherwise(
-    args: tuple[object, ...], scoreboard: Scoreboard, claim: Claim
+    args: tuple[object, ...], scoreboard: Scoreboard, claim: Allocate
 ) -> None:
     """Other arguments than gunicorn's own: it is served as before, and its waits are not known."""
 
@@ -387,7 +387,7 @@ def test_methods_that_a_subclass_made_otherwise(
 
     with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_UNIX) as unix:
         worker: Any = Own([tcp, unix])
-        sync.watch(worker, claim)
+        sync.instrument(worker, claim)
         assert worker.handle(*args) == args
     assert seen(scoreboard).begun == 1
     assert not any(scoreboard.reader.waits())
