@@ -8,7 +8,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from gunicorn_backlog.scoreboard.slot import Kind, Line, lines_of
+from gunicorn_backlog.scoreboard.slot import Kind, SlotRecord, thread_rows_for
 
 _PID_MAX = 1 << 22  # PID_MAX_LIMIT in include/linux/threads.h
 # So much longer a worker's start may take, if who holds the lock was stopped. On two cores 300
@@ -48,14 +48,16 @@ def _is_locked(fd: int) -> bool:
     return True
 
 
-def dead(claimed: Sequence[Line]) -> set[tuple[int, int]]:
+def dead(claimed: Sequence[SlotRecord]) -> set[tuple[int, int]]:
     """Return pid and age of the owners that are dead; it takes long, so not under the lock."""
     pids = {line.pid for line in claimed}
     gone = {pid for pid in pids if not _is_alive(pid)}
     return {(line.pid, line.age) for line in claimed if line.pid in gone}
 
 
-def taken(claimed: Sequence[Line], pid: int, dead: Collection[tuple[int, int]]) -> dict[int, Line]:
+def taken(
+    claimed: Sequence[SlotRecord], pid: int, dead: Collection[tuple[int, int]]
+) -> dict[int, SlotRecord]:
     """Return the slots whose owners are not dead, by index; but for ours, of an earlier life."""
     return {
         index: line
@@ -64,7 +66,7 @@ def taken(claimed: Sequence[Line], pid: int, dead: Collection[tuple[int, int]]) 
     }
 
 
-def free_slot(taken: Mapping[int, Line], slots: int) -> int:
+def free_slot(taken: Mapping[int, SlotRecord], slots: int) -> int:
     """Return the first slot that is nobody's. Raises ClaimError."""
     for index in range(slots):
         if index not in taken:
@@ -72,15 +74,15 @@ def free_slot(taken: Mapping[int, Line], slots: int) -> int:
     raise ClaimError(f"all {slots} slots of the scoreboard are taken")
 
 
-def free_lines(taken: Collection[Line], count: int, lines: int) -> int:
+def free_thread_rows(taken: Collection[SlotRecord], count: int, thread_rows: int) -> int:
     """Return where so many lines in a row are nobody's. Raises ClaimError."""
     at = 0
     pools = [line for line in taken if line.kind == Kind.POOL]
     for pool in sorted(pools, key=lambda it: it.threads_at):
         if pool.threads_at - at >= count:
             break
-        at = max(at, pool.threads_at + lines_of(pool.capacity))
-    if at + count > lines:
+        at = max(at, pool.threads_at + thread_rows_for(pool.capacity))
+    if at + count > thread_rows:
         raise ClaimError(f"the scoreboard has no {count} lines for threads left")
     return at
 

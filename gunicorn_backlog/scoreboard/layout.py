@@ -37,7 +37,7 @@ from gunicorn_backlog.scoreboard.slot import LINE_SIZE
 MAGIC = b"gubacklg"
 VERSION = 2
 SLOTS = 8192  # at the most; untouched ones take no memory, nor do lines
-LINES = 65536
+THREAD_ROWS = 65536
 COUNTERS = 264  # of a slot's waits, whole cache lines
 WAITS_SIZE = 8 * COUNTERS
 SLOTS_AT = 64
@@ -58,17 +58,17 @@ class Layout(NamedTuple):
     """Where what is, by how many slots, and lines for threads, there are."""
 
     slots: int
-    lines: int
+    thread_rows: int
 
     @property
-    def lines_at(self) -> int:
+    def thread_rows_at(self) -> int:
         """Where the lines for threads begin."""
         return SLOTS_AT + self.slots * LINE_SIZE
 
     @property
     def waits_at(self) -> int:
         """Where the waits begin."""
-        return self.lines_at + self.lines * LINE_SIZE
+        return self.thread_rows_at + self.thread_rows * LINE_SIZE
 
     @property
     def about_at(self) -> int:
@@ -82,7 +82,7 @@ class Layout(NamedTuple):
 
     def header(self, arbiter_pid: int) -> bytes:
         """Return the header of a memory in which nothing is claimed."""
-        return _HEADER.pack(MAGIC, VERSION, arbiter_pid, self.slots, self.lines, 0, COUNTERS)
+        return _HEADER.pack(MAGIC, VERSION, arbiter_pid, self.slots, self.thread_rows, 0, COUNTERS)
 
     def claimed(self, memory: mmap.mmap) -> int:
         """Return how many slots were ever claimed."""
@@ -113,13 +113,13 @@ def decode_header(octets: bytes, size: int) -> tuple[Layout, int]:
     """
     if len(octets) < _HEADER.size:
         raise LayoutError(f"{len(octets)} bytes are no header")
-    magic, version, arbiter_pid, slots, lines, _, counters = _HEADER.unpack_from(octets)
+    magic, version, arbiter_pid, slots, thread_rows, _, counters = _HEADER.unpack_from(octets)
     if magic != MAGIC:
         raise LayoutError("it does not begin as ours do")
     if version != VERSION:
         raise LayoutError(f"its layout is of version {version}, and {VERSION} is what is read here")
-    layout = Layout(slots, lines)
-    if slots > SLOTS or lines > LINES or counters != COUNTERS or layout.size != size:
+    layout = Layout(slots, thread_rows)
+    if slots > SLOTS or thread_rows > THREAD_ROWS or counters != COUNTERS or layout.size != size:
         raise LayoutError(f"its header does not fit its {size} bytes")
     return layout, arbiter_pid
 

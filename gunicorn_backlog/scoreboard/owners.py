@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from gunicorn_backlog.scoreboard.slot import LINE_SIZE, UNSEEN, WORDS_OF_LINE, Kind, Line, lines_of
+from gunicorn_backlog.scoreboard.slot import (
+    LINE_SIZE,
+    UNSEEN,
+    WORDS_OF_LINE,
+    Kind,
+    SlotRecord,
+    thread_rows_for,
+)
 
 
 class Owners(NamedTuple):
@@ -46,12 +53,14 @@ class ThreadLines(NamedTuple):
     since_ns: slice
 
 
-def owners_of(claimed: Sequence[Line], running: Mapping[int, int], lines: int) -> Owners:
+def owners_of(
+    claimed: Sequence[SlotRecord], running: Mapping[int, int], thread_rows: int
+) -> Owners:
     """Return whose of the ``running`` workers (age by pid) the claimed slots are.
 
-    :param lines: how many there are for threads.
+    :param thread_rows: how many there are for threads.
     """
-    theirs = _with_lines(claimed, lines)
+    theirs = _with_lines(claimed, thread_rows)
     by_pid = {
         line.pid: (line.kind, slot, line)
         for slot, line in enumerate(claimed)
@@ -83,13 +92,13 @@ def owners_of(claimed: Sequence[Line], running: Mapping[int, int], lines: int) -
     )
 
 
-def _with_lines(claimed: Sequence[Line], lines: int) -> set[int]:
+def _with_lines(claimed: Sequence[SlotRecord], lines: int) -> set[int]:
     """Return the slots of the pools whose lines are theirs: of two that overlap, the later's.
 
     Not those where there are no lines: who claims such has run amok.
     """
     pools = [(line, slot) for slot, line in enumerate(claimed) if line.kind == Kind.POOL]
-    theirs: list[tuple[Line, int]] = []
+    theirs: list[tuple[SlotRecord, int]] = []
     for line, slot in sorted(pools, key=lambda it: it[0].threads_at):
         if _end_of_threads(line) > lines:
             continue
@@ -100,13 +109,13 @@ def _with_lines(claimed: Sequence[Line], lines: int) -> set[int]:
     return {slot for _, slot in theirs}
 
 
-def _end_of_threads(line: Line) -> int:
-    return line.threads_at + lines_of(line.capacity) if line.kind == Kind.POOL else 0
+def _end_of_threads(line: SlotRecord) -> int:
+    return line.threads_at + thread_rows_for(line.capacity) if line.kind == Kind.POOL else 0
 
 
-def _threads_of(line: Line) -> ThreadLines:
+def _threads_of(line: SlotRecord) -> ThreadLines:
     work_at = line.threads_at * WORDS_OF_LINE
-    words = lines_of(line.capacity) // 3 * WORDS_OF_LINE  # of each number
+    words = thread_rows_for(line.capacity) // 3 * WORDS_OF_LINE  # of each number
     taken_at, since_at = work_at + words, work_at + 2 * words
     return ThreadLines(
         line.threads_at * LINE_SIZE,

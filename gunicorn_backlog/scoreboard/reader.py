@@ -19,7 +19,7 @@ from gunicorn_backlog.scoreboard.slot import (
     WORDS_OF_CLAIM,
     WORDS_OF_LINE,
     WORK_NS,
-    Line,
+    SlotRecord,
 )
 from gunicorn_backlog.scoreboard.states import Columns, States, columns_of
 from gunicorn_backlog.scoreboard.wait_histogram import BUCKETS
@@ -87,7 +87,7 @@ class Reader:
 
     def _began_of_pools(self, owners: Owners) -> dict[int, int]:
         found = {}
-        begin, end = self._layout.lines_at, max((it.end for it in owners.threads), default=0)
+        begin, end = self._layout.thread_rows_at, max((it.end for it in owners.threads), default=0)
         words = memoryview(self._memory[begin : begin + end]).cast("q")
         pids = owners.pids[owners.places.get(POOL, slice(0, 0))]
         for pid, threads in zip(pids, owners.threads, strict=True):
@@ -116,7 +116,7 @@ class Reader:
         octets = (total % _BEYOND).to_bytes(WAITS_SIZE, sys.byteorder)
         return _COUNTERS.unpack(octets)[:BUCKETS]
 
-    def claimed(self) -> list[Line]:
+    def claimed(self) -> list[SlotRecord]:
         """Return all slots that were ever claimed, as they are now."""
         end = SLOTS_AT + self._layout.claimed(self._memory) * LINE_SIZE
         return _lines(self._memory[SLOTS_AT:end])
@@ -127,14 +127,14 @@ class Reader:
         claims = [words[word::WORDS_OF_LINE].tobytes() for word in WORDS_OF_CLAIM]
         if claims != self._claims or running != self._running:
             self._claims, self._running = claims, dict(running)
-            self._owners = owners_of(_lines(slots), running, self._layout.lines)
+            self._owners = owners_of(_lines(slots), running, self._layout.thread_rows)
         self._slots = slots
         return self._owners
 
     def _take_pools(self, owners: Owners) -> tuple[bytes | bytearray, Collection[int]]:
         """Return the lines of all threads, and the numbers of the pools that changed meanwhile."""
         pieces = [(threads.begin, threads.end) for threads in owners.threads]
-        return self._take(self._layout.lines_at, max(end for _, end in pieces), pieces)
+        return self._take(self._layout.thread_rows_at, max(end for _, end in pieces), pieces)
 
     def _take(
         self, at: int, size: int, pieces: Iterable[tuple[int, int]] | None = None
@@ -171,8 +171,8 @@ def _pieces(size: int) -> Iterable[tuple[int, int]]:
     return zip(range(0, size, LINE_SIZE), range(LINE_SIZE, size + 1, LINE_SIZE), strict=True)
 
 
-def _lines(slots: bytes | bytearray) -> list[Line]:
-    return [Line._make(it) for it in SLOT.iter_unpack(slots)]
+def _lines(slots: bytes | bytearray) -> list[SlotRecord]:
+    return [SlotRecord._make(it) for it in SLOT.iter_unpack(slots)]
 
 
 def _at(owners: Owners, slots: Collection[int]) -> list[int]:

@@ -14,24 +14,32 @@ import time
 from gunicorn_backlog.scoreboard import allocation, shared_memory
 from gunicorn_backlog.scoreboard.layout import (
     ABOUT_SIZE,
-    LINES,
     SLOTS,
     SLOTS_AT,
+    THREAD_ROWS,
     WAITS_SIZE,
     Layout,
     write_claimed,
 )
 from gunicorn_backlog.scoreboard.reader import Reader
 from gunicorn_backlog.scoreboard.server_info import About
-from gunicorn_backlog.scoreboard.slot import LINE_SIZE, NO_LINES, OWNER, SLOT, Kind, Slot, lines_of
+from gunicorn_backlog.scoreboard.slot import (
+    LINE_SIZE,
+    NO_THREAD_ROWS,
+    OWNER,
+    SLOT,
+    Kind,
+    Slot,
+    thread_rows_for,
+)
 
 
 class Scoreboard:
     """All slots. The arbiter creates it and reads; a worker, forked from it, claims one."""
 
-    def __init__(self, *, slots: int = SLOTS, lines: int = LINES) -> None:
+    def __init__(self, *, slots: int = SLOTS, thread_rows: int = THREAD_ROWS) -> None:
         """Create the shared memory. Raises OSError."""
-        self._layout = Layout(slots, lines)
+        self._layout = Layout(slots, thread_rows)
         self._fd, self._memory = shared_memory.create("gunicorn_backlog", self._layout.size)
         self._memory[:SLOTS_AT] = self._layout.header(os.getpid())
         self._mine: list[Slot] = []
@@ -51,7 +59,9 @@ class Scoreboard:
             claimed = self.reader.claimed()
             taken = allocation.taken(claimed, pid, dead)
             index = allocation.free_slot(taken, self._layout.slots)
-            at = allocation.free_lines(taken.values(), lines_of(threads), self._layout.lines)
+            at = allocation.free_thread_rows(
+                taken.values(), thread_rows_for(threads), self._layout.thread_rows
+            )
             owner = pid, age, kind, tells_waits, capacity, time.monotonic_ns()
             self._disown([number for number, line in enumerate(claimed) if line.pid == pid])
             slot = self._slot(kind, index, SLOT.pack(*owner, 0, 0, 0, 0, at), threads, at)
@@ -76,17 +86,19 @@ class Scoreboard:
             at = SLOTS_AT + index * LINE_SIZE
             self._memory[at : at + OWNER.size] = bytes(OWNER.size)
 
-    def _slot(self, kind: Kind, index: int, owned: bytes, threads: int, lines_at: int) -> Slot:
+    def _slot(
+        self, kind: Kind, index: int, owned: bytes, threads: int, thread_rows_at: int
+    ) -> Slot:
         """Write a slot: pid and age at last, for they say that the rest is there."""
         memory = memoryview(self._memory)
         at, waits_at = SLOTS_AT + index * LINE_SIZE, self._layout.waits_at + index * WAITS_SIZE
         line = memory[at : at + LINE_SIZE]
         line[: OWNER.size] = bytes(OWNER.size)
-        lines = NO_LINES
+        thread_rows = NO_THREAD_ROWS
         if threads:
-            begin = self._layout.lines_at + lines_at * LINE_SIZE
-            lines = memory[begin : begin + lines_of(threads) * LINE_SIZE]
-            lines[:] = bytes(len(lines))
+            begin = self._layout.thread_rows_at + thread_rows_at * LINE_SIZE
+            thread_rows = memory[begin : begin + thread_rows_for(threads) * LINE_SIZE]
+            thread_rows[:] = bytes(len(thread_rows))
         line[OWNER.size :] = owned[OWNER.size :]
         line[: OWNER.size] = owned[: OWNER.size]
-        return Slot(kind, line, memory[waits_at : waits_at + WAITS_SIZE], threads, lines)
+        return Slot(kind, line, memory[waits_at : waits_at + WAITS_SIZE], threads, thread_rows)

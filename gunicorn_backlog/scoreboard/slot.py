@@ -77,7 +77,7 @@ HANDED, BACK, ASIDE = range(3)
 # and what one thread adds to ASIDE.
 PARKED, SURPLUS = 1, 1 << 32
 
-NO_LINES = memoryview(b"")
+NO_THREAD_ROWS = memoryview(b"")
 
 _RECORD = slice(24, 56)
 _NONSENSE = 1 << 63  # no counter comes to this, unless another worker wrote there
@@ -139,7 +139,7 @@ class Slot(Record):
         line: memoryview,
         waits: memoryview,
         threads: int = 0,
-        lines: memoryview = NO_LINES,
+        thread_rows: memoryview = NO_THREAD_ROWS,
     ) -> None:
         """Take a slot's line, its waits, and so many records in the lines of its threads."""
         super().__init__(line[_RECORD].cast("q"))
@@ -148,7 +148,7 @@ class Slot(Record):
         self.lock = original("_thread", "allocate_lock")()
         self.waits = waits.cast("Q")
         self.counters = [n if n < _NONSENSE else 0 for n in self.waits.tolist()]
-        words, third = lines.cast("q"), lines_of(threads) * WORDS_OF_LINE // 3
+        words, third = thread_rows.cast("q"), thread_rows_for(threads) * WORDS_OF_LINE // 3
         self.threads = [Record(words[number::third]) for number in range(threads)]
 
     def add(self, word: int, number: int) -> None:
@@ -183,12 +183,12 @@ class Slot(Record):
         self.lock = original("_thread", "allocate_lock")()
 
 
-def lines_of(threads: int) -> int:
+def thread_rows_for(threads: int) -> int:
     """Return how many lines a pool's threads need for their records."""
     return 3 * -(-threads // WORDS_OF_LINE)
 
 
-class Line(NamedTuple):
+class SlotRecord(NamedTuple):
     """The side of the reader: a slot's fields."""
 
     pid: int

@@ -115,7 +115,7 @@ def test_a_process() -> None:
 
 def test_since_when_the_oldest_request_has_been_under_way() -> None:
     """Of a sync worker, and of a pool the first that began; of a worker at no request nothing."""
-    scoreboard = Scoreboard(slots=4, lines=32)
+    scoreboard = Scoreboard(slots=4, thread_rows=32)
     now_ns = iter(range(100, 200))
     seen: list[dict[int, int]] = []
 

@@ -13,16 +13,22 @@ from contextlib import AbstractContextManager, contextmanager
 import pytest
 
 from gunicorn_backlog.scoreboard import allocation
-from gunicorn_backlog.scoreboard.allocation import ClaimError, dead, free_lines, free_slot, taken
+from gunicorn_backlog.scoreboard.allocation import (
+    ClaimError,
+    dead,
+    free_slot,
+    free_thread_rows,
+    taken,
+)
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.slot import Kind, Line
+from gunicorn_backlog.scoreboard.slot import Kind, SlotRecord
 
 SYNC, POOL = Kind.SYNC, Kind.POOL
 
 
-def line(pid: int, age: int, kind: Kind = SYNC, capacity: int = 1, at: int = 0) -> Line:
+def line(pid: int, age: int, kind: Kind = SYNC, capacity: int = 1, at: int = 0) -> SlotRecord:
     """Return a claimed slot."""
-    return Line(pid, age, kind, 0, capacity, 0, 0, 0, 0, 0, at)
+    return SlotRecord(pid, age, kind, 0, capacity, 0, 0, 0, 0, 0, at)
 
 
 @contextmanager
@@ -105,15 +111,15 @@ def test_the_first_lines_that_are_free(
     pools = [line(1, 1, POOL, threads, at) for at, threads in places]
     claimed = [line(2, 2, SYNC, 1, at=1), *pools]  # a sync worker has none, whatever it says
     if free is not None:
-        assert free_lines(claimed, count, 12) == free
+        assert free_thread_rows(claimed, count, 12) == free
         return
     with pytest.raises(ClaimError, match=f"^the scoreboard has no {count} lines for threads left$"):
-        free_lines(claimed, count, 12)
+        free_thread_rows(claimed, count, 12)
 
 
 def test_who_claims_between_the_look_and_the_lock_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slot and lines are a dead pool's at our look; another has them when we get the lock."""
-    scoreboard = Scoreboard(slots=4, lines=12)
+    scoreboard = Scoreboard(slots=4, thread_rows=12)
 
     def pool(age: int) -> None:
         scoreboard.claim(os.getpid(), age, POOL, 8)

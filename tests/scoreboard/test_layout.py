@@ -26,7 +26,7 @@ def test_the_header() -> None:
 
 def test_slots_then_lines_then_waits() -> None:
     """What the owner of the first slot writes is where the tables say, and nothing else is."""
-    scoreboard = Scoreboard(slots=SLOTS, lines=LINES)
+    scoreboard = Scoreboard(slots=SLOTS, thread_rows=LINES)
     memory = scoreboard._memory
     assert len(memory) == WAITS_AT + SLOTS * 8 * COUNTERS + ABOUT_SIZE
     slot = scoreboard.claim(os.getpid(), 7, Kind.POOL, 9)
@@ -44,7 +44,7 @@ def test_slots_then_lines_then_waits() -> None:
 
 def test_waits_of_the_second_slot() -> None:
     """They lie behind all those of the first."""
-    scoreboard = Scoreboard(slots=SLOTS, lines=LINES)
+    scoreboard = Scoreboard(slots=SLOTS, thread_rows=LINES)
     scoreboard.claim(1, 1, Kind.SYNC, 1)  # of a process that lives
     scoreboard.claim(os.getpid(), 2, Kind.SYNC, 1).count_wait(5)
     assert words(scoreboard._memory[WAITS_AT:]) == {COUNTERS + 5: 1}
@@ -57,7 +57,7 @@ def words(octets: bytes) -> dict[int, int]:
 
 def test_no_more_is_claimed_than_there_is() -> None:
     """Whatever a worker that ran amok wrote there."""
-    scoreboard = Scoreboard(slots=SLOTS, lines=LINES)
+    scoreboard = Scoreboard(slots=SLOTS, thread_rows=LINES)
     for claimed, seen in ((0, 0), (2, 2), (SLOTS + 1, SLOTS), (2**32 - 1, SLOTS)):
         struct.pack_into("=I", scoreboard._memory, 24, claimed)
         assert len(scoreboard.reader.claimed()) == seen

@@ -22,7 +22,7 @@ from gunicorn_backlog.scoreboard import allocation
 from gunicorn_backlog.scoreboard.layout import SLOTS_AT
 from gunicorn_backlog.scoreboard.reader import Reader
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.slot import LINE_SIZE, Kind, Line, Slot
+from gunicorn_backlog.scoreboard.slot import LINE_SIZE, Kind, Slot, SlotRecord
 from gunicorn_backlog.scoreboard.states import States
 from tests.lab.fake_arbiter import Arbiter, Cfg, Worker
 
@@ -44,7 +44,7 @@ class Server(RuleBasedStateMachine):
         self.workers: dict[int, Worker] = {}
         self.slots: dict[int, Slot] = {}
         self.arbiter = Arbiter([], self.workers)
-        self.scoreboard = Scoreboard(slots=12, lines=40)
+        self.scoreboard = Scoreboard(slots=12, thread_rows=40)
         self.sampler = sampler_of(self.arbiter, self.scoreboard)
         self.now_ns = 0
         self.work = [Utilization(clock_ns=lambda: self.now_ns) for _ in range(2)]
@@ -71,7 +71,7 @@ class Server(RuleBasedStateMachine):
             with mock.patch.object(allocation, "dead", self._dead):
                 self.slots[pid] = self.scoreboard.claim(pid, age, kind, capacity)
 
-    def _dead(self, claimed: Collection[Line]) -> set[tuple[int, int]]:
+    def _dead(self, claimed: Collection[SlotRecord]) -> set[tuple[int, int]]:
         ages = running(self.arbiter)
         return {(line.pid, line.age) for line in claimed if ages.get(line.pid) != line.age}
 

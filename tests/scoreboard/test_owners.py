@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from gunicorn_backlog.scoreboard.owners import owners_of
-from gunicorn_backlog.scoreboard.slot import Kind, Line
+from gunicorn_backlog.scoreboard.slot import Kind, SlotRecord
 from gunicorn_backlog.scoreboard.states import Columns, State, States
 
 LINES = 100
 
 
-def line(pid: int, age: int, kind: Kind, capacity: int = 1, threads_at: int = 0) -> Line:
+def line(pid: int, age: int, kind: Kind, capacity: int = 1, threads_at: int = 0) -> SlotRecord:
     """Return a slot's fields."""
-    return Line(pid, age, kind, 1, capacity, 10 * age, 0, 0, 0, 0, threads_at)
+    return SlotRecord(pid, age, kind, 1, capacity, 10 * age, 0, 0, 0, 0, threads_at)
 
 
 def test_owners_are_the_running_workers_by_kind() -> None:

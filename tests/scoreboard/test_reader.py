@@ -25,8 +25,8 @@ from gunicorn_backlog.scoreboard.slot import (
     TAKEN,
     WORK_NS,
     Kind,
-    Line,
     Slot,
+    SlotRecord,
 )
 from gunicorn_backlog.scoreboard.states import State, States
 from gunicorn_backlog.scoreboard.wait_histogram import BUCKETS
@@ -35,20 +35,20 @@ from tests.lab.waiting import wait_for
 
 READS = 1_000_000
 ALWAYS = -1
-LAYOUT = Layout(slots=4, lines=12)
+LAYOUT = Layout(slots=4, thread_rows=12)
 RUNNING = {10: 1, 11: 2, 20: 3, 21: 4}  # two sync workers, and pools of one and of nine threads
 SLOTS = (
-    Line(21, 4, Kind.POOL, 0, 9, 1, 50, 0, 0, 3, threads_at=3),
-    Line(10, 1, Kind.SYNC, 0, 1, 1, 5, 0, 0, 7, threads_at=0),
-    Line(20, 3, Kind.POOL, 0, 1, 1, 40, 0, 0, 2, threads_at=0),
-    Line(11, 2, Kind.SYNC, 0, 1, 1, 5, 0, 0, 8, threads_at=0),
+    SlotRecord(21, 4, Kind.POOL, 0, 9, 1, 50, 0, 0, 3, threads_at=3),
+    SlotRecord(10, 1, Kind.SYNC, 0, 1, 1, 5, 0, 0, 7, threads_at=0),
+    SlotRecord(20, 3, Kind.POOL, 0, 1, 1, 40, 0, 0, 2, threads_at=0),
+    SlotRecord(11, 2, Kind.SYNC, 0, 1, 1, 5, 0, 0, 8, threads_at=0),
 )
 # Words that change, by the worker's pid: requests begun of a slot; connections handed to a pool;
 # connections taken by the pools' last threads.
 BEGUN_OF_11 = SLOTS_AT + 3 * LINE_SIZE + 24 + 8 * BEGUN
 HANDED_TO_20 = SLOTS_AT + 2 * LINE_SIZE + 24 + 8 * HANDED
-TAKEN_BY_20 = LAYOUT.lines_at + 1 * LINE_SIZE
-TAKEN_BY_21 = LAYOUT.lines_at + (3 + 2) * LINE_SIZE + 8 * 8
+TAKEN_BY_20 = LAYOUT.thread_rows_at + 1 * LINE_SIZE
+TAKEN_BY_21 = LAYOUT.thread_rows_at + (3 + 2) * LINE_SIZE + 8 * 8
 AT_FIRST = {10: (7, 0), 11: (8, 0), 20: (2, 40), 21: (3, 50)}  # begun and queued
 RESTLESS = [(11, BEGUN_OF_11), (20, HANDED_TO_20), (20, TAKEN_BY_20), (21, TAKEN_BY_21)]
 
@@ -134,9 +134,9 @@ def records_of(scoreboard: Scoreboard) -> Iterator[tuple[int, int, int] | None]:
         if slot.kind == Kind.SYNC:
             at = SLOTS_AT + LINE_SIZE * index
             found = reader._steady(at, at + LINE_SIZE)
-            yield found and Line._make(SLOT.unpack(found))[6:9]  # type: ignore[misc]  # three
+            yield found and SlotRecord._make(SLOT.unpack(found))[6:9]  # type: ignore[misc]  # three
         else:
-            at = reader._layout.lines_at + slot.threads_at * LINE_SIZE
+            at = reader._layout.thread_rows_at + slot.threads_at * LINE_SIZE
             words = reader._steady(at, at + 3 * LINE_SIZE)
             if words is None:
                 yield None
@@ -291,7 +291,7 @@ def test_nonsense_in_the_counters_of_waits() -> None:
     with mmap.mmap(-1, LAYOUT.size) as memory:
         memory[:SLOTS_AT] = LAYOUT.header(1)
         write_claimed(memory, len(SLOTS))
-        memory[SLOTS_AT : LAYOUT.lines_at] = b"".join(SLOT.pack(*line) for line in SLOTS)
+        memory[SLOTS_AT : LAYOUT.thread_rows_at] = b"".join(SLOT.pack(*line) for line in SLOTS)
         memory[LAYOUT.waits_at :] = b"\xff" * (LAYOUT.size - LAYOUT.waits_at)
         waits = Reader(memory, LAYOUT).waits()
     assert len(waits) == BUCKETS

@@ -110,7 +110,7 @@ def test_the_slot_of_a_dead_worker_is_claimed_again() -> None:
 
 def test_lines_of_threads_are_claimed_again() -> None:
     """Those of a dead pool are free, in one piece; a larger pool takes others behind the living."""
-    scoreboard = Scoreboard(slots=8, lines=12)
+    scoreboard = Scoreboard(slots=8, thread_rows=12)
 
     def pool(threads: int, age: int = AGE) -> Slot:
         return scoreboard.claim(os.getpid(), age, Kind.POOL, threads)
@@ -144,7 +144,7 @@ def test_threads_begin_with_nothing() -> None:
 
 def test_nonsense_in_the_memory_raises_nothing() -> None:
     """A worker that ran amok may have written anything, anywhere."""
-    scoreboard = Scoreboard(slots=4, lines=6)
+    scoreboard = Scoreboard(slots=4, thread_rows=6)
     claim(scoreboard)
     for seed in range(50):
         nonsense = random.Random(seed).randbytes(600)

@@ -18,7 +18,7 @@ from gunicorn_backlog.scoreboard.slot import (
     Kind,
     Record,
     Slot,
-    lines_of,
+    thread_rows_for,
 )
 from gunicorn_backlog.workers.request_counters import timed
 
@@ -31,7 +31,7 @@ def test_a_slot_is_one_cache_line() -> None:
 @pytest.mark.parametrize(("threads", "lines"), [(0, 0), (1, 3), (8, 3), (9, 6), (128, 48)])
 def test_lines_of_threads(threads: int, lines: int) -> None:
     """Eight of them have three lines."""
-    assert lines_of(threads) == lines
+    assert thread_rows_for(threads) == lines
 
 
 def test_records_of_threads_lie_apart() -> None:

@@ -162,7 +162,7 @@ def test_a_pool_beside_a_worker_that_ran_amok(scoreboard: Scoreboard, claim: All
     worker: Any = Threaded(ThreadPoolExecutor(2))
     gthread.instrument(worker, claim)
     (slot,) = scoreboard._mine
-    memory, lines = scoreboard._memory, scoreboard.reader._layout.lines_at
+    memory, lines = scoreboard._memory, scoreboard.reader._layout.thread_rows_at
     for begin, end in ((SLOTS_AT + 24, SLOTS_AT + 56), (lines, lines + 3 * LINE_SIZE)):
         memory[begin:end] = (2**63 - 1).to_bytes(8, sys.byteorder) * ((end - begin) // 8)
     futures = [worker.enqueue_req(number) for number in range(6)]

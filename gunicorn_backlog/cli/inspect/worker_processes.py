@@ -11,7 +11,7 @@ from gunicorn_backlog.cli.inspect import procfs
 from gunicorn_backlog.cli.inspect.clock import Clock
 from gunicorn_backlog.cli.inspect.discovery import Server
 from gunicorn_backlog.scoreboard.server_info import About
-from gunicorn_backlog.scoreboard.slot import Line
+from gunicorn_backlog.scoreboard.slot import SlotRecord
 
 # Ages, for ``Roster``, of those that have no slot: no slot has such a one.
 STARTING, WITHOUT_SLOT = 1 << 32, -1
@@ -76,7 +76,7 @@ class Workers:
             self._own_pids[key] = procfs.own_pid(pid)
         return self._own_pids[key]
 
-    def _claimed_by(self, line: Line, began_ns: int) -> bool:
+    def _claimed_by(self, line: SlotRecord, began_ns: int) -> bool:
         """Tell whether it was this process that claimed the slot, and not one that had its pid."""
         return self._clock.of(began_ns) <= line.claimed_ns + _TICK_NS
 

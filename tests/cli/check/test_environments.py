@@ -27,8 +27,8 @@ ALL_WELL = ("check", "--", "--config", "python:gunicorn_backlog.hooks", "app:app
 # The memory of a server whose layout is another: whoever this is executed by holds it.
 HOLD_ANOTHER_LAYOUT = """
 import os, sys
-from gunicorn_backlog.scoreboard.layout import LINES, SLOTS, Layout
-layout = Layout(SLOTS, LINES)
+from gunicorn_backlog.scoreboard.layout import THREAD_ROWS, SLOTS, Layout
+layout = Layout(SLOTS, THREAD_ROWS)
 fd = os.memfd_create("gunicorn_backlog", 0)
 os.ftruncate(fd, layout.size)
 header = bytearray(layout.header(os.getpid()))

@@ -27,7 +27,7 @@ from tests.lab.procfs import is_stopped
 from tests.lab.pushes import wait_until_all_are_idle
 from tests.lab.waiting import wait_for
 
-LAYOUT = Layout(slots=4, lines=8)
+LAYOUT = Layout(slots=4, thread_rows=8)
 ABOUT = About(
     app="lab",
     version="1",
@@ -64,7 +64,7 @@ TOO_LARGE = LAYOUT._replace(slots=SLOTS + 1).size
 
 def header(version: int = VERSION, slots: int = LAYOUT.slots, counters: int = COUNTERS) -> bytes:
     """Return a header."""
-    numbers = (version, os.getpid(), slots, LAYOUT.lines, 0, counters)
+    numbers = (version, os.getpid(), slots, LAYOUT.thread_rows, 0, counters)
     return struct.pack("=8sIIIIII32x", MAGIC, *numbers)
 
 
@@ -91,7 +91,7 @@ def test_what_is_wrong_with_a_header(octets: bytes, size: int, line: str) -> Non
 
 def test_it_is_mapped_to_be_read_only() -> None:
     """The kernel says so, and writing is refused."""
-    scoreboard = Scoreboard(slots=4, lines=8)
+    scoreboard = Scoreboard(slots=4, thread_rows=8)
     scoreboard.tell(ABOUT)
     memory = Memory(f"/proc/self/fd/{scoreboard._fd}")
     inode = os.fstat(scoreboard._fd).st_ino
@@ -183,7 +183,7 @@ def test_a_terminal_is_told_nothing_by_it() -> None:
 
 def test_text_that_was_not_written_as_a_whole() -> None:
     """It is not taken for what was said."""
-    scoreboard = Scoreboard(slots=4, lines=8)
+    scoreboard = Scoreboard(slots=4, thread_rows=8)
     scoreboard.tell(ABOUT)
     memory = Memory(f"/proc/self/fd/{scoreboard._fd}")
     at = scoreboard._layout.about_at

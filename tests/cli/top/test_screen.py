@@ -28,7 +28,7 @@ CREW = Crew(idle=1, working=0, starting=0, unknown=0, in_flight=0)
 @pytest.fixture
 def server() -> Iterator[Server]:
     """A server whose memory is ours."""
-    scoreboard = Scoreboard(slots=4, lines=8)
+    scoreboard = Scoreboard(slots=4, thread_rows=8)
     memory = Memory(f"/proc/self/fd/{scoreboard._fd}")
     yield Server(pid=1, began_ns=0, memory=memory)
     memory.close()
