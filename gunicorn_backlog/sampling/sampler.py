@@ -159,7 +159,7 @@ class Sampler:
         """
         owners, kind = states.owners, registry.kind_forked(self._arbiter)
         if owners.pids:
-            self._waits_told = any(owners.tells_waits)
+            self._waits_told = any(owners.measures_wait)
         crew = self._roster.count(
             running,
             states,

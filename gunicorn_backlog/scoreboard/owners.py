@@ -25,7 +25,7 @@ class Owners(NamedTuple):
 
     slots: Sequence[int] = ()
     pids: Sequence[int] = ()
-    tells_waits: Sequence[int] = ()
+    measures_wait: Sequence[int] = ()
     capacities: Sequence[int] = ()
     claimed_ns: Sequence[int] = ()
     threads: Sequence[ThreadLines] = ()  # of the pools only
@@ -79,7 +79,7 @@ def owners_of(
     return Owners(
         slots=[slot for _, slot, _ in sorted(by_pid.values())],
         pids=[line.pid for line in found],
-        tells_waits=[line.tells_waits for line in found],
+        measures_wait=[line.measures_wait for line in found],
         capacities=[line.capacity for line in found],
         claimed_ns=[line.claimed_ns for line in found],
         threads=[_threads_of(line) for line in found if line.kind == Kind.POOL],

@@ -47,7 +47,7 @@ class Scoreboard:
         self.reader = Reader(self._memory, self._layout)
 
     def claim(
-        self, pid: int, age: int, kind: Kind, capacity: int, *, tells_waits: bool = False
+        self, pid: int, age: int, kind: Kind, capacity: int, *, measures_wait: bool = False
     ) -> Slot:
         """Take a slot whose owner is dead or none, and a record for each thread of a pool.
 
@@ -62,7 +62,7 @@ class Scoreboard:
             at = allocation.free_thread_rows(
                 taken.values(), thread_rows_for(threads), self._layout.thread_rows
             )
-            owner = pid, age, kind, tells_waits, capacity, time.monotonic_ns()
+            owner = pid, age, kind, measures_wait, capacity, time.monotonic_ns()
             self._disown([number for number, line in enumerate(claimed) if line.pid == pid])
             slot = self._slot(kind, index, SLOT.pack(*owner, 0, 0, 0, 0, at), threads, at)
             write_claimed(self._memory, max(len(claimed), index + 1))

@@ -8,7 +8,7 @@ offset  size  field           meaning; the first six and the last are written by
 0       4     pid             the owner's; 0: never claimed
 4       4     age             gunicorn's number of the worker: a pid can come again, an age not
 8       2     kind            how the worker is watched, see ``Kind``
-10      2     tells_waits     1: it can tell how long each of its requests waited
+10      2     measures_wait   1: it can tell how long each of its requests waited
 12      4     capacity        requests at a time: 1, a pool's threads; 0: unbounded
 16      8     claimed_ns      when
 24      32    (a record)      four numbers, see below
@@ -194,7 +194,7 @@ class SlotRecord(NamedTuple):
     pid: int
     age: int
     kind: int
-    tells_waits: int
+    measures_wait: int
     capacity: int
     claimed_ns: int
     word_0: int

@@ -29,7 +29,7 @@ class State(NamedTuple):
     """
 
     kind: int
-    tells_waits: bool
+    measures_wait: bool
     capacity: int
     claimed_ns: int
     in_use: int
@@ -69,7 +69,7 @@ class States(NamedTuple):
         """Return the state of each worker that was read, by pid."""
         owners = self.owners
         kinds = [kind for kind, at in owners.places.items() for _ in range(at.start, at.stop)]
-        fixed = kinds, map(bool, owners.tells_waits), owners.capacities, owners.claimed_ns
+        fixed = kinds, map(bool, owners.measures_wait), owners.capacities, owners.claimed_ns
         rows = map(State._make, zip(*fixed, *self.columns, strict=True))
         read = zip(owners.pids, rows, strict=True)
         return {pid: row for pid, row in read if pid not in self.unread}

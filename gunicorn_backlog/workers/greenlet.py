@@ -21,7 +21,7 @@ def instrument(worker: GreenletWorker, allocate: Allocate) -> None:
     if getattr(worker, "server_class", None) is not None:  # it serves in the gevent worker's place
         _watch_server(worker, allocate)
         return
-    slot = allocate(Kind.GREENLET, 0, tells_waits=request_wait.tcp_tells(worker.sockets))
+    slot = allocate(Kind.GREENLET, 0, measures_wait=request_wait.tcp_tells(worker.sockets))
     in_flight = InFlight(slot)
     handle_request = request_wait.watch_requests(
         worker.handle_request,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Allocate(Protocol):
     """``Scoreboard.claim`` for one worker."""
 
-    def __call__(self, kind: Kind, capacity: int, *, tells_waits: bool = False) -> Slot: ...
+    def __call__(self, kind: Kind, capacity: int, *, measures_wait: bool = False) -> Slot: ...
 
 
 class Family(NamedTuple):

@@ -19,7 +19,7 @@ def instrument(worker: SyncWorker, allocate: Allocate) -> None:
     It is called right after the accept, so reading from a slow client counts as work.
     ``handle_request`` is called when the head of a request was read.
     """
-    slot = allocate(Kind.SYNC, 1, tells_waits=request_wait.tcp_tells(worker.sockets))
+    slot = allocate(Kind.SYNC, 1, measures_wait=request_wait.tcp_tells(worker.sockets))
     greetings = request_wait.Greetings() if worker.cfg.is_ssl else None
     worker.handle_request = request_wait.watch_requests(
         worker.handle_request,

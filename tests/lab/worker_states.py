@@ -17,7 +17,7 @@ def states_of(rows: Mapping[int, State], running: Collection[int] = ()) -> State
         pids=pids,
         capacities=[row.capacity for row in told],
         claimed_ns=[row.claimed_ns for row in told],
-        tells_waits=[row.tells_waits for row in told],
+        measures_wait=[row.measures_wait for row in told],
         places={it: slice(kinds.index(it), kinds.index(it) + kinds.count(it)) for it in kinds},
         without_slot=sorted(set(running) - set(pids)),
     )

@@ -105,7 +105,7 @@ def test_waits_that_can_not_be(arbiter: Arbiter, caplog: pytest.LogCaptureFixtur
     scoreboard = Scoreboard(slots=2)
     sampler = sampling(arbiter, scoreboard)
     sampler.begin(0)
-    slot = scoreboard.claim(1, 1, Kind.SYNC, 1, tells_waits=True)
+    slot = scoreboard.claim(1, 1, Kind.SYNC, 1, measures_wait=True)
     sampler.sample()
     slot.waits[3] = 50
     assert sampler.waits() == Waits(50, 3, 3, 3)

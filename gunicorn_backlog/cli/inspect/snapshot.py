@@ -122,7 +122,7 @@ class Looker:
         try:
             return self._counted.look(
                 self._server.memory.reader.waits(),
-                told=any(states.owners.tells_waits),
+                told=any(states.owners.measures_wait),
                 by_proxy=about.kind in TELLING,
             )
         except WaitsError:  # the arbiter says so, too, among its warnings
