@@ -55,7 +55,7 @@ class Sampler:
         self._roster = Roster()
         self._utilization = Utilization()
         self._counted: Counted | None = None
-        self._waits_told = False  # whether workers can tell of each request how long it waited
+        self._waits_measured = False  # whether workers can tell of each request how long it waited
         self._watched_after = 0  # the age of the youngest worker that could not know of us
         self._cfg: Config | None = None
         self._asked = 0
@@ -86,10 +86,12 @@ class Sampler:
         """Return how long the requests waited that were taken since the last call."""
         if self._scoreboard is None or self._counted is None:
             return None
-        by_proxy = registry.kind_forked(self._arbiter) in TELLING
+        from_header = registry.kind_forked(self._arbiter) in TELLING
         counters = self._scoreboard.reader.waits()
         try:
-            return self._counted.look(counters, told=self._waits_told, by_proxy=by_proxy)
+            return self._counted.look(
+                counters, measured=self._waits_measured, from_header=from_header
+            )
         except WaitsError as error:
             self._notices.warn("waits", f"{error}: how long requests waited is not sent this time")
             return None
@@ -159,7 +161,7 @@ class Sampler:
         """
         owners, kind = states.owners, registry.kind_forked(self._arbiter)
         if owners.pids:
-            self._waits_told = any(owners.measures_wait)
+            self._waits_measured = any(owners.measures_wait)
         crew = self._roster.count(
             running,
             states,

@@ -82,14 +82,16 @@ class Counted:
         self._before = counters
         self._any = False
 
-    def look(self, counters: Sequence[int], *, told: bool, by_proxy: bool = True) -> Waits | None:
+    def look(
+        self, counters: Sequence[int], *, measured: bool, from_header: bool = True
+    ) -> Waits | None:
         """Return the waits since the last look; None if they can't be told.
 
         Raises WaitsError if there can't have been so many, or fewer than none; the next look is
         from here on.
 
-        :param told: whether each request's is.
-        :param by_proxy: whether some may be all the same, by a proxy: from the first one on.
+        :param measured: whether each request's is.
+        :param from_header: whether some may be all the same, by a proxy: from the first one on.
         """
         before, self._before = self._before, counters
         since: Sequence[int] = ()  # as a rule of a server that is idle
@@ -98,8 +100,8 @@ class Counted:
         if since and (min(since) < 0 or max(since) > _MOST):
             raise WaitsError(f"a counter of waits changed by {max(since, key=abs)}")
         waits = waits_of(since)
-        self._any = by_proxy and not told and (self._any or waits.requests > 0)
-        return waits if told or self._any else None
+        self._any = from_header and not measured and (self._any or waits.requests > 0)
+        return waits if measured or self._any else None
 
 
 def _of_rank(found: Sequence[tuple[float, int]], rank: int) -> float:

@@ -122,8 +122,8 @@ class Looker:
         try:
             return self._counted.look(
                 self._server.memory.reader.waits(),
-                told=any(states.owners.measures_wait),
-                by_proxy=about.kind in TELLING,
+                measured=any(states.owners.measures_wait),
+                from_header=about.kind in TELLING,
             )
         except WaitsError:  # the arbiter says so, too, among its warnings
             return None
