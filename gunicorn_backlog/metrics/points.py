@@ -29,7 +29,7 @@ from gunicorn_backlog.metrics.catalog import (
 )
 from gunicorn_backlog.sampling.window import Interval, Queue
 from gunicorn_backlog.sampling.worker_counts import Crew
-from gunicorn_backlog.scoreboard.wait_histogram import Waits
+from gunicorn_backlog.scoreboard.wait_histogram import WaitSummary
 
 OK, CRITICAL = 0, 2  # Datadog's service check states
 
@@ -127,7 +127,7 @@ def _of_work(interval: Interval, server: tuple[str, ...]) -> Iterator[Point]:
         yield _point(SATURATED, interval.saturated, *server)
 
 
-def _of_waits(waits: Waits | None, server: tuple[str, ...]) -> Iterator[Point]:
+def _of_waits(waits: WaitSummary | None, server: tuple[str, ...]) -> Iterator[Point]:
     if waits is not None:
         yield _point(WAIT_AVG, round(waits.average_ms, 1), *server)
         yield _point(WAIT_MAX, waits.longest_ms, *server)

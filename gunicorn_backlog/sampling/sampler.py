@@ -20,7 +20,7 @@ from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from gunicorn_backlog.scoreboard.server_info import Place
 from gunicorn_backlog.scoreboard.slot import TELLING, Kind
 from gunicorn_backlog.scoreboard.states import States
-from gunicorn_backlog.scoreboard.wait_histogram import Counted, Waits, WaitsError
+from gunicorn_backlog.scoreboard.wait_histogram import HistogramDelta, WaitsError, WaitSummary
 from gunicorn_backlog.workers import registry
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Sampler:
         self._limits = Limits(notices)
         self._roster = Roster()
         self._utilization = Utilization()
-        self._counted: Counted | None = None
+        self._counted: HistogramDelta | None = None
         self._waits_measured = False  # whether workers can tell of each request how long it waited
         self._watched_after = 0  # the age of the youngest worker that could not know of us
         self._cfg: Config | None = None
@@ -70,7 +70,7 @@ class Sampler:
         self.since_ns = time.monotonic_ns()
         self._utilization = Utilization()
         if self._scoreboard is not None:
-            self._counted = Counted(self._scoreboard.reader.waits())
+            self._counted = HistogramDelta(self._scoreboard.reader.waits())
 
     def sample(self) -> Sample:
         """Look at everything once."""
@@ -82,14 +82,14 @@ class Sampler:
         self._look_at_limits(queues)
         return Sample(queues, *self._crew(), _gunicorn.forked(self._arbiter))
 
-    def waits(self) -> Waits | None:
+    def waits(self) -> WaitSummary | None:
         """Return how long the requests waited that were taken since the last call."""
         if self._scoreboard is None or self._counted is None:
             return None
         from_header = registry.kind_forked(self._arbiter) in TELLING
         counters = self._scoreboard.reader.waits()
         try:
-            return self._counted.look(
+            return self._counted.update(
                 counters, measured=self._waits_measured, from_header=from_header
             )
         except WaitsError as error:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from gunicorn_backlog.kernel.accept_queue import AcceptQueue
 from gunicorn_backlog.sampling.utilization import WorkTime
 from gunicorn_backlog.sampling.worker_counts import Crew
-from gunicorn_backlog.scoreboard.wait_histogram import Waits
+from gunicorn_backlog.scoreboard.wait_histogram import WaitSummary
 
 
 class Sample(NamedTuple):
@@ -49,7 +49,7 @@ class Interval(NamedTuple):
     spawned: int
     utilization: float | None = None
     saturated: float | None = None
-    waits: Waits | None = None
+    waits: WaitSummary | None = None
 
 
 class Window:
@@ -70,7 +70,9 @@ class Window:
         """Forget the samples of the interval under way; workers that were forked in it count on."""
         self._samples.clear()
 
-    def close(self, dropped: Mapping[str, int], waits: Waits | None = None) -> Interval | None:
+    def close(
+        self, dropped: Mapping[str, int], waits: WaitSummary | None = None
+    ) -> Interval | None:
         """Return the interval's totals and begin the next; None if nothing was sampled.
 
         ``dropped`` are the connections that each listener dropped in the interval, ``waits`` how

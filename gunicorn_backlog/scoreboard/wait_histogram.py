@@ -55,7 +55,7 @@ class WaitsError(Exception):
     """What is counted can't be: a worker ran amok."""
 
 
-class Waits(NamedTuple):
+class WaitSummary(NamedTuple):
     """The waits of so many requests, in ms; all 0 if there were none."""
 
     requests: int
@@ -64,27 +64,27 @@ class Waits(NamedTuple):
     percentile_95_ms: float
 
 
-def waits_of(counters: Sequence[int]) -> Waits:
+def waits_of(counters: Sequence[int]) -> WaitSummary:
     """Return what the counters of all buckets come to."""
     requests = sum(counters)
     if not requests:
-        return Waits(0, 0, 0, 0)
+        return WaitSummary(0, 0, 0, 0)
     found = [(middle_of(bucket), n) for bucket, n in enumerate(counters) if n]
     total_ms = sum(middle_ms * n for middle_ms, n in found)
     rank = math.ceil(0.95 * requests)
-    return Waits(requests, total_ms / requests, found[-1][0], _of_rank(found, rank))
+    return WaitSummary(requests, total_ms / requests, found[-1][0], _of_rank(found, rank))
 
 
-class Counted:
+class HistogramDelta:
     """Takes the difference of two looks at the counters, which only grow."""
 
     def __init__(self, counters: Sequence[int]) -> None:
         self._before = counters
         self._any = False
 
-    def look(
+    def update(
         self, counters: Sequence[int], *, measured: bool, from_header: bool = True
-    ) -> Waits | None:
+    ) -> WaitSummary | None:
         """Return the waits since the last look; None if they can't be told.
 
         Raises WaitsError if there can't have been so many, or fewer than none; the next look is

@@ -12,7 +12,7 @@ from gunicorn_backlog.metrics.catalog import CATALOGUE
 from gunicorn_backlog.metrics.points import Point, points
 from gunicorn_backlog.sampling.window import Interval, Queue
 from gunicorn_backlog.sampling.worker_counts import Crew, Threads
-from gunicorn_backlog.scoreboard.wait_histogram import Waits
+from gunicorn_backlog.scoreboard.wait_histogram import WaitSummary
 
 README = Path(__file__).parents[2] / "README.md"
 BIND = "127.0.0.1:8000"
@@ -24,7 +24,7 @@ INTERVAL = Interval(
     4,
     utilization=62.5,
     saturated=0.0,
-    waits=Waits(250, 12.345, 530.5, 40.5),
+    waits=WaitSummary(250, 12.345, 530.5, 40.5),
 )
 
 

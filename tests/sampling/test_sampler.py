@@ -19,7 +19,7 @@ from gunicorn_backlog.sampling.worker_counts import Crew, Roster
 from gunicorn_backlog.scoreboard.layout import SLOTS_AT
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from gunicorn_backlog.scoreboard.slot import WORK_NS, Kind
-from gunicorn_backlog.scoreboard.wait_histogram import Waits
+from gunicorn_backlog.scoreboard.wait_histogram import WaitSummary
 from tests.lab.fake_arbiter import Arbiter, Cfg, Listener, Worker
 
 LIMIT = 5
@@ -108,7 +108,7 @@ def test_waits_that_can_not_be(arbiter: Arbiter, caplog: pytest.LogCaptureFixtur
     slot = scoreboard.claim(1, 1, Kind.SYNC, 1, measures_wait=True)
     sampler.sample()
     slot.waits[3] = 50
-    assert sampler.waits() == Waits(50, 3, 3, 3)
+    assert sampler.waits() == WaitSummary(50, 3, 3, 3)
     for nonsense in (10, 2**64 - 1):
         slot.waits[3] = nonsense
         assert sampler.waits() is None
@@ -117,8 +117,8 @@ def test_waits_that_can_not_be(arbiter: Arbiter, caplog: pytest.LogCaptureFixtur
         "this time"
     ]
     slot.waits[20] += 1
-    assert sampler.waits() == Waits(1, 20, 20, 20)
-    assert sampler.waits() == Waits(0, 0, 0, 0)
+    assert sampler.waits() == WaitSummary(1, 20, 20, 20)
+    assert sampler.waits() == WaitSummary(0, 0, 0, 0)
 
 
 def claimed(scoreboard: Scoreboard, *pids: int) -> None:

@@ -12,9 +12,9 @@ from gunicorn_backlog.scoreboard.layout import COUNTERS
 from gunicorn_backlog.scoreboard.wait_histogram import (
     BUCKETS,
     LONGEST_MS,
-    Counted,
-    Waits,
+    HistogramDelta,
     WaitsError,
+    WaitSummary,
     bucket_of,
     middle_of,
     waits_of,
@@ -61,44 +61,44 @@ def test_average_longest_and_percentile(waits_ms: list[int]) -> None:
 
 def test_between_two_looks() -> None:
     """What was there before is left out; without requests all is 0, if each could be told."""
-    counted = Counted(counters([5]))
-    assert counted.look(counters([5, 10, 20]), measured=True) == Waits(2, 15, 20, 20)
-    assert counted.look(counters([5, 10, 20]), measured=True) == Waits(0, 0, 0, 0)
+    counted = HistogramDelta(counters([5]))
+    assert counted.update(counters([5, 10, 20]), measured=True) == WaitSummary(2, 15, 20, 20)
+    assert counted.update(counters([5, 10, 20]), measured=True) == WaitSummary(0, 0, 0, 0)
 
 
 def test_what_only_a_proxy_tells() -> None:
     """None until the first; from then on 0 says that there was none."""
-    counted = Counted(counters([]))
-    assert counted.look(counters([]), measured=False) is None
-    assert counted.look(counters([7]), measured=False) == Waits(1, 7, 7, 7)
-    assert counted.look(counters([7]), measured=False) == Waits(0, 0, 0, 0)
-    assert counted.look(counters([7]), measured=False, from_header=False) is None
-    assert counted.look(counters([7]), measured=False) is None
+    counted = HistogramDelta(counters([]))
+    assert counted.update(counters([]), measured=False) is None
+    assert counted.update(counters([7]), measured=False) == WaitSummary(1, 7, 7, 7)
+    assert counted.update(counters([7]), measured=False) == WaitSummary(0, 0, 0, 0)
+    assert counted.update(counters([7]), measured=False, from_header=False) is None
+    assert counted.update(counters([7]), measured=False) is None
 
 
 def test_what_nobody_tells_any_more() -> None:
     """After a reload that leaves no way: not 0, for what the kernel told is no proxy's word."""
-    counted = Counted(counters([]))
-    assert counted.look(counters([7]), measured=True) == Waits(1, 7, 7, 7)
-    assert counted.look(counters([7]), measured=False) is None
+    counted = HistogramDelta(counters([]))
+    assert counted.update(counters([7]), measured=True) == WaitSummary(1, 7, 7, 7)
+    assert counted.update(counters([7]), measured=False) is None
 
 
 @pytest.mark.parametrize("absurd", [2, 2**32 + 5, 2**64 - 1])
 def test_what_can_not_be_is_no_wait(absurd: int) -> None:
     """Fewer than at the last look, or more than there are requests: said, and then from here on."""
-    counted = Counted(counters([7, 7, 7, 20]))
+    counted = HistogramDelta(counters([7, 7, 7, 20]))
     nonsense = counters([20])
     nonsense[bucket_of(7)] = absurd
     with pytest.raises(WaitsError, match=r"^a counter of waits changed by -?\d+$"):
-        counted.look(nonsense, measured=True)
+        counted.update(nonsense, measured=True)
     later = list(nonsense)
     later[bucket_of(20)] += 2
-    assert counted.look(later, measured=True) == Waits(2, 20, 20, 20)
+    assert counted.update(later, measured=True) == WaitSummary(2, 20, 20, 20)
 
 
 def test_as_many_as_there_can_be() -> None:
     """A server at its fastest is believed, however long nobody looked."""
-    counted = Counted(counters([]))
+    counted = HistogramDelta(counters([]))
     many = counters([])
     many[0] = 2**32
-    assert counted.look(many, measured=True) == Waits(2**32, 0, 0, 0)
+    assert counted.update(many, measured=True) == WaitSummary(2**32, 0, 0, 0)

@@ -18,7 +18,12 @@ from gunicorn_backlog.sampling.worker_counts import Crew, Roster, are_bounded
 from gunicorn_backlog.scoreboard.server_info import About
 from gunicorn_backlog.scoreboard.slot import TELLING, Kind
 from gunicorn_backlog.scoreboard.states import State, States
-from gunicorn_backlog.scoreboard.wait_histogram import BUCKETS, Counted, Waits, WaitsError
+from gunicorn_backlog.scoreboard.wait_histogram import (
+    BUCKETS,
+    HistogramDelta,
+    WaitsError,
+    WaitSummary,
+)
 
 SAMPLE_EVERY_S = 0.1
 
@@ -69,7 +74,7 @@ class Looker:
         self._workers = Workers(server, clock)
         self._roster = Roster()
         self._utilization = Utilization(clock_ns=clock.now_ns)
-        self._counted = Counted([0] * BUCKETS)
+        self._counted = HistogramDelta([0] * BUCKETS)
         self._drops: dict[str, Drops] = {}
         self._window = Window()
         self._readings: list[list[Reading]] = []
@@ -118,9 +123,9 @@ class Looker:
             running.ages, states, about.boot_limit_s, kind_starting=Kind(about.kind)
         )
 
-    def _waits(self, about: About, states: States) -> Waits | None:
+    def _waits(self, about: About, states: States) -> WaitSummary | None:
         try:
-            return self._counted.look(
+            return self._counted.update(
                 self._server.memory.reader.waits(),
                 measured=any(states.owners.measures_wait),
                 from_header=about.kind in TELLING,

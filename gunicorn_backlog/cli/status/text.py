@@ -11,7 +11,7 @@ from gunicorn_backlog.config.agent_address import DISABLED
 from gunicorn_backlog.sampling.window import Interval
 from gunicorn_backlog.sampling.worker_counts import Crew
 from gunicorn_backlog.scoreboard.server_info import About
-from gunicorn_backlog.scoreboard.wait_histogram import Waits
+from gunicorn_backlog.scoreboard.wait_histogram import WaitSummary
 
 UNKNOWN = "?"  # it can't be told
 NONE = "-"  # there is no such thing
@@ -107,7 +107,7 @@ def facts(interval: Interval) -> Iterator[tuple[str, str]]:
         yield "waits", of_waits(interval.waits)
 
 
-def of_waits(waits: Waits) -> str:
+def of_waits(waits: WaitSummary) -> str:
     """Return how long requests waited."""
     if not waits.requests:
         return "no request was taken"
