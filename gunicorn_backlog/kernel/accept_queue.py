@@ -25,25 +25,26 @@ class AcceptQueue(NamedTuple):
 
     The queue holds ``limit + 1`` connections before the kernel takes no more, so ``length`` can be
     greater than ``limit``. Where several sockets listen at one address, as with ``reuse_port``,
-    both are sums; then ``longest`` is the greatest length, and ``lowest`` the lowest limit of one.
+    both are sums; then ``max_length`` is the greatest length, and ``min_limit`` the lowest limit of
+    one.
     """
 
     length: int
     limit: int | None
-    longest: int | None = None
-    lowest: int | None = None
+    max_length: int | None = None
+    min_limit: int | None = None
 
 
-def together(queues: Sequence[AcceptQueue]) -> AcceptQueue:
+def merge(queues: Sequence[AcceptQueue]) -> AcceptQueue:
     """Sum up the queues of one address; there must be one."""
     limits = [queue.limit for queue in queues if queue.limit is not None]
-    lowest = [queue.lowest for queue in queues if queue.lowest is not None]
+    lowest = [queue.min_limit for queue in queues if queue.min_limit is not None]
     all_read = len(limits) == len(queues)
     return AcceptQueue(
         length=sum(queue.length for queue in queues),
         limit=sum(limits) if all_read else None,
-        longest=max(_own(queue.longest, queue.length) for queue in queues),
-        lowest=min(limits + lowest) if all_read else None,
+        max_length=max(_own(queue.max_length, queue.length) for queue in queues),
+        min_limit=min(limits + lowest) if all_read else None,
     )
 
 

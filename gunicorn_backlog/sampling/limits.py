@@ -36,8 +36,8 @@ class Limits:
         :param elsewhere: listeners of other network namespaces; each has its own somaxconn.
         """
         low = []
-        for listener, (_, limit, _, lowest) in queues.items():
-            of_one = limit if lowest is None else lowest
+        for listener, (_, limit, _, min_limit) in queues.items():
+            of_one = limit if min_limit is None else min_limit
             if of_one is not None and of_one < asked:
                 low.append((listener, of_one, asked))
         if low or self._since_s:

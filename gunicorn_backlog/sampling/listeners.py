@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gunicorn_backlog.kernel.accept_queue import AcceptQueue, QueueError, together
+from gunicorn_backlog.kernel.accept_queue import AcceptQueue, QueueError, merge
 from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.sampling.bind import configured, first_listener, tag_text
 from gunicorn_backlog.sampling.listener import Listener, UnreadableError
@@ -54,7 +54,7 @@ class Listeners:
                     self._or_say(listener, "drops", listener.note_drops)
                 first = queues.setdefault(name, queue)
                 if first is not queue:
-                    queues[name] = together([first, queue])
+                    queues[name] = merge([first, queue])
         return queues
 
     def dropped(self) -> dict[str, int]:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from gunicorn_backlog.kernel import netns_cookie, so_meminfo, sock_diag, tcp_info
-from gunicorn_backlog.kernel.accept_queue import AcceptQueue, ElsewhereError, QueueError, together
+from gunicorn_backlog.kernel.accept_queue import AcceptQueue, ElsewhereError, QueueError, merge
 from gunicorn_backlog.sampling.drops import Drops
 from gunicorn_backlog.sampling.unix_list import UnixList
 
@@ -124,7 +124,7 @@ class SharedAddress(_Plain):
         found = sock_diag.inet_listeners(self._family, self._port)
         found = [listener for listener in found if listener.host == self._host]
         self.drops.add({it.inode: it.drops for it in found if it.drops is not None})
-        return together([listener.queue for listener in found]) if found else None
+        return merge([listener.queue for listener in found]) if found else None
 
 
 class NoWay(_Plain):

@@ -103,7 +103,7 @@ def _queues(samples: Sequence[Sample]) -> tuple[Queue, ...]:
 
 
 def _queue(listener: str, queues: Sequence[AcceptQueue]) -> Queue:
-    longest = [queue.longest for queue in queues if queue.longest is not None]
+    longest = [queue.max_length for queue in queues if queue.max_length is not None]
     return Queue(
         listener=listener,
         waiting=tuple(queue.length for queue in queues),

@@ -106,10 +106,10 @@ def test_what_passes_is_not_told(limits: Limits, caplog: pytest.LogCaptureFixtur
 def test_each_of_several_queues_counts(limits: Limits, caplog: pytest.LogCaptureFixture) -> None:
     """With reuse_port the limit is a sum; what was asked for is each queue's."""
     for _ in range(10):
-        limits.look({LISTENER: AcceptQueue(0, 3 * 2048, longest=0, lowest=2048)}, 2048)
+        limits.look({LISTENER: AcceptQueue(0, 3 * 2048, max_length=0, min_limit=2048)}, 2048)
     assert caplog.messages == []
     for _ in range(10):
-        limits.look({LISTENER: AcceptQueue(0, 3 * 2000, longest=0, lowest=100)}, 2048)
+        limits.look({LISTENER: AcceptQueue(0, 3 * 2000, max_length=0, min_limit=100)}, 2048)
     assert "the kernel enforces 100" in caplog.text
 
 

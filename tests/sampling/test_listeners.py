@@ -131,7 +131,7 @@ def test_queues_of_an_address_that_workers_share() -> None:
         listeners = of(cfg=Cfg(reuse_port=True, address=[address]))
         own = [tcp_info.read(sock).length for sock in shared]
         assert sum(own) == 7
-        expected = AcceptQueue(7, 3 * LIMIT, longest=max(own), lowest=LIMIT)
+        expected = AcceptQueue(7, 3 * LIMIT, max_length=max(own), min_limit=LIMIT)
         assert listeners.read() == {tag_value(address): expected}
         assert listeners.dropped() == {tag_value(address): 0}
 
@@ -176,7 +176,7 @@ def test_sockets_of_one_address_are_summed_up() -> None:
         for _ in range(6):
             stack.enter_context(socket.create_connection(first.getsockname()))
         own = [tcp_info.read(sock).length for sock in (first, second)]
-        expected = AcceptQueue(6, 2 * LIMIT, longest=max(own), lowest=LIMIT)
+        expected = AcceptQueue(6, 2 * LIMIT, max_length=max(own), min_limit=LIMIT)
         assert read(first, second) == {name(first): expected}
 
 

@@ -55,8 +55,8 @@ def test_nothing_readable_is_nothing_said() -> None:
 def test_the_deepest_queue_of_the_interval() -> None:
     """Of an address with several queues the longest of any sample is kept."""
     window = Window()
-    window.add(Sample({"a": AcceptQueue(9, 30, longest=8, lowest=10)}, IDLE, None, 0))
-    window.add(Sample({"a": AcceptQueue(9, 20, longest=5, lowest=10)}, IDLE, None, 0))
+    window.add(Sample({"a": AcceptQueue(9, 30, max_length=8, min_limit=10)}, IDLE, None, 0))
+    window.add(Sample({"a": AcceptQueue(9, 20, max_length=5, min_limit=10)}, IDLE, None, 0))
     assert window.close({"a": 0}) == Interval((Queue("a", (9, 9), 20, 8),), {"a": 0}, IDLE, 0)
 
 

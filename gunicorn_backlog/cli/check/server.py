@@ -78,7 +78,7 @@ def _of_listener(seen: Listener, about: About, server: Server) -> Finding:
     if latest.why:
         text = f"{latest.listener} can't be read from here: {latest.why}"
         return warning("listener", text, latest.remedy or f"{_IN_ITS_CONTAINER}, or as root")
-    limit = latest.limit if latest.lowest is None else latest.lowest
+    limit = latest.limit if latest.min_limit is None else latest.min_limit
     if limit is None:
         return ok("listener", f"{latest.listener}: {latest.length} wait, the limit is not known")
     if limit >= backlog:

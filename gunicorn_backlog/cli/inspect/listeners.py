@@ -14,8 +14,8 @@ from gunicorn_backlog.kernel.accept_queue import (
     AcceptQueue,
     ElsewhereError,
     QueueError,
+    merge,
     reason,
-    together,
 )
 from gunicorn_backlog.sampling.queue_readers import remedy_of_netlink
 from gunicorn_backlog.scoreboard.server_info import Place
@@ -39,8 +39,8 @@ class Reading(NamedTuple):
     listener: str
     length: int | None = None
     limit: int | None = None
-    longest: int | None = None
-    lowest: int | None = None
+    max_length: int | None = None
+    min_limit: int | None = None
     drops: dict[int, int] | None = None
     why: str = ""
     remedy: str = ""
@@ -130,7 +130,7 @@ def _by_netlink(place: Place) -> Reading:
             found = _sockets(place)
             drops = {it.inode: it.drops for it in found if it.drops is not None}
             queues = [it.queue for it in found]
-            queue = queues[0] if place.inode else together(queues)
+            queue = queues[0] if place.inode else merge(queues)
             return _reading(place, queue, drops or None)
     except OSError as error:
         if error.errno == errno.ENOENT and place.inode:
@@ -171,4 +171,4 @@ def _one_of(readings: Sequence[Reading]) -> Reading:
         remedies = "; ".join(dict.fromkeys(it.remedy for it in readings if it.remedy))
         return Reading(readings[0].listener, why=whys, remedy=remedies)
     drops = {inode: n for it in readings for inode, n in (it.drops or {}).items()}
-    return Reading(readings[0].listener, *together(queues), drops or None, whys)
+    return Reading(readings[0].listener, *merge(queues), drops or None, whys)

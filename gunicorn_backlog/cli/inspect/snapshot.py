@@ -148,7 +148,7 @@ class Looker:
         for reading in readings:
             if reading.drops is not None:
                 drops.add(reading.drops)
-        longest = [it.longest for it in readings if it.longest is not None]
+        longest = [it.max_length for it in readings if it.max_length is not None]
         return Listener(
             lengths=tuple(it.length for it in readings if it.length is not None),
             deepest=max(longest, default=None),

@@ -59,8 +59,8 @@ def listener_row(seen: Listener) -> tuple[str, ...]:
     """Return a listener's row: what can't be read is UNKNOWN, what nobody counts is NONE."""
     latest = seen.latest
     length = UNKNOWN if latest.length is None else str(latest.length)
-    if seen.deepest is not None and latest.longest is not None:
-        length += f" (longest {latest.longest})"
+    if seen.deepest is not None and latest.max_length is not None:
+        length += f" (longest {latest.max_length})"
     nobody = UNKNOWN if latest.why else NONE
     return (
         latest.listener,
