@@ -147,7 +147,7 @@ class Pipeline:
             self._window = Window(forked)
             self._sampler.begin(forked)
         elif settings.pace != former.pace:
-            self._window.begin_anew()
+            self._window.discard()
 
     def prepare(self) -> None:
         """Find out where the Agent is, some time before the first push."""

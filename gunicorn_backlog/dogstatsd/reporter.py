@@ -8,7 +8,7 @@ from gunicorn_backlog.dogstatsd.client import QUEUE_FULL, Agent
 from gunicorn_backlog.dogstatsd.payloads import LONGEST
 from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.metrics import points as metrics
-from gunicorn_backlog.sampling.window import Interval
+from gunicorn_backlog.sampling.window import IntervalSummary
 
 BACK_AFTER = 3  # pushes
 
@@ -44,7 +44,9 @@ class Delivery:
         """Find out where the Agent is, some time before the first push. Never waits."""
         self._agent.prepare()
 
-    def deliver(self, interval: Interval, app: str, bind: str, *, stopping: bool = False) -> None:
+    def deliver(
+        self, interval: IntervalSummary, app: str, bind: str, *, stopping: bool = False
+    ) -> None:
         """Push one interval's points. Never waits."""
         points = metrics.points(
             interval,

@@ -27,7 +27,7 @@ from gunicorn_backlog.metrics.catalog import (
     Metric,
     MetricType,
 )
-from gunicorn_backlog.sampling.window import Interval, Queue
+from gunicorn_backlog.sampling.window import BacklogSummary, IntervalSummary
 from gunicorn_backlog.sampling.worker_counts import Crew
 from gunicorn_backlog.scoreboard.wait_histogram import WaitSummary
 
@@ -44,7 +44,7 @@ class Point(NamedTuple):
 
 
 def points(
-    interval: Interval,
+    interval: IntervalSummary,
     *,
     app: str,
     bind: str,
@@ -80,7 +80,7 @@ def _point(metric: Metric, value: float, *tags: str) -> Point:
 
 
 def _of_queues(
-    queues: tuple[Queue, ...], backlog_type: BacklogType, server: tuple[str, ...]
+    queues: tuple[BacklogSummary, ...], backlog_type: BacklogType, server: tuple[str, ...]
 ) -> Iterator[Point]:
     for queue in queues:
         tags = (*server, _listener_tag(queue.listener))
@@ -119,7 +119,7 @@ def _of_crew(crew: Crew | None, server: tuple[str, ...]) -> Iterator[Point]:
         yield _point(QUEUED, crew.threads.queued, *server)
 
 
-def _of_work(interval: Interval, server: tuple[str, ...]) -> Iterator[Point]:
+def _of_work(interval: IntervalSummary, server: tuple[str, ...]) -> Iterator[Point]:
     yield _point(SPAWNED, interval.spawned, *server)
     if interval.utilization is not None:
         yield _point(UTILIZATION, interval.utilization, *server)

@@ -23,7 +23,7 @@ class Sample(NamedTuple):
     forked: int
 
 
-class Queue(NamedTuple):
+class BacklogSummary(NamedTuple):
     """One listener's interval: each sample's ``waiting``, and the ``limit`` seen last.
 
     A ``limit`` of None could not be read. ``deepest`` is the greatest length of a single queue
@@ -36,14 +36,14 @@ class Queue(NamedTuple):
     deepest: int | None = None
 
 
-class Interval(NamedTuple):
+class IntervalSummary(NamedTuple):
     """What the samples of one interval come to; ``crew`` is the last one that could be read.
 
     ``dropped`` are connections, by listener: only of those that count them. ``utilization`` and
     ``saturated`` are percent; None: they can't be told.
     """
 
-    queues: tuple[Queue, ...]
+    queues: tuple[BacklogSummary, ...]
     dropped: Mapping[str, int]
     crew: Crew | None
     spawned: int
@@ -66,13 +66,13 @@ class Window:
         """Take in one sample."""
         self._samples.append(sample)
 
-    def begin_anew(self) -> None:
+    def discard(self) -> None:
         """Forget the samples of the interval under way; workers that were forked in it count on."""
         self._samples.clear()
 
     def close(
         self, dropped: Mapping[str, int], waits: WaitSummary | None = None
-    ) -> Interval | None:
+    ) -> IntervalSummary | None:
         """Return the interval's totals and begin the next; None if nothing was sampled.
 
         ``dropped`` are the connections that each listener dropped in the interval, ``waits`` how
@@ -83,7 +83,7 @@ class Window:
             return None
         forked, self._forked = self._forked, samples[-1].forked
         crews = [sample.crew for sample in samples if sample.crew is not None]
-        return Interval(
+        return IntervalSummary(
             queues=_queues(samples),
             dropped=dropped,
             crew=crews[-1] if crews else None,
@@ -94,7 +94,7 @@ class Window:
         )
 
 
-def _queues(samples: Sequence[Sample]) -> tuple[Queue, ...]:
+def _queues(samples: Sequence[Sample]) -> tuple[BacklogSummary, ...]:
     seen: dict[str, list[AcceptQueue]] = {}
     for sample in samples:
         for listener, queue in sample.queues.items():
@@ -102,9 +102,9 @@ def _queues(samples: Sequence[Sample]) -> tuple[Queue, ...]:
     return tuple(_queue(listener, queues) for listener, queues in seen.items())
 
 
-def _queue(listener: str, queues: Sequence[AcceptQueue]) -> Queue:
+def _queue(listener: str, queues: Sequence[AcceptQueue]) -> BacklogSummary:
     longest = [queue.max_length for queue in queues if queue.max_length is not None]
-    return Queue(
+    return BacklogSummary(
         listener=listener,
         waiting=tuple(queue.length for queue in queues),
         limit=queues[-1].limit,

@@ -14,10 +14,10 @@ from gunicorn_backlog.config.agent_address import Address, parse
 from gunicorn_backlog.config.settings import Settings
 from gunicorn_backlog.dogstatsd.reporter import BACK_AFTER, Delivery
 from gunicorn_backlog.log import OnceLogger
-from gunicorn_backlog.sampling.window import Interval
+from gunicorn_backlog.sampling.window import IntervalSummary
 from tests.lab.waiting import wait_for
 
-INTERVAL = Interval((), {}, None, 0)
+INTERVAL = IntervalSummary((), {}, None, 0)
 BIND = "127.0.0.1:8000"
 
 

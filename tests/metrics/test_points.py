@@ -10,15 +10,15 @@ import pytest
 from gunicorn_backlog.config.options import BacklogType
 from gunicorn_backlog.metrics.catalog import CATALOGUE
 from gunicorn_backlog.metrics.points import Point, points
-from gunicorn_backlog.sampling.window import Interval, Queue
+from gunicorn_backlog.sampling.window import BacklogSummary, IntervalSummary
 from gunicorn_backlog.sampling.worker_counts import Crew, Threads
 from gunicorn_backlog.scoreboard.wait_histogram import WaitSummary
 
 README = Path(__file__).parents[2] / "README.md"
 BIND = "127.0.0.1:8000"
 CREW = Crew(1, 2, 0, 0, 2, threads=Threads(idle=1, working=3, queued=9))
-INTERVAL = Interval(
-    (Queue("127.0.0.1:8000", (0, 5, 3), 128, 4),),
+INTERVAL = IntervalSummary(
+    (BacklogSummary("127.0.0.1:8000", (0, 5, 3), 128, 4),),
     {"127.0.0.1:8000": 7},
     CREW,
     4,
@@ -58,7 +58,7 @@ def test_types_of_the_backlog(backlog_type: BacklogType, values: tuple[int, ...]
 def test_without_states_the_total_is_sent() -> None:
     """Workers that can't be watched are counted; what they do is not made up."""
     crew = Crew(idle=1, working=0, starting=0, unknown=2, in_flight=None)
-    found = points(Interval((), {}, crew, 0), app="web", bind=BIND, backlog_type="histogram")
+    found = points(IntervalSummary((), {}, crew, 0), app="web", bind=BIND, backlog_type="histogram")
     assert by_name(found, "gunicorn.workers") == [
         Point("gunicorn.workers", "gauge", (3,), ("app:web", f"bind:{BIND}"))
     ]
@@ -80,7 +80,7 @@ def test_threads_and_shares_of_the_interval() -> None:
     assert sent["gunicorn.request.wait.95percentile"] == 40.5
     assert sent["gunicorn.request.wait.count"] == 250
 
-    unbounded = Interval((), {}, CREW._replace(threads=None), 4)
+    unbounded = IntervalSummary((), {}, CREW._replace(threads=None), 4)
     names = {
         point.name for point in points(unbounded, app="web", bind=BIND, backlog_type="histogram")
     }
@@ -106,14 +106,18 @@ def test_threads_and_shares_of_the_interval() -> None:
 def test_is_running(crew: Crew | None, stopping: bool, status: list[int]) -> None:
     """OK with a worker, CRITICAL without or at the end; nothing if nothing is known."""
     found = points(
-        Interval((), {}, crew, 0), app="web", bind=BIND, backlog_type="gauge", stopping=stopping
+        IntervalSummary((), {}, crew, 0),
+        app="web",
+        bind=BIND,
+        backlog_type="gauge",
+        stopping=stopping,
     )
     assert [point.values[0] for point in by_name(found, "gunicorn.is_running")] == status
 
 
 def test_names_become_legal_tags() -> None:
     """proc_name and a socket's path may have any character."""
-    interval = Interval((Queue("/run/my app,#1.sock", (0,), 1),), {}, None, 0)
+    interval = IntervalSummary((BacklogSummary("/run/my app,#1.sock", (0,), 1),), {}, None, 0)
     found = points(interval, app="web|x\ny", bind="/run/my app,#1.sock", backlog_type="gauge")
     assert [p.name for p in found if "listener" in str(p.tags)] == [
         "gunicorn.backlog",

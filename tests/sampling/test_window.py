@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gunicorn_backlog.kernel.accept_queue import AcceptQueue
 from gunicorn_backlog.sampling.utilization import WorkTime
-from gunicorn_backlog.sampling.window import Interval, Queue, Sample, Window
+from gunicorn_backlog.sampling.window import BacklogSummary, IntervalSummary, Sample, Window
 from gunicorn_backlog.sampling.worker_counts import Crew
 
 IDLE = Crew(idle=2, working=0, starting=0, unknown=0, in_flight=0)
@@ -17,12 +17,12 @@ def test_totals_of_an_interval() -> None:
     window.add(Sample({"a": AcceptQueue(1, 10), "b": AcceptQueue(5, 10)}, IDLE, None, 2))
     window.add(Sample({"a": AcceptQueue(3, 20), "b": AcceptQueue(0, 10)}, BUSY, None, 5))
 
-    assert window.close({"b": 7}) == Interval(
-        (Queue("a", (1, 3), 20), Queue("b", (5, 0), 10)), {"b": 7}, BUSY, 5
+    assert window.close({"b": 7}) == IntervalSummary(
+        (BacklogSummary("a", (1, 3), 20), BacklogSummary("b", (5, 0), 10)), {"b": 7}, BUSY, 5
     )
 
     window.add(Sample({"a": AcceptQueue(0, 20)}, IDLE, None, 6))
-    assert window.close({}) == Interval((Queue("a", (0,), 20),), {}, IDLE, 1)
+    assert window.close({}) == IntervalSummary((BacklogSummary("a", (0,), 20),), {}, IDLE, 1)
 
 
 def test_workers_that_could_not_be_read_are_those_read_before() -> None:
@@ -39,16 +39,16 @@ def test_an_interval_that_is_begun_anew() -> None:
     """Under new settings the samples of the former are not sent; forks are counted all the same."""
     window = Window(forked=3)
     window.add(Sample({"a": AcceptQueue(9, 10)}, BUSY, None, 5))
-    window.begin_anew()
+    window.discard()
     window.add(Sample({"a": AcceptQueue(0, 10)}, IDLE, None, 6))
-    assert window.close({}) == Interval((Queue("a", (0,), 10),), {}, IDLE, 3)
+    assert window.close({}) == IntervalSummary((BacklogSummary("a", (0,), 10),), {}, IDLE, 3)
 
 
 def test_nothing_readable_is_nothing_said() -> None:
     """No good look in the whole interval: no workers; no sample: no interval."""
     window = Window()
     window.add(Sample({}, None, None, 0))
-    assert window.close({}) == Interval((), {}, None, 0)
+    assert window.close({}) == IntervalSummary((), {}, None, 0)
     assert window.close({}) is None
 
 
@@ -57,7 +57,9 @@ def test_the_deepest_queue_of_the_interval() -> None:
     window = Window()
     window.add(Sample({"a": AcceptQueue(9, 30, max_length=8, min_limit=10)}, IDLE, None, 0))
     window.add(Sample({"a": AcceptQueue(9, 20, max_length=5, min_limit=10)}, IDLE, None, 0))
-    assert window.close({"a": 0}) == Interval((Queue("a", (9, 9), 20, 8),), {"a": 0}, IDLE, 0)
+    assert window.close({"a": 0}) == IntervalSummary(
+        (BacklogSummary("a", (9, 9), 20, 8),), {"a": 0}, IDLE, 0
+    )
 
 
 def test_utilization_is_integrated() -> None:

@@ -13,7 +13,7 @@ from gunicorn_backlog.cli.inspect.worker_processes import Running, Workers
 from gunicorn_backlog.cli.inspect.workers import Span, Worker, without_slot, worker_of
 from gunicorn_backlog.sampling.drops import Drops
 from gunicorn_backlog.sampling.utilization import Utilization
-from gunicorn_backlog.sampling.window import Interval, Sample, Window
+from gunicorn_backlog.sampling.window import IntervalSummary, Sample, Window
 from gunicorn_backlog.sampling.worker_counts import Crew, Roster, are_bounded
 from gunicorn_backlog.scoreboard.server_info import About
 from gunicorn_backlog.scoreboard.slot import TELLING, Kind
@@ -54,7 +54,7 @@ class Look(NamedTuple):
     lasted_s: float
     listeners: tuple[Listener, ...]
     workers: tuple[Worker, ...]
-    interval: Interval
+    interval: IntervalSummary
 
 
 class Looker:

@@ -22,7 +22,7 @@ from gunicorn_backlog.metrics.catalog import (
     SPAWNED,
     WORKERS,
 )
-from gunicorn_backlog.sampling.window import Interval
+from gunicorn_backlog.sampling.window import IntervalSummary
 
 VERSION = 1
 _CHECKS = {points.OK: "OK", points.CRITICAL: "CRITICAL"}
@@ -78,7 +78,7 @@ def _listener(seen: Listener) -> dict[str, Any]:
     }
 
 
-def _metrics(interval: Interval, app: str) -> dict[str, Any]:
+def _metrics(interval: IntervalSummary, app: str) -> dict[str, Any]:
     """Return the points that would be pushed, by name; those by state as an object of states."""
     found: dict[str, Any] = {}
     for point in points.points(interval, app=app, bind="", backlog_type="gauge"):

@@ -8,7 +8,7 @@ from gunicorn_backlog.cli.inspect.discovery import Server
 from gunicorn_backlog.cli.inspect.snapshot import Listener, Look
 from gunicorn_backlog.cli.inspect.workers import Worker
 from gunicorn_backlog.config.agent_address import DISABLED
-from gunicorn_backlog.sampling.window import Interval
+from gunicorn_backlog.sampling.window import IntervalSummary
 from gunicorn_backlog.sampling.worker_counts import Crew
 from gunicorn_backlog.scoreboard.server_info import About
 from gunicorn_backlog.scoreboard.wait_histogram import WaitSummary
@@ -89,7 +89,7 @@ def worker_row(seen: Worker) -> tuple[str, ...]:
     )
 
 
-def facts(interval: Interval) -> Iterator[tuple[str, str]]:
+def facts(interval: IntervalSummary) -> Iterator[tuple[str, str]]:
     """Yield what is told of all workers together."""
     crew = interval.crew
     if crew is None:

@@ -17,7 +17,7 @@ from gunicorn_backlog.cli.inspect.workers import Worker
 from gunicorn_backlog.cli.top.glyphs import ASCII
 from gunicorn_backlog.cli.top.history import History
 from gunicorn_backlog.cli.top.screen import View, frame
-from gunicorn_backlog.sampling.window import Interval
+from gunicorn_backlog.sampling.window import IntervalSummary
 from gunicorn_backlog.sampling.worker_counts import Crew
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from tests.cli.inspect.test_memory import ABOUT
@@ -38,7 +38,7 @@ def seen(server: Server, listener: str, lengths: tuple[int, ...]) -> Look:
     """Return a look at a listener of that name, and one idle worker."""
     latest = Reading(listener, lengths[-1], limit=10, drops={7: 0})
     listeners = (Listener(lengths, None, 0, latest),)
-    interval = Interval((), {}, CREW, 0)
+    interval = IntervalSummary((), {}, CREW, 0)
     return Look(server, ABOUT, 60.0, 1.0, listeners, (Worker(2, "idle", 0, 1),), interval)
 
 
