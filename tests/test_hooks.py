@@ -202,8 +202,8 @@ def test_what_it_imported_is_old_before_the_first_fork(*, collects: bool) -> Non
         f"collects = {collects}\n"
         "gc.enable() if collects else gc.disable()\n"
         "hooks.when_ready(Arbiter())\n"
-        "from gunicorn_backlog.dogstatsd.client import Agent\n"
-        "print(any(it is Agent for it in gc.get_objects(generation=2)))\n"
+        "from gunicorn_backlog.dogstatsd.client import AgentClient\n"
+        "print(any(it is AgentClient for it in gc.get_objects(generation=2)))\n"
         "hooks.on_exit(None)\n"
     )
     environ = os.environ | {"GUNICORN_BACKLOG_URL": "unixgram:///nowhere"}

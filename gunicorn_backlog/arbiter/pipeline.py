@@ -21,7 +21,7 @@ from gunicorn_backlog.workers import registry
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import Arbiter, Config, Worker
-    from gunicorn_backlog.dogstatsd.reporter import Delivery
+    from gunicorn_backlog.dogstatsd.reporter import Reporter
     from gunicorn_backlog.scoreboard.server_info import About
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class Pipeline:
         self._late_s: float | None = None
         self._scoreboard: Scoreboard | None = None
         self._sampler: Sampler | None = None
-        self._delivery: Delivery | None = None
+        self._reporter: Reporter | None = None
         self._window = Window()
         self._entered: Worker | None = None  # in the worker's own process
 
@@ -151,8 +151,8 @@ class Pipeline:
 
     def prepare(self) -> None:
         """Find out where the Agent is, some time before the first push."""
-        if self._delivery is not None:
-            self._delivery.prepare()
+        if self._reporter is not None:
+            self._reporter.prepare()
 
     def sample(self) -> None:
         """Look at everything once."""
@@ -161,14 +161,14 @@ class Pipeline:
 
     def push(self, *, stopping: bool = False) -> None:
         """Send what the samples since the last push come to."""
-        assert self._delivery is not None
+        assert self._reporter is not None
         assert self._sampler is not None
         dropped = self._asked("counting drops", self._sampler.dropped)
         waits = self._asked("adding up waits", self._sampler.waits)
         interval = self._window.close(dropped or {}, waits)
         if interval is not None:
             app, bind = self._arbiter.proc_name, self._sampler.bind
-            self._delivery.deliver(interval, app, bind, stopping=stopping)
+            self._reporter.deliver(interval, app, bind, stopping=stopping)
 
     def _asked(self, what: str, question: Callable[[], T]) -> T | None:
         """Return the answer; without one the interval is over all the same."""
@@ -185,13 +185,13 @@ class Pipeline:
             self._scoreboard.tell(about)
 
     def _about(self) -> About | None:
-        if self._sampler is None or self._delivery is None:
+        if self._sampler is None or self._reporter is None:
             return None
         return server_info.about(
             self._arbiter,
             self.settings,
             self._sampler,
-            agent_error=self._delivery.error,
+            agent_error=self._reporter.error,
             warnings=self._notices.warnings,
         )
 
@@ -204,15 +204,15 @@ class Pipeline:
 
     def before_fork(self, until_s: float) -> None:
         """Let a look-up of the Agent's name end, until then or for some milliseconds."""
-        if self._delivery is not None:
-            self._delivery.before_fork(until_s)
+        if self._reporter is not None:
+            self._reporter.before_fork(until_s)
 
     def after_fork_in_child(self) -> None:
         """Leave a worker no socket; and a worker's child no slot, for it did not claim one."""
         if self._scoreboard is not None:
             self._scoreboard.mute()
-        if self._delivery is not None:
-            self._delivery.close()
+        if self._reporter is not None:
+            self._reporter.close()
 
     def instrument_worker(self, worker: Worker) -> None:
         """In a new worker's process: claim its slot, and watch the worker, once."""
@@ -227,12 +227,12 @@ class Pipeline:
     def _redirect(self, settings: Settings) -> None:
         # Imports datadog: not while gunicorn reads its config, not if we are disabled, and not in
         # our thread, for a fork would leave the module half imported in the worker.
-        from gunicorn_backlog.dogstatsd.reporter import Delivery
+        from gunicorn_backlog.dogstatsd.reporter import Reporter
 
-        former = self._delivery
+        former = self._reporter
         if former is not None:
             former.close()
-        self._delivery = Delivery(settings, self._notices, former=former)
+        self._reporter = Reporter(settings, self._notices, former=former)
         self.looks_up = not is_local(settings.address)
 
     def _create_scoreboard(self) -> Scoreboard | None:

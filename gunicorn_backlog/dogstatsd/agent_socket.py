@@ -28,7 +28,7 @@ class Target(NamedTuple):
     """A socket address and its family, as ``connect`` takes them."""
 
     family: int
-    where: Any
+    sockaddr: Any
 
 
 class AgentSocket(Socket):
@@ -148,7 +148,7 @@ def connect(scheme: str, target: Target) -> AgentSocket:
     for kind in _KINDS[scheme]:
         sock = AgentSocket(target.family, kind)
         sock.setblocking(False)
-        code = sock.connect_ex(target.where)
+        code = sock.connect_ex(target.sockaddr)
         if code == 0:
             return sock
         sock.close()

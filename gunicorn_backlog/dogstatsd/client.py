@@ -18,7 +18,7 @@ from gunicorn_backlog.metrics.points import Point
 QUEUE_FULL = "its queue is full"
 
 
-class Agent:
+class AgentClient:
     """The way to one Agent; ``push`` never waits.
 
     ``error`` says why the last push may not have arrived, QUEUE_FULL among others; None: nothing is
@@ -31,7 +31,7 @@ class Agent:
         settings: Settings,
         environ: Mapping[str, str] = os.environ,
         *,
-        former: Agent | None = None,
+        former: AgentClient | None = None,
     ) -> None:
         """Keep what the ``former`` found out about the same address: no look-up for each HUP."""
         self.address = settings.address

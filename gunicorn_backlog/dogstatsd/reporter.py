@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gunicorn_backlog.config.agent_address import DISABLED
 from gunicorn_backlog.config.settings import Settings
-from gunicorn_backlog.dogstatsd.client import QUEUE_FULL, Agent
+from gunicorn_backlog.dogstatsd.client import QUEUE_FULL, AgentClient
 from gunicorn_backlog.dogstatsd.payloads import LONGEST
 from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.metrics import points as metrics
@@ -13,7 +13,7 @@ from gunicorn_backlog.sampling.window import IntervalSummary
 BACK_AFTER = 3  # pushes
 
 
-class Delivery:
+class Reporter:
     """Delivers intervals; says once when the Agent goes, and once when it is back.
 
     It is back when a few pushes in a row met no error, so that one which comes and goes with each
@@ -21,11 +21,11 @@ class Delivery:
     """
 
     def __init__(
-        self, settings: Settings, notices: OnceLogger, *, former: Delivery | None = None
+        self, settings: Settings, notices: OnceLogger, *, former: Reporter | None = None
     ) -> None:
         self._settings = settings
         self._notices = notices
-        self._agent: Agent = Agent(settings, former=former._agent if former else None)
+        self._agent: AgentClient = AgentClient(settings, former=former._agent if former else None)
         self._good_pushes = 0
         if former is not None and former._settings.address != settings.address:
             notices.reset("full")  # that was another Agent

@@ -23,8 +23,8 @@ from gunicorn_backlog.config.agent_address import parse
 from gunicorn_backlog.config.configure import Configured
 from gunicorn_backlog.config.settings import Settings, load
 from gunicorn_backlog.dogstatsd import agent_socket
-from gunicorn_backlog.dogstatsd.client import Agent
-from gunicorn_backlog.dogstatsd.reporter import Delivery
+from gunicorn_backlog.dogstatsd.client import AgentClient
+from gunicorn_backlog.dogstatsd.reporter import Reporter
 from gunicorn_backlog.dogstatsd.serializer import Client
 from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.metrics import points as metrics
@@ -71,8 +71,8 @@ def started(arbiter: Arbiter) -> Iterator[Starting]:
     for it in monitors:
         it.stop()
         wait_for("its thread to end", it._ended.is_set)
-        if it._pipeline._delivery is not None:
-            it._pipeline._delivery.close()
+        if it._pipeline._reporter is not None:
+            it._pipeline._reporter.close()
 
 
 def test_pushes_until_it_is_stopped(started: Starting, agent: StandInAgent) -> None:
@@ -109,9 +109,9 @@ STAGES: dict[str, Sequence[tuple[object, str]]] = {
     "adding up waits": ((Reader, "waits"),),
     "pushing": (
         (Window, "close"),
-        (Delivery, "deliver"),
+        (Reporter, "deliver"),
         (metrics, "points"),
-        (Agent, "push"),
+        (AgentClient, "push"),
         (Client, "_report"),
     ),
 }
@@ -159,7 +159,7 @@ def test_an_error_before_the_first_sample_is_logged(
     def fail(_: object) -> None:
         raise RuntimeError("injected")
 
-    monkeypatch.setattr(Delivery, "prepare", fail)
+    monkeypatch.setattr(Reporter, "prepare", fail)
     started()
     next_pushes(agent, 1)
     assert [r.getMessage().count("preparing failed") for r in caplog.records] == [1]
@@ -416,13 +416,13 @@ def test_one_line_when_the_agent_goes_and_one_when_it_is_back(
 ) -> None:
     """However long it is away, and however often a push fails."""
     failed: list[str] = []
-    push = Agent.push
+    push = AgentClient.push
 
-    def counted(it: Agent, points: list[Point]) -> None:
+    def counted(it: AgentClient, points: list[Point]) -> None:
         push(it, points)
         failed.extend([it.error] if it.error else [])
 
-    monkeypatch.setattr(Agent, "push", counted)
+    monkeypatch.setattr(AgentClient, "push", counted)
     caplog.set_level(logging.INFO, logger="lab")
     started()
     next_pushes(agent, 1)

@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 from gunicorn_backlog.config.agent_address import Address
 from gunicorn_backlog.config.settings import Settings
-from gunicorn_backlog.dogstatsd.reporter import Delivery
+from gunicorn_backlog.dogstatsd.reporter import Reporter
 from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.sampling.sampler import Sampler
 from gunicorn_backlog.sampling.window import Window
@@ -59,7 +59,7 @@ class StandIn:
         self._window = Window(size.workers)
         agent = self._stack.enter_context(deaf_agent())
         address = Address("udp", *agent.getsockname())
-        self._delivery = Delivery(Settings()._replace(address=address), notices)
+        self._delivery = Reporter(Settings()._replace(address=address), notices)
         self._stack.callback(self._delivery.close)
         self.sample_s = timeit.timeit(self.sample, number=10) / 10
 

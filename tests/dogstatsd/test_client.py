@@ -15,7 +15,7 @@ from agent import StandInAgent
 from gunicorn_backlog.config.agent_address import Address, parse
 from gunicorn_backlog.config.settings import Settings
 from gunicorn_backlog.dogstatsd import agent_socket, resolver
-from gunicorn_backlog.dogstatsd.client import Agent
+from gunicorn_backlog.dogstatsd.client import AgentClient
 from gunicorn_backlog.metrics.points import Point
 from tests.lab.ports import free_port
 from tests.lab.sandbox import network
@@ -26,7 +26,7 @@ LINE = "gunicorn.workers:2|g|#app:web,state:idle"
 MOVE = """
 import subprocess
 from gunicorn_backlog.config.agent_address import parse
-from gunicorn_backlog.dogstatsd.client import Agent
+from gunicorn_backlog.dogstatsd.client import AgentClient
 from gunicorn_backlog.metrics.points import Point
 from gunicorn_backlog.config.settings import Settings
 
@@ -41,7 +41,7 @@ ip("link", "add", "one", "type", "veth", "peer", "name", "other")
 ip("link", "set", "one", "up")
 ip("link", "set", "other", "up")
 ip("addr", "add", "10.9.0.1/24", "dev", "one")
-agent = Agent(Settings()._replace(address=parse("udp://10.9.0.9:8125")))
+agent = AgentClient(Settings()._replace(address=parse("udp://10.9.0.9:8125")))
 print(push())
 ip("addr", "del", "10.9.0.1/24", "dev", "one")
 print(push())
@@ -51,7 +51,7 @@ print(push())
 WITHOUT_IPV4 = """
 import socket, subprocess
 from gunicorn_backlog.config.agent_address import parse
-from gunicorn_backlog.dogstatsd.client import Agent
+from gunicorn_backlog.dogstatsd.client import AgentClient
 from gunicorn_backlog.metrics.points import Point
 from gunicorn_backlog.config.settings import Settings
 
@@ -59,11 +59,11 @@ subprocess.run(["ip", "addr", "del", "127.0.0.1/8", "dev", "lo"], check=True)
 with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as receiver:
     receiver.bind(("::1", 8125))
     receiver.settimeout(20)
-    agent = Agent(Settings()._replace(address=parse("udp://localhost")))
+    agent = AgentClient(Settings()._replace(address=parse("udp://localhost")))
     agent.push([Point("gunicorn.workers", "gauge", (2,), ("app:web", "state:idle"))])
     print(agent.error, receiver.recv(8192).decode(), end="")
 """
-Sending = Callable[..., Agent]
+Sending = Callable[..., AgentClient]
 QUEUE_FULL = "its queue is full"
 
 
@@ -82,12 +82,12 @@ def receiver() -> Iterator[StandInAgent]:
 
 
 @pytest.fixture
-def sending_to() -> Iterator[Callable[..., Agent]]:
+def sending_to() -> Iterator[Callable[..., AgentClient]]:
     """Return a function that makes Agents of ours for a URL; closed at the end."""
-    agents: list[Agent] = []
+    agents: list[AgentClient] = []
 
-    def make(url: str, **settings: object) -> Agent:
-        agent = Agent(Settings()._replace(address=parse(url), **settings))  # type: ignore[arg-type]
+    def make(url: str, **settings: object) -> AgentClient:
+        agent = AgentClient(Settings()._replace(address=parse(url), **settings))  # type: ignore[arg-type]
         agents.append(agent)
         return agent
 
@@ -96,7 +96,7 @@ def sending_to() -> Iterator[Callable[..., Agent]]:
         agent.close()
 
 
-def error_of_push(agent: Agent, points: Sequence[Point] = (POINT,)) -> str | None:
+def error_of_push(agent: AgentClient, points: Sequence[Point] = (POINT,)) -> str | None:
     """Push, and return what is said of it."""
     agent.push(list(points))
     return agent.error
@@ -359,7 +359,7 @@ def test_a_host_whose_own_address_is_gone(sending_to: Sending) -> None:
 def test_dd_dogstatsd_disable_sends_nothing(receiver: StandInAgent, sending_to: Sending) -> None:
     """Datadog's own switch; the client by itself would still send service checks."""
     settings = Settings()._replace(address=parse(receiver.url))
-    agent = Agent(settings, {"DD_DOGSTATSD_DISABLE": "true"})
+    agent = AgentClient(settings, {"DD_DOGSTATSD_DISABLE": "true"})
     agent.push([Point("gunicorn.is_running", "service_check", (0,), ())])
     sending_to(receiver.url).push([POINT])
     assert received(receiver).strip() == LINE

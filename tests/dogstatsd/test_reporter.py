@@ -12,7 +12,7 @@ from agent import StandInAgent
 
 from gunicorn_backlog.config.agent_address import Address, parse
 from gunicorn_backlog.config.settings import Settings
-from gunicorn_backlog.dogstatsd.reporter import BACK_AFTER, Delivery
+from gunicorn_backlog.dogstatsd.reporter import BACK_AFTER, Reporter
 from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.sampling.window import IntervalSummary
 from tests.lab.waiting import wait_for
@@ -35,7 +35,7 @@ def test_an_agent_that_reads_now_and_then_is_told_once(
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as slow:
         slow.bind(path)
         settings = Settings()._replace(address=Address("unixgram", path=path))
-        delivery = Delivery(settings, OnceLogger(logging.getLogger("lab")))
+        delivery = Reporter(settings, OnceLogger(logging.getLogger("lab")))
         for _ in range(3):
             for _ in range(500):
                 delivery.deliver(INTERVAL, "lab", BIND)
@@ -54,7 +54,7 @@ def test_one_that_is_slow_is_forgotten_with_its_address(tmp_path: Path) -> None:
         slow.bind(str(tmp_path / "slow"))
         for name, expected in (("slow", 1), ("slow", 1), ("other", 0), ("slow", 1)):
             address = Address("unixgram", path=str(tmp_path / name))
-            former = Delivery(Settings()._replace(address=address), notices, former=former)
+            former = Reporter(Settings()._replace(address=address), notices, former=former)
             for _ in range(500 if name == "slow" else 0):
                 former.deliver(INTERVAL, "lab", BIND)
             assert len(notices.warnings) == expected
@@ -67,7 +67,7 @@ def test_one_line_when_it_goes_and_one_when_it_is_back(
     """Not with the first push that meets no error, but after a few."""
     caplog.set_level(logging.INFO)
     address = Address("unixgram", path=str(tmp_path / "agent"))
-    delivery = Delivery(Settings()._replace(address=address), OnceLogger(logging.getLogger("lab")))
+    delivery = Reporter(Settings()._replace(address=address), OnceLogger(logging.getLogger("lab")))
     for _ in range(2):
         for _ in range(5):
             delivery.deliver(INTERVAL, "lab", BIND)
@@ -87,7 +87,7 @@ def test_points_that_are_too_long_are_told_of_once(caplog: pytest.LogCaptureFixt
         address = parse(agent.url)
         for kept, told in ((45, 1), (45, 1), (44, 2), (1, 2)):
             settings = Settings()._replace(address=address, inherited_tags=tags[:kept])
-            former = Delivery(settings, notices, former=former)
+            former = Reporter(settings, notices, former=former)
             for _ in range(3):
                 former.deliver(INTERVAL, "lab", "")
             assert len(caplog.messages) == told

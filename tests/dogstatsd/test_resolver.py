@@ -212,7 +212,7 @@ def test_what_is_never_looked_up(
     """No function of the resolver is called for this host and for numbers; as it would answer."""
     if not host.lower().rstrip(".").endswith("localhost"):
         _, _, _, _, where = socket.getaddrinfo(host, 8125, 0, socket.SOCK_DGRAM)[0]
-        assert where == target.where
+        assert where == target.sockaddr
     monkeypatch.setattr(socket, "getaddrinfo", None)
     assert agent_socket.resolve(Address("udp", host, 8125)) == target
 

@@ -34,7 +34,7 @@ def finding(url: str, *, disabled: bool) -> Finding:
     found = _resolved(address)
     if isinstance(found, str):
         return failed("Agent", f"{address}: {found}", _ANY_REMEDY)
-    where = str(address) if is_local(address) else f"{address} is {found.where[0]}, and"
+    where = str(address) if is_local(address) else f"{address} is {found.sockaddr[0]}, and"
     try:
         _send_to_any(address, found)
     except OSError as error:
