@@ -95,7 +95,7 @@ def _size_of_pool(worker: ThreadWorker) -> int:
 
 
 def _watch_waits(worker: ThreadWorker, slot: Slot) -> None:
-    greetings = request_wait.Greetings() if worker.cfg.is_ssl else None
+    handshake_waits = request_wait.HandshakeWaits() if worker.cfg.is_ssl else None
     worker.handle_request = request_wait.watch_requests(
         worker.handle_request,
         worker.sockets,
@@ -103,10 +103,10 @@ def _watch_waits(worker: ThreadWorker, slot: Slot) -> None:
         request_at=0,
         socket_at=1,
         in_connection=True,
-        greetings=greetings,
+        handshake_waits=handshake_waits,
     )
-    if greetings is not None:
-        worker.handle = greetings.watch(worker.handle, 0, in_connection=True)
+    if handshake_waits is not None:
+        worker.handle = handshake_waits.watch(worker.handle, 0, in_connection=True)
 
 
 def _watch_http2(worker: ThreadWorker, pool: Pool, slot: Slot) -> None:

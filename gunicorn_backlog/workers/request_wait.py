@@ -79,7 +79,7 @@ def watch_requests(
     request_at: int,
     socket_at: int,
     in_connection: bool = False,
-    greetings: Greetings | None = None,
+    handshake_waits: HandshakeWaits | None = None,
     counts: bool = True,
 ) -> Callable[..., T]:
     """Return ``handle_request``, whose calls count requests, and how long each of them waited.
@@ -90,11 +90,13 @@ def watch_requests(
     :param sockets: those that the worker listens at.
     :param request_at: which of the arguments of ``handle_request`` is the request.
     :param socket_at: which is the accepted socket; or, ``in_connection``, what has it as ``sock``.
-    :param greetings: of TLS, if there is any.
+    :param handshake_waits: of TLS, if there is any.
     :param counts: False: the requests are counted elsewhere, and this counts the waits only.
     """
     if tcp_tells(sockets):
-        handle_request = _by_tcp(handle_request, slot, socket_at, in_connection, greetings, counts)
+        handle_request = _by_tcp(
+            handle_request, slot, socket_at, in_connection, handshake_waits, counts
+        )
     elif counts:
         handle_request = _counted(handle_request, slot)
     if any(sock.family == socket.AF_UNIX for sock in sockets):
@@ -123,7 +125,7 @@ def _by_tcp(
     slot: Slot,
     socket_at: int,
     in_connection: bool,
-    greetings: Greetings | None,
+    handshake_waits: HandshakeWaits | None,
     counts: bool,
 ) -> Callable[..., T]:
     """Hot path: runs on every request. Apart from the wrapped call it calls only the kernel."""
@@ -137,8 +139,8 @@ def _by_tcp(
         try:
             sock = args[socket_at].sock if in_connection else args[socket_at]
             (waited_ms,) = unpack(sock.getsockopt(IPPROTO_TCP, TCP_INFO, size))
-            if greetings is not None:
-                waited_ms += greetings.pop(sock)
+            if handshake_waits is not None:
+                waited_ms += handshake_waits.pop(sock)
             bucket = SHORT[waited_ms] if waited_ms < IS_SHORT else bucket_of(waited_ms)
         except NO_SOCKET:
             pass
@@ -200,7 +202,7 @@ def _said_by_proxy(headers: Iterable[tuple[str, str]], now_s: float) -> float | 
     return None
 
 
-class Greetings:
+class HandshakeWaits:
     """How long clients' first bytes of TLS lay, by the descriptor of their socket.
 
     It stays the same when gunicorn makes a socket of TLS from the one that it accepted.
@@ -217,7 +219,7 @@ class Greetings:
         def handle_recorded(*args: Any, **named: Any) -> T:
             try:
                 sock = args[socket_at].sock if in_connection else args[socket_at]
-                if not _has_greeted(sock):
+                if not _handshake_done(sock):
                     self._waited_ms[sock.fileno()] = _waited_ms(sock)
             except NO_SOCKET:
                 pass
@@ -248,6 +250,6 @@ def _waited_ms(sock: Any) -> int:
     return int(waited_ms)
 
 
-def _has_greeted(sock: Any) -> bool:
+def _handshake_done(sock: Any) -> bool:
     version = getattr(sock, "version", None)
     return version is not None and version() is not None

@@ -20,15 +20,15 @@ def instrument(worker: SyncWorker, allocate: Allocate) -> None:
     ``handle_request`` is called when the head of a request was read.
     """
     slot = allocate(Kind.SYNC, 1, measures_wait=request_wait.tcp_tells(worker.sockets))
-    greetings = request_wait.Greetings() if worker.cfg.is_ssl else None
+    handshake_waits = request_wait.HandshakeWaits() if worker.cfg.is_ssl else None
     worker.handle_request = request_wait.watch_requests(
         worker.handle_request,
         worker.sockets,
         slot,
         request_at=1,
         socket_at=2,
-        greetings=greetings,
+        handshake_waits=handshake_waits,
     )
-    if greetings is not None:
-        worker.handle = greetings.watch(worker.handle, 1)
+    if handshake_waits is not None:
+        worker.handle = handshake_waits.watch(worker.handle, 1)
     worker.handle = timed(worker.handle, slot)
