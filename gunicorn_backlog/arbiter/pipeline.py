@@ -22,7 +22,7 @@ from gunicorn_backlog.workers import registry
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import Arbiter, Config, Worker
     from gunicorn_backlog.dogstatsd.reporter import Reporter
-    from gunicorn_backlog.scoreboard.server_info import About
+    from gunicorn_backlog.scoreboard.server_info import ServerInfo
 
 T = TypeVar("T")
 
@@ -182,9 +182,9 @@ class Pipeline:
         """Say in the shared memory what this server is, and what could not be done."""
         about = self._about()
         if self._scoreboard is not None and about is not None:
-            self._scoreboard.tell(about)
+            self._scoreboard.publish(about)
 
-    def _about(self) -> About | None:
+    def _about(self) -> ServerInfo | None:
         if self._sampler is None or self._reporter is None:
             return None
         return server_info.about(

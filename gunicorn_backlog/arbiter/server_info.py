@@ -8,7 +8,7 @@ from gunicorn import __version__ as gunicorn_version
 
 from gunicorn_backlog import __version__
 from gunicorn_backlog.config.agent_address import DISABLED
-from gunicorn_backlog.scoreboard.server_info import About
+from gunicorn_backlog.scoreboard.server_info import ServerInfo
 from gunicorn_backlog.workers import registry
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ def about(
     *,
     agent_error: str,
     warnings: tuple[str, ...],
-) -> About:
+) -> ServerInfo:
     """Return what there is to tell of an arbiter now, by the settings in force."""
-    return About(
+    return ServerInfo(
         app=arbiter.proc_name,
         version=__version__,
         gunicorn=gunicorn_version,
@@ -49,7 +49,7 @@ SWITCHED_OFF = f"{__version__} is switched off (enabled is False): nothing is pu
 LISTENERS_MAX = 8  # in one line
 
 
-def startup_line(told: About, workers: int) -> str:
+def startup_line(told: ServerInfo, workers: int) -> str:
     """Return one line: version, workers, listeners, interval, and the Agent's address and source.
 
     :param workers: how many gunicorn is configured to have.

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from gunicorn_backlog.kernel.accept_queue import AcceptQueue, QueueError, reason
 from gunicorn_backlog.sampling.queue_readers import NoWay, Way, remedy
-from gunicorn_backlog.scoreboard.server_info import Place
+from gunicorn_backlog.scoreboard.server_info import ListenerRef
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ class UnreadableError(Exception):
 class Listener:
     """One listener, the ways to read it, and where others find it."""
 
-    def __init__(self, name: str, ways: Sequence[Way], place: Place) -> None:
+    def __init__(self, name: str, ways: Sequence[Way], place: ListenerRef) -> None:
         self.name = name
         self.place = place._replace(listener=name)
         self.read = ways[0].queue  # as a rule it works, ten times a second
@@ -66,7 +66,7 @@ class Listener:
         for way in self._ways:
             way.begin_interval()
 
-    def placed(self) -> Place:
+    def placed(self) -> ListenerRef:
         """Return where it is, with what was read last if others can't read it."""
         if self.latest is None:
             return self.place

@@ -13,7 +13,7 @@ from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.sampling.bind import configured, first_listener, tag_text
 from gunicorn_backlog.sampling.listener import Listener, UnreadableError
 from gunicorn_backlog.sampling.queue_readers import NoWay, SharedAddress, family_of, numeric, ways
-from gunicorn_backlog.scoreboard.server_info import Place
+from gunicorn_backlog.scoreboard.server_info import ListenerRef
 
 if TYPE_CHECKING:
     from gunicorn_backlog import _gunicorn
@@ -71,7 +71,7 @@ class Listeners:
         """Return the names of those that belong to another network namespace."""
         return frozenset(it.name for it in self._listeners if it.is_elsewhere)
 
-    def places(self) -> tuple[Place, ...]:
+    def places(self) -> tuple[ListenerRef, ...]:
         """Return where each of them is."""
         return tuple(listener.placed() for listener in self._now())
 
@@ -143,7 +143,7 @@ def _held(sockets: Iterable[Any]) -> Iterator[Listener]:
             address, inode = sock.getsockname(), os.fstat(sock.fileno()).st_ino
             port = address[1] if isinstance(address, tuple) else 0
             yield Listener(
-                tag_text(address), ways(sock), Place("", int(sock.family), inode, port=port)
+                tag_text(address), ways(sock), ListenerRef("", int(sock.family), inode, port=port)
             )
 
 
@@ -151,12 +151,12 @@ def _shared(host: str, port: int) -> Listener:
     known = numeric(host)
     if known is None:
         return _unreadable((host, port), f"{host!r} is a name: let gunicorn bind to a number")
-    place = Place("", int(family_of(known)), host=known, port=port)
+    place = ListenerRef("", int(family_of(known)), host=known, port=port)
     return Listener(tag_text((known, port)), [SharedAddress(known, port)], place)
 
 
 def _unreadable(address: Any, why: str) -> Listener:
-    return Listener(tag_text(address), [NoWay(why)], Place("", 0, host=why))
+    return Listener(tag_text(address), [NoWay(why)], ListenerRef("", 0, host=why))
 
 
 def _and(remedies: str) -> str:

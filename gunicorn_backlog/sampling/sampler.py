@@ -17,7 +17,7 @@ from gunicorn_backlog.sampling.window import Sample
 from gunicorn_backlog.sampling.worker_counts import Crew, Roster, are_bounded
 from gunicorn_backlog.scoreboard.owners import Owners
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.server_info import Place
+from gunicorn_backlog.scoreboard.server_info import ListenerRef
 from gunicorn_backlog.scoreboard.slot import TELLING, Kind
 from gunicorn_backlog.scoreboard.states import States
 from gunicorn_backlog.scoreboard.wait_histogram import HistogramDelta, WaitsError, WaitSummary
@@ -105,7 +105,7 @@ class Sampler:
         """The first listener, the value of the tag ``bind``; empty: none was seen yet."""
         return self._listeners.bind
 
-    def places(self) -> tuple[Place, ...]:
+    def places(self) -> tuple[ListenerRef, ...]:
         """Return where each listener is."""
         return self._listeners.places()
 

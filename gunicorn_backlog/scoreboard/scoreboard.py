@@ -22,7 +22,7 @@ from gunicorn_backlog.scoreboard.layout import (
     write_claimed,
 )
 from gunicorn_backlog.scoreboard.reader import Reader
-from gunicorn_backlog.scoreboard.server_info import About
+from gunicorn_backlog.scoreboard.server_info import ServerInfo
 from gunicorn_backlog.scoreboard.slot import (
     LINE_SIZE,
     NO_THREAD_ROWS,
@@ -43,7 +43,7 @@ class Scoreboard:
         self._fd, self._memory = shared_memory.create("gunicorn_backlog", self._layout.size)
         self._memory[:SLOTS_AT] = self._layout.header(os.getpid())
         self._mine: list[Slot] = []
-        self._told: About | None = None
+        self._told: ServerInfo | None = None
         self.reader = Reader(self._memory, self._layout)
 
     def claim(
@@ -69,7 +69,7 @@ class Scoreboard:
         self._mine.append(slot)
         return slot
 
-    def tell(self, about: About) -> None:
+    def publish(self, about: ServerInfo) -> None:
         """In the arbiter: say this of it, if it is news."""
         if about != self._told:
             self._layout.write_about(self._memory, about.encode(ABOUT_SIZE))

@@ -1,7 +1,7 @@
 """What the arbiter says of itself in the shared memory, for whoever looks into it from outside.
 
-It is the UTF-8 text of a JSON object: the fields of ``About`` by name, places as lists. A reader
-trusts none of it: a worker that ran amok may have written it.
+It is the UTF-8 text of a JSON object: the fields of ``ServerInfo`` by name, places as lists. A
+reader trusts none of it: a worker that ran amok may have written it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from gunicorn_backlog.scoreboard.slot import Kind
 TOO_MANY = "there are more warnings than find room here: see the log"
 
 
-class AboutError(Exception):
+class ServerInfoError(Exception):
     """What is there is not what an arbiter says of itself."""
 
 
-class Place(NamedTuple):
+class ListenerRef(NamedTuple):
     """Where a listener's queue is to be found: by its socket's ``inode``, in all of Linux's tools.
 
     Inode 0: each worker listens by itself at ``host`` and ``port``. Family 0: it can't be found,
@@ -39,7 +39,7 @@ class Place(NamedTuple):
     drops: int | None = None
 
 
-class About(NamedTuple):
+class ServerInfo(NamedTuple):
     """An arbiter: what it is, how it watches its workers, and what it could not do.
 
     ``kind`` is how the workers that it forks now are watched, ``watched_since_ns`` when that began
@@ -60,21 +60,21 @@ class About(NamedTuple):
     agent: str
     agent_from: str  # the setting or variable that names the Agent
     agent_error: str
-    listeners: tuple[Place, ...]
+    listeners: tuple[ListenerRef, ...]
     warnings: tuple[str, ...]
 
     def encode(self, most: int) -> bytes:
         """Return it in ``most`` bytes at the most: without the warnings, if they are too many.
 
-        If they still are, listeners are left out, and that is said. Raises AboutError.
+        If they still are, listeners are left out, and that is said. Raises ServerInfoError.
         """
         for said in (self, self._replace(warnings=(TOO_MANY,)), *self._shortened()):
             octets = json.dumps(said._asdict(), ensure_ascii=False).encode(errors="replace")
             if len(octets) <= most:
                 return octets
-        raise AboutError(f"{len(octets)} bytes are more than {most}")
+        raise ServerInfoError(f"{len(octets)} bytes are more than {most}")
 
-    def _shortened(self) -> Iterator[About]:
+    def _shortened(self) -> Iterator[ServerInfo]:
         """Yield it with ever less listeners."""
         there = kept = len(self.listeners)
         while kept:
@@ -83,17 +83,17 @@ class About(NamedTuple):
             yield self._replace(listeners=self.listeners[:kept], warnings=(left_out, TOO_MANY))
 
 
-_TYPES = get_type_hints(About)
+_TYPES = get_type_hints(ServerInfo)
 
 
-def decode(octets: bytes) -> About:
-    """Return what was encoded, printable throughout. Raises AboutError."""
+def decode(octets: bytes) -> ServerInfo:
+    """Return what was encoded, printable throughout. Raises ServerInfoError."""
     try:
         found = json.loads(octets)
-        about = About(**{name: _as_told(found[name], name) for name in About._fields})
+        about = ServerInfo(**{name: _as_told(found[name], name) for name in ServerInfo._fields})
         Kind(about.kind)
     except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
-        raise AboutError(f"it is not as it should be: {type(error).__name__}") from None
+        raise ServerInfoError(f"it is not as it should be: {type(error).__name__}") from None
     return about
 
 
@@ -111,11 +111,11 @@ def _as_told(value: Any, name: str) -> Any:
 
 def _place(
     listener: str, family: int, inode: int, host: str, port: int, *read: int | None
-) -> Place:
+) -> ListenerRef:
     limits = [(family, 1 << 16), (inode, 1 << 32), (port, 1 << 16)]
     limits += [(it, 1 << 32) for it in read if it is not None]
     if not all(type(it) is int and 0 <= it < limit for it, limit in limits):
         raise TypeError
     if not all(type(it) is str for it in (listener, host)):
         raise TypeError
-    return Place(clean(listener), family, inode, printable(host), port, *read)
+    return ListenerRef(clean(listener), family, inode, printable(host), port, *read)

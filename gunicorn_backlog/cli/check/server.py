@@ -16,7 +16,7 @@ from gunicorn_backlog.config.agent_address import DISABLED, is_local, parse
 from gunicorn_backlog.kernel.accept_queue import reason
 from gunicorn_backlog.kernel.somaxconn import somaxconn
 from gunicorn_backlog.sampling.limits import cause
-from gunicorn_backlog.scoreboard.server_info import About
+from gunicorn_backlog.scoreboard.server_info import ServerInfo
 from gunicorn_backlog.scoreboard.slot import Kind
 
 _POST_WORKER_INIT = (
@@ -72,7 +72,7 @@ def _of_class(look: Look) -> Finding:
     return of_class(look.about.worker_class, look.about.kind)
 
 
-def _of_listener(seen: Listener, about: About, server: Server) -> Finding:
+def _of_listener(seen: Listener, about: ServerInfo, server: Server) -> Finding:
     backlog, worker_class = about.backlog, about.worker_class
     latest = seen.latest
     if latest.why:
@@ -91,7 +91,7 @@ def _of_listener(seen: Listener, about: About, server: Server) -> Finding:
     return warning("backlog", text, why)
 
 
-def _somaxconn(listener: str, about: About, server: Server) -> int | None:
+def _somaxconn(listener: str, about: ServerInfo, server: Server) -> int | None:
     """Return net.core.somaxconn of a listener's network namespace; None if it is not known."""
     if any(it.length is not None for it in about.listeners if it.listener == listener):
         return None  # the server published what it read, since netlink does not find it there

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from gunicorn_backlog.cli.errors import EndedError, LookError
 from gunicorn_backlog.cli.inspect import procfs
 from gunicorn_backlog.cli.inspect.memory import NAME, Memory
-from gunicorn_backlog.scoreboard.server_info import About
+from gunicorn_backlog.scoreboard.server_info import ServerInfo
 
 
 class Server(NamedTuple):
@@ -25,7 +25,7 @@ class Server(NamedTuple):
     memory: Memory
 
     @property
-    def about(self) -> About:
+    def about(self) -> ServerInfo:
         """What the arbiter says of itself. Raises LookError."""
         return self.memory.about()
 

@@ -18,7 +18,7 @@ from gunicorn_backlog.kernel.accept_queue import (
     reason,
 )
 from gunicorn_backlog.sampling.queue_readers import remedy_of_netlink
-from gunicorn_backlog.scoreboard.server_info import Place
+from gunicorn_backlog.scoreboard.server_info import ListenerRef
 
 TCP = (socket.AF_INET, socket.AF_INET6)
 _GONE = "it listens no more"
@@ -52,7 +52,7 @@ class Outside:
     def __init__(self, pid: int) -> None:
         self._pid = pid
 
-    def read(self, places: Sequence[Place]) -> list[Reading]:
+    def read(self, places: Sequence[ListenerRef]) -> list[Reading]:
         """Read each of them; those of one name are one."""
         with ExitStack() as stack:
             try:
@@ -68,7 +68,7 @@ class Outside:
             by_name.setdefault(reading.listener, []).append(reading)
         return [_one_of(those) for those in by_name.values()]
 
-    def _otherwise(self, place: Place, reading: Reading) -> Reading:
+    def _otherwise(self, place: ListenerRef, reading: Reading) -> Reading:
         """Return what is read of a listener that was not found by netlink in its process's place.
 
         Its socket may belong to the network namespace that we are in. If not, the arbiter's own
@@ -86,14 +86,14 @@ class Outside:
             return Reading(place.listener, why=_ELSEWHERE, remedy=_WHERE_IT_IS)
         return reading
 
-    def _holds(self, place: Place) -> bool:
+    def _holds(self, place: ListenerRef) -> bool:
         """Return whether the process holds the listener's socket."""
         link = f"socket:[{place.inode}]"
         with suppress(OSError):
             return any(link == found for _, found in procfs.descriptors(self._pid))
         return False
 
-    def _lists(self, place: Place) -> bool:
+    def _lists(self, place: ListenerRef) -> bool:
         """Return whether the socket is of the process's network namespace: netlink lacks a module.
 
         What can't be read counts as listed: nothing is claimed then.
@@ -109,7 +109,7 @@ class Outside:
             return True
         return True
 
-    def _from_outside(self, place: Place, why: str) -> Reading:
+    def _from_outside(self, place: ListenerRef, why: str) -> Reading:
         """Return what ``/proc`` says, which is the length of a TCP socket's queue."""
         if place.family not in TCP or not place.inode:
             return Reading(place.listener, why=why)
@@ -122,7 +122,7 @@ class Outside:
         return Reading(place.listener, why=why)
 
 
-def _by_netlink(place: Place) -> Reading:
+def _by_netlink(place: ListenerRef) -> Reading:
     try:
         if place.family == socket.AF_UNIX:
             return _reading(place, sock_diag.unix_queue(place.inode), None)
@@ -142,7 +142,7 @@ def _by_netlink(place: Place) -> Reading:
     return Reading(place.listener, why=place.host or "its family is not known")
 
 
-def _sockets(place: Place) -> Sequence[sock_diag.InetListener]:
+def _sockets(place: ListenerRef) -> Sequence[sock_diag.InetListener]:
     """Return the sockets of a listener, of which there is one. Raises OSError and QueueError."""
     if place.inode:
         return [sock_diag.inet_listener(place.family, place.port, place.inode)]
@@ -153,7 +153,7 @@ def _sockets(place: Place) -> Sequence[sock_diag.InetListener]:
     return found
 
 
-def _reading(place: Place, queue: AcceptQueue, drops: dict[int, int] | None) -> Reading:
+def _reading(place: ListenerRef, queue: AcceptQueue, drops: dict[int, int] | None) -> Reading:
     if not queue.limit:  # and gVisor's kernel gives neither
         return Reading(place.listener, why="this kernel says that its limit is 0")
     return Reading(place.listener, *queue, drops)

@@ -13,7 +13,7 @@ from gunicorn_backlog.cli.errors import LookError
 from gunicorn_backlog.scoreboard import server_info
 from gunicorn_backlog.scoreboard.layout import SLOTS_AT, LayoutError, decode_header
 from gunicorn_backlog.scoreboard.reader import Reader
-from gunicorn_backlog.scoreboard.server_info import About, AboutError
+from gunicorn_backlog.scoreboard.server_info import ServerInfo, ServerInfoError
 
 NAME = "/memfd:gunicorn_backlog"  # as the kernel shows it
 _TRIES = 20
@@ -50,7 +50,7 @@ class Memory:
             os.close(fd)
         self.reader = Reader(self._memory, self._layout)
 
-    def about(self) -> About:
+    def about(self) -> ServerInfo:
         """Return what the arbiter says of itself. Raises LookError."""
         for _ in range(_TRIES):
             try:
@@ -58,7 +58,7 @@ class Memory:
             except LayoutError as error:
                 reason = str(error)
                 time.sleep(_PAUSE_S)  # it is writing
-            except AboutError as error:
+            except ServerInfoError as error:
                 raise LookError(f"what the server says of itself can't be read: {error}") from None
         raise LookError(reason)
 

@@ -15,7 +15,7 @@ from gunicorn_backlog.sampling.drops import Drops
 from gunicorn_backlog.sampling.utilization import Utilization
 from gunicorn_backlog.sampling.window import IntervalSummary, Sample, Window
 from gunicorn_backlog.sampling.worker_counts import Crew, Roster, are_bounded
-from gunicorn_backlog.scoreboard.server_info import About
+from gunicorn_backlog.scoreboard.server_info import ServerInfo
 from gunicorn_backlog.scoreboard.slot import TELLING, Kind
 from gunicorn_backlog.scoreboard.states import State, States
 from gunicorn_backlog.scoreboard.wait_histogram import (
@@ -49,7 +49,7 @@ class Look(NamedTuple):
     """What was seen in ``lasted_s`` seconds; ``interval`` is as the arbiter's, less the queues."""
 
     server: Server
-    about: About
+    about: ServerInfo
     age_s: float
     lasted_s: float
     listeners: tuple[Listener, ...]
@@ -80,7 +80,7 @@ class Looker:
         self._readings: list[list[Reading]] = []
         self._before: tuple[int, dict[int, State]] = (0, {})
         self._began_ns = 0
-        self._seen: tuple[About, Running, States] | None = None
+        self._seen: tuple[ServerInfo, Running, States] | None = None
 
     def begin(self) -> Look:
         """Take what is now for the beginning; of what takes time nothing is told yet."""
@@ -118,12 +118,12 @@ class Looker:
             interval,
         )
 
-    def _count(self, about: About, running: Running, states: States) -> Crew:
+    def _count(self, about: ServerInfo, running: Running, states: States) -> Crew:
         return self._roster.count(
             running.ages, states, about.boot_limit_s, kind_starting=Kind(about.kind)
         )
 
-    def _waits(self, about: About, states: States) -> WaitSummary | None:
+    def _waits(self, about: ServerInfo, states: States) -> WaitSummary | None:
         try:
             return self._counted.update(
                 self._server.memory.reader.waits(),

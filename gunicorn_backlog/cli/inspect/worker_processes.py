@@ -10,7 +10,7 @@ from gunicorn_backlog.cli.errors import EndedError
 from gunicorn_backlog.cli.inspect import procfs
 from gunicorn_backlog.cli.inspect.clock import Clock
 from gunicorn_backlog.cli.inspect.discovery import Server
-from gunicorn_backlog.scoreboard.server_info import About
+from gunicorn_backlog.scoreboard.server_info import ServerInfo
 from gunicorn_backlog.scoreboard.slot import SlotRecord
 
 # Ages, for ``Roster``, of those that have no slot: no slot has such a one.
@@ -33,7 +33,7 @@ class Workers:
         self._clock = clock
         self._own_pids: dict[tuple[int, int], int] = {}  # by pid and begin
 
-    def running(self, about: About) -> Running:
+    def running(self, about: ServerInfo) -> Running:
         """Return the workers that run now. Raises EndedError.
 
         A child that has claimed a slot is a worker; so is one that holds the memory and has no
@@ -80,7 +80,7 @@ class Workers:
         """Tell whether it was this process that claimed the slot, and not one that had its pid."""
         return self._clock.of(began_ns) <= line.claimed_ns + _TICK_NS
 
-    def _gets_none(self, about: About, began_ns: int) -> bool:
+    def _gets_none(self, about: ServerInfo, began_ns: int) -> bool:
         """Tell whether a worker will not get a slot any more: too old, or nobody watches."""
         if not about.enabled or procfs.age_s(began_ns) > about.boot_limit_s:
             return True

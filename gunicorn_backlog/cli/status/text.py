@@ -10,7 +10,7 @@ from gunicorn_backlog.cli.inspect.workers import Worker
 from gunicorn_backlog.config.agent_address import DISABLED
 from gunicorn_backlog.sampling.window import IntervalSummary
 from gunicorn_backlog.sampling.worker_counts import Crew
-from gunicorn_backlog.scoreboard.server_info import About
+from gunicorn_backlog.scoreboard.server_info import ServerInfo
 from gunicorn_backlog.scoreboard.wait_histogram import WaitSummary
 
 UNKNOWN = "?"  # it can't be told
@@ -45,7 +45,7 @@ def head(look: Look) -> list[str]:
     ]
 
 
-def _pushes(about: About) -> str:
+def _pushes(about: ServerInfo) -> str:
     line = f"pushes every {about.interval_s:g} s to {about.agent} (from {about.agent_from})"
     if about.agent_error == DISABLED:
         return f"does not push to {about.agent}: {DISABLED}"

@@ -19,7 +19,7 @@ from gunicorn_backlog.cli.inspect.memory import Memory
 from gunicorn_backlog.scoreboard import server_info
 from gunicorn_backlog.scoreboard.layout import ABOUT_SIZE, COUNTERS, MAGIC, SLOTS, VERSION, Layout
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.server_info import About, AboutError, Place
+from gunicorn_backlog.scoreboard.server_info import ListenerRef, ServerInfo, ServerInfoError
 from tests.conftest import ServerFactory
 from tests.lab.cli_command import look
 from tests.lab.gunicorn_versions import Gunicorn
@@ -28,7 +28,7 @@ from tests.lab.pushes import wait_until_all_are_idle
 from tests.lab.waiting import wait_for
 
 LAYOUT = Layout(slots=4, thread_rows=8)
-ABOUT = About(
+ABOUT = ServerInfo(
     app="lab",
     version="1",
     gunicorn="27",
@@ -42,7 +42,7 @@ ABOUT = About(
     agent="udp://localhost:8125",
     agent_from="default",
     agent_error="",
-    listeners=(Place("127.0.0.1:80", 2, 12345, "", 80), Place("x", 0, host="why not")),
+    listeners=(ListenerRef("127.0.0.1:80", 2, 12345, "", 80), ListenerRef("x", 0, host="why not")),
     warnings=("one", "two"),
 )
 
@@ -92,7 +92,7 @@ def test_what_is_wrong_with_a_header(octets: bytes, size: int, line: str) -> Non
 def test_it_is_mapped_to_be_read_only() -> None:
     """The kernel says so, and writing is refused."""
     scoreboard = Scoreboard(slots=4, thread_rows=8)
-    scoreboard.tell(ABOUT)
+    scoreboard.publish(ABOUT)
     memory = Memory(f"/proc/self/fd/{scoreboard._fd}")
     inode = os.fstat(scoreboard._fd).st_ino
     mapped = [
@@ -140,7 +140,7 @@ def test_too_many_warnings_are_left_out() -> None:
 
 def test_too_many_listeners_are_left_out() -> None:
     """As many as find room are there, and that there are more is said."""
-    places = tuple(Place(f"127.0.0.1:{port}", 2, port) for port in range(2000))
+    places = tuple(ListenerRef(f"127.0.0.1:{port}", 2, port) for port in range(2000))
     found = server_info.decode(ABOUT._replace(listeners=places).encode(ABOUT_SIZE))
     kept = len(found.listeners)
     assert 0 < kept < 2000
@@ -169,7 +169,7 @@ def test_too_many_listeners_are_left_out() -> None:
 )
 def test_what_is_no_such_text(octets: bytes) -> None:
     """A worker that ran amok may have written it: it is refused, whatever it is."""
-    with pytest.raises(AboutError):
+    with pytest.raises(ServerInfoError):
         server_info.decode(octets)
 
 
@@ -184,7 +184,7 @@ def test_a_terminal_is_told_nothing_by_it() -> None:
 def test_text_that_was_not_written_as_a_whole() -> None:
     """It is not taken for what was said."""
     scoreboard = Scoreboard(slots=4, thread_rows=8)
-    scoreboard.tell(ABOUT)
+    scoreboard.publish(ABOUT)
     memory = Memory(f"/proc/self/fd/{scoreboard._fd}")
     at = scoreboard._layout.about_at
     scoreboard._memory[at + 5 : at + 6] = b"?"
