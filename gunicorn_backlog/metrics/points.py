@@ -28,7 +28,7 @@ from gunicorn_backlog.metrics.catalog import (
     MetricType,
 )
 from gunicorn_backlog.sampling.window import BacklogSummary, IntervalSummary
-from gunicorn_backlog.sampling.worker_counts import Crew
+from gunicorn_backlog.sampling.worker_counts import WorkerCounts
 from gunicorn_backlog.scoreboard.wait_histogram import WaitSummary
 
 OK, CRITICAL = 0, 2  # Datadog's service check states
@@ -102,7 +102,7 @@ def _listener_tag(listener: str) -> str:
     return clean(f"listener:{listener}")
 
 
-def _of_crew(crew: Crew | None, server: tuple[str, ...]) -> Iterator[Point]:
+def _of_crew(crew: WorkerCounts | None, server: tuple[str, ...]) -> Iterator[Point]:
     if crew is None:
         return
     if crew.unknown:
@@ -135,7 +135,7 @@ def _of_waits(waits: WaitSummary | None, server: tuple[str, ...]) -> Iterator[Po
         yield _point(WAIT_COUNT, waits.requests, *server)
 
 
-def _is_running(crew: Crew | None, stopping: bool, server: tuple[str, ...]) -> Point | None:
+def _is_running(crew: WorkerCounts | None, stopping: bool, server: tuple[str, ...]) -> Point | None:
     if crew is None and not stopping:
         return None
     alive = crew is not None and crew.total > 0 and not stopping

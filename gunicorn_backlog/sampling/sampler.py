@@ -14,7 +14,7 @@ from gunicorn_backlog.sampling.limits import Limits
 from gunicorn_backlog.sampling.listeners import Listeners
 from gunicorn_backlog.sampling.utilization import Utilization, WorkTime
 from gunicorn_backlog.sampling.window import Sample
-from gunicorn_backlog.sampling.worker_counts import Crew, Roster, are_bounded
+from gunicorn_backlog.sampling.worker_counts import WorkerCounter, WorkerCounts, are_bounded
 from gunicorn_backlog.scoreboard.owners import Owners
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from gunicorn_backlog.scoreboard.server_info import ListenerRef
@@ -38,7 +38,7 @@ class _Count(NamedTuple):
     states: States
     worker_class: type
     bounded: bool
-    crew: Crew
+    crew: WorkerCounts
 
 
 class Sampler:
@@ -52,7 +52,7 @@ class Sampler:
         self._notices = notices
         self._listeners = Listeners(arbiter, notices)
         self._limits = Limits(notices)
-        self._roster = Roster()
+        self._roster = WorkerCounter()
         self._utilization = Utilization()
         self._counted: HistogramDelta | None = None
         self._waits_measured = False  # whether workers can tell of each request how long it waited
@@ -131,14 +131,14 @@ class Sampler:
         worker_class = self._arbiter.cfg.worker_class_str
         self._limits.look(queues, self._asked, worker_class, self._listeners.elsewhere())
 
-    def _crew(self) -> tuple[Crew | None, WorkTime | None]:
+    def _crew(self) -> tuple[WorkerCounts | None, WorkTime | None]:
         """Return the workers, and what they worked; None if a slot could not be read this time.
 
         Better no number than one that leaves a worker out.
         """
         running = _gunicorn.running(self._arbiter)
         if self._scoreboard is None:
-            return Crew(0, 0, 0, len(running), None), None
+            return WorkerCounts(0, 0, 0, len(running), None), None
         states = self._scoreboard.reader.read(running)
         if states.unread:
             return self._unread(len(running)), None
@@ -175,7 +175,7 @@ class Sampler:
         self._count = None if owners.without_slot or crew.unknown else count
         return count
 
-    def _unread(self, running: int) -> Crew | None:
+    def _unread(self, running: int) -> WorkerCounts | None:
         """Return nothing; if a worker is never read, what is known all the same."""
         self._unread_in_a_row += 1
         if self._unread_in_a_row < UNREAD_IN_A_ROW:
@@ -185,7 +185,7 @@ class Sampler:
             "what a worker says of itself changes whenever it is read: workers are counted, their "
             "states and requests in flight are not sent",
         )
-        return Crew(0, 0, 0, running, None)
+        return WorkerCounts(0, 0, 0, running, None)
 
     def _say_what_is_unknown(self, owners: Owners) -> None:
         if self._roster.overdue:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from gunicorn_backlog.kernel.accept_queue import AcceptQueue
 from gunicorn_backlog.sampling.utilization import WorkTime
-from gunicorn_backlog.sampling.worker_counts import Crew
+from gunicorn_backlog.sampling.worker_counts import WorkerCounts
 from gunicorn_backlog.scoreboard.wait_histogram import WaitSummary
 
 
@@ -18,7 +18,7 @@ class Sample(NamedTuple):
     """
 
     queues: Mapping[str, AcceptQueue]  # by listener
-    crew: Crew | None
+    crew: WorkerCounts | None
     work: WorkTime | None
     forked: int
 
@@ -45,7 +45,7 @@ class IntervalSummary(NamedTuple):
 
     queues: tuple[BacklogSummary, ...]
     dropped: Mapping[str, int]
-    crew: Crew | None
+    crew: WorkerCounts | None
     spawned: int
     utilization: float | None = None
     saturated: float | None = None

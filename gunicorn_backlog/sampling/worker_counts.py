@@ -13,7 +13,7 @@ from gunicorn_backlog.scoreboard.slot import BOUNDED, POOL, Kind
 from gunicorn_backlog.scoreboard.states import States
 
 
-class Threads(NamedTuple):
+class ThreadCounts(NamedTuple):
     """The threads of all gthread workers, and the connections that wait for one."""
 
     idle: int
@@ -21,7 +21,7 @@ class Threads(NamedTuple):
     queued: int
 
 
-class Crew(NamedTuple):
+class WorkerCounts(NamedTuple):
     """How many workers are in which state, and the requests that they are serving.
 
     ``unknown`` are alive, but what they do can't be seen; ``in_flight`` is None if there is one.
@@ -34,7 +34,7 @@ class Crew(NamedTuple):
     starting: int
     unknown: int
     in_flight: int | None
-    threads: Threads | None = None
+    threads: ThreadCounts | None = None
     saturated: bool | None = None
 
     @property
@@ -50,7 +50,7 @@ class _Seen(NamedTuple):
     heartbeat: float | None
 
 
-class Roster:
+class WorkerCounter:
     """Counts workers, and remembers those without a slot.
 
     ``overdue`` are those that will not get one, and ``serving`` those of them whose heartbeat has
@@ -73,7 +73,7 @@ class Roster:
         watched_after: int = 0,
         kind_starting: Kind = Kind.UNKNOWN,
         heartbeats: Mapping[int, float] = MappingProxyType({}),
-    ) -> Crew:
+    ) -> WorkerCounts:
         """Count the ``running`` workers (age by pid).
 
         A worker that has had no slot for ``boot_limit_s`` seconds is not starting, but unknown; and
@@ -88,8 +88,8 @@ class Roster:
         working = sum(map(bool, in_use))
         unknown = len(running) - seen - starting
         if unknown:
-            return Crew(seen - working, working, starting, unknown, in_flight=None)
-        return Crew(
+            return WorkerCounts(seen - working, working, starting, unknown, in_flight=None)
+        return WorkerCounts(
             seen - working,
             working,
             starting,
@@ -127,11 +127,11 @@ def are_bounded(owners: Owners, kind_starting: Kind) -> bool:
     return kind_starting in BOUNDED and all(owners.capacities)
 
 
-def _threads(states: States, kind_starting: Kind) -> Threads | None:
+def _threads(states: States, kind_starting: Kind) -> ThreadCounts | None:
     pools = states.owners.places.get(POOL)
     if pools is None:
-        return Threads(0, 0, 0) if kind_starting == POOL else None
+        return ThreadCounts(0, 0, 0) if kind_starting == POOL else None
     in_use = states.columns.in_use[pools]
     free = map(sub, states.owners.capacities[pools], in_use)
     idle = sum(it for it in free if it > 0)
-    return Threads(idle, sum(in_use), sum(states.columns.queued[pools]))
+    return ThreadCounts(idle, sum(in_use), sum(states.columns.queued[pools]))

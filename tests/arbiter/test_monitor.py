@@ -33,7 +33,7 @@ from gunicorn_backlog.sampling.limits import Limits
 from gunicorn_backlog.sampling.listeners import Listeners
 from gunicorn_backlog.sampling.sampler import Sampler
 from gunicorn_backlog.sampling.window import Sample, Window
-from gunicorn_backlog.sampling.worker_counts import Roster
+from gunicorn_backlog.sampling.worker_counts import WorkerCounter
 from gunicorn_backlog.scoreboard.reader import Reader
 from tests.lab.fake_arbiter import Arbiter, Cfg, Listener, Worker
 from tests.lab.pushes import next_pushes, pushes
@@ -100,7 +100,7 @@ STAGES: dict[str, Sequence[tuple[object, str]]] = {
         (Listeners, "read"),
         (Limits, "look"),
         (Reader, "read"),
-        (Roster, "count"),
+        (WorkerCounter, "count"),
         (Window, "add"),
         (_gunicorn, "running"),
         (_gunicorn, "forked"),

@@ -11,12 +11,12 @@ from gunicorn_backlog.config.options import BacklogType
 from gunicorn_backlog.metrics.catalog import CATALOGUE
 from gunicorn_backlog.metrics.points import Point, points
 from gunicorn_backlog.sampling.window import BacklogSummary, IntervalSummary
-from gunicorn_backlog.sampling.worker_counts import Crew, Threads
+from gunicorn_backlog.sampling.worker_counts import ThreadCounts, WorkerCounts
 from gunicorn_backlog.scoreboard.wait_histogram import WaitSummary
 
 README = Path(__file__).parents[2] / "README.md"
 BIND = "127.0.0.1:8000"
-CREW = Crew(1, 2, 0, 0, 2, threads=Threads(idle=1, working=3, queued=9))
+CREW = WorkerCounts(1, 2, 0, 0, 2, threads=ThreadCounts(idle=1, working=3, queued=9))
 INTERVAL = IntervalSummary(
     (BacklogSummary("127.0.0.1:8000", (0, 5, 3), 128, 4),),
     {"127.0.0.1:8000": 7},
@@ -57,7 +57,7 @@ def test_types_of_the_backlog(backlog_type: BacklogType, values: tuple[int, ...]
 
 def test_without_states_the_total_is_sent() -> None:
     """Workers that can't be watched are counted; what they do is not made up."""
-    crew = Crew(idle=1, working=0, starting=0, unknown=2, in_flight=None)
+    crew = WorkerCounts(idle=1, working=0, starting=0, unknown=2, in_flight=None)
     found = points(IntervalSummary((), {}, crew, 0), app="web", bind=BIND, backlog_type="histogram")
     assert by_name(found, "gunicorn.workers") == [
         Point("gunicorn.workers", "gauge", (3,), ("app:web", f"bind:{BIND}"))
@@ -97,13 +97,13 @@ def test_threads_and_shares_of_the_interval() -> None:
     [
         (CREW, False, [0]),
         (CREW, True, [2]),
-        (Crew(0, 0, 0, 0, 0), False, [2]),
-        (Crew(0, 0, 0, 2, None), False, [0]),
+        (WorkerCounts(0, 0, 0, 0, 0), False, [2]),
+        (WorkerCounts(0, 0, 0, 2, None), False, [0]),
         (None, False, []),
         (None, True, [2]),
     ],
 )
-def test_is_running(crew: Crew | None, stopping: bool, status: list[int]) -> None:
+def test_is_running(crew: WorkerCounts | None, stopping: bool, status: list[int]) -> None:
     """OK with a worker, CRITICAL without or at the end; nothing if nothing is known."""
     found = points(
         IntervalSummary((), {}, crew, 0),

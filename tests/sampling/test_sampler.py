@@ -15,7 +15,7 @@ from gunicorn_backlog.kernel.accept_queue import AcceptQueue
 from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.sampling.bind import tag_value
 from gunicorn_backlog.sampling.sampler import BOOT_SPARE_S, UNREAD_IN_A_ROW, Sampler
-from gunicorn_backlog.sampling.worker_counts import Crew, Roster
+from gunicorn_backlog.sampling.worker_counts import WorkerCounter, WorkerCounts
 from gunicorn_backlog.scoreboard.layout import SLOTS_AT
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from gunicorn_backlog.scoreboard.slot import WORK_NS, Kind
@@ -54,7 +54,7 @@ def test_one_look(arbiter: Arbiter, caplog: pytest.LogCaptureFixture) -> None:
     slot.words[WORK_NS] = -1
     sample = sampler.sample()
     assert sample.queues == {tag(arbiter): AcceptQueue(0, LIMIT)}
-    assert sample.crew == Crew(0, 1, 1, 0, 1, saturated=True)
+    assert sample.crew == WorkerCounts(0, 1, 1, 0, 1, saturated=True)
     assert sample.forked == 3
     assert sample.work is not None
     assert sampler.dropped() == {tag(arbiter): 0}
@@ -87,7 +87,7 @@ def test_a_worker_that_can_not_be_read(arbiter: Arbiter, caplog: pytest.LogCaptu
     assert caplog.records == []
     for _ in range(3):
         sample = sampler.sample()
-        assert (sample.crew, sample.work) == (Crew(0, 0, 0, 2, None), None)
+        assert (sample.crew, sample.work) == (WorkerCounts(0, 0, 0, 2, None), None)
         assert sample.queues == {tag(arbiter): AcceptQueue(0, LIMIT)}
     assert [r.getMessage().split(": ")[1] for r in caplog.records] == [
         "what a worker says of itself changes whenever it is read"
@@ -138,7 +138,7 @@ def test_workers_that_say_nothing_new_are_not_counted_anew(arbiter: Arbiter) -> 
     assert second.work is not None
     assert second.work.worked_ns * 2 == second.work.available_ns > 0
     slots[1].words[WORK_NS] = -1
-    assert sampler.sample().crew == Crew(0, 2, 0, 0, 2, saturated=True)
+    assert sampler.sample().crew == WorkerCounts(0, 2, 0, 0, 2, saturated=True)
 
 
 def test_a_reload_to_another_class_is_seen(arbiter: Arbiter) -> None:
@@ -146,10 +146,10 @@ def test_a_reload_to_another_class_is_seen(arbiter: Arbiter) -> None:
     scoreboard = Scoreboard(slots=3)
     sampler = sampling(arbiter, scoreboard)
     claimed(scoreboard, 1, 2)
-    assert sampler.sample().crew == Crew(2, 0, 0, 0, 0, saturated=False)
+    assert sampler.sample().crew == WorkerCounts(2, 0, 0, 0, 0, saturated=False)
     arbiter.worker_class = AsyncWorker
     sample = sampler.sample()
-    assert (sample.crew, sample.work) == (Crew(2, 0, 0, 0, 0, saturated=None), None)
+    assert (sample.crew, sample.work) == (WorkerCounts(2, 0, 0, 0, 0, saturated=None), None)
 
 
 def test_a_worker_that_never_reports(
@@ -161,14 +161,14 @@ def test_a_worker_that_never_reports(
     scoreboard = Scoreboard(slots=3)
     claimed(scoreboard, 1)
     sampler = sampling(arbiter, scoreboard)
-    monkeypatch.setattr(sampler, "_roster", Roster(clock=lambda: now_s))
-    assert sampler.sample().crew == Crew(1, 0, 1, 0, 0, saturated=False)
+    monkeypatch.setattr(sampler, "_roster", WorkerCounter(clock=lambda: now_s))
+    assert sampler.sample().crew == WorkerCounts(1, 0, 1, 0, 0, saturated=False)
     now_s += 30 + BOOT_SPARE_S + 1
     arbiter.cfg = Cfg(backlog=LIMIT, timeout=60)
-    assert sampler.sample().crew == Crew(1, 0, 1, 0, 0, saturated=False)
+    assert sampler.sample().crew == WorkerCounts(1, 0, 1, 0, 0, saturated=False)
     assert caplog.records == []
     arbiter.cfg = Cfg(backlog=LIMIT, timeout=30)
-    assert sampler.sample().crew == Crew(1, 0, 0, 1, None)
+    assert sampler.sample().crew == WorkerCounts(1, 0, 0, 1, None)
     assert "1 workers have not reported after 35 s" in caplog.text
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from gunicorn_backlog.kernel.accept_queue import AcceptQueue
 from gunicorn_backlog.sampling.utilization import WorkTime
 from gunicorn_backlog.sampling.window import BacklogSummary, IntervalSummary, Sample, Window
-from gunicorn_backlog.sampling.worker_counts import Crew
+from gunicorn_backlog.sampling.worker_counts import WorkerCounts
 
-IDLE = Crew(idle=2, working=0, starting=0, unknown=0, in_flight=0)
-BUSY = Crew(idle=0, working=2, starting=0, unknown=0, in_flight=2)
+IDLE = WorkerCounts(idle=2, working=0, starting=0, unknown=0, in_flight=0)
+BUSY = WorkerCounts(idle=0, working=2, starting=0, unknown=0, in_flight=2)
 
 
 def test_totals_of_an_interval() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gunicorn_backlog.sampling.worker_counts import Crew, Roster, Threads
+from gunicorn_backlog.sampling.worker_counts import ThreadCounts, WorkerCounter, WorkerCounts
 from gunicorn_backlog.scoreboard.slot import Kind
 from gunicorn_backlog.scoreboard.states import State
 from tests.lab.worker_states import states_of
@@ -30,16 +30,20 @@ def aged(*pids: int) -> dict[int, int]:
 
 
 def count(
-    running: dict[int, int], rows: dict[int, State], *, roster: Roster | None = None, **how: Any
-) -> Crew:
+    running: dict[int, int],
+    rows: dict[int, State],
+    *,
+    roster: WorkerCounter | None = None,
+    **how: Any,
+) -> WorkerCounts:
     """Return what a roster, or a new one, makes of the rows by pid of running workers."""
-    return (roster or Roster()).count(running, states_of(rows, running), BOOT_LIMIT_S, **how)
+    return (roster or WorkerCounter()).count(running, states_of(rows, running), BOOT_LIMIT_S, **how)
 
 
 def test_every_worker_has_one_state() -> None:
     """In use: working; not: idle; no slot: starting."""
     crew = count(aged(1, 2, 3, 4), {1: state(1), 2: state(), 3: state()})
-    assert crew == Crew(idle=2, working=1, starting=1, unknown=0, in_flight=1)
+    assert crew == WorkerCounts(idle=2, working=1, starting=1, unknown=0, in_flight=1)
     assert crew.total == 4
 
 
@@ -47,39 +51,39 @@ def test_every_worker_has_one_state() -> None:
 def test_of_an_unknown_class_there_is_no_state(kind: Kind) -> None:
     """It counts, and with it nobody can say how many requests are in flight."""
     crew = count(aged(1, 2), {1: state(1), 2: state(kind=kind)})
-    assert crew == Crew(idle=0, working=1, starting=0, unknown=1, in_flight=None)
+    assert crew == WorkerCounts(idle=0, working=1, starting=0, unknown=1, in_flight=None)
 
 
 def test_who_does_not_report_after_the_boot_is_unknown() -> None:
     """A worker is starting until the limit; another one that comes later has its own time."""
     now_s = 100.0
-    roster = Roster(clock=lambda: now_s)
-    assert count(aged(1), {}, roster=roster) == Crew(0, 0, 1, 0, 0)
+    roster = WorkerCounter(clock=lambda: now_s)
+    assert count(aged(1), {}, roster=roster) == WorkerCounts(0, 0, 1, 0, 0)
     now_s += BOOT_LIMIT_S + 1
-    assert count(aged(1, 2), {}, roster=roster) == Crew(0, 0, 1, 1, None)
+    assert count(aged(1, 2), {}, roster=roster) == WorkerCounts(0, 0, 1, 1, None)
     assert roster.overdue == 1
-    assert count(aged(1, 2), {1: state()}, roster=roster) == Crew(1, 0, 1, 0, 0)
+    assert count(aged(1, 2), {1: state()}, roster=roster) == WorkerCounts(1, 0, 1, 0, 0)
     assert roster.overdue == 0
 
 
 def test_who_came_up_when_nobody_watched_is_unknown() -> None:
     """It may be at work: it is not starting. With a slot from earlier it is known all the same."""
     crew = count(aged(1, 2, 3), {1: state(1)}, watched_after=2)
-    assert crew == Crew(idle=0, working=1, starting=1, unknown=1, in_flight=None)
+    assert crew == WorkerCounts(idle=0, working=1, starting=1, unknown=1, in_flight=None)
 
 
 def test_threads_of_all_pools() -> None:
     """Idle, working and queued ones; a worker at work may have a free thread."""
     crew = count(aged(1, 2), {1: pool(4, 2, 1, 0), 2: pool(4, 4, 4, 7)})
     assert (crew.working, crew.idle, crew.in_flight) == (2, 0, 5)
-    assert crew.threads == Threads(idle=2, working=6, queued=7)
+    assert crew.threads == ThreadCounts(idle=2, working=6, queued=7)
 
 
 def test_without_pools_there_are_no_threads_but_those_to_come() -> None:
     """None of a class without; zeros as long as gthread's workers are starting."""
     assert count(aged(1), {1: state()}).threads is None
     starting = count(aged(1), {}, kind_starting=Kind.POOL)
-    assert starting.threads == Threads(0, 0, 0)
+    assert starting.threads == ThreadCounts(0, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +111,7 @@ def test_saturated_is_nobody_free(
 
 def test_a_worker_whose_heartbeat_moves_serves_without_a_slot() -> None:
     """Found in two samples in a row: between two reads a worker may claim its slot."""
-    roster = Roster()
+    roster = WorkerCounter()
     for beats, serving in (({1: 5.0}, 0), ({1: 5.0}, 0), ({1: 6.0}, 0), ({1: 6.0}, 1)):
         crew = count(aged(1, 2), {2: state()}, roster=roster, heartbeats=beats)
         assert (roster.serving, roster.overdue) == (serving, serving)

@@ -14,7 +14,7 @@ from gunicorn_backlog.cli.inspect.workers import Span, Worker, without_slot, wor
 from gunicorn_backlog.sampling.drops import Drops
 from gunicorn_backlog.sampling.utilization import Utilization
 from gunicorn_backlog.sampling.window import IntervalSummary, Sample, Window
-from gunicorn_backlog.sampling.worker_counts import Crew, Roster, are_bounded
+from gunicorn_backlog.sampling.worker_counts import WorkerCounter, WorkerCounts, are_bounded
 from gunicorn_backlog.scoreboard.server_info import ServerInfo
 from gunicorn_backlog.scoreboard.slot import TELLING, Kind
 from gunicorn_backlog.scoreboard.states import State, States
@@ -72,7 +72,7 @@ class Looker:
         self._clock_ns = clock.now_ns
         self._outside = Outside(server.pid)
         self._workers = Workers(server, clock)
-        self._roster = Roster()
+        self._roster = WorkerCounter()
         self._utilization = Utilization(clock_ns=clock.now_ns)
         self._counted = HistogramDelta([0] * BUCKETS)
         self._drops: dict[str, Drops] = {}
@@ -118,7 +118,7 @@ class Looker:
             interval,
         )
 
-    def _count(self, about: ServerInfo, running: Running, states: States) -> Crew:
+    def _count(self, about: ServerInfo, running: Running, states: States) -> WorkerCounts:
         return self._roster.count(
             running.ages, states, about.boot_limit_s, kind_starting=Kind(about.kind)
         )

@@ -9,7 +9,7 @@ from gunicorn_backlog.cli.inspect.snapshot import Listener, Look
 from gunicorn_backlog.cli.inspect.workers import Worker
 from gunicorn_backlog.config.agent_address import DISABLED
 from gunicorn_backlog.sampling.window import IntervalSummary
-from gunicorn_backlog.sampling.worker_counts import Crew
+from gunicorn_backlog.sampling.worker_counts import WorkerCounts
 from gunicorn_backlog.scoreboard.server_info import ServerInfo
 from gunicorn_backlog.scoreboard.wait_histogram import WaitSummary
 
@@ -175,7 +175,7 @@ def _number(value: float | None, unknown: bool, unit: str = "") -> str:
     return f"{value:.0f}{unit}"
 
 
-def _of_workers(crew: Crew) -> str:
+def _of_workers(crew: WorkerCounts) -> str:
     if crew.unknown:
         return f"{crew.total}, what {crew.unknown} of them do is not known"
     return f"{crew.idle} idle, {crew.working} working, {crew.starting} starting"

@@ -18,11 +18,11 @@ from gunicorn_backlog.cli.top.glyphs import ASCII
 from gunicorn_backlog.cli.top.history import History
 from gunicorn_backlog.cli.top.screen import View, frame
 from gunicorn_backlog.sampling.window import IntervalSummary
-from gunicorn_backlog.sampling.worker_counts import Crew
+from gunicorn_backlog.sampling.worker_counts import WorkerCounts
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from tests.cli.inspect.test_memory import ABOUT
 
-CREW = Crew(idle=1, working=0, starting=0, unknown=0, in_flight=0)
+CREW = WorkerCounts(idle=1, working=0, starting=0, unknown=0, in_flight=0)
 
 
 @pytest.fixture
