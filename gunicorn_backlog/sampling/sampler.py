@@ -18,7 +18,7 @@ from gunicorn_backlog.sampling.worker_counts import WorkerCounter, WorkerCounts,
 from gunicorn_backlog.scoreboard.owners import Owners
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from gunicorn_backlog.scoreboard.server_info import ListenerRef
-from gunicorn_backlog.scoreboard.slot import TELLING, Kind
+from gunicorn_backlog.scoreboard.slot import MEASURES_WAIT, Kind
 from gunicorn_backlog.scoreboard.states import States
 from gunicorn_backlog.scoreboard.wait_histogram import HistogramDelta, WaitsError, WaitSummary
 from gunicorn_backlog.workers import registry
@@ -86,7 +86,7 @@ class Sampler:
         """Return how long the requests waited that were taken since the last call."""
         if self._scoreboard is None or self._counted is None:
             return None
-        from_header = registry.kind_forked(self._arbiter) in TELLING
+        from_header = registry.kind_forked(self._arbiter) in MEASURES_WAIT
         counters = self._scoreboard.reader.waits()
         try:
             return self._counted.update(
@@ -197,7 +197,7 @@ class Sampler:
                 "their states and requests in flight are not sent. Unless these workers logged a "
                 "reason, end the config with gunicorn_backlog.hooks.install(globals())",
             )
-        if Kind.UNWATCHED in owners.places:
+        if Kind.FAILED in owners.places:
             self._notices.warn(
                 "unwatched",
                 "a worker could not be watched, as its own line says: workers are counted, their "

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from gunicorn_backlog.scoreboard.owners import Owners
-from gunicorn_backlog.scoreboard.slot import BOUNDED, POOL, Kind
+from gunicorn_backlog.scoreboard.slot import GTHREAD, HAS_CAPACITY, Kind
 from gunicorn_backlog.scoreboard.states import States
 
 
@@ -124,13 +124,13 @@ class WorkerCounter:
 
 def are_bounded(owners: Owners, kind_starting: Kind) -> bool:
     """Tell whether each of these workers has a capacity, and those that are starting will."""
-    return kind_starting in BOUNDED and all(owners.capacities)
+    return kind_starting in HAS_CAPACITY and all(owners.capacities)
 
 
 def _threads(states: States, kind_starting: Kind) -> ThreadCounts | None:
-    pools = states.owners.places.get(POOL)
+    pools = states.owners.places.get(GTHREAD)
     if pools is None:
-        return ThreadCounts(0, 0, 0) if kind_starting == POOL else None
+        return ThreadCounts(0, 0, 0) if kind_starting == GTHREAD else None
     in_use = states.columns.in_use[pools]
     free = map(sub, states.owners.capacities[pools], in_use)
     idle = sum(it for it in free if it > 0)

@@ -77,7 +77,7 @@ def free_slot(taken: Mapping[int, SlotRecord], slots: int) -> int:
 def free_thread_rows(taken: Collection[SlotRecord], count: int, thread_rows: int) -> int:
     """Return where so many lines in a row are nobody's. Raises ClaimError."""
     at = 0
-    pools = [line for line in taken if line.kind == Kind.POOL]
+    pools = [line for line in taken if line.kind == Kind.GTHREAD]
     for pool in sorted(pools, key=lambda it: it.threads_at):
         if pool.threads_at - at >= count:
             break

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from gunicorn_backlog.scoreboard.slot import (
     LINE_SIZE,
-    UNSEEN,
+    STATE_UNKNOWN,
     WORDS_OF_LINE,
     Kind,
     SlotRecord,
@@ -36,7 +36,7 @@ class Owners(NamedTuple):
     @property
     def seen(self) -> int:
         """How many of them tell what they do."""
-        unseen = [len(self.pids[at]) for kind, at in self.places.items() if kind in UNSEEN]
+        unseen = [len(self.pids[at]) for kind, at in self.places.items() if kind in STATE_UNKNOWN]
         return len(self.pids) - sum(unseen)
 
 
@@ -69,7 +69,7 @@ def owners_of(
     lost = [
         pid
         for pid, (_, slot, line) in by_pid.items()
-        if line.kind == Kind.POOL and slot not in theirs
+        if line.kind == Kind.GTHREAD and slot not in theirs
     ]
     without_slot = running.keys() - by_pid.keys()
     for pid in lost:
@@ -82,7 +82,7 @@ def owners_of(
         measures_wait=[line.measures_wait for line in found],
         capacities=[line.capacity for line in found],
         claimed_ns=[line.claimed_ns for line in found],
-        threads=[_threads_of(line) for line in found if line.kind == Kind.POOL],
+        threads=[_threads_of(line) for line in found if line.kind == Kind.GTHREAD],
         places={
             kind: slice(kinds.index(kind), kinds.index(kind) + kinds.count(kind))
             for kind in dict.fromkeys(kinds)
@@ -97,7 +97,7 @@ def _with_lines(claimed: Sequence[SlotRecord], lines: int) -> set[int]:
 
     Not those where there are no lines: who claims such has run amok.
     """
-    pools = [(line, slot) for slot, line in enumerate(claimed) if line.kind == Kind.POOL]
+    pools = [(line, slot) for slot, line in enumerate(claimed) if line.kind == Kind.GTHREAD]
     theirs: list[tuple[SlotRecord, int]] = []
     for line, slot in sorted(pools, key=lambda it: it[0].threads_at):
         if _end_of_threads(line) > lines:
@@ -110,7 +110,7 @@ def _with_lines(claimed: Sequence[SlotRecord], lines: int) -> set[int]:
 
 
 def _end_of_threads(line: SlotRecord) -> int:
-    return line.threads_at + thread_rows_for(line.capacity) if line.kind == Kind.POOL else 0
+    return line.threads_at + thread_rows_for(line.capacity) if line.kind == Kind.GTHREAD else 0
 
 
 def _threads_of(line: SlotRecord) -> ThreadLines:

@@ -10,12 +10,12 @@ from struct import Struct
 from gunicorn_backlog.scoreboard.layout import COUNTERS, SLOTS_AT, WAITS_SIZE, Layout
 from gunicorn_backlog.scoreboard.owners import Owners, owners_of
 from gunicorn_backlog.scoreboard.slot import (
+    GTHREAD,
     LINE_SIZE,
-    POOL,
+    MEASURES_WAIT,
     SINCE_NS,
     SLOT,
     SYNC,
-    TELLING,
     WORDS_OF_CLAIM,
     WORDS_OF_LINE,
     WORK_NS,
@@ -63,7 +63,7 @@ class Reader:
         found = owners, slots, unsteady, pools, unsteady_pools
         if found != self._found:
             unread = [*owners.without_lines, *_at(owners, unsteady)]
-            unread += [owners.pids[owners.places[POOL]][number] for number in unsteady_pools]
+            unread += [owners.pids[owners.places[GTHREAD]][number] for number in unsteady_pools]
             self._states = States(owners, columns_of(owners, slots, pools), unread)
             self._found = found
         return self._states
@@ -89,7 +89,7 @@ class Reader:
         found = {}
         begin, end = self._layout.thread_rows_at, max((it.end for it in owners.threads), default=0)
         words = memoryview(self._memory[begin : begin + end]).cast("q")
-        pids = owners.pids[owners.places.get(POOL, slice(0, 0))]
+        pids = owners.pids[owners.places.get(GTHREAD, slice(0, 0))]
         for pid, threads in zip(pids, owners.threads, strict=True):
             records = zip(words[threads.work_ns], words[threads.since_ns], strict=True)
             if at_work := [since_ns for work_ns, since_ns in records if work_ns < 0]:
@@ -105,7 +105,7 @@ class Reader:
         self._telling += [False] * (claimed - len(self._telling))
         if not all(self._telling):  # counters that nobody counts in are left untouched
             for index, line in enumerate(self.claimed()[: len(self._telling)]):
-                self._telling[index] |= line.kind in TELLING
+                self._telling[index] |= line.kind in MEASURES_WAIT
         # Each counter has 64 bits of a long number: added up, no true one reaches into the next.
         starts = range(self._layout.waits_at, self._layout.about_at, WAITS_SIZE)
         total = sum(

@@ -53,7 +53,7 @@ class Scoreboard:
 
         Raises ClaimError.
         """
-        threads = capacity if kind == Kind.POOL else 0
+        threads = capacity if kind == Kind.GTHREAD else 0
         dead = allocation.dead(self.reader.claimed())
         with allocation.lock(self._fd):
             claimed = self.reader.claimed()

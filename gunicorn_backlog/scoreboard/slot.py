@@ -28,7 +28,7 @@ word   field      meaning
 3      begun      requests handed to the app; not of a pool's thread, see the pool's
 =====  =========  ================================================================================
 
-of a pool, ``Kind.POOL``:
+of a pool, ``Kind.GTHREAD``:
 
 =====  =========  ================================================================================
 0      handed     connections handed to the pool
@@ -92,21 +92,23 @@ class Kind(IntEnum):
 
     UNKNOWN = 0
     SYNC = 1
-    POOL = 2  # of gthread
+    GTHREAD = 2  # of gthread
     GREENLET = 3
     WSGI = 4
     ASGI = 5
-    UNWATCHED = 6
+    FAILED = 6
 
 
 # As plain numbers, for what is done in each sample: an enumeration's members take Python 3.11
 # three times as long to look up.
-SYNC, POOL = int(Kind.SYNC), int(Kind.POOL)
+SYNC, GTHREAD = int(Kind.SYNC), int(Kind.GTHREAD)
 
-UNSEEN = frozenset({Kind.UNKNOWN, Kind.UNWATCHED})
-BOUNDED = frozenset({Kind.SYNC, Kind.POOL})  # kinds of workers that have a capacity
-SHARED = frozenset({Kind.POOL, Kind.WSGI})  # kinds of workers whose threads serve requests
-TELLING = BOUNDED | {Kind.GREENLET}  # kinds that look how long requests waited
+STATE_UNKNOWN = frozenset({Kind.UNKNOWN, Kind.FAILED})
+HAS_CAPACITY = frozenset({Kind.SYNC, Kind.GTHREAD})  # kinds of workers that have a capacity
+MULTITHREADED = frozenset(
+    {Kind.GTHREAD, Kind.WSGI}
+)  # kinds of workers whose threads serve requests
+MEASURES_WAIT = HAS_CAPACITY | {Kind.GREENLET}  # kinds that look how long requests waited
 
 
 class Record:
@@ -144,7 +146,7 @@ class Slot(Record):
         """Take a slot's line, its waits, and so many records in the lines of its threads."""
         super().__init__(line[_RECORD].cast("q"))
         self.numbers = [0] * len(self.words)
-        self.shared = kind in SHARED
+        self.shared = kind in MULTITHREADED
         self.lock = original("_thread", "allocate_lock")()
         self.waits = waits.cast("Q")
         self.counters = [n if n < _NONSENSE else 0 for n in self.waits.tolist()]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from gunicorn_backlog.scoreboard.owners import Owners
 from gunicorn_backlog.scoreboard.slot import (
     BEGUN,
-    POOL,
+    GTHREAD,
     SURPLUS,
     SYNC,
     WORDS_OF_LINE,
@@ -107,7 +107,7 @@ def columns_of(owners: Owners, slots: bytes | bytearray, pools: bytes | bytearra
     parts: list[Columns] = []
     for kind, at in owners.places.items():
         own = [[column[slot] for slot in owners.slots[at]] for column in record]
-        if kind == POOL:
+        if kind == GTHREAD:
             parts.append(_of_pools(own, owners, pools))
         else:
             of_records = of_one_at_a_time if kind == SYNC else of_any_number

@@ -30,7 +30,7 @@ def instrument(worker: ThreadWorker, allocate: Allocate) -> None:
     ``handle_request`` is called by ``handle``, when the head of a request was read.
     """
     measures_wait = request_wait.tcp_tells(worker.sockets)
-    slot = allocate(Kind.POOL, _size_of_pool(worker), measures_wait=measures_wait)
+    slot = allocate(Kind.GTHREAD, _size_of_pool(worker), measures_wait=measures_wait)
     pool = Pool(slot)
     _watch_waits(worker, slot)
     handles = [timed(worker.handle, record, takes=True) for record in slot.threads]

@@ -41,7 +41,7 @@ class Family(NamedTuple):
 
 FAMILIES = (
     Family(Kind.SYNC, "sync", "instrument", frozenset({"gunicorn.SyncWorker"})),
-    Family(Kind.POOL, "gthread", "instrument", frozenset({"gunicorn.ThreadWorker"})),
+    Family(Kind.GTHREAD, "gthread", "instrument", frozenset({"gunicorn.ThreadWorker"})),
     Family(Kind.GREENLET, "greenlet", "instrument", frozenset({"gunicorn.AsyncWorker"})),
     Family(Kind.WSGI, "tornado", "instrument", frozenset({"gunicorn.TornadoWorker"})),
     Family(Kind.ASGI, "asgi", "instrument", frozenset({"gunicorn.ASGIWorker"})),
@@ -93,7 +93,7 @@ def enter(worker: Worker, scoreboard: Scoreboard) -> None:
         family.load()(worker, allocate)
     except Exception:
         scoreboard.mute()  # parts of it may be watched already
-        allocate(Kind.UNWATCHED, 0)
+        allocate(Kind.FAILED, 0)
         raise
 
 

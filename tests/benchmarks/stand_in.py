@@ -43,7 +43,7 @@ class StandIn:
         self._stack = ExitStack()
         sockets = [self._stack.enter_context(listening()) for _ in range(size.listeners)]
         scoreboard, running = Scoreboard(), {}
-        kind = Kind.POOL if size.threads else Kind.SYNC
+        kind = Kind.GTHREAD if size.threads else Kind.SYNC
         # These workers are nobody's pids: a slot of the dead would be claimed by the next.
         with patch.object(allocation, "_is_alive", lambda pid: True):
             for age in range(1, size.workers + 1):

@@ -129,7 +129,7 @@ def test_since_when_the_oldest_request_has_been_under_way() -> None:
     assert look() == {}
     timed(look, sync, clock_ns=lambda: next(now_ns))()
     assert seen[-1] == {11: 100}
-    pool = scoreboard.claim(12, 2, Kind.POOL, 9)
+    pool = scoreboard.claim(12, 2, Kind.GTHREAD, 9)
     later = timed(look, pool.threads[2], clock_ns=lambda: next(now_ns))
     timed(later, pool.threads[8], clock_ns=lambda: next(now_ns))()
     assert seen[-1] == {12: 102}

@@ -79,7 +79,7 @@ def test_a_worker_that_can_not_be_read(arbiter: Arbiter, caplog: pytest.LogCaptu
     """Once or twice: no number of workers at all. Time after time: as many as run, said once."""
     scoreboard = Scoreboard(slots=2)
     sampler = sampling(arbiter, scoreboard)
-    scoreboard.claim(1, 1, Kind.POOL, 2)
+    scoreboard.claim(1, 1, Kind.GTHREAD, 2)
     write_threads_at(scoreboard, 2**32 - 1)
     for _ in range(UNREAD_IN_A_ROW - 1):
         sample = sampler.sample()
@@ -179,7 +179,7 @@ def test_what_is_unknown_is_found_in_each_sample(
     notices = OnceLogger(logging.getLogger("lab"))
     scoreboard = Scoreboard(slots=3)
     scoreboard.claim(1, 1, Kind.UNKNOWN, 0)
-    scoreboard.claim(2, 2, Kind.UNWATCHED, 0)
+    scoreboard.claim(2, 2, Kind.FAILED, 0)
     sampler = Sampler(arbiter, scoreboard, notices)
     found: list[str] = []
     monkeypatch.setattr(notices, "warn", lambda kind, _: found.append(kind))

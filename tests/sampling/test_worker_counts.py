@@ -21,7 +21,7 @@ def state(in_use: int = 0, kind: Kind = Kind.SYNC) -> State:
 
 def pool(capacity: int, in_use: int, in_flight: int, queued: int) -> State:
     """Return the state of a gthread worker."""
-    return State(Kind.POOL, False, capacity, 0, in_use, in_flight, queued, 0, 0, 0)
+    return State(Kind.GTHREAD, False, capacity, 0, in_use, in_flight, queued, 0, 0, 0)
 
 
 def aged(*pids: int) -> dict[int, int]:
@@ -47,7 +47,7 @@ def test_every_worker_has_one_state() -> None:
     assert crew.total == 4
 
 
-@pytest.mark.parametrize("kind", [Kind.UNKNOWN, Kind.UNWATCHED])
+@pytest.mark.parametrize("kind", [Kind.UNKNOWN, Kind.FAILED])
 def test_of_an_unknown_class_there_is_no_state(kind: Kind) -> None:
     """It counts, and with it nobody can say how many requests are in flight."""
     crew = count(aged(1, 2), {1: state(1), 2: state(kind=kind)})
@@ -82,7 +82,7 @@ def test_threads_of_all_pools() -> None:
 def test_without_pools_there_are_no_threads_but_those_to_come() -> None:
     """None of a class without; zeros as long as gthread's workers are starting."""
     assert count(aged(1), {1: state()}).threads is None
-    starting = count(aged(1), {}, kind_starting=Kind.POOL)
+    starting = count(aged(1), {}, kind_starting=Kind.GTHREAD)
     assert starting.threads == ThreadCounts(0, 0, 0)
 
 
@@ -93,8 +93,8 @@ def test_without_pools_there_are_no_threads_but_those_to_come() -> None:
         ({1: state(1), 2: state(0)}, Kind.SYNC, False),
         ({1: state(1)}, Kind.SYNC, True),  # the other is starting, so not free either
         ({}, Kind.SYNC, True),
-        ({1: pool(2, 2, 2, 0), 2: pool(2, 1, 1, 0)}, Kind.POOL, False),
-        ({1: pool(2, 2, 2, 0), 2: pool(2, 2, 2, 0)}, Kind.POOL, True),
+        ({1: pool(2, 2, 2, 0), 2: pool(2, 1, 1, 0)}, Kind.GTHREAD, False),
+        ({1: pool(2, 2, 2, 0), 2: pool(2, 2, 2, 0)}, Kind.GTHREAD, True),
         ({1: state(1), 2: state(1, Kind.GREENLET)}, Kind.SYNC, None),
         ({1: state(1), 2: state(1)}, Kind.ASGI, None),
         ({1: state(1), 2: state(0, Kind.UNKNOWN)}, Kind.SYNC, None),

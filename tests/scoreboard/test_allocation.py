@@ -23,7 +23,7 @@ from gunicorn_backlog.scoreboard.allocation import (
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from gunicorn_backlog.scoreboard.slot import Kind, SlotRecord
 
-SYNC, POOL = Kind.SYNC, Kind.POOL
+SYNC, POOL = Kind.SYNC, Kind.GTHREAD
 
 
 def line(pid: int, age: int, kind: Kind = SYNC, capacity: int = 1, at: int = 0) -> SlotRecord:

@@ -29,7 +29,7 @@ def test_slots_then_lines_then_waits() -> None:
     scoreboard = Scoreboard(slots=SLOTS, thread_rows=LINES)
     memory = scoreboard._memory
     assert len(memory) == WAITS_AT + SLOTS * 8 * COUNTERS + ABOUT_SIZE
-    slot = scoreboard.claim(os.getpid(), 7, Kind.POOL, 9)
+    slot = scoreboard.claim(os.getpid(), 7, Kind.GTHREAD, 9)
     slot.words[HANDED] = 11
     slot.threads[8].words[TAKEN] = 12
     slot.count_wait(5)

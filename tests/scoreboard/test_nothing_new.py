@@ -65,7 +65,7 @@ class Server(RuleBasedStateMachine):
     @rule(pid=PIDS, kind=st.sampled_from(list(Kind)), threads=st.integers(1, 9))
     def claim(self, pid: int, kind: Kind, threads: int) -> None:
         """Whether a process is dead is the arbiter's word here, for there are none: a mock."""
-        capacity = {Kind.SYNC: 1, Kind.POOL: threads}.get(kind, 0)
+        capacity = {Kind.SYNC: 1, Kind.GTHREAD: threads}.get(kind, 0)
         if pid in self.workers:
             age = self.workers[pid].age
             with mock.patch.object(allocation, "dead", self._dead):

@@ -17,16 +17,16 @@ def line(pid: int, age: int, kind: Kind, capacity: int = 1, threads_at: int = 0)
 def test_owners_are_the_running_workers_by_kind() -> None:
     """A slot of the dead is nobody's, nor that of a pid's former life."""
     claimed = [
-        line(11, 1, Kind.POOL, 2),
+        line(11, 1, Kind.GTHREAD, 2),
         line(12, 2, Kind.SYNC),
-        line(13, 3, Kind.POOL, 9, threads_at=3),
+        line(13, 3, Kind.GTHREAD, 9, threads_at=3),
         line(14, 4, Kind.SYNC),
         line(15, 5, Kind.SYNC),
     ]
     owners = owners_of(claimed, {11: 1, 12: 2, 13: 3, 15: 50, 16: 6}, LINES)
     assert owners.pids == [12, 11, 13]
     assert owners.slots == [1, 0, 2]
-    assert owners.places == {Kind.SYNC: slice(0, 1), Kind.POOL: slice(1, 3)}
+    assert owners.places == {Kind.SYNC: slice(0, 1), Kind.GTHREAD: slice(1, 3)}
     assert owners.without_slot == [15, 16]
     assert owners.threads[0] == (0, 3 * 64, slice(0, 2), slice(8, 10), slice(16, 18))
     assert owners.threads[1] == (3 * 64, 9 * 64, slice(24, 33), slice(40, 49), slice(56, 65))
@@ -34,7 +34,7 @@ def test_owners_are_the_running_workers_by_kind() -> None:
 
 def test_those_of_whom_nothing_is_known_are_not_seen() -> None:
     """Their class is unknown, or they could not be watched."""
-    kinds = [Kind.UNKNOWN, Kind.UNWATCHED, Kind.SYNC, Kind.ASGI]
+    kinds = [Kind.UNKNOWN, Kind.FAILED, Kind.SYNC, Kind.ASGI]
     claimed = [line(number, number, kind) for number, kind in enumerate(kinds, start=1)]
     owners = owners_of(claimed, {number: number for number in range(1, 5)}, LINES)
     assert (len(owners.pids), owners.seen) == (4, 2)
@@ -42,7 +42,7 @@ def test_those_of_whom_nothing_is_known_are_not_seen() -> None:
 
 def test_nonsense_of_a_worker_that_ran_amok_is_left_out() -> None:
     """Threads where there are no lines; and two slots of one worker are one."""
-    claimed = [line(1, 1, Kind.POOL, 8, LINES - 2), line(2, 2, Kind.SYNC), line(2, 2, Kind.SYNC)]
+    claimed = [line(1, 1, Kind.GTHREAD, 8, LINES - 2), line(2, 2, Kind.SYNC), line(2, 2, Kind.SYNC)]
     owners = owners_of(claimed, {1: 1, 2: 2}, LINES)
     assert owners.pids == [2]
     assert (owners.without_slot, owners.without_lines) == ([], [1])
@@ -51,9 +51,9 @@ def test_nonsense_of_a_worker_that_ran_amok_is_left_out() -> None:
 def test_lines_are_those_of_who_claimed_them_last() -> None:
     """The former has died, and the arbiter has not heard of it: what it did is not known."""
     claimed = [
-        line(1, 1, Kind.POOL, 9, threads_at=0),
-        line(2, 3, Kind.POOL, 1, threads_at=3),
-        line(3, 2, Kind.POOL, 1, threads_at=6),
+        line(1, 1, Kind.GTHREAD, 9, threads_at=0),
+        line(2, 3, Kind.GTHREAD, 1, threads_at=3),
+        line(3, 2, Kind.GTHREAD, 1, threads_at=6),
     ]
     owners = owners_of(claimed, {1: 1, 2: 3, 3: 2}, LINES)
     assert owners.pids == [2, 3]

@@ -38,9 +38,9 @@ ALWAYS = -1
 LAYOUT = Layout(slots=4, thread_rows=12)
 RUNNING = {10: 1, 11: 2, 20: 3, 21: 4}  # two sync workers, and pools of one and of nine threads
 SLOTS = (
-    SlotRecord(21, 4, Kind.POOL, 0, 9, 1, 50, 0, 0, 3, threads_at=3),
+    SlotRecord(21, 4, Kind.GTHREAD, 0, 9, 1, 50, 0, 0, 3, threads_at=3),
     SlotRecord(10, 1, Kind.SYNC, 0, 1, 1, 5, 0, 0, 7, threads_at=0),
-    SlotRecord(20, 3, Kind.POOL, 0, 1, 1, 40, 0, 0, 2, threads_at=0),
+    SlotRecord(20, 3, Kind.GTHREAD, 0, 1, 1, 40, 0, 0, 2, threads_at=0),
     SlotRecord(11, 2, Kind.SYNC, 0, 1, 1, 5, 0, 0, 8, threads_at=0),
 )
 # Words that change, by the worker's pid: requests begun of a slot; connections handed to a pool;
@@ -116,7 +116,7 @@ def test_no_inconsistent_read_goes_undetected(processes: int) -> None:
     with ExitStack() as stack:
         for _ in range(processes):
             stack.enter_context(worker(scoreboard, serve_at_full_speed, Kind.SYNC, 1))
-            stack.enter_context(worker(scoreboard, serve_in_threads, Kind.POOL, 2))
+            stack.enter_context(worker(scoreboard, serve_in_threads, Kind.GTHREAD, 2))
         while reads < READS // 2:
             for record in records_of(scoreboard):
                 reads += 1
@@ -162,7 +162,7 @@ def test_states_beside_threads_at_full_speed() -> None:
 
     scoreboard = Scoreboard(slots=16)
     began = (0, 0)
-    with worker(scoreboard, serve, Kind.POOL, 2) as pid:
+    with worker(scoreboard, serve, Kind.GTHREAD, 2) as pid:
         for _ in range(READS // 20):
             state = scoreboard.reader.read({pid: 1}).rows().get(pid)
             if state is None:
@@ -267,7 +267,7 @@ def test_workers_of_several_kinds_at_once() -> None:
     scoreboard = Scoreboard(slots=16)
     with (
         worker(scoreboard, greenlets, Kind.GREENLET, 0) as first,
-        worker(scoreboard, pool, Kind.POOL, 2) as second,
+        worker(scoreboard, pool, Kind.GTHREAD, 2) as second,
         worker(scoreboard, one, Kind.SYNC, 1) as third,
     ):
         running = dict.fromkeys((first, second, third), 1)
@@ -280,7 +280,7 @@ def test_workers_of_several_kinds_at_once() -> None:
     told = {pid: (it.kind, it.in_flight, it.queued, it.begun) for pid, it in found.items()}
     assert told == {
         first: (Kind.GREENLET, 5, 0, 6),
-        second: (Kind.POOL, 2, 5, 3),
+        second: (Kind.GTHREAD, 2, 5, 3),
         third: (Kind.SYNC, 0, 0, 3),
     }
     assert [found[pid].worked_ns for pid in (first, second, third)] == [0, -2, 7]

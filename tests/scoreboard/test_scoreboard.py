@@ -113,7 +113,7 @@ def test_lines_of_threads_are_claimed_again() -> None:
     scoreboard = Scoreboard(slots=8, thread_rows=12)
 
     def pool(threads: int, age: int = AGE) -> Slot:
-        return scoreboard.claim(os.getpid(), age, Kind.POOL, threads)
+        return scoreboard.claim(os.getpid(), age, Kind.GTHREAD, threads)
 
     with child(lambda: pool(8)):
         with child(lambda: pool(8)):
@@ -130,13 +130,13 @@ def test_threads_begin_with_nothing() -> None:
     scoreboard = Scoreboard(slots=8)
 
     def serve() -> None:
-        slot = scoreboard.claim(os.getpid(), AGE, Kind.POOL, 2)
+        slot = scoreboard.claim(os.getpid(), AGE, Kind.GTHREAD, 2)
         slot.words[HANDED] = 5
         slot.threads[1].words[WORK_NS] = -5
 
     with child(serve) as pid:
         before = scoreboard.reader.read({pid: AGE}).rows()[pid]
-    scoreboard.claim(os.getpid(), AGE, Kind.POOL, 2)
+    scoreboard.claim(os.getpid(), AGE, Kind.GTHREAD, 2)
     after = scoreboard.reader.read({os.getpid(): AGE}).rows()[os.getpid()]
     assert (before.in_use, before.queued) == (1, 5)
     assert (after.in_use, after.queued, after.worked_ns) == (0, 0, 0)
@@ -153,7 +153,7 @@ def test_nonsense_in_the_memory_raises_nothing() -> None:
         scoreboard.reader.read(running).rows()
         scoreboard.reader.waits()
         with suppress(ClaimError):
-            scoreboard.claim(os.getpid(), AGE, Kind.POOL, 2)
+            scoreboard.claim(os.getpid(), AGE, Kind.GTHREAD, 2)
 
 
 def test_a_pid_that_comes_again_is_not_taken_for_the_former() -> None:

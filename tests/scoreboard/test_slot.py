@@ -37,7 +37,7 @@ def test_lines_of_threads(threads: int, lines: int) -> None:
 def test_records_of_threads_lie_apart() -> None:
     """Each word of each is one of its own, that of the same meaning side by side."""
     memory, own = (memoryview(bytearray(lines * LINE_SIZE)) for lines in (6, 1))
-    slot = Slot(Kind.POOL, own, own, 9, memory)
+    slot = Slot(Kind.GTHREAD, own, own, 9, memory)
     for number, record in enumerate(slot.threads):
         record.words[WORK_NS] = 1 + number
         record.words[TAKEN] = 101 + number
@@ -63,7 +63,7 @@ def test_a_record_goes_on_from_what_its_owner_wrote() -> None:
 def test_what_is_added_is_added_to_the_owners_number(there: int) -> None:
     """Nothing is raised, the lock is free, and the word is right again; no other is touched."""
     own = memoryview(bytearray(LINE_SIZE))
-    slot = Slot(Kind.POOL, own, own)
+    slot = Slot(Kind.GTHREAD, own, own)
     slot.words[HANDED] = 5
     slot.add(ASIDE, SURPLUS)
     slot.words[ASIDE] = there
@@ -79,7 +79,7 @@ def test_counters_go_on_from_the_former_owners(there: int) -> None:
     """But for nonsense, to which in the end nothing could be added: those begin anew."""
     own, waits = memoryview(bytearray(LINE_SIZE)), memoryview(bytearray(LINE_SIZE))
     waits.cast("Q")[5] = there
-    slot = Slot(Kind.POOL, own, waits)
+    slot = Slot(Kind.GTHREAD, own, waits)
     slot.count_wait(5)
     slot.count_request(5)
     assert slot.waits.tolist()[5] == (there if there < 2**63 else 0) + 2

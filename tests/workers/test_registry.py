@@ -60,7 +60,7 @@ def test_a_family_is_known_by_the_names_of_bases() -> None:
     """Of gunicorn's and uvicorn's packages, the nearest first; nobody else's of the same name."""
     for worker_class, kind in (
         (SyncWorker, Kind.SYNC),
-        (ThreadWorker, Kind.POOL),
+        (ThreadWorker, Kind.GTHREAD),
         (named("Own", "app", SyncWorker), Kind.SYNC),
         (named("UvicornWorker", "uvicorn_worker._workers", BaseWorker), Kind.ASGI),
         (named("UvicornWorker", "uvicorn.workers", BaseWorker), Kind.ASGI),
@@ -97,9 +97,9 @@ def test_a_worker_that_can_not_be_watched(scoreboard: Scoreboard) -> None:
     worker.cfg = Threaded.cfg
     with pytest.raises(AttributeError):
         enter(worker, scoreboard)
-    assert seen(scoreboard).kind == Kind.UNWATCHED
+    assert seen(scoreboard).kind == Kind.FAILED
     assert worker.handle(1) == 1
-    assert seen(scoreboard).kind == Kind.UNWATCHED
+    assert seen(scoreboard).kind == Kind.FAILED
 
 
 @dataclass

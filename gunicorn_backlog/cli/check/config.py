@@ -21,7 +21,7 @@ from gunicorn_backlog.cli.check.findings import Finding, failed, ok, warning
 from gunicorn_backlog.cli.check.gunicorn_config import GunicornConfig, Hook
 from gunicorn_backlog.config.tags import printable
 from gunicorn_backlog.metrics import own_metric
-from gunicorn_backlog.scoreboard.slot import BOUNDED, Kind
+from gunicorn_backlog.scoreboard.slot import HAS_CAPACITY, Kind
 
 OLDEST = {"gunicorn": (20, 1), "datadog": (0, 52)}
 ASGI_BACKLOG = 100  # asyncio's create_server(), which gunicorn's asgi worker calls
@@ -143,7 +143,7 @@ def of_class(name: str, kind: int | None, wrong: str = "") -> Finding:
         return warning(
             "worker class", text, "make it of one of gunicorn's classes, or of uvicorn's"
         )
-    if kind in BOUNDED:
+    if kind in HAS_CAPACITY:
         told = "states, requests, utilization and waits"
         if sys.platform != "linux":
             told = "states, requests and utilization"

@@ -53,7 +53,7 @@ def _of_hooks(look: Look) -> Finding:
     if missing:
         text = f"post_worker_init does not reach us in {len(missing)} workers ({some_of(missing)})"
         return failed("hooks", text, _POST_WORKER_INIT)
-    unwatched = [it.pid for it in unknown if it.kind == Kind.UNWATCHED]
+    unwatched = [it.pid for it in unknown if it.kind == Kind.FAILED]
     if unwatched:
         text = (
             f"{len(unwatched)} workers report that they could not be watched "

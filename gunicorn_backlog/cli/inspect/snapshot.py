@@ -16,7 +16,7 @@ from gunicorn_backlog.sampling.utilization import Utilization
 from gunicorn_backlog.sampling.window import IntervalSummary, Sample, Window
 from gunicorn_backlog.sampling.worker_counts import WorkerCounter, WorkerCounts, are_bounded
 from gunicorn_backlog.scoreboard.server_info import ServerInfo
-from gunicorn_backlog.scoreboard.slot import TELLING, Kind
+from gunicorn_backlog.scoreboard.slot import MEASURES_WAIT, Kind
 from gunicorn_backlog.scoreboard.states import State, States
 from gunicorn_backlog.scoreboard.wait_histogram import (
     BUCKETS,
@@ -128,7 +128,7 @@ class Looker:
             return self._counted.update(
                 self._server.memory.reader.waits(),
                 measured=any(states.owners.measures_wait),
-                from_header=about.kind in TELLING,
+                from_header=about.kind in MEASURES_WAIT,
             )
         except WaitsError:  # the arbiter says so, too, among its warnings
             return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from gunicorn_backlog.cli.inspect.worker_processes import STARTING
-from gunicorn_backlog.scoreboard.slot import BOUNDED, UNSEEN, Kind
+from gunicorn_backlog.scoreboard.slot import HAS_CAPACITY, STATE_UNKNOWN, Kind
 from gunicorn_backlog.scoreboard.states import State
 
 WorkerState = Literal["idle", "working", "starting", "unknown"]
@@ -49,7 +49,7 @@ def worker_of(pid: int, row: State, span: Span, oldest_ns: int | None) -> Worker
 
     :param oldest_ns: when the oldest of its requests under way began.
     """
-    if row.kind in UNSEEN:
+    if row.kind in STATE_UNKNOWN:
         return Worker(pid, "unknown", kind=row.kind)
     oldest_s = None if oldest_ns is None else max(0, span.now_ns - oldest_ns) / 1e9
     return Worker(
@@ -57,10 +57,10 @@ def worker_of(pid: int, row: State, span: Span, oldest_ns: int | None) -> Worker
         "working" if row.in_use else "idle",
         in_flight=int(row.in_flight),  # a bool where there is one at a time
         capacity=row.capacity or None,
-        queued=row.queued if row.kind == Kind.POOL else None,
+        queued=row.queued if row.kind == Kind.GTHREAD else None,
         oldest_s=oldest_s,
         requests=row.begun,
-        utilization=_utilization(row, span) if row.kind in BOUNDED else None,
+        utilization=_utilization(row, span) if row.kind in HAS_CAPACITY else None,
         kind=row.kind,
     )
 
