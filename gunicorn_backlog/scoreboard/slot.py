@@ -73,9 +73,9 @@ WORK_NS, TAKEN, SINCE_NS, BEGUN = range(4)
 # of any number of requests (and BEGUN),
 IN_FLIGHT = 0
 # of a pool (and BEGUN),
-HANDED, BACK, ASIDE = range(3)
+SUBMITTED, RETURNED, ASIDE = range(3)
 # and what one thread adds to ASIDE.
-PARKED, SURPLUS = 1, 1 << 32
+IDLE_HTTP2, OVERFLOW = 1, 1 << 32
 
 NO_THREAD_ROWS = memoryview(b"")
 

@@ -14,7 +14,7 @@ from gunicorn_backlog.scoreboard.owners import Owners
 from gunicorn_backlog.scoreboard.slot import (
     BEGUN,
     GTHREAD,
-    SURPLUS,
+    OVERFLOW,
     SYNC,
     WORDS_OF_LINE,
     WORDS_OF_RECORD,
@@ -92,7 +92,7 @@ def of_pool(
 ) -> tuple[int, int, int, int, int, int]:
     """Return a row of the columns: that of a pool, with what its threads' records say."""
     handed, back, aside, begun = record
-    surplus, parked = divmod(aside, SURPLUS)
+    surplus, parked = divmod(aside, OVERFLOW)
     timed = sum(map((0).__gt__, work_ns))
     in_use = timed + surplus
     # Words are read one after the other: what changed meanwhile is not to go below zero.

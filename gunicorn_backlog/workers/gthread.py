@@ -13,7 +13,16 @@ from contextlib import AbstractContextManager, contextmanager
 from threading import get_ident
 from typing import TYPE_CHECKING, TypeVar
 
-from gunicorn_backlog.scoreboard.slot import ASIDE, BACK, BEGUN, HANDED, PARKED, SURPLUS, Kind, Slot
+from gunicorn_backlog.scoreboard.slot import (
+    ASIDE,
+    BEGUN,
+    IDLE_HTTP2,
+    OVERFLOW,
+    RETURNED,
+    SUBMITTED,
+    Kind,
+    Slot,
+)
 from gunicorn_backlog.workers import request_wait
 from gunicorn_backlog.workers.request_counters import any_of, timed
 
@@ -53,11 +62,11 @@ class Pool:
         def enqueue_counted(*args: object, **named: object) -> T:
             nonlocal count
             count += 1
-            slot.words[HANDED] = count
+            slot.words[SUBMITTED] = count
             try:
                 return enqueue(*args, **named)
             except BaseException:  # the pool is shut down, or gunicorn 20.1.0 failed at a handshake
-                slot.add(BACK, 1)
+                slot.add(RETURNED, 1)
                 raise
 
         return enqueue_counted
@@ -66,19 +75,19 @@ class Pool:
         """Return what is called by more threads than the pool says that it has: a user's may."""
 
         def handle_counted(*args: object, **named: object) -> T:
-            self._slot.add(BACK, 1)
-            with self._aside(SURPLUS):
+            self._slot.add(RETURNED, 1)
+            with self._aside(OVERFLOW):
                 return handle(*args, **named)
 
         return handle_counted
 
     def parked(self) -> AbstractContextManager[None]:
         """Count a thread that is parked meanwhile."""
-        return self._aside(PARKED)
+        return self._aside(IDLE_HTTP2)
 
     def at_request(self) -> AbstractContextManager[None]:
         """Count a parked thread that is not parked meanwhile."""
-        return self._aside(-PARKED)
+        return self._aside(-IDLE_HTTP2)
 
     @contextmanager
     def _aside(self, number: int) -> Iterator[None]:

@@ -7,7 +7,7 @@ import struct
 
 from gunicorn_backlog.scoreboard.layout import ABOUT_SIZE, Layout
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.slot import HANDED, TAKEN, Kind
+from gunicorn_backlog.scoreboard.slot import SUBMITTED, TAKEN, Kind
 
 SLOTS, LINES, COUNTERS = 3, 12, 264
 SLOTS_AT = 64
@@ -30,7 +30,7 @@ def test_slots_then_lines_then_waits() -> None:
     memory = scoreboard._memory
     assert len(memory) == WAITS_AT + SLOTS * 8 * COUNTERS + ABOUT_SIZE
     slot = scoreboard.claim(os.getpid(), 7, Kind.GTHREAD, 9)
-    slot.words[HANDED] = 11
+    slot.words[SUBMITTED] = 11
     slot.threads[8].words[TAKEN] = 12
     slot.count_wait(5)
     assert struct.unpack_from("=II", memory, 12) == (os.getpid(), SLOTS)

@@ -18,10 +18,10 @@ from gunicorn_backlog.scoreboard.reader import Reader
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from gunicorn_backlog.scoreboard.slot import (
     BEGUN,
-    HANDED,
     IN_FLIGHT,
     LINE_SIZE,
     SLOT,
+    SUBMITTED,
     TAKEN,
     WORK_NS,
     Kind,
@@ -46,7 +46,7 @@ SLOTS = (
 # Words that change, by the worker's pid: requests begun of a slot; connections handed to a pool;
 # connections taken by the pools' last threads.
 BEGUN_OF_11 = SLOTS_AT + 3 * LINE_SIZE + 24 + 8 * BEGUN
-HANDED_TO_20 = SLOTS_AT + 2 * LINE_SIZE + 24 + 8 * HANDED
+HANDED_TO_20 = SLOTS_AT + 2 * LINE_SIZE + 24 + 8 * SUBMITTED
 TAKEN_BY_20 = LAYOUT.thread_rows_at + 1 * LINE_SIZE
 TAKEN_BY_21 = LAYOUT.thread_rows_at + (3 + 2) * LINE_SIZE + 8 * 8
 AT_FIRST = {10: (7, 0), 11: (8, 0), 20: (2, 40), 21: (3, 50)}  # begun and queued
@@ -254,7 +254,7 @@ def test_workers_of_several_kinds_at_once() -> None:
         signal.pause()
 
     def pool(slot: Slot) -> None:
-        slot.words[HANDED] = 9
+        slot.words[SUBMITTED] = 9
         slot.threads[0].words[WORK_NS] = slot.threads[1].words[WORK_NS] = -1
         slot.threads[1].words[TAKEN] = 4
         slot.words[BEGUN] = 3

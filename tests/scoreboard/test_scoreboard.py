@@ -18,7 +18,7 @@ import pytest
 from gunicorn_backlog.scoreboard import allocation
 from gunicorn_backlog.scoreboard.allocation import ClaimError
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.slot import HANDED, WORK_NS, Kind, Slot
+from gunicorn_backlog.scoreboard.slot import SUBMITTED, WORK_NS, Kind, Slot
 from gunicorn_backlog.workers.request_counters import InFlight
 
 AGE = 7
@@ -131,7 +131,7 @@ def test_threads_begin_with_nothing() -> None:
 
     def serve() -> None:
         slot = scoreboard.claim(os.getpid(), AGE, Kind.GTHREAD, 2)
-        slot.words[HANDED] = 5
+        slot.words[SUBMITTED] = 5
         slot.threads[1].words[WORK_NS] = -5
 
     with child(serve) as pid:

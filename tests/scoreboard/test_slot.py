@@ -7,12 +7,12 @@ import pytest
 from gunicorn_backlog.scoreboard.slot import (
     ASIDE,
     BEGUN,
-    HANDED,
+    IDLE_HTTP2,
     LINE_SIZE,
-    PARKED,
+    OVERFLOW,
     SINCE_NS,
     SLOT,
-    SURPLUS,
+    SUBMITTED,
     TAKEN,
     WORK_NS,
     Kind,
@@ -64,14 +64,14 @@ def test_what_is_added_is_added_to_the_owners_number(there: int) -> None:
     """Nothing is raised, the lock is free, and the word is right again; no other is touched."""
     own = memoryview(bytearray(LINE_SIZE))
     slot = Slot(Kind.GTHREAD, own, own)
-    slot.words[HANDED] = 5
-    slot.add(ASIDE, SURPLUS)
+    slot.words[SUBMITTED] = 5
+    slot.add(ASIDE, OVERFLOW)
     slot.words[ASIDE] = there
-    slot.add(ASIDE, PARKED)
-    assert slot.words.tolist() == [5, 0, SURPLUS + PARKED, 0]
+    slot.add(ASIDE, IDLE_HTTP2)
+    assert slot.words.tolist() == [5, 0, OVERFLOW + IDLE_HTTP2, 0]
     assert not slot.lock.locked()
-    slot.add(ASIDE, -SURPLUS)
-    assert slot.words[ASIDE] == PARKED
+    slot.add(ASIDE, -OVERFLOW)
+    assert slot.words[ASIDE] == IDLE_HTTP2
 
 
 @pytest.mark.parametrize("there", [0, 7, 2**63 - 2, 2**63, 2**64 - 1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gunicorn_backlog.scoreboard.owners import Owners
-from gunicorn_backlog.scoreboard.slot import PARKED, SURPLUS
+from gunicorn_backlog.scoreboard.slot import IDLE_HTTP2, OVERFLOW
 from gunicorn_backlog.scoreboard.states import (
     Columns,
     States,
@@ -31,15 +31,22 @@ def test_of_a_pool() -> None:
 
     Requests are a number of their own: a connection taken may have none, or several.
     """
-    assert of_pool([10, 1, PARKED, 6], [700 - 1000, 50, 0], [5, 2, 0]) == (1, 0, 2, 6, 1, 450 - 700)
+    assert of_pool([10, 1, IDLE_HTTP2, 6], [700 - 1000, 50, 0], [5, 2, 0]) == (
+        1,
+        0,
+        2,
+        6,
+        1,
+        450 - 700,
+    )
 
 
 def test_threads_without_a_record() -> None:
     """They are in use, and their requests in flight; their time is not known."""
-    assert of_pool([5, 3, 2 * SURPLUS, 4], [-100, -100], [1, 1]) == (4, 4, 0, 4, 2, -200)
+    assert of_pool([5, 3, 2 * OVERFLOW, 4], [-100, -100], [1, 1]) == (4, 4, 0, 4, 2, -200)
 
 
 def test_what_changes_while_it_is_read_is_never_negative() -> None:
     """A thread that ended after it was seen parked, and began after the pool was seen."""
-    in_use, in_flight, queued, *_ = of_pool([4, 0, PARKED, 0], [100], [5])
+    in_use, in_flight, queued, *_ = of_pool([4, 0, IDLE_HTTP2, 0], [100], [5])
     assert (in_use, in_flight, queued) == (0, 0, 0)

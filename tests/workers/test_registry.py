@@ -23,7 +23,7 @@ from uvicorn.config import Config as UvicornConfig
 
 from gunicorn_backlog.scoreboard.layout import SLOTS_AT
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.slot import ASIDE, BACK, HANDED, LINE_SIZE, TAKEN, Kind
+from gunicorn_backlog.scoreboard.slot import ASIDE, LINE_SIZE, RETURNED, SUBMITTED, TAKEN, Kind
 from gunicorn_backlog.scoreboard.states import State
 from gunicorn_backlog.workers import asgi, greenlet, gthread, sync, tornado, wsgi
 from gunicorn_backlog.workers.registry import Allocate, enter, family_of
@@ -172,9 +172,9 @@ def test_a_pool_beside_a_worker_that_ran_amok(scoreboard: Scoreboard, claim: All
     worker.tpool.shutdown()
     state = seen(scoreboard)
     assert (state.timed, sum(record.words[TAKEN] for record in slot.threads)) == (0, 6)
-    assert slot.words[HANDED] == 6
+    assert slot.words[SUBMITTED] == 6
     slot.add(ASIDE, 0)  # as the next thread that parks does: so long those two words stay wrong
-    slot.add(BACK, 0)
+    slot.add(RETURNED, 0)
     state = seen(scoreboard)
     assert (state.in_use, state.in_flight, state.queued) == (0, 0, 0)
 
