@@ -36,7 +36,7 @@ class Utilization:
         elapsed_ns, owners = self._looked_ns - looked_ns, states.owners
         if states is before:  # nobody began or ended anything
             return WorkTime(
-                sum(states.columns.timed) * elapsed_ns, sum(owners.capacities) * elapsed_ns
+                sum(states.columns.timed_busy) * elapsed_ns, sum(owners.capacities) * elapsed_ns
             )
         if owners is before.owners:
             worked_ns = states.worked_by(self._looked_ns) - before.worked_by(looked_ns)
@@ -68,4 +68,4 @@ def _claims(owners: Owners) -> Iterator[tuple[int, int]]:
 
 
 def _works(columns: Columns) -> Iterator[tuple[int, int]]:
-    return zip(columns.worked_ns, columns.timed, strict=True)
+    return zip(columns.worked_ns, columns.timed_busy, strict=True)

@@ -82,10 +82,10 @@ class WorkerCounter:
         :param kind_starting: of those that are starting.
         :param heartbeats: of the workers without a slot, by pid.
         """
-        owners, seen, in_use = states.owners, states.owners.seen, states.columns.in_use
+        owners, seen, busy = states.owners, states.owners.seen, states.columns.busy
         expected = [pid for pid in owners.without_slot if running[pid] > watched_after]
         starting = self._starting(expected, boot_limit_s, heartbeats)
-        working = sum(map(bool, in_use))
+        working = sum(map(bool, busy))
         unknown = len(running) - seen - starting
         if unknown:
             return WorkerCounts(seen - working, working, starting, unknown, in_flight=None)
@@ -96,7 +96,7 @@ class WorkerCounter:
             unknown=0,
             in_flight=sum(states.columns.in_flight),
             threads=_threads(states, kind_starting),
-            saturated=all(map(ge, in_use, owners.capacities))
+            saturated=all(map(ge, busy, owners.capacities))
             if are_bounded(owners, kind_starting)
             else None,
         )
@@ -131,7 +131,7 @@ def _threads(states: States, kind_starting: Kind) -> ThreadCounts | None:
     pools = states.owners.places.get(GTHREAD)
     if pools is None:
         return ThreadCounts(0, 0, 0) if kind_starting == GTHREAD else None
-    in_use = states.columns.in_use[pools]
-    free = map(sub, states.owners.capacities[pools], in_use)
+    busy = states.columns.busy[pools]
+    free = map(sub, states.owners.capacities[pools], busy)
     idle = sum(it for it in free if it > 0)
-    return ThreadCounts(idle, sum(in_use), sum(states.columns.queued[pools]))
+    return ThreadCounts(idle, sum(busy), sum(states.columns.queued[pools]))

@@ -24,7 +24,7 @@ from gunicorn_backlog.scoreboard.slot import (
 class State(NamedTuple):
     """What one worker said of itself last: a row of ``States``.
 
-    ``in_use`` is how many requests or connections it is at, ``timed`` how many of those have a
+    ``busy`` is how many requests or connections it is at, ``timed_busy`` how many of those have a
     record. At any ``now_ns`` since, ``worked_ns + timed * now_ns`` is the time that it worked.
     """
 
@@ -32,22 +32,22 @@ class State(NamedTuple):
     measures_wait: bool
     capacity: int
     claimed_ns: int
-    in_use: int
+    busy: int
     in_flight: int
     queued: int
     begun: int
-    timed: int
+    timed_busy: int
     worked_ns: int
 
 
 class Columns(NamedTuple):
     """What workers do, an entry of each for each worker; see ``State``."""
 
-    in_use: Sequence[int] = ()
+    busy: Sequence[int] = ()
     in_flight: Sequence[int] = ()
     queued: Sequence[int] = ()
     begun: Sequence[int] = ()
-    timed: Sequence[int] = ()
+    timed_busy: Sequence[int] = ()
     worked_ns: Sequence[int] = ()
 
 
@@ -63,7 +63,7 @@ class States(NamedTuple):
 
     def worked_by(self, now_ns: int) -> int:
         """Return how long all of them together worked."""
-        return sum(self.columns.worked_ns) + sum(self.columns.timed) * now_ns
+        return sum(self.columns.worked_ns) + sum(self.columns.timed_busy) * now_ns
 
     def rows(self) -> dict[int, State]:
         """Return the state of each worker that was read, by pid."""
@@ -93,11 +93,11 @@ def of_pool(
     """Return a row of the columns: that of a pool, with what its threads' records say."""
     handed, back, aside, begun = record
     surplus, parked = divmod(aside, OVERFLOW)
-    timed = sum(map((0).__gt__, work_ns))
-    in_use = timed + surplus
+    timed_busy = sum(map((0).__gt__, work_ns))
+    busy = timed_busy + surplus
     # Words are read one after the other: what changed meanwhile is not to go below zero.
-    in_flight, queued = max(0, in_use - parked), max(0, handed - back - sum(taken))
-    return in_use, in_flight, queued, begun, timed, sum(work_ns)
+    in_flight, queued = max(0, busy - parked), max(0, handed - back - sum(taken))
+    return busy, in_flight, queued, begun, timed_busy, sum(work_ns)
 
 
 def columns_of(owners: Owners, slots: bytes | bytearray, pools: bytes | bytearray) -> Columns:

@@ -74,8 +74,10 @@ def test_between_two_looks_at_the_same_workers() -> None:
     first = states_of({1: worker(1000, 40), 2: worker(1000, -1050, in_use=1, capacity=3)})
     utilization.look(first)
     clock.now_ns = 1200
-    second = States(first.owners, first.columns._replace(worked_ns=[60, 80], timed=[0, 0]))
+    second = States(first.owners, first.columns._replace(worked_ns=[60, 80], timed_busy=[0, 0]))
     assert utilization.look(second) == WorkTime(20 + 30, (1 + 3) * 100)
     clock.now_ns = 1300
-    third = States(first.owners, first.columns._replace(worked_ns=[60, 80 - 1250], timed=[0, 1]))
+    third = States(
+        first.owners, first.columns._replace(worked_ns=[60, 80 - 1250], timed_busy=[0, 1])
+    )
     assert utilization.look(third) == WorkTime(50, (1 + 3) * 100)

@@ -167,8 +167,8 @@ def test_states_beside_threads_at_full_speed() -> None:
             state = scoreboard.reader.read({pid: 1}).rows().get(pid)
             if state is None:
                 continue
-            assert state.in_use in (0, 1, 2)
-            now = (state.begun, state.worked_ns if not state.in_use else began[1])
+            assert state.busy in (0, 1, 2)
+            now = (state.begun, state.worked_ns if not state.busy else began[1])
             assert now >= began
             began = now
     assert began[0] > 1000

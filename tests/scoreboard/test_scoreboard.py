@@ -56,7 +56,7 @@ def claim(scoreboard: Scoreboard, age: int = AGE) -> Slot:
 def in_use(scoreboard: Scoreboard, pid: int, age: int = AGE) -> int:
     """Return what the scoreboard says of the worker."""
     state = scoreboard.reader.read({pid: age}).rows()[pid]
-    return state.in_use
+    return state.busy
 
 
 def test_a_worker_is_seen_from_its_claim_on() -> None:
@@ -67,7 +67,7 @@ def test_a_worker_is_seen_from_its_claim_on() -> None:
 
     slot = claim(scoreboard)
     state = scoreboard.reader.read(running).rows()[os.getpid()]
-    assert (state.kind, state.capacity, state.in_use, state.begun) == (Kind.GREENLET, 0, 0, 0)
+    assert (state.kind, state.capacity, state.busy, state.begun) == (Kind.GREENLET, 0, 0, 0)
 
     requests = InFlight(slot)
     requests.begin()
@@ -138,8 +138,8 @@ def test_threads_begin_with_nothing() -> None:
         before = scoreboard.reader.read({pid: AGE}).rows()[pid]
     scoreboard.claim(os.getpid(), AGE, Kind.GTHREAD, 2)
     after = scoreboard.reader.read({os.getpid(): AGE}).rows()[os.getpid()]
-    assert (before.in_use, before.queued) == (1, 5)
-    assert (after.in_use, after.queued, after.worked_ns) == (0, 0, 0)
+    assert (before.busy, before.queued) == (1, 5)
+    assert (after.busy, after.queued, after.worked_ns) == (0, 0, 0)
 
 
 def test_nonsense_in_the_memory_raises_nothing() -> None:

@@ -139,11 +139,11 @@ def test_a_pool_that_has_more_threads_than_it_says(scoreboard: Scoreboard, claim
     futures = [worker.enqueue_req(number) for number in range(5)]
     wait_for("four threads", lambda: worker.ran == 4)
     state = seen(scoreboard)
-    assert (state.capacity, state.in_use, state.in_flight, state.queued) == (2, 4, 4, 1)
+    assert (state.capacity, state.busy, state.in_flight, state.queued) == (2, 4, 4, 1)
     worker.released.set()
     assert [future.result(10) for future in futures] == [(number,) for number in range(5)]
     state = seen(scoreboard)
-    assert (state.in_use, state.queued) == (0, 0)
+    assert (state.busy, state.queued) == (0, 0)
     worker.tpool.shutdown()
 
 
@@ -171,12 +171,12 @@ def test_a_pool_beside_a_worker_that_ran_amok(scoreboard: Scoreboard, claim: All
     assert [future.result(10) for future in futures] == [(number,) for number in range(6)]
     worker.tpool.shutdown()
     state = seen(scoreboard)
-    assert (state.timed, sum(record.words[TAKEN] for record in slot.threads)) == (0, 6)
+    assert (state.timed_busy, sum(record.words[TAKEN] for record in slot.threads)) == (0, 6)
     assert slot.words[SUBMITTED] == 6
     slot.add(ASIDE, 0)  # as the next thread that parks does: so long those two words stay wrong
     slot.add(RETURNED, 0)
     state = seen(scoreboard)
-    assert (state.in_use, state.in_flight, state.queued) == (0, 0, 0)
+    assert (state.busy, state.in_flight, state.queued) == (0, 0, 0)
 
 
 def test_a_pool_of_an_executor_without_a_size(scoreboard: Scoreboard, claim: Allocate) -> None:

@@ -36,7 +36,7 @@ def seen(scoreboard: Scoreboard) -> State:
 
 def worked_ns(state: State, now_ns: int) -> int:
     """Return the time worked until now."""
-    return state.worked_ns + state.timed * now_ns
+    return state.worked_ns + state.timed_busy * now_ns
 
 
 def test_working_from_call_to_return() -> None:
@@ -57,12 +57,12 @@ def test_working_from_call_to_return() -> None:
     with pytest.raises(SystemExit):
         watched(SystemExit(1))
 
-    assert [(state.in_use, state.begun) for state in within] == [(1, 0), (1, 0)]
+    assert [(state.busy, state.begun) for state in within] == [(1, 0), (1, 0)]
     assert slot.words[TAKEN] == 2
     assert worked_ns(within[0], 150) == 50
     assert worked_ns(within[1], 350) == 100 + 50
     after = seen(scoreboard)
-    assert (after.in_use, after.in_flight, after.begun) == (0, 0, 0)  # no request was read
+    assert (after.busy, after.in_flight, after.begun) == (0, 0, 0)  # no request was read
     assert worked_ns(after, 1000) == 200
 
 
@@ -119,8 +119,8 @@ def test_a_record_that_another_wrote_is_right_again(amok: dict[int, int]) -> Non
         slot.words[word] = number
     assert watched(1, 2) == (1, 2)
     after = seen(scoreboard)
-    assert (after.in_use, after.worked_ns, slot.words[TAKEN]) == (0, 200, 2)
-    assert within[1].in_use == 1
+    assert (after.busy, after.worked_ns, slot.words[TAKEN]) == (0, 200, 2)
+    assert within[1].busy == 1
 
 
 @pytest.mark.parametrize("raised", [ValueError, SystemExit])

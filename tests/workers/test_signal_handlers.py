@@ -115,7 +115,7 @@ def test_alarms_at_any_time(
     state = seen(scoreboard)
     assert state.begun <= requests
     if family in EXACT:
-        assert (state.in_use, state.in_flight, state.queued) == (0, 0, 0)
+        assert (state.busy, state.in_flight, state.queued) == (0, 0, 0)
     request()
     assert seen(scoreboard).begun == state.begun + 1
 
@@ -158,7 +158,7 @@ def test_each_place_at_which_a_handler_may_raise(
             request()
         after = seen(scoreboard)
         assert not scoreboard._mine[0].lock.locked()
-        assert (after.in_use, after.in_flight, after.timed) == (0, 0, 0)
+        assert (after.busy, after.in_flight, after.timed_busy) == (0, 0, 0)
         assert before.worked_ns <= after.worked_ns
         assert before.begun <= after.begun <= before.begun + 1
     request()
@@ -206,7 +206,7 @@ def test_an_error_of_a_handler_is_not_taken_for_ours(
             request(interrupted)
     finally:
         signal.signal(signal.SIGALRM, former)
-    assert (seen(scoreboard).begun, seen(scoreboard).in_use) == (0, 0)
+    assert (seen(scoreboard).begun, seen(scoreboard).busy) == (0, 0)
     request(sock)
     assert seen(scoreboard).begun == 1
 

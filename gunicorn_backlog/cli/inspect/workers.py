@@ -54,7 +54,7 @@ def worker_of(pid: int, row: State, span: Span, oldest_ns: int | None) -> Worker
     oldest_s = None if oldest_ns is None else max(0, span.now_ns - oldest_ns) / 1e9
     return Worker(
         pid,
-        "working" if row.in_use else "idle",
+        "working" if row.busy else "idle",
         in_flight=int(row.in_flight),  # a bool where there is one at a time
         capacity=row.capacity or None,
         queued=row.queued if row.kind == Kind.GTHREAD else None,
@@ -75,4 +75,4 @@ def _utilization(row: State, span: Span) -> float | None:
 
 
 def _worked_ns(row: State, at_ns: int) -> int:
-    return row.worked_ns + row.timed * at_ns
+    return row.worked_ns + row.timed_busy * at_ns
