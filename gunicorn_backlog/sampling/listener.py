@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from gunicorn_backlog.kernel.accept_queue import AcceptQueue, QueueError, reason
-from gunicorn_backlog.sampling.queue_readers import NoWay, Way, remedy
+from gunicorn_backlog.sampling.queue_readers import QueueReader, UnreadableListener, remedy
 from gunicorn_backlog.scoreboard.server_info import ListenerRef
 
 T = TypeVar("T")
@@ -25,13 +25,15 @@ class UnreadableError(Exception):
 class Listener:
     """One listener, the ways to read it, and where others find it."""
 
-    def __init__(self, name: str, ways: Sequence[Way], place: ListenerRef) -> None:
+    def __init__(self, name: str, ways: Sequence[QueueReader], place: ListenerRef) -> None:
         self.name = name
         self.place = place._replace(listener=name)
         self.read = ways[0].queue  # as a rule it works, ten times a second
         self.latest: AcceptQueue | None = None  # if netlink does not find it
         self.refused: UnreadableError | None = None  # of the ways before one that worked
-        self.is_elsewhere = isinstance(ways[-1], NoWay)  # in another network namespace, if read
+        self.is_elsewhere = isinstance(
+            ways[-1], UnreadableListener
+        )  # in another network namespace, if read
         self._ways = ways
         self._drops = ways[0].drops
         with suppress(UnreadableError):  # it will be said when the drops are asked for
@@ -73,7 +75,7 @@ class Listener:
         drops = next(iter(self._drops.latest.values()), None)
         return self.place._replace(length=self.latest.length, limit=self.latest.limit, drops=drops)
 
-    def _first_that_works(self, ask: Callable[[Way], T]) -> T | None:
+    def _first_that_works(self, ask: Callable[[QueueReader], T]) -> T | None:
         failed: list[tuple[str, OSError | QueueError]] = []
         for way in self._ways:
             try:

@@ -12,7 +12,13 @@ from gunicorn_backlog.kernel.accept_queue import AcceptQueue, QueueError, merge
 from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.sampling.bind import configured, first_listener, tag_text
 from gunicorn_backlog.sampling.listener import Listener, UnreadableError
-from gunicorn_backlog.sampling.queue_readers import NoWay, SharedAddress, family_of, numeric, ways
+from gunicorn_backlog.sampling.queue_readers import (
+    ReusePortReader,
+    UnreadableListener,
+    family_of,
+    numeric,
+    readers_for,
+)
 from gunicorn_backlog.scoreboard.server_info import ListenerRef
 
 if TYPE_CHECKING:
@@ -143,7 +149,9 @@ def _held(sockets: Iterable[Any]) -> Iterator[Listener]:
             address, inode = sock.getsockname(), os.fstat(sock.fileno()).st_ino
             port = address[1] if isinstance(address, tuple) else 0
             yield Listener(
-                tag_text(address), ways(sock), ListenerRef("", int(sock.family), inode, port=port)
+                tag_text(address),
+                readers_for(sock),
+                ListenerRef("", int(sock.family), inode, port=port),
             )
 
 
@@ -152,11 +160,11 @@ def _shared(host: str, port: int) -> Listener:
     if known is None:
         return _unreadable((host, port), f"{host!r} is a name: let gunicorn bind to a number")
     place = ListenerRef("", int(family_of(known)), host=known, port=port)
-    return Listener(tag_text((known, port)), [SharedAddress(known, port)], place)
+    return Listener(tag_text((known, port)), [ReusePortReader(known, port)], place)
 
 
 def _unreadable(address: Any, why: str) -> Listener:
-    return Listener(tag_text(address), [NoWay(why)], ListenerRef("", 0, host=why))
+    return Listener(tag_text(address), [UnreadableListener(why)], ListenerRef("", 0, host=why))
 
 
 def _and(remedies: str) -> str:

@@ -20,7 +20,7 @@ NETLINK = "socket(AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG)"
 _BY_NETLINK = frozenset({"inet_diag", "unix_diag"})
 
 
-class Way(Protocol):
+class QueueReader(Protocol):
     """One way to read a listener. What it offers raises OSError and QueueError, and never waits.
 
     All ways of one listener share ``drops``: its socket has one counter, by whatever way it is
@@ -108,7 +108,7 @@ class UnixDiag(_Plain):
         return sock_diag.unix_queue(os.fstat(self._sock.fileno()).st_ino)
 
 
-class SharedAddress(_Plain):
+class ReusePortReader(_Plain):
     """An address at which each worker listens by itself (``reuse_port``), by ``inet_diag``."""
 
     name = "inet_diag"
@@ -127,7 +127,7 @@ class SharedAddress(_Plain):
         return merge([listener.queue for listener in found]) if found else None
 
 
-class NoWay(_Plain):
+class UnreadableListener(_Plain):
     """A listener that can't be read, for a reason that is known."""
 
     name = "unreadable"
@@ -141,13 +141,15 @@ class NoWay(_Plain):
         raise QueueError(self._why)
 
 
-def ways(sock: Any) -> Sequence[Way]:
+def readers_for(sock: Any) -> Sequence[QueueReader]:
     """Return the ways to read this socket's queue, the cheapest first."""
     if sys.platform != "linux":
         # There the options' numbers mean something else.
-        return (NoWay("this is not Linux"),)
+        return (UnreadableListener("this is not Linux"),)
     # Netlink and /proc/net show the sockets of this process's network namespace only.
-    elsewhere = (NoWay(str(ElsewhereError())),) if netns_cookie.is_elsewhere(sock) else ()
+    elsewhere = (
+        (UnreadableListener(str(ElsewhereError())),) if netns_cookie.is_elsewhere(sock) else ()
+    )
     if sock.family == socket.AF_UNIX:
         return elsewhere or (UnixDiag(sock), UnixList(sock))
     drops = Drops()
