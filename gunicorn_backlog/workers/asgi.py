@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from gunicorn_backlog.scoreboard.slot import Kind
-from gunicorn_backlog.workers.request_counters import InFlight, InPlaceOf, when_it_runs
+from gunicorn_backlog.workers.request_counters import AppProxy, InFlight, before_run
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import ASGIWorker, UvicornWorker
@@ -21,9 +21,9 @@ def instrument(worker: ASGIWorker, allocate: Allocate) -> None:
     in_flight = InFlight(allocate(Kind.ASGI, 0))
 
     def wrap() -> None:
-        worker.asgi = InPlaceOf(worker.asgi, counted(worker.asgi, in_flight))
+        worker.asgi = AppProxy(worker.asgi, counted(worker.asgi, in_flight))
 
-    when_it_runs(worker, wrap)
+    before_run(worker, wrap)
 
 
 def instrument_uvicorn(worker: UvicornWorker, allocate: Allocate) -> None:

@@ -24,7 +24,7 @@ from gunicorn_backlog.scoreboard.slot import (
     Slot,
 )
 from gunicorn_backlog.workers import request_wait
-from gunicorn_backlog.workers.request_counters import any_of, timed
+from gunicorn_backlog.workers.request_counters import track_busy, with_free_record
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import ThreadWorker
@@ -42,8 +42,8 @@ def instrument(worker: ThreadWorker, allocate: Allocate) -> None:
     slot = allocate(Kind.GTHREAD, _size_of_pool(worker), measures_wait=measures_wait)
     pool = Pool(slot)
     _watch_waits(worker, slot)
-    handles = [timed(worker.handle, record, takes=True) for record in slot.threads]
-    worker.handle = any_of(handles, beyond=pool.without_record(worker.handle))
+    handles = [track_busy(worker.handle, record, takes=True) for record in slot.threads]
+    worker.handle = with_free_record(handles, beyond=pool.without_record(worker.handle))
     worker.enqueue_req = pool.handed(worker.enqueue_req)
     if hasattr(worker, "handle_http2"):
         _watch_http2(worker, pool, slot)

@@ -24,7 +24,7 @@ from gunicorn_backlog.scoreboard.slot import (
 T = TypeVar("T")
 
 
-def timed(
+def track_busy(
     handle: Callable[..., T],
     record: Record,
     *,
@@ -62,7 +62,7 @@ def timed(
     return handle_timed
 
 
-def any_of(handles: list[Callable[..., T]], beyond: Callable[..., T]) -> Callable[..., T]:
+def with_free_record(handles: list[Callable[..., T]], beyond: Callable[..., T]) -> Callable[..., T]:
     """Return what calls one of these, each of which is called by one thread at a time.
 
     :param beyond: what is called in their place if none is free.
@@ -167,7 +167,7 @@ class InFlight:
         return function_counted
 
 
-class InPlaceOf:
+class AppProxy:
     """An app that is called by way of ``call``, and has the attributes that it had."""
 
     def __init__(self, app: Any, call: Callable[..., Any]) -> None:
@@ -185,7 +185,7 @@ class InPlaceOf:
         return getattr(self._app, name)
 
 
-def when_it_runs(worker: Any, wrap: Callable[[], None]) -> None:
+def before_run(worker: Any, wrap: Callable[[], None]) -> None:
     """Have ``wrap`` called when gunicorn runs the worker, right after all hooks.
 
     Whatever hooks of the user's own find in the worker until then is what gunicorn put there.

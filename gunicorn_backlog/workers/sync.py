@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gunicorn_backlog.scoreboard.slot import Kind
 from gunicorn_backlog.workers import request_wait
-from gunicorn_backlog.workers.request_counters import timed
+from gunicorn_backlog.workers.request_counters import track_busy
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import SyncWorker
@@ -31,4 +31,4 @@ def instrument(worker: SyncWorker, allocate: Allocate) -> None:
     )
     if handshake_waits is not None:
         worker.handle = handshake_waits.watch(worker.handle, 1)
-    worker.handle = timed(worker.handle, slot)
+    worker.handle = track_busy(worker.handle, slot)

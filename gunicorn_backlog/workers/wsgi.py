@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sized
 from typing import TYPE_CHECKING, Any
 
 from gunicorn_backlog.scoreboard.slot import Kind
-from gunicorn_backlog.workers.request_counters import InFlight, InPlaceOf, when_it_runs
+from gunicorn_backlog.workers.request_counters import AppProxy, InFlight, before_run
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import WSGIWorker
@@ -23,9 +23,9 @@ def instrument(worker: WSGIWorker, allocate: Allocate) -> None:
     in_flight = InFlight(allocate(Kind.WSGI, 0))
 
     def wrap() -> None:
-        worker.wsgi = InPlaceOf(worker.wsgi, counted(worker.wsgi, in_flight))
+        worker.wsgi = AppProxy(worker.wsgi, counted(worker.wsgi, in_flight))
 
-    when_it_runs(worker, wrap)
+    before_run(worker, wrap)
 
 
 def counted(app: WSGIApp, in_flight: InFlight) -> WSGIApp:

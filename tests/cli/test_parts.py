@@ -20,7 +20,7 @@ from gunicorn_backlog.kernel.proc_net import decode_tcp, listening
 from gunicorn_backlog.scoreboard.reader import Reader
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from gunicorn_backlog.scoreboard.slot import Kind
-from gunicorn_backlog.workers.request_counters import timed
+from gunicorn_backlog.workers.request_counters import track_busy
 from tests.lab.ss import ss
 from tests.lab.waiting import wait_for
 
@@ -127,10 +127,10 @@ def test_since_when_the_oldest_request_has_been_under_way() -> None:
 
     sync = scoreboard.claim(11, 1, Kind.SYNC, 1)
     assert look() == {}
-    timed(look, sync, clock_ns=lambda: next(now_ns))()
+    track_busy(look, sync, clock_ns=lambda: next(now_ns))()
     assert seen[-1] == {11: 100}
     pool = scoreboard.claim(12, 2, Kind.GTHREAD, 9)
-    later = timed(look, pool.threads[2], clock_ns=lambda: next(now_ns))
-    timed(later, pool.threads[8], clock_ns=lambda: next(now_ns))()
+    later = track_busy(look, pool.threads[2], clock_ns=lambda: next(now_ns))
+    track_busy(later, pool.threads[8], clock_ns=lambda: next(now_ns))()
     assert seen[-1] == {12: 102}
     assert look() == {}

@@ -30,7 +30,7 @@ from gunicorn_backlog.scoreboard.slot import (
 )
 from gunicorn_backlog.scoreboard.states import State, States
 from gunicorn_backlog.scoreboard.wait_histogram import BUCKETS
-from gunicorn_backlog.workers.request_counters import any_of, timed
+from gunicorn_backlog.workers.request_counters import track_busy, with_free_record
 from tests.lab.waiting import wait_for
 
 READS = 1_000_000
@@ -83,7 +83,7 @@ def handling(slot: Any) -> Callable[[], object]:
         now_ns += 1
         return now_ns
 
-    return timed(int, slot, takes=True, clock_ns=clock_ns)
+    return track_busy(int, slot, takes=True, clock_ns=clock_ns)
 
 
 def serve_at_full_speed(slot: Slot) -> None:
@@ -149,7 +149,9 @@ def test_states_beside_threads_at_full_speed() -> None:
     """A worker with two threads never has more than two in use, and its work goes forth only."""
 
     def serve(slot: Slot) -> None:
-        handle = any_of([timed(int, record, takes=True) for record in slot.threads], beyond=int)
+        handle = with_free_record(
+            [track_busy(int, record, takes=True) for record in slot.threads], beyond=int
+        )
 
         def run() -> None:
             while True:

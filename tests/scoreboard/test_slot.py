@@ -20,7 +20,7 @@ from gunicorn_backlog.scoreboard.slot import (
     Slot,
     thread_rows_for,
 )
-from gunicorn_backlog.workers.request_counters import timed
+from gunicorn_backlog.workers.request_counters import track_busy
 
 
 def test_a_slot_is_one_cache_line() -> None:
@@ -52,7 +52,7 @@ def test_records_of_threads_lie_apart() -> None:
 def test_a_record_goes_on_from_what_its_owner_wrote() -> None:
     """Whatever somebody else wrote there: the next request stores the owner's own numbers."""
     record = Record(memoryview(bytearray(24)).cast("q"))
-    handle = timed(int, record, takes=True, clock_ns=iter((100, 140, 200, 300)).__next__)
+    handle = track_busy(int, record, takes=True, clock_ns=iter((100, 140, 200, 300)).__next__)
     handle()
     record.words[TAKEN], record.words[SINCE_NS], record.words[WORK_NS] = 3, 90, 40 - 90
     handle()

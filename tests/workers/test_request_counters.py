@@ -10,7 +10,7 @@ import pytest
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from gunicorn_backlog.scoreboard.slot import BEGUN, IN_FLIGHT, SINCE_NS, TAKEN, WORK_NS, Kind
 from gunicorn_backlog.scoreboard.states import State
-from gunicorn_backlog.workers.request_counters import InFlight, timed
+from gunicorn_backlog.workers.request_counters import InFlight, track_busy
 
 RUNNING = {os.getpid(): 1}
 THREADS = 4
@@ -52,7 +52,7 @@ def test_working_from_call_to_return() -> None:
             raise args[0]
         return args
 
-    watched = timed(handle, slot, takes=True, clock_ns=clock)
+    watched = track_busy(handle, slot, takes=True, clock_ns=clock)
     assert watched(1, 2, 3) == (1, 2, 3)
     with pytest.raises(SystemExit):
         watched(SystemExit(1))
@@ -113,7 +113,7 @@ def test_a_record_that_another_wrote_is_right_again(amok: dict[int, int]) -> Non
         within.append(seen(scoreboard))
         return args
 
-    watched = timed(handle, slot, takes=True, clock_ns=Clock())
+    watched = track_busy(handle, slot, takes=True, clock_ns=Clock())
     assert watched(0) == (0,)
     for word, number in amok.items():
         slot.words[word] = number
@@ -134,7 +134,7 @@ def test_an_error_goes_through_a_record_that_another_wrote(raised: type[BaseExce
         raise raised("of the app")
 
     with pytest.raises(raised, match="of the app"):
-        timed(fail, slot, clock_ns=Clock())()
+        track_busy(fail, slot, clock_ns=Clock())()
     assert slot.words.tolist() == [100, 0, 100, 0]
 
 
