@@ -19,7 +19,7 @@ from agent import StandInAgent
 from rich.console import Console
 
 from gunicorn_backlog.cli.inspect import discovery
-from gunicorn_backlog.cli.inspect.snapshot import SAMPLE_EVERY_S, Look, Looker
+from gunicorn_backlog.cli.inspect.snapshot import SAMPLE_EVERY_S, Snapshot, SnapshotTaker
 from gunicorn_backlog.cli.top.glyphs import BLOCKS
 from gunicorn_backlog.cli.top.history import History
 from gunicorn_backlog.cli.top.screen import View, frame
@@ -48,7 +48,7 @@ _SVG = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xml:space="p
 """
 
 
-def look_for(seconds: float, looker: Looker, history: History) -> Look:
+def look_for(seconds: float, looker: SnapshotTaker, history: History) -> Snapshot:
     """Look for so many seconds, a second at a time."""
     for _ in range(round(seconds)):
         for _ in range(round(1 / SAMPLE_EVERY_S)):
@@ -63,7 +63,7 @@ def draw_what_is_seen(console: Console) -> None:
     """Run the phases, and draw what is seen at last."""
     stop, port, history = Event(), load.free_port(), History()
     with StandInAgent() as agent, load.gunicorn(port, WORKERS, agent.url, stop) as server:
-        looker = Looker(discovery.take(server.pid))
+        looker = SnapshotTaker(discovery.take(server.pid))
         looker.begin()
         for number, seconds in PHASES:
             with load.clients(number, port, SERVICE_TIME_S, stop):

@@ -15,7 +15,7 @@ from gunicorn_backlog import __version__
 from gunicorn_backlog.cli.errors import LookError
 from gunicorn_backlog.cli.inspect import discovery, unhooked
 from gunicorn_backlog.cli.inspect.discovery import Server
-from gunicorn_backlog.cli.inspect.snapshot import looked
+from gunicorn_backlog.cli.inspect.snapshot import take_snapshot
 from gunicorn_backlog.cli.status import report, text
 
 BEHIND = "--"
@@ -139,7 +139,7 @@ def _seconds(given: str) -> float:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    look = looked(chosen(arguments.pid), arguments.seconds)
+    look = take_snapshot(chosen(arguments.pid), arguments.seconds)
     if arguments.json:
         print(json.dumps(report.report(look), indent=2))
     else:

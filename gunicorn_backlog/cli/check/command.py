@@ -11,7 +11,7 @@ from gunicorn_backlog.cli.check.gunicorn_config import GunicornConfig
 from gunicorn_backlog.cli.errors import LookError
 from gunicorn_backlog.cli.inspect import discovery, procfs, unhooked
 from gunicorn_backlog.cli.inspect.discovery import Found, Server
-from gunicorn_backlog.cli.inspect.snapshot import looked
+from gunicorn_backlog.cli.inspect.snapshot import take_snapshot
 from gunicorn_backlog.config import settings
 from gunicorn_backlog.config.agent_address import is_disabled
 
@@ -89,7 +89,7 @@ def _of_servers(found: Sequence[Server]) -> Iterator[Finding]:
     """Yield what is found of each; what can't be looked at can't be told to be well."""
     for it in found:
         try:
-            yield from server.findings(looked(it, LOOKED_S))
+            yield from server.findings(take_snapshot(it, LOOKED_S))
         except LookError as error:
             yield warning("server", str(error), "try again")
 

@@ -11,7 +11,7 @@ from gunicorn_backlog.cli.check.findings import Finding, failed, ok, warning
 from gunicorn_backlog.cli.check.kernel import RAISE
 from gunicorn_backlog.cli.inspect import namespaces
 from gunicorn_backlog.cli.inspect.discovery import Server, some_of
-from gunicorn_backlog.cli.inspect.snapshot import Listener, Look
+from gunicorn_backlog.cli.inspect.snapshot import Listener, Snapshot
 from gunicorn_backlog.config.agent_address import DISABLED, is_local, parse
 from gunicorn_backlog.kernel.accept_queue import reason
 from gunicorn_backlog.kernel.somaxconn import somaxconn
@@ -26,7 +26,7 @@ _POST_WORKER_INIT = (
 _IN_ITS_CONTAINER = "run this in the server's container"
 
 
-def findings(look: Look) -> Iterator[Finding]:
+def findings(look: Snapshot) -> Iterator[Finding]:
     """Yield what is found of a server. Raises EndedError."""
     about = look.about
     yield ok("server", f"{about.app}, pid {look.server.pid}, gunicorn {about.gunicorn}")
@@ -45,7 +45,7 @@ def findings(look: Look) -> Iterator[Finding]:
         yield warning("server's log", text, "see its log")
 
 
-def _of_hooks(look: Look) -> Finding:
+def _of_hooks(look: Snapshot) -> Finding:
     if not look.workers:
         return warning("hooks", "it has no workers that could report", "see its log")
     unknown = [it for it in look.workers if it.state == "unknown"]
@@ -68,7 +68,7 @@ def _of_hooks(look: Look) -> Finding:
     return ok("hooks", f"all {len(look.workers)} workers report")
 
 
-def _of_class(look: Look) -> Finding:
+def _of_class(look: Snapshot) -> Finding:
     return of_class(look.about.worker_class, look.about.kind)
 
 
@@ -103,7 +103,7 @@ def _somaxconn(listener: str, about: ServerInfo, server: Server) -> int | None:
         return None
 
 
-def _of_agent(look: Look) -> Finding:
+def _of_agent(look: Snapshot) -> Finding:
     try:
         found = _tried(look)
     except OSError as error:
@@ -118,7 +118,7 @@ def _of_agent(look: Look) -> Finding:
     return found
 
 
-def _tried(look: Look) -> Finding:
+def _tried(look: Snapshot) -> Finding:
     """Try the Agent as the server does, unless its address has another meaning there than here.
 
     Raises OSError, and ValueError: it is no address.

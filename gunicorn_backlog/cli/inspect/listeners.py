@@ -29,7 +29,7 @@ _WHERE_IT_IS = (
 )
 
 
-class Reading(NamedTuple):
+class ListenerState(NamedTuple):
     """What was read of one listener; None is what could not be, and ``why`` says why not.
 
     ``remedy`` is what helps then, if that is known.
@@ -46,13 +46,13 @@ class Reading(NamedTuple):
     remedy: str = ""
 
 
-class Outside:
+class ListenerReader:
     """Reads the listeners of the process ``pid``."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
 
-    def read(self, places: Sequence[ListenerRef]) -> list[Reading]:
+    def read(self, places: Sequence[ListenerRef]) -> list[ListenerState]:
         """Read each of them; those of one name are one."""
         with ExitStack() as stack:
             try:
@@ -63,12 +63,12 @@ class Outside:
             else:
                 readings = [_by_netlink(place) for place in places]
         readings = list(map(self._otherwise, places, readings))
-        by_name: dict[str, list[Reading]] = {}
+        by_name: dict[str, list[ListenerState]] = {}
         for reading in readings:
             by_name.setdefault(reading.listener, []).append(reading)
         return [_one_of(those) for those in by_name.values()]
 
-    def _otherwise(self, place: ListenerRef, reading: Reading) -> Reading:
+    def _otherwise(self, place: ListenerRef, reading: ListenerState) -> ListenerState:
         """Return what is read of a listener that was not found by netlink in its process's place.
 
         Its socket may belong to the network namespace that we are in. If not, the arbiter's own
@@ -81,9 +81,9 @@ class Outside:
             return here
         if place.length is not None:
             drops = None if place.drops is None else {place.inode: place.drops}
-            return Reading(place.listener, place.length, place.limit, drops=drops)
+            return ListenerState(place.listener, place.length, place.limit, drops=drops)
         if reading.why == _GONE and self._holds(place) and not self._lists(place):
-            return Reading(place.listener, why=_ELSEWHERE, remedy=_WHERE_IT_IS)
+            return ListenerState(place.listener, why=_ELSEWHERE, remedy=_WHERE_IT_IS)
         return reading
 
     def _holds(self, place: ListenerRef) -> bool:
@@ -109,20 +109,20 @@ class Outside:
             return True
         return True
 
-    def _from_outside(self, place: ListenerRef, why: str) -> Reading:
+    def _from_outside(self, place: ListenerRef, why: str) -> ListenerState:
         """Return what ``/proc`` says, which is the length of a TCP socket's queue."""
         if place.family not in TCP or not place.inode:
-            return Reading(place.listener, why=why)
+            return ListenerState(place.listener, why=why)
         try:
             for found in proc_net.listening(self._pid, place.family):
                 if found.inode == place.inode:
-                    return Reading(place.listener, found.length, why=why)
+                    return ListenerState(place.listener, found.length, why=why)
         except (OSError, QueueError) as error:
             why = reason(error)
-        return Reading(place.listener, why=why)
+        return ListenerState(place.listener, why=why)
 
 
-def _by_netlink(place: ListenerRef) -> Reading:
+def _by_netlink(place: ListenerRef) -> ListenerState:
     try:
         if place.family == socket.AF_UNIX:
             return _reading(place, sock_diag.unix_queue(place.inode), None)
@@ -134,12 +134,12 @@ def _by_netlink(place: ListenerRef) -> Reading:
             return _reading(place, queue, drops or None)
     except OSError as error:
         if error.errno == errno.ENOENT and place.inode:
-            return Reading(place.listener, why=_GONE)
+            return ListenerState(place.listener, why=_GONE)
         helps = remedy_of_netlink(error, "this")
-        return Reading(place.listener, why=f"netlink: {reason(error)}", remedy=helps)
+        return ListenerState(place.listener, why=f"netlink: {reason(error)}", remedy=helps)
     except QueueError as error:
-        return Reading(place.listener, why=f"netlink: {error}")
-    return Reading(place.listener, why=place.host or "its family is not known")
+        return ListenerState(place.listener, why=f"netlink: {error}")
+    return ListenerState(place.listener, why=place.host or "its family is not known")
 
 
 def _sockets(place: ListenerRef) -> Sequence[sock_diag.InetListener]:
@@ -153,13 +153,13 @@ def _sockets(place: ListenerRef) -> Sequence[sock_diag.InetListener]:
     return found
 
 
-def _reading(place: ListenerRef, queue: AcceptQueue, drops: dict[int, int] | None) -> Reading:
+def _reading(place: ListenerRef, queue: AcceptQueue, drops: dict[int, int] | None) -> ListenerState:
     if not queue.limit:  # and gVisor's kernel gives neither
-        return Reading(place.listener, why="this kernel says that its limit is 0")
-    return Reading(place.listener, *queue, drops)
+        return ListenerState(place.listener, why="this kernel says that its limit is 0")
+    return ListenerState(place.listener, *queue, drops)
 
 
-def _one_of(readings: Sequence[Reading]) -> Reading:
+def _one_of(readings: Sequence[ListenerState]) -> ListenerState:
     """Return the sum of listeners that have one name, if all of them were read."""
     if len(readings) == 1:
         return readings[0]
@@ -169,6 +169,6 @@ def _one_of(readings: Sequence[Reading]) -> Reading:
     ]
     if len(queues) < len(readings):
         remedies = "; ".join(dict.fromkeys(it.remedy for it in readings if it.remedy))
-        return Reading(readings[0].listener, why=whys, remedy=remedies)
+        return ListenerState(readings[0].listener, why=whys, remedy=remedies)
     drops = {inode: n for it in readings for inode, n in (it.drops or {}).items()}
-    return Reading(readings[0].listener, *merge(queues), drops or None, whys)
+    return ListenerState(readings[0].listener, *merge(queues), drops or None, whys)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from gunicorn_backlog.cli.errors import EndedError
 from gunicorn_backlog.cli.inspect.clock import Clock
 from gunicorn_backlog.cli.inspect.discovery import Server
-from gunicorn_backlog.cli.inspect.listeners import Outside, Reading
+from gunicorn_backlog.cli.inspect.listeners import ListenerReader, ListenerState
 from gunicorn_backlog.cli.inspect.worker_processes import Running, Workers
 from gunicorn_backlog.cli.inspect.workers import Span, Worker, without_slot, worker_of
 from gunicorn_backlog.sampling.drops import Drops
@@ -37,7 +37,7 @@ class Listener(NamedTuple):
     lengths: tuple[int, ...]
     deepest: int | None
     dropped: int | None
-    latest: Reading
+    latest: ListenerState
 
     @property
     def dropped_ever(self) -> int | None:
@@ -45,7 +45,7 @@ class Listener(NamedTuple):
         return None if self.latest.drops is None else sum(self.latest.drops.values())
 
 
-class Look(NamedTuple):
+class Snapshot(NamedTuple):
     """What was seen in ``lasted_s`` seconds; ``interval`` is as the arbiter's, less the queues."""
 
     server: Server
@@ -57,7 +57,7 @@ class Look(NamedTuple):
     interval: IntervalSummary
 
 
-class Looker:
+class SnapshotTaker:
     """Looks at one server: ``begin``, then ``sample`` a few times, then ``close``; and again.
 
     All of these raise EndedError when the server has ended, and LookError.
@@ -70,19 +70,19 @@ class Looker:
             raise EndedError(server.pid) from None
         self._server = server
         self._clock_ns = clock.now_ns
-        self._outside = Outside(server.pid)
+        self._outside = ListenerReader(server.pid)
         self._workers = Workers(server, clock)
         self._roster = WorkerCounter()
         self._utilization = Utilization(clock_ns=clock.now_ns)
         self._counted = HistogramDelta([0] * BUCKETS)
         self._drops: dict[str, Drops] = {}
         self._window = Window()
-        self._readings: list[list[Reading]] = []
+        self._readings: list[list[ListenerState]] = []
         self._before: tuple[int, dict[int, State]] = (0, {})
         self._began_ns = 0
         self._seen: tuple[ServerInfo, Running, States] | None = None
 
-    def begin(self) -> Look:
+    def begin(self) -> Snapshot:
         """Take what is now for the beginning; of what takes time nothing is told yet."""
         self.sample()
         look = self.close()
@@ -100,7 +100,7 @@ class Looker:
         work = self._utilization.look(states) if bounded else None
         self._window.add(Sample({}, crew, None if crew is None or crew.unknown else work, 0))
 
-    def close(self) -> Look:
+    def close(self) -> Snapshot:
         """Return what the samples since the last call come to."""
         self._server.check_alive()
         assert self._seen is not None, "nothing was sampled"
@@ -108,7 +108,7 @@ class Looker:
         began_ns, self._began_ns = self._began_ns, self._clock_ns()
         interval = self._window.close({}, self._waits(about, states))
         assert interval is not None
-        return Look(
+        return Snapshot(
             self._server,
             about,
             self._server.age_s,
@@ -143,7 +143,7 @@ class Looker:
             for name in latest
         )
 
-    def _listener(self, readings: list[Reading], latest: Reading) -> Listener:
+    def _listener(self, readings: list[ListenerState], latest: ListenerState) -> Listener:
         drops = self._drops.setdefault(latest.listener, Drops())
         for reading in readings:
             if reading.drops is not None:
@@ -172,9 +172,9 @@ class Looker:
         return tuple(workers)
 
 
-def looked(server: Server, seconds: float) -> Look:
+def take_snapshot(server: Server, seconds: float) -> Snapshot:
     """Look at a server for so many seconds, 0.1 or more. Raises LookError."""
-    looker = Looker(server)
+    looker = SnapshotTaker(server)
     looker.begin()
     for _ in range(round(seconds / SAMPLE_EVERY_S)):
         time.sleep(SAMPLE_EVERY_S)

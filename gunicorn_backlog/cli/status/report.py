@@ -10,7 +10,7 @@ from typing import Any
 
 from gunicorn_backlog import __version__
 from gunicorn_backlog.cli.inspect.discovery import Server
-from gunicorn_backlog.cli.inspect.snapshot import Listener, Look
+from gunicorn_backlog.cli.inspect.snapshot import Listener, Snapshot
 from gunicorn_backlog.cli.inspect.workers import Worker
 from gunicorn_backlog.metrics import points
 from gunicorn_backlog.metrics.catalog import (
@@ -28,7 +28,7 @@ VERSION = 1
 _CHECKS = {points.OK: "OK", points.CRITICAL: "CRITICAL"}
 
 
-def report(look: Look) -> dict[str, Any]:
+def report(look: Snapshot) -> dict[str, Any]:
     """Return all that was seen, as ``status --json`` prints it."""
     about = look.about
     return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from gunicorn_backlog.cli.inspect.discovery import Server
-from gunicorn_backlog.cli.inspect.snapshot import Listener, Look
+from gunicorn_backlog.cli.inspect.snapshot import Listener, Snapshot
 from gunicorn_backlog.cli.inspect.workers import Worker
 from gunicorn_backlog.config.agent_address import DISABLED
 from gunicorn_backlog.sampling.window import IntervalSummary
@@ -19,7 +19,7 @@ SWITCHED_OFF = "switched off (enabled=False): nothing is pushed, and new workers
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
 
 
-def status(look: Look) -> str:
+def status(look: Snapshot) -> str:
     """Return all that was seen."""
     return "\n".join(
         [
@@ -35,7 +35,7 @@ def status(look: Look) -> str:
     )
 
 
-def head(look: Look) -> list[str]:
+def head(look: Snapshot) -> list[str]:
     """Return what server it is."""
     about = look.about
     return [
@@ -117,7 +117,7 @@ def of_waits(waits: WaitSummary) -> str:
     )
 
 
-def notes(look: Look) -> list[str]:
+def notes(look: Snapshot) -> list[str]:
     """Return what could not be read, and what the server itself warned of."""
     unread = [f"{it.latest.listener}: {it.latest.why}" for it in look.listeners if it.latest.why]
     warned = [f"the server says: {it}" for it in look.about.warnings]

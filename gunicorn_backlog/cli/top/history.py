@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from gunicorn_backlog.cli.inspect.snapshot import Look
+from gunicorn_backlog.cli.inspect.snapshot import Snapshot
 
 MINUTE_S = 60.0
 
@@ -18,7 +18,7 @@ class History:
         self._clock = clock
         self._seen: dict[str, deque[tuple[float, int]]] = {}
 
-    def add(self, look: Look) -> None:
+    def add(self, look: Snapshot) -> None:
         """Take in what was seen just now."""
         now_s = self._clock()
         for listener in look.listeners:

@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from gunicorn_backlog.cli.inspect.snapshot import Listener, Look
+from gunicorn_backlog.cli.inspect.snapshot import Listener, Snapshot
 from gunicorn_backlog.cli.inspect.workers import Worker
 from gunicorn_backlog.cli.status import text
 from gunicorn_backlog.cli.top.glyphs import Glyphs, bar, sparkline
@@ -52,7 +52,7 @@ class View(NamedTuple):
     keys: bool = True  # whether any are heard
 
 
-def frame(look: Look, history: History, view: View) -> Group:
+def frame(look: Snapshot, history: History, view: View) -> Group:
     """Draw what was seen, in as many lines as there are, or less."""
     facts = _facts(look, view)[: max(1, view.height - _LEAST)]
     room = view.height - len(facts) - _HEADERS - view.keys
@@ -81,7 +81,7 @@ def _at_most(rows: int, workers: Sequence[Worker]) -> Sequence[Worker]:
     return workers if len(workers) <= rows else workers[: max(1, rows - 1)]
 
 
-def _head(look: Look, view: View) -> Text:
+def _head(look: Snapshot, view: View) -> Text:
     line = text.head(look)[0] if look.about.enabled else " ".join(text.head(look))
     if view.paused:
         line = f" PAUSED  {line}"
@@ -91,7 +91,7 @@ def _head(look: Look, view: View) -> Text:
     return head
 
 
-def _notes(look: Look, view: View) -> list[Text]:
+def _notes(look: Snapshot, view: View) -> list[Text]:
     return [
         Text(view.glyphs.fit(it, view.width), style="bold red", no_wrap=True)
         for it in text.notes(look)
@@ -147,7 +147,7 @@ def _how_full(length: int | None, limit: int | None) -> str:
     return "bold red" if limit is not None and length >= limit else "yellow"
 
 
-def _facts(look: Look, view: View) -> list[Text]:
+def _facts(look: Snapshot, view: View) -> list[Text]:
     return [
         Text.assemble((f"{name:13}", "dim"), view.glyphs.fit(value, view.width - 13), no_wrap=True)
         for name, value in text.facts(look.interval)

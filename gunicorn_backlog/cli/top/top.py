@@ -9,7 +9,12 @@ from rich.console import Console
 from rich.live import Live
 
 from gunicorn_backlog.cli.inspect.discovery import Server
-from gunicorn_backlog.cli.inspect.snapshot import SAMPLE_EVERY_S, Look, Looker, looked
+from gunicorn_backlog.cli.inspect.snapshot import (
+    SAMPLE_EVERY_S,
+    Snapshot,
+    SnapshotTaker,
+    take_snapshot,
+)
 from gunicorn_backlog.cli.top import interrupts, keys
 from gunicorn_backlog.cli.top.glyphs import ASCII, BLOCKS
 from gunicorn_backlog.cli.top.history import History
@@ -28,7 +33,7 @@ class Top:
         blocks = self._console.encoding.lower().startswith("utf")
         self._glyphs = BLOCKS if blocks else ASCII
         self._sort = 0
-        self._still: tuple[Look, History] | None = None  # what is shown while it is paused
+        self._still: tuple[Snapshot, History] | None = None  # what is shown while it is paused
 
     def run(self) -> None:
         """Show it until ``q`` is pressed. Raises LookError."""
@@ -37,16 +42,16 @@ class Top:
         if both and self._console.is_terminal and not self._console.is_dumb_terminal:
             self._show()
         else:
-            self._print(looked(self._server, self._seconds))
+            self._print(take_snapshot(self._server, self._seconds))
 
-    def _print(self, look: Look) -> None:
+    def _print(self, look: Snapshot) -> None:
         self._history.add(look)
         width = self._console.width
         rows = len(look.listeners) + len(look.workers) + 40
         self._console.print(frame(look, self._history, View(width, rows, self._glyphs, keys=False)))
 
     def _show(self) -> None:
-        looker = Looker(self._server)
+        looker = SnapshotTaker(self._server)
         look = looker.begin()
         self._history.add(look)
         with interrupts.heard() as stop:
@@ -56,7 +61,7 @@ class Top:
                     return
                 stop.take_effect()
 
-    def _show_until_left(self, looker: Looker, look: Look, stop: Stop) -> Look:
+    def _show_until_left(self, looker: SnapshotTaker, look: Snapshot, stop: Stop) -> Snapshot:
         """Have the terminal, until it is time to quit or to stop; return the latest look."""
         with (
             keys.pressed() as keyboard,
@@ -68,7 +73,7 @@ class Top:
             return look
 
     def _watch(
-        self, live: Live, keyboard: keys.Keys, looker: Looker, look: Look, stop: Stop
+        self, live: Live, keyboard: keys.Keys, looker: SnapshotTaker, look: Snapshot, stop: Stop
     ) -> bool:
         """Show a look, and take the samples of the next; tell whether to leave then."""
         self._draw(live, look)
@@ -89,7 +94,7 @@ class Top:
         looker.sample()
         return False
 
-    def _hear(self, pressed: str, look: Look) -> None:
+    def _hear(self, pressed: str, look: Snapshot) -> None:
         for key in pressed:
             if key == "s":
                 self._sort = (self._sort + 1) % len(SORTS)
@@ -97,7 +102,7 @@ class Top:
                 still = look, self._history.at_rest()
                 self._still = still if self._still is None else None
 
-    def _draw(self, live: Live, look: Look) -> None:
+    def _draw(self, live: Live, look: Snapshot) -> None:
         width, height = self._console.size
         view = View(width, height, self._glyphs, SORTS[self._sort], paused=self._still is not None)
         shown, history = self._still or (look, self._history)

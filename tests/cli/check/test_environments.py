@@ -15,7 +15,7 @@ from gunicorn_backlog.cli.check import server as of_server
 from gunicorn_backlog.cli.check.findings import Level
 from gunicorn_backlog.cli.errors import EndedError
 from gunicorn_backlog.cli.inspect import discovery
-from gunicorn_backlog.cli.inspect.snapshot import looked
+from gunicorn_backlog.cli.inspect.snapshot import take_snapshot
 from tests.conftest import ServerFactory
 from tests.lab.check_command import FAILED, OK, WARNING, found
 from tests.lab.cli_command import Done, environment, look
@@ -100,7 +100,7 @@ def test_a_server_that_ends_meanwhile(
     environ = {"GUNICORN_BACKLOG_URL": agent.url}
     server = serve(newest, environ=environ, arguments=("--backlog", "5")).wait_until_it_serves()
     taken = discovery.take(server.pid)
-    seen = looked(taken, 0.1)
+    seen = take_snapshot(taken, 0.1)
     server.signal(signal.SIGKILL)
     server.process.wait()
     ended = f"the server with the pid {server.pid} has ended"

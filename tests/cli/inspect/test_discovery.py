@@ -14,7 +14,7 @@ from agent import StandInAgent
 
 from gunicorn_backlog.cli.errors import EndedError
 from gunicorn_backlog.cli.inspect import discovery
-from gunicorn_backlog.cli.inspect.snapshot import Looker
+from gunicorn_backlog.cli.inspect.snapshot import SnapshotTaker
 from tests.conftest import ServerFactory
 from tests.lab.check_command import found
 from tests.lab.cli_command import look, status
@@ -207,7 +207,7 @@ def test_one_that_ends_while_we_look(newest: Gunicorn, serve: ServerFactory) -> 
     """That is told, whatever of it is asked for next."""
     server = serve(newest).wait_until_it_serves()
     found = discovery.take(server.pid)
-    looker = Looker(found)
+    looker = SnapshotTaker(found)
     looker.begin()
     server.signal(signal.SIGKILL)
     server.process.wait()

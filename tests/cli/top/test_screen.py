@@ -10,9 +10,9 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from gunicorn_backlog.cli.inspect.discovery import Server
-from gunicorn_backlog.cli.inspect.listeners import Reading
+from gunicorn_backlog.cli.inspect.listeners import ListenerState
 from gunicorn_backlog.cli.inspect.memory import Memory
-from gunicorn_backlog.cli.inspect.snapshot import Listener, Look
+from gunicorn_backlog.cli.inspect.snapshot import Listener, Snapshot
 from gunicorn_backlog.cli.inspect.workers import Worker
 from gunicorn_backlog.cli.top.glyphs import ASCII
 from gunicorn_backlog.cli.top.history import History
@@ -34,15 +34,15 @@ def server() -> Iterator[Server]:
     memory.close()
 
 
-def seen(server: Server, listener: str, lengths: tuple[int, ...]) -> Look:
+def seen(server: Server, listener: str, lengths: tuple[int, ...]) -> Snapshot:
     """Return a look at a listener of that name, and one idle worker."""
-    latest = Reading(listener, lengths[-1], limit=10, drops={7: 0})
+    latest = ListenerState(listener, lengths[-1], limit=10, drops={7: 0})
     listeners = (Listener(lengths, None, 0, latest),)
     interval = IntervalSummary((), {}, CREW, 0)
-    return Look(server, ABOUT, 60.0, 1.0, listeners, (Worker(2, "idle", 0, 1),), interval)
+    return Snapshot(server, ABOUT, 60.0, 1.0, listeners, (Worker(2, "idle", 0, 1),), interval)
 
 
-def drawn(look: Look, history: History) -> str:
+def drawn(look: Snapshot, history: History) -> str:
     """Return what is printed of it."""
     console = Console(file=io.StringIO(), width=100)
     console.print(frame(look, history, View(100, 24, ASCII, keys=False)))

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from agent import StandInAgent
 
-from gunicorn_backlog.cli.inspect.listeners import Outside
+from gunicorn_backlog.cli.inspect.listeners import ListenerReader
 from gunicorn_backlog.kernel import netns_cookie
 from gunicorn_backlog.scoreboard.server_info import ListenerRef
 from tests.conftest import ServerFactory
@@ -144,7 +144,7 @@ def test_a_listener_that_is_closed_listens_no_more(
     """A socket that the server does not hold is gone, and of no other namespace."""
     server = serve(newest, environ={"GUNICORN_BACKLOG_URL": agent.url}).wait_until_it_serves()
     for family in (socket.AF_INET, socket.AF_UNIX):
-        (reading,) = Outside(server.pid).read([ListenerRef("gone", int(family), 1, port=1)])
+        (reading,) = ListenerReader(server.pid).read([ListenerRef("gone", int(family), 1, port=1)])
         assert (reading.length, reading.why) == (None, "it listens no more")
 
 
