@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import Log
 
 # What was not to be said again for so long is over: twice the longest interval.
-OVER_S = 120.0
+EXPIRY_S = 120.0
 
 
 class _Line(NamedTuple):
@@ -111,7 +111,7 @@ class OnceLogger:
         self._before_reload = set(self._said)
 
     def _is_over(self, kind: str) -> bool:
-        return kind in self._latest_s and self._clock() - self._latest_s[kind] > OVER_S
+        return kind in self._latest_s and self._clock() - self._latest_s[kind] > EXPIRY_S
 
     def _say(
         self,

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from gunicorn_backlog.log import OVER_S, OnceLogger
+from gunicorn_backlog.log import EXPIRY_S, OnceLogger
 
 
 @pytest.fixture
@@ -60,14 +60,14 @@ def test_a_warning_is_over_when_nobody_warns_of_it_any_more(
     notices.warn("lasting", "one", until_reset=True)
     notices.exception("sampling", ValueError("two"))
     notices.warn("limit", "three")
-    for clock.now_s in (OVER_S, 2 * OVER_S):
+    for clock.now_s in (EXPIRY_S, 2 * EXPIRY_S):
         assert [it[:5] for it in notices.warnings] == ["one", "sampl", "three"]
         notices.warn("limit", "three")
-    clock.now_s = 3 * OVER_S + 1
+    clock.now_s = 3 * EXPIRY_S + 1
     assert [it[:5] for it in notices.warnings] == ["one", "sampl"]
     notices.warn("limit", "three")
     assert len(caplog.records) == 3  # a cause that comes and goes does not fill the log
-    clock.now_s = 5 * OVER_S
+    clock.now_s = 5 * EXPIRY_S
     notices.reloaded()
     for kind, text in (("limit", "three"), ("lasting", "one")):
         notices.warn(kind, text, until_reset=kind == "lasting")

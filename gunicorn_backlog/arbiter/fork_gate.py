@@ -12,7 +12,7 @@ from typing import Any
 from gunicorn_backlog._threads.unpatched import original
 
 WAIT_S = 0.04  # at the most: a fork that waits for us costs the server a worker's start
-LOST_S = 1.0  # far longer than a fork takes
+LOCK_TIMEOUT_S = 1.0  # far longer than a fork takes
 
 
 class ForkGate:
@@ -32,7 +32,7 @@ class ForkGate:
 
     def __enter__(self) -> None:
         lock = self._lock
-        if not lock.acquire(timeout=LOST_S):
+        if not lock.acquire(timeout=LOCK_TIMEOUT_S):
             lock = self._lock = self._new_lock()
             lock.acquire()
         self._thread_holds = lock

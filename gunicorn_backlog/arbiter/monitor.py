@@ -52,7 +52,7 @@ class Monitor:
             after_in_child=self._after_fork_in_child,
         )
         self._adopt(settings, _gunicorn.forked(self._arbiter))
-        _settle()
+        _promote_to_old_generation()
 
     def stop(self) -> None:
         """End the thread; wait for its last push no longer than LAST_PUSH_S."""
@@ -80,15 +80,17 @@ class Monitor:
         until_s = time.monotonic() + WAIT_S
         if os.getpid() == self._pid and not self._stop.is_set() and self._gate.before_fork():
             if self._pipeline.looks_up:
-                self._attempt("waiting for a look-up", partial(self._pipeline.before_fork, until_s))
+                self._log_errors(
+                    "waiting for a look-up", partial(self._pipeline.before_fork, until_s)
+                )
             if self._pipeline.is_outdated():
                 # gunicorn has counted the worker that it is about to fork.
-                self._attempt("taking up the new config", partial(self._reload, uncounted=1))
+                self._log_errors("taking up the new config", partial(self._reload, uncounted=1))
 
     def _after_fork_in_child(self) -> None:
         """Leave nothing of the thread in a worker, or of a worker in its own child."""
         self._gate.after_fork_in_child()
-        self._attempt("leaving a worker alone", self._pipeline.after_fork_in_child)
+        self._log_errors("leaving a worker alone", self._pipeline.after_fork_in_child)
 
     # Inside the gate.
 
@@ -102,9 +104,9 @@ class Monitor:
         """Put the settings in force; see that there is a thread if they want one."""
         anew = self._ended.is_set()
         self._pipeline.apply_settings(settings, forked, anew=anew)
-        self._attempt("telling of the server", self._pipeline.publish_server_info)
+        self._log_errors("telling of the server", self._pipeline.publish_server_info)
         if settings.enabled:
-            self._attempt("logging what runs", self._pipeline.announce)
+            self._log_errors("logging what runs", self._pipeline.announce)
             if anew:
                 self._start_thread()
 
@@ -124,11 +126,11 @@ class Monitor:
         except RuntimeError as error:
             text = f"{error}: nothing is sent; a reload tries again"
             self._notices.warn("thread", text, until_reset=True)
-            self._attempt("telling of the server", self._pipeline.publish_server_info)
+            self._log_errors("telling of the server", self._pipeline.publish_server_info)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
-    def _attempt(self, what: str, step: Callable[[], None]) -> None:
+    def _log_errors(self, what: str, step: Callable[[], None]) -> None:
         try:
             step()
         except Exception as error:
@@ -148,7 +150,7 @@ class Monitor:
         while not self._stop.wait(schedule.wait_s()):
             with self._gate:
                 if pipeline.reload_overdue():
-                    self._attempt("taking up the new config", self._reload)
+                    self._log_errors("taking up the new config", self._reload)
                 if not pipeline.settings.enabled:
                     ended.set()  # in the gate: a HUP that enables then starts another thread
                     return
@@ -157,25 +159,25 @@ class Monitor:
                 except Exception as error:
                     self._notices.exception("sampling", error)
                 if settings.pace == pipeline.settings.pace and schedule.sampled():
-                    self._attempt("pushing", pipeline.push)
-                    self._attempt("telling of the server", pipeline.publish_server_info)
+                    self._log_errors("pushing", pipeline.push)
+                    self._log_errors("telling of the server", pipeline.publish_server_info)
             if settings is not pipeline.settings:
                 former, settings = settings, self._begin()
                 if settings.pace != former.pace:
                     schedule = _scheduled(settings)
         with self._gate:
             if pipeline.settings.enabled:
-                self._attempt("sampling", pipeline.sample)
-                self._attempt("the last push", lambda: pipeline.push(stopping=True))
+                self._log_errors("sampling", pipeline.sample)
+                self._log_errors("the last push", lambda: pipeline.push(stopping=True))
 
     def _begin(self) -> Settings:
         """Begin with the settings in force."""
         with self._gate:
-            self._attempt("preparing", self._pipeline.prepare)
+            self._log_errors("preparing", self._pipeline.prepare)
             return self._pipeline.settings
 
 
-def _settle() -> None:
+def _promote_to_old_generation() -> None:
     """Have the garbage collector take what was just imported for old.
 
     The next collection of what is young, soon after each fork, would write to all of that, in the

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _RUNNING, _HOOKS_REMOVED = "running", "hooks removed"  # kinds of lines
-LATE_S = 10.0  # gunicorn may import a preloaded app between the new config and the first fork
+RELOAD_WITHOUT_FORK_S = (
+    10.0  # gunicorn may import a preloaded app between the new config and the first fork
+)
 
 
 class Pipeline:
@@ -71,14 +73,15 @@ class Pipeline:
         return self._arbiter.cfg is not self._cfg
 
     def reload_overdue(self) -> bool:
-        """Tell whether there has been a new config for LATE_S, and no fork at which to take it up.
+        """Tell whether there has been a new config for RELOAD_WITHOUT_FORK_S, and no fork at which
+        to take it up.
 
         So it is if there are no workers, and if the fork did not get the gate.
         """
         if self._arbiter.cfg is self._cfg:  # not by a call: after a sleep each takes microseconds
             return False
         if self._late_s is None:
-            self._late_s = time.monotonic() + LATE_S
+            self._late_s = time.monotonic() + RELOAD_WITHOUT_FORK_S
         return time.monotonic() >= self._late_s
 
     def reload_settings(self) -> Settings | None:
@@ -210,7 +213,7 @@ class Pipeline:
     def after_fork_in_child(self) -> None:
         """Leave a worker no socket; and a worker's child no slot, for it did not claim one."""
         if self._scoreboard is not None:
-            self._scoreboard.mute()
+            self._scoreboard.detach()
         if self._reporter is not None:
             self._reporter.close()
 

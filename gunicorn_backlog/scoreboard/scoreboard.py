@@ -75,10 +75,10 @@ class Scoreboard:
             self._layout.write_about(self._memory, about.encode(ABOUT_SIZE))
             self._told = about
 
-    def mute(self) -> None:
+    def detach(self) -> None:
         """Write what has been claimed to nowhere from now on: in a process that forked, say."""
         for slot in self._mine:
-            slot.mute()
+            slot.detach()
 
     def _disown(self, slots: list[int]) -> None:
         """Leave no slot behind that says it is ours: of an earlier claim, or an earlier life."""

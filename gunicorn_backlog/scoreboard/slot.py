@@ -119,7 +119,7 @@ class Record:
     def __init__(self, words: memoryview) -> None:
         self.words = words
 
-    def mute(self) -> None:
+    def detach(self) -> None:
         """Write to nowhere from now on: in a process that the owner forked in its turn."""
         self.words = memoryview(bytearray(8 * len(self.words))).cast("q")
 
@@ -173,14 +173,14 @@ class Slot(Record):
             self.counters[bucket] = waits = self.counters[bucket] + 1
             self.waits[bucket] = waits
 
-    def mute(self) -> None:
+    def detach(self) -> None:
         """Write to nowhere from now on.
 
         Another thread may have held the lock at the fork; in the child there is no other thread.
         """
-        super().mute()
+        super().detach()
         for record in self.threads:
-            record.mute()
+            record.detach()
         self.waits = memoryview(bytearray(self.waits.nbytes)).cast("Q")
         self.lock = original("_thread", "allocate_lock")()
 

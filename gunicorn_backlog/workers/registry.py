@@ -92,7 +92,7 @@ def enter(worker: Worker, scoreboard: Scoreboard) -> None:
     try:
         family.load()(worker, allocate)
     except Exception:
-        scoreboard.mute()  # parts of it may be watched already
+        scoreboard.detach()  # parts of it may be watched already
         allocate(Kind.FAILED, 0)
         raise
 

@@ -77,7 +77,7 @@ def test_two_threads_may_fork() -> None:
 
 def test_a_lock_that_is_never_given_back_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     """A signal handler that raised broke off what the fork was to do: the thread goes on, later."""
-    monkeypatch.setattr(module, "LOST_S", 0.05)
+    monkeypatch.setattr(module, "LOCK_TIMEOUT_S", 0.05)
     gate = ForkGate()
     assert gate.before_fork()
     with gate:

@@ -462,7 +462,7 @@ def test_a_new_config_that_no_fork_takes_up(
     started: Starting, arbiter: Arbiter, agent: StandInAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There may be no workers any more: the thread takes it up in the end, once."""
-    monkeypatch.setattr(pipeline, "LATE_S", 0.1)
+    monkeypatch.setattr(pipeline, "RELOAD_WITHOUT_FORK_S", 0.1)
     loaded: list[object] = []
 
     def counted(cfg: Any, values: dict[str, object]) -> Settings:
@@ -484,7 +484,7 @@ def test_a_late_config_that_disables_it(
     started: Starting, arbiter: Arbiter, agent: StandInAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From then on nothing is sampled, and the thread ends."""
-    monkeypatch.setattr(pipeline, "LATE_S", 0.1)
+    monkeypatch.setattr(pipeline, "RELOAD_WITHOUT_FORK_S", 0.1)
     sample, enabled = Sampler.sample, []
 
     def noted(sampler: Sampler) -> Sample:
@@ -508,12 +508,12 @@ def test_each_new_config_has_its_time(arbiter: Arbiter, monkeypatch: pytest.Monk
     assert not it.reload_overdue()
     for _ in range(2):
         arbiter.cfg = Cfg()
-        monkeypatch.setattr(pipeline, "LATE_S", 1000.0)
+        monkeypatch.setattr(pipeline, "RELOAD_WITHOUT_FORK_S", 1000.0)
         assert not it.reload_overdue()
         arbiter.cfg = Cfg()
         assert it.reload_settings() is not None
         arbiter.cfg = Cfg()
-        monkeypatch.setattr(pipeline, "LATE_S", 0.0)
+        monkeypatch.setattr(pipeline, "RELOAD_WITHOUT_FORK_S", 0.0)
         assert it.reload_overdue()
         assert it.reload_settings() is not None
         assert not it.reload_overdue()
@@ -527,7 +527,7 @@ def test_a_late_config_that_can_not_be_used(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """One line, however often the thread looks; the former settings stay in force."""
-    monkeypatch.setattr(pipeline, "LATE_S", 0.0)
+    monkeypatch.setattr(pipeline, "RELOAD_WITHOUT_FORK_S", 0.0)
     started()
     next_pushes(agent, 1)
     monkeypatch.setenv("GUNICORN_BACKLOG_SAMPLES", "0")

@@ -94,7 +94,7 @@ def test_a_muted_slot_is_written_no_more() -> None:
     requests = InFlight(slot)
     requests.begin()
     slot.lock.acquire()
-    scoreboard.mute()
+    scoreboard.detach()
     requests.end()
     assert in_use(scoreboard, os.getpid()) == 1
 
