@@ -60,11 +60,11 @@ def points(
     server = _server_tags(app, bind)
     check = _is_running(interval.crew, stopping, server)
     return [
-        *_of_queues(interval.queues, backlog_type, server),
-        *_of_drops(interval.dropped, server),
-        *_of_crew(interval.crew, server),
-        *_of_work(interval, server),
-        *_of_waits(interval.waits, server),
+        *_backlog_points(interval.queues, backlog_type, server),
+        *_drop_points(interval.dropped, server),
+        *_worker_points(interval.crew, server),
+        *_work_points(interval, server),
+        *_wait_points(interval.waits, server),
         *([check] if check else []),
     ]
 
@@ -79,7 +79,7 @@ def _point(metric: Metric, value: float, *tags: str) -> Point:
     return Point(metric.name, metric.type, (value,), tags)
 
 
-def _of_queues(
+def _backlog_points(
     queues: tuple[BacklogSummary, ...], backlog_type: BacklogType, server: tuple[str, ...]
 ) -> Iterator[Point]:
     for queue in queues:
@@ -93,7 +93,7 @@ def _of_queues(
             yield _point(DEEPEST, queue.deepest, *tags)
 
 
-def _of_drops(dropped: Mapping[str, int], server: tuple[str, ...]) -> Iterator[Point]:
+def _drop_points(dropped: Mapping[str, int], server: tuple[str, ...]) -> Iterator[Point]:
     for listener, count in dropped.items():
         yield _point(DROPPED, count, *server, _listener_tag(listener))
 
@@ -102,7 +102,7 @@ def _listener_tag(listener: str) -> str:
     return clean(f"listener:{listener}")
 
 
-def _of_crew(crew: WorkerCounts | None, server: tuple[str, ...]) -> Iterator[Point]:
+def _worker_points(crew: WorkerCounts | None, server: tuple[str, ...]) -> Iterator[Point]:
     if crew is None:
         return
     if crew.unknown:
@@ -119,7 +119,7 @@ def _of_crew(crew: WorkerCounts | None, server: tuple[str, ...]) -> Iterator[Poi
         yield _point(QUEUED, crew.threads.queued, *server)
 
 
-def _of_work(interval: IntervalSummary, server: tuple[str, ...]) -> Iterator[Point]:
+def _work_points(interval: IntervalSummary, server: tuple[str, ...]) -> Iterator[Point]:
     yield _point(SPAWNED, interval.spawned, *server)
     if interval.utilization is not None:
         yield _point(UTILIZATION, interval.utilization, *server)
@@ -127,7 +127,7 @@ def _of_work(interval: IntervalSummary, server: tuple[str, ...]) -> Iterator[Poi
         yield _point(SATURATED, interval.saturated, *server)
 
 
-def _of_waits(waits: WaitSummary | None, server: tuple[str, ...]) -> Iterator[Point]:
+def _wait_points(waits: WaitSummary | None, server: tuple[str, ...]) -> Iterator[Point]:
     if waits is not None:
         yield _point(WAIT_AVG, round(waits.average_ms, 1), *server)
         yield _point(WAIT_MAX, waits.longest_ms, *server)
