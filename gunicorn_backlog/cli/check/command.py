@@ -55,13 +55,13 @@ def _findings(pid: int | None, arguments: Sequence[str]) -> Iterator[Finding]:
     elif read is not None:
         yield failed("config", f"{condition}gunicorn can't read it: {read}", "correct it")
     elif usable and alone:
-        yield from _of_environment()
+        yield from _environment_findings()
     yield from _of_unhooked(pid, found)
     if found.hidden:
         pids = discovery.some_of(found.hidden)
         text = f"what other users run can't be looked at, and may be servers: {pids}"
         yield warning("server", text, discovery.who_may(found.hidden))
-    yield from _of_servers(found.servers)
+    yield from _server_findings(found.servers)
 
 
 def _found(pid: int | None) -> Found:
@@ -85,7 +85,7 @@ def _of_unhooked(pid: int | None, found: Found) -> Iterator[Finding]:
         yield warning("server", _UNHOOKED.format(master), _HOOK)
 
 
-def _of_servers(found: Sequence[Server]) -> Iterator[Finding]:
+def _server_findings(found: Sequence[Server]) -> Iterator[Finding]:
     """Yield what is found of each; what can't be looked at can't be told to be well."""
     for it in found:
         try:
@@ -94,7 +94,7 @@ def _of_servers(found: Sequence[Server]) -> Iterator[Finding]:
             yield warning("server", str(error), "try again")
 
 
-def _of_environment() -> Iterator[Finding]:
+def _environment_findings() -> Iterator[Finding]:
     """Yield what can be told without a server and without a config."""
     from gunicorn.config import Config  # one that is too old may not be there to be imported
 

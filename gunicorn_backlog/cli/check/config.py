@@ -126,7 +126,7 @@ def findings(config: GunicornConfig) -> Iterator[Finding]:
     yield from hook_findings.findings(config)
     if config.own_metric:
         yield warning("metrics", own_metric.clash(config.backlog_type), own_metric.REMEDY)
-    yield of_class(config.worker_class, config.kind, config.wrong)
+    yield class_finding(config.worker_class, config.kind, config.wrong)
     if config.worker_class == "asgi" and config.backlog > ASGI_BACKLOG:
         text = (
             f"gunicorn's asgi worker makes asyncio listen with {ASGI_BACKLOG}, not {config.backlog}"
@@ -134,7 +134,7 @@ def findings(config: GunicornConfig) -> Iterator[Finding]:
         yield warning("backlog", text, f"count on {ASGI_BACKLOG}")
 
 
-def of_class(name: str, kind: int | None, wrong: str = "") -> Finding:
+def class_finding(name: str, kind: int | None, wrong: str = "") -> Finding:
     """Return what can be told of a worker class."""
     if kind is None:
         return failed("worker class", f"{name} can't be loaded: {wrong}", "install what it needs")

@@ -34,26 +34,26 @@ def findings(backlog: int) -> Iterator[Finding]:
         yield failed("platform", text, "run it on Linux")
         return
     yield ok("platform", f"Linux {platform.release()}, Python {platform.python_version()}")
-    yield from _of_tcp()
-    yield _of_unix()
-    yield _of_memfd()
-    yield _of_limit(backlog)
+    yield from _tcp_findings()
+    yield _unix_finding()
+    yield _memfd_finding()
+    yield _limit_finding(backlog)
 
 
-def _of_tcp() -> Iterator[Finding]:
+def _tcp_findings() -> Iterator[Finding]:
     try:
         with _waiting(socket.AF_INET, ("127.0.0.1", 0)) as listener:
             by_netlink = _failure(lambda: _by_inet_diag(listener).queue.length)
-            yield _of_tcp_info(_failure(lambda: tcp_info.read(listener).length), by_netlink)
-            yield _of_inet_diag(by_netlink)
+            yield _tcp_info_finding(_failure(lambda: tcp_info.read(listener).length), by_netlink)
+            yield _inet_diag_finding(by_netlink)
             drops = _failure(lambda: so_meminfo.read(listener) + _WAITS)
-            yield _of_drops(drops, by_netlink)
+            yield _drops_finding(drops, by_netlink)
     except OSError as error:
         text = f"there is no connection to 127.0.0.1 to try it on: {reason(error)}"
         yield warning("TCP_INFO", text, "bring the loopback interface up")
 
 
-def _of_tcp_info(refused: str | None, by_netlink: str | None) -> Finding:
+def _tcp_info_finding(refused: str | None, by_netlink: str | None) -> Finding:
     if refused is None:
         return ok("TCP_INFO", "a listener in whose queue one connection waits reads 1")
     remedy = ALLOW.format("getsockopt(IPPROTO_TCP, TCP_INFO)", "this")
@@ -62,21 +62,21 @@ def _of_tcp_info(refused: str | None, by_netlink: str | None) -> Finding:
     return failed("TCP_INFO", f"{refused}, nor by netlink: no backlog of TCP", remedy)
 
 
-def _of_inet_diag(refused: str | None) -> Finding:
+def _inet_diag_finding(refused: str | None) -> Finding:
     if refused is None:
         return ok("netlink", "inet_diag reads 1 of it, too")
     text = f"inet_diag: {refused}: no backlog with reuse_port, and status reads none"
     return warning("netlink", text, _remedy_of_netlink())
 
 
-def _of_drops(refused: str | None, by_netlink: str | None) -> Finding:
+def _drops_finding(refused: str | None, by_netlink: str | None) -> Finding:
     if refused is None or by_netlink is None:
         return ok("drops", "are counted by the kernel")
     remedy = ALLOW.format("getsockopt(SOL_SOCKET, SO_MEMINFO)", "this")
     return warning("drops", f"SO_MEMINFO: {refused}, nor by netlink: not sent", remedy)
 
 
-def _of_unix() -> Finding:
+def _unix_finding() -> Finding:
     try:
         with _waiting(socket.AF_UNIX, "") as listener:
             inode = os.fstat(listener.fileno()).st_ino
@@ -102,7 +102,7 @@ def _remedy_of_netlink() -> str:
     return "let the kernel have its modules unix_diag and tcp_diag"
 
 
-def _of_memfd() -> Finding:
+def _memfd_finding() -> Finding:
     try:
         os.close(os.memfd_create("gunicorn_backlog check", os.MFD_CLOEXEC))
     except (AttributeError, OSError) as error:
@@ -112,7 +112,7 @@ def _of_memfd() -> Finding:
     return ok("memfd", "top and status find the servers that are started here")
 
 
-def _of_limit(backlog: int) -> Finding:
+def _limit_finding(backlog: int) -> Finding:
     greatest = somaxconn()
     if greatest is None:
         text = f"net.core.somaxconn can't be read here; gunicorn asks for {backlog}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from gunicorn_backlog import __version__
 from gunicorn_backlog.cli.check import agent
-from gunicorn_backlog.cli.check.config import of_class
+from gunicorn_backlog.cli.check.config import class_finding
 from gunicorn_backlog.cli.check.findings import Finding, failed, ok, warning
 from gunicorn_backlog.cli.check.kernel import RAISE
 from gunicorn_backlog.cli.inspect import namespaces
@@ -36,16 +36,16 @@ def findings(look: Snapshot) -> Iterator[Finding]:
     if not about.enabled:
         yield failed("settings", "enabled is False: the hooks do nothing", "set enabled=True")
         return
-    yield _of_hooks(look)
-    yield _of_class(look)
+    yield _hook_finding(look)
+    yield _class_finding(look)
     for listener in look.listeners:
-        yield _of_listener(listener, about, look.server)
-    yield _of_agent(look)
+        yield _listener_finding(listener, about, look.server)
+    yield _agent_finding(look)
     for text in about.warnings:
         yield warning("server's log", text, "see its log")
 
 
-def _of_hooks(look: Snapshot) -> Finding:
+def _hook_finding(look: Snapshot) -> Finding:
     if not look.workers:
         return warning("hooks", "it has no workers that could report", "see its log")
     unknown = [it for it in look.workers if it.state == "unknown"]
@@ -68,11 +68,11 @@ def _of_hooks(look: Snapshot) -> Finding:
     return ok("hooks", f"all {len(look.workers)} workers report")
 
 
-def _of_class(look: Snapshot) -> Finding:
-    return of_class(look.about.worker_class, look.about.kind)
+def _class_finding(look: Snapshot) -> Finding:
+    return class_finding(look.about.worker_class, look.about.kind)
 
 
-def _of_listener(seen: Listener, about: ServerInfo, server: Server) -> Finding:
+def _listener_finding(seen: Listener, about: ServerInfo, server: Server) -> Finding:
     backlog, worker_class = about.backlog, about.worker_class
     latest = seen.latest
     if latest.why:
@@ -103,7 +103,7 @@ def _somaxconn(listener: str, about: ServerInfo, server: Server) -> int | None:
         return None
 
 
-def _of_agent(look: Snapshot) -> Finding:
+def _agent_finding(look: Snapshot) -> Finding:
     try:
         found = _tried(look)
     except OSError as error:

@@ -95,7 +95,7 @@ def facts(interval: IntervalSummary) -> Iterator[tuple[str, str]]:
     if crew is None:
         yield "workers", f"{UNKNOWN} (they changed whenever they were read)"
         return
-    yield "workers", _of_workers(crew)
+    yield "workers", _worker_text(crew)
     if crew.in_flight is not None:
         yield "in flight", str(crew.in_flight)
     if crew.threads is not None:
@@ -175,7 +175,7 @@ def _number(value: float | None, unknown: bool, unit: str = "") -> str:
     return f"{value:.0f}{unit}"
 
 
-def _of_workers(crew: WorkerCounts) -> str:
+def _worker_text(crew: WorkerCounts) -> str:
     if crew.unknown:
         return f"{crew.total}, what {crew.unknown} of them do is not known"
     return f"{crew.idle} idle, {crew.working} working, {crew.starting} starting"

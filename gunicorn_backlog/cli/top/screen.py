@@ -64,12 +64,12 @@ def frame(look: Snapshot, history: History, view: View) -> Group:
     shown = _at_most(max(1, room - 2 * len(blank) - len(notes)), workers)
     return Group(
         _head(look, view),
-        _of_listeners(listeners, history, view),
+        _listener_table(listeners, history, view),
         *_more(len(look.listeners) - len(listeners), "listeners"),
         *blank,
         *facts,
         *blank,
-        _of_workers(shown, view),
+        _worker_table(shown, view),
         *_more(len(workers) - len(shown), "workers"),
         *notes,
         *([_keys(view)] if view.keys else []),
@@ -99,11 +99,11 @@ def _notes(look: Snapshot, view: View) -> list[Text]:
     ]
 
 
-def _of_listeners(listeners: Sequence[Listener], history: History, view: View) -> Table:
+def _listener_table(listeners: Sequence[Listener], history: History, view: View) -> Table:
     columns = ("listener", ">backlog", ">limit", "", "last minute", ">highest", ">dropped")
     minutes = [history.of(seen.latest.listener, MINUTE_PARTS) for seen in listeners]
     rows = [
-        _of_listener(seen, minute, view) for seen, minute in zip(listeners, minutes, strict=True)
+        _listener_row(seen, minute, view) for seen, minute in zip(listeners, minutes, strict=True)
     ]
     left = view.width - _taken(columns, rows)
     spark = max(_NARROWEST, min(MINUTE_PARTS, left * 3 // 5))
@@ -122,7 +122,7 @@ def _of_listeners(listeners: Sequence[Listener], history: History, view: View) -
     return table
 
 
-def _of_listener(seen: Listener, minute: Sequence[int | None], view: View) -> list[str]:
+def _listener_row(seen: Listener, minute: Sequence[int | None], view: View) -> list[str]:
     """Return the cells of a listener's row, without what is drawn."""
     name, backlog, limit, dropped, ever = text.listener_row(seen)
     highest = max((it for it in minute if it is not None), default=text.UNKNOWN)
@@ -154,7 +154,7 @@ def _facts(look: Snapshot, view: View) -> list[Text]:
     ]
 
 
-def _of_workers(workers: Sequence[Worker], view: View) -> Table:
+def _worker_table(workers: Sequence[Worker], view: View) -> Table:
     columns = (">pid", "state", ">in flight", ">queued", ">running", ">requests", ">busy", "")
     rows = [[*text.worker_row(seen), ""] for seen in workers]
     left = max(_NARROWEST, min(_WIDEST, view.width - _taken(columns, rows)))

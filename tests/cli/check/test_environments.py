@@ -104,7 +104,7 @@ def test_a_server_that_ends_meanwhile(
     server.signal(signal.SIGKILL)
     server.process.wait()
     ended = f"the server with the pid {server.pid} has ended"
-    (told,) = command._of_servers([taken])
+    (told,) = command._server_findings([taken])
     assert (told.level, told.text) == (Level.WARNING, ended)
     for backlog in (5, 6):  # as asked for, and clamped
         with pytest.raises(EndedError, match=ended):
