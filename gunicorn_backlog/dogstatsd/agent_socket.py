@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import struct
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -66,7 +65,7 @@ class AgentSocket(Socket):
     def deliver(self, payload: bytes) -> None:
         """Send one datagram; in a stream its length, four bytes in little endian, goes first."""
         if self.type == socket.SOCK_STREAM:
-            self.sendall(struct.pack("<I", len(payload)) + payload)
+            self.sendall(len(payload).to_bytes(4, "little") + payload)
         else:
             self.send(payload)
 

@@ -34,6 +34,8 @@ IPPROTO_TCP = int(socket.IPPROTO_TCP)
 TCP_INFO = 11  # include/uapi/linux/tcp.h; Python has it on Linux only
 TCP_LISTEN = 10  # include/net/tcp_states.h
 
+UnpackError = struct.error  # of fewer bytes than a decoder needs
+
 _LISTEN_INFO = struct.Struct("=B7x16xII")  # tcpi_state, tcpi_unacked, tcpi_sacked
 # All of it is looked up for each sample: as plain names that takes a tenth less.
 _unpack, _SIZE = _LISTEN_INFO.unpack_from, _LISTEN_INFO.size

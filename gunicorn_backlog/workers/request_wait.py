@@ -18,7 +18,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import socket
-import struct
 import termios
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -40,7 +39,7 @@ IS_SHORT = len(SHORT)  # ms
 HEADERS = ("X-REQUEST-START", "X-QUEUE-START")  # gunicorn gives names in capitals
 
 # Errors of a measurement whose arguments are not gunicorn's own.
-NO_SOCKET = (AttributeError, IndexError, TypeError, struct.error)
+NO_SOCKET = (AttributeError, IndexError, TypeError, tcp_info.UnpackError)
 NO_REQUEST = (AttributeError, IndexError, TypeError, ValueError)
 # Errors of getsockopt and ioctl: closed, not of TCP, or refused by a sandbox.
 REFUSALS = frozenset(
