@@ -255,7 +255,7 @@ def at_each_turn(arbiter: Arbiter, call: Callable[[], None]) -> None:
     arbiter.manage_workers = call_and_manage_workers  # type: ignore[method-assign]  # on purpose
 
 
-def running(arbiter: Arbiter) -> dict[int, int]:
+def worker_ages(arbiter: Arbiter) -> dict[int, int]:
     """Return the age of each worker that the arbiter has, by pid.
 
     The arbiter's main thread may change its dictionary meanwhile: ``list`` copies it in one step.
@@ -266,6 +266,6 @@ def running(arbiter: Arbiter) -> dict[int, int]:
     return ages
 
 
-def forked(arbiter: Arbiter) -> int:
+def fork_count(arbiter: Arbiter) -> int:
     """Return how many workers the arbiter forked so far."""
     return arbiter.worker_age

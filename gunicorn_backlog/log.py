@@ -71,7 +71,7 @@ class OnceLogger:
         """
         self._say(logging.WARNING, kind, text, until_reset=until_reset)
 
-    def warn_of_all(self, kind: str, texts: Iterable[str]) -> None:
+    def warn_each(self, kind: str, texts: Iterable[str]) -> None:
         """Warn of each for itself, lasting; forget those of this kind that are not among them."""
         kinds = {f"{kind}: {text}": text for text in texts}
         for gone in [it for it in self._said if it.startswith(f"{kind}: ") and it not in kinds]:
@@ -79,9 +79,9 @@ class OnceLogger:
         for each, text in kinds.items():
             self.warn(each, text, until_reset=True)
 
-    def inform(self, kind: str, text: str, *, lasting: bool = False) -> None:
+    def inform(self, kind: str, text: str) -> None:
         """Log a piece of information, unless one of this kind was logged."""
-        self._say(logging.INFO, kind, text, until_reset=lasting)
+        self._say(logging.INFO, kind, text, until_reset=True)
 
     def exception(self, what: str, error: BaseException) -> None:
         """Log a defect of ours with its traceback, once for each place and type of error."""

@@ -81,7 +81,7 @@ def test_of_several_of_a_kind_those_that_are_gone_are_forgotten(
     """Each is said for itself, and again only if it was gone meanwhile."""
     for texts in (["one", "two"], ["two"], ["two", "one"], []):
         notices.reloaded()
-        notices.warn_of_all("kind", texts)
+        notices.warn_each("kind", texts)
         assert sorted(notices.warnings) == sorted(texts)
     assert [r.getMessage().split(": ")[1] for r in caplog.records] == ["one", "two", "one"]
 

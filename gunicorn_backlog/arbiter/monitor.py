@@ -51,7 +51,7 @@ class Monitor:
             after_in_parent=self._gate.after_fork_in_parent,
             after_in_child=self._after_fork_in_child,
         )
-        self._adopt(settings, _gunicorn.forked(self._arbiter))
+        self._adopt(settings, _gunicorn.fork_count(self._arbiter))
         _promote_to_old_generation()
 
     def stop(self) -> None:
@@ -98,7 +98,7 @@ class Monitor:
         """Take up the arbiter's config, if it is another one than last time."""
         settings = self._pipeline.reload_settings()
         if settings is not None:
-            self._adopt(settings, _gunicorn.forked(self._arbiter) - uncounted)
+            self._adopt(settings, _gunicorn.fork_count(self._arbiter) - uncounted)
 
     def _adopt(self, settings: Settings, forked: int) -> None:
         """Put the settings in force; see that there is a thread if they want one."""

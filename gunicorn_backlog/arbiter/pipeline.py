@@ -64,7 +64,7 @@ class Pipeline:
         return settings
 
     def _taken(self, cfg: Config) -> None:
-        configured.taken()
+        configured.mark_loaded()
         self._cfg, self._late_s = cfg, None
         self._has_our_hooks = gunicorn.hooks_of(cfg).has_ours
 
@@ -132,15 +132,15 @@ class Pipeline:
         :param anew: whether nothing was sampled since.
         """
         former, self.settings = self.settings, settings
-        self._notices.warn_of_all("unusable", [f"{it}; passed over" for it in settings.unusable])
+        self._notices.warn_each("unusable", [f"{it}; passed over" for it in settings.unusable])
         if not settings.enabled:
             if not self._notices.was_logged(_HOOKS_REMOVED):
-                self._notices.inform(_RUNNING, server_info.SWITCHED_OFF, lasting=True)
+                self._notices.inform(_RUNNING, server_info.SWITCHED_OFF)
             return
         self._notices.reset(_HOOKS_REMOVED)
         clashes = gunicorn.pushes_backlog(self._arbiter.cfg)
         texts = [f"{own_metric.clash(settings.backlog_type)}; {own_metric.REMEDY}"]
-        self._notices.warn_of_all("own metric", texts if clashes else [])
+        self._notices.warn_each("own metric", texts if clashes else [])
         self._redirect(settings)
         registry.prepare(self._arbiter)
         if self._scoreboard is None or self._sampler is None:
@@ -203,7 +203,7 @@ class Pipeline:
         about = self._about()
         if about is not None:
             line = server_info.startup_line(about, self._arbiter.cfg.workers)
-            self._notices.inform(_RUNNING, line, lasting=True)
+            self._notices.inform(_RUNNING, line)
 
     def before_fork(self, until_s: float) -> None:
         """Let a look-up of the Agent's name end, until then or for some milliseconds."""

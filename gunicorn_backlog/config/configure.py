@@ -36,7 +36,7 @@ class Configured:
             merged.update(said)
         return merged
 
-    def taken(self) -> None:
+    def mark_loaded(self) -> None:
         """Forget what the next run of the config file says again.
 
         Called once per config that gunicorn loaded, so that a setting which it no longer makes is

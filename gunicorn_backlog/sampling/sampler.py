@@ -80,7 +80,7 @@ class Sampler:
             self._asked, self._boot_limit_s = self._cfg.backlog, self.boot_limit_s()
         queues = self._queues()
         self._look_at_limits(queues)
-        return Sample(queues, *self._crew(), _gunicorn.forked(self._arbiter))
+        return Sample(queues, *self._crew(), _gunicorn.fork_count(self._arbiter))
 
     def waits(self) -> WaitSummary | None:
         """Return how long the requests waited that were taken since the last call."""
@@ -136,7 +136,7 @@ class Sampler:
 
         Better no number than one that leaves a worker out.
         """
-        running = _gunicorn.running(self._arbiter)
+        running = _gunicorn.worker_ages(self._arbiter)
         if self._scoreboard is None:
             return WorkerCounts(0, 0, 0, len(running), None), None
         states = self._scoreboard.reader.read(running)

@@ -33,7 +33,7 @@ def configure(*positional: Any, module: str = RUN_AGAIN, **given: Any) -> None:
 def take(configured: Configured) -> dict[str, object]:
     """Return what was said until now, as when the settings are loaded."""
     values = configured.values
-    configured.taken()
+    configured.mark_loaded()
     return values
 
 
