@@ -14,7 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from gunicorn_backlog._gunicorn import running
+from gunicorn_backlog._gunicorn import worker_ages
 from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.sampling.sampler import Sampler
 from gunicorn_backlog.sampling.utilization import Utilization
@@ -72,7 +72,7 @@ class Server(RuleBasedStateMachine):
                 self.slots[pid] = self.scoreboard.claim(pid, age, kind, capacity)
 
     def _dead(self, claimed: Collection[SlotRecord]) -> set[tuple[int, int]]:
-        ages = running(self.arbiter)
+        ages = worker_ages(self.arbiter)
         return {(line.pid, line.age) for line in claimed if ages.get(line.pid) != line.age}
 
     @rule(pid=PIDS, word=st.integers(0, 3), number=NUMBERS)
@@ -109,7 +109,7 @@ class Server(RuleBasedStateMachine):
         """All is as a reader and a sampler find it that were never there before."""
         for _ in range(times):
             self.now_ns += 3
-            ages = running(self.arbiter)
+            ages = worker_ages(self.arbiter)
             states, fresh = self.scoreboard.reader.read(ages), self._fresh_reader().read(ages)
             assert plain(states) == plain(fresh)
             assert self.scoreboard.reader.read(ages) is states
