@@ -1,53 +1,54 @@
-"""Our lines in gunicorn's error log: each kind once, however often its cause comes back."""
+"""Lines for gunicorn's error log: one line per key, however often its cause occurs."""
 
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import Log
 
-# What was not to be said again for so long is over: twice the longest interval.
-EXPIRY_S = 120.0
+EXPIRY_S = 120.0  # twice the longest interval
 
 
 class _Line(NamedTuple):
-    """One line for the log; ``error`` has the traceback, if there is one."""
+    """A logged line; ``level`` is the name of the logger's method."""
 
-    level: int
+    level: str
     text: str
-    error: BaseException | None
+    expires_s: float  # monotonic clock; infinite until a reset
+    reloads: int  # before the line was logged
 
 
 class OnceLogger:
-    """Logs each kind of line once.
+    """Logs one line per key.
 
-    In the arbiter a logger may run code of the user's: a handler, or a ``logger_class``. Such code
-    may block, or fork. Therefore lines are kept while ``defer`` is in force, and logged by
-    ``flush`` in the main thread, outside the fork gate.
+    A warning is in force until its key is reset. Without ``until_reset`` a warning also expires
+    EXPIRY_S after its latest occurrence. A reload clears expired lines, so that they can be logged
+    again. After a reload a line that is in force is logged again only with another text.
+
+    In the arbiter a logger may run user code: a handler or a ``logger_class``. User code may block
+    or fork. Therefore ``defer`` keeps all further lines until the main thread calls ``flush``,
+    outside of the fork gate.
     """
 
     def __init__(
-        self,
-        logger: Log | None = None,
-        *,
-        clock: Callable[[], float] = time.monotonic,
+        self, logger: Log | None = None, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._logger: Log = logger or logging.getLogger("gunicorn.error")
         self._clock = clock
-        self._lines: deque[_Line] = deque()
+        self._lines: dict[str, _Line] = {}
+        self._reloads = 0
         self._deferring = False
-        self._said: dict[str, tuple[int, str]] = {}  # level and text
-        self._latest_s: dict[str, float] = {}  # when it was to be said last; not of what lasts
-        self._before_reload: set[str] = set()
+        self._deferred: deque[tuple[str, str, dict[str, Any]]] = deque()  # level, text, arguments
 
     def attach(self, logger: Log | None) -> None:
-        """Log through this logger from now on; None: through the one in force."""
+        """Use this logger from now on; None keeps the former one."""
         self._logger = logger or self._logger
 
     def defer(self) -> None:
@@ -55,92 +56,76 @@ class OnceLogger:
         self._deferring = True
 
     def flush(self) -> None:
-        """Log the lines that were kept; call it in the arbiter's main thread."""
-        while self._lines:
-            self._log(self._lines.popleft())
+        """Log the deferred lines. Only the arbiter's main thread may call this method."""
+        while self._deferred:
+            self._log(*self._deferred.popleft())
 
     def after_fork_in_child(self) -> None:
-        """Leave the arbiter's lines to the arbiter; a worker's main thread logs its own at once."""
+        """Drop the arbiter's deferred lines; a worker logs its own lines at once."""
         self._deferring = False
-        self._lines.clear()
+        self._deferred.clear()
 
-    def warn(self, kind: str, text: str, *, until_reset: bool = False) -> None:
-        """Log a warning, unless one of this kind was logged.
+    def warn(self, key: str, text: str, *, until_reset: bool = False) -> None:
+        """Log a warning, unless one with this key was logged.
 
-        :param until_reset: it holds until it is forgotten; else for as long as it is warned of.
+        :param until_reset: the warning does not expire.
         """
-        self._say(logging.WARNING, kind, text, until_reset=until_reset)
+        self._log_once("warning", key, text, math.inf if until_reset else EXPIRY_S)
 
-    def warn_each(self, kind: str, texts: Iterable[str]) -> None:
-        """Warn of each for itself, lasting; forget those of this kind that are not among them."""
-        kinds = {f"{kind}: {text}": text for text in texts}
-        for gone in [it for it in self._said if it.startswith(f"{kind}: ") and it not in kinds]:
-            self.reset(gone)
-        for each, text in kinds.items():
+    def warn_each(self, key: str, texts: Iterable[str]) -> None:
+        """Log one warning per text, each until the next call for this key without that text."""
+        keys = {f"{key}: {text}": text for text in texts}
+        for former in [it for it in self._lines if it.startswith(f"{key}: ") and it not in keys]:
+            self.reset(former)
+        for each, text in keys.items():
             self.warn(each, text, until_reset=True)
 
-    def inform(self, kind: str, text: str) -> None:
-        """Log a piece of information, unless one of this kind was logged."""
-        self._say(logging.INFO, kind, text, until_reset=True)
+    def inform(self, key: str, text: str) -> None:
+        """Log an information, unless one with this key was logged."""
+        self._log_once("info", key, text, math.inf)
 
-    def exception(self, what: str, error: BaseException) -> None:
-        """Log a defect of ours with its traceback, once for each place and type of error."""
-        kind = f"{what}: {type(error).__name__}"
-        text = f"{what} failed, {error!r}; gunicorn is not affected"
-        self._say(logging.ERROR, kind, text, exc_info=error, until_reset=True)
+    def exception(self, action: str, error: BaseException) -> None:
+        """Log a defect of this package with its traceback, once per action and type of error."""
+        text = f"{action} failed, {error!r}; gunicorn is not affected"
+        key = f"{action}: {type(error).__name__}"
+        self._log_once("error", key, text, math.inf, exc_info=error)
 
-    def was_logged(self, kind: str) -> bool:
-        """Tell whether this kind was logged, and not forgotten since."""
-        return kind in self._said
+    def was_logged(self, key: str) -> bool:
+        """Return whether a line with this key was logged and not cleared since."""
+        return key in self._lines
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Return what was said as a warning, or worse, and is neither forgotten nor over."""
-        said = [it for kind, it in self._said.items() if not self._is_over(kind)]
-        return tuple(text for level, text in said if level >= logging.WARNING)
+        """The texts of all warnings and errors in force."""
+        lines = [line for line in self._lines.values() if self._is_in_force(line)]
+        return tuple(line.text for line in lines if line.level != "info")
 
-    def reset(self, kind: str) -> None:
-        """Let this kind be said again."""
-        self._said.pop(kind, None)
-        self._latest_s.pop(kind, None)
+    def reset(self, key: str) -> None:
+        """Clear the line with this key; its next occurrence is logged."""
+        self._lines.pop(key, None)
 
     def reloaded(self) -> None:
-        """Let what is new with the new config be said: what is over, or has another text now."""
-        for kind in filter(self._is_over, list(self._said)):
-            self.reset(kind)
-        self._before_reload = set(self._said)
+        """Clear the lines that are no longer in force; others are logged again if they change."""
+        self._lines = {k: line for k, line in self._lines.items() if self._is_in_force(line)}
+        self._reloads += 1
 
-    def _is_over(self, kind: str) -> bool:
-        return kind in self._latest_s and self._clock() - self._latest_s[kind] > EXPIRY_S
+    def _is_in_force(self, line: _Line) -> bool:
+        return self._clock() <= line.expires_s
 
-    def _say(
-        self,
-        level: int,
-        kind: str,
-        text: str,
-        *,
-        until_reset: bool = False,
-        exc_info: BaseException | None = None,
-    ) -> None:
-        if not until_reset:
-            self._latest_s[kind] = self._clock()
-        if kind in self._said and (
-            kind not in self._before_reload or self._said[kind] == (level, text)
-        ):
+    def _log_once(self, level: str, key: str, text: str, lasts_s: float, **arguments: Any) -> None:
+        expires_s = self._clock() + lasts_s
+        former = self._lines.get(key)
+        if former is not None and (former.reloads == self._reloads or former.text == text):
+            self._lines[key] = former._replace(expires_s=expires_s)
             return
-        self._said[kind] = level, text
-        self._before_reload.discard(kind)
-        # A text may hold what others named: a worker class, a path, a variable.
-        printable = "".join(it if it.isprintable() else " " for it in text)
-        self._lines.append(_Line(level, f"gunicorn_backlog: {printable}", exc_info))
+        self._lines[key] = _Line(level, text, expires_s, self._reloads)
+        # A text may quote a worker class, a path or a variable: no line breaks in the log.
+        printable = "".join(char if char.isprintable() else " " for char in text)
+        self._deferred.append((level, f"gunicorn_backlog: {printable}", arguments))
         if not self._deferring:
             self.flush()
 
-    def _log(self, line: _Line) -> None:
-        """Log a line by the methods that gunicorn itself calls; a handler's error is dropped."""
+    def _log(self, level: str, text: str, arguments: dict[str, Any]) -> None:
+        # gunicorn's own methods: a logger_class may have no others. Its handlers may raise.
         with suppress(Exception):
-            log = getattr(self._logger, logging.getLevelName(line.level).lower())
-            if line.error is not None:
-                log(line.text, exc_info=line.error)
-            else:
-                log(line.text)
+            getattr(self._logger, level)(text, **arguments)
