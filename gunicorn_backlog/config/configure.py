@@ -1,93 +1,100 @@
-"""``configure()``: what a config file says, kept until the settings are loaded."""
+"""``configure()``: the settings that a config file makes, kept until gunicorn has loaded it."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import wraps
+from typing import ParamSpec
 
 from gunicorn_backlog.config.options import BacklogType
 from gunicorn_backlog.config.settings import check, shown
 
-# gunicorn runs a config file under this module name, anew for each HUP; a module that a config
-# imports, or ``--config python:module``, is run once for all.
-RUN_AGAIN = "__config__"
+P = ParamSpec("P")
+
+# The module name under which gunicorn runs a config file, again after each HUP. A module that a
+# config imports, and ``--config python:module``, run only once.
+CONFIG_MODULE = "__config__"
 
 
 class Configured:
-    """What ``configure()`` was told, by the module that called it."""
+    """The arguments of all calls of ``configure()``, by the caller's module.
+
+    ``serving`` is whether gunicorn has loaded a config: from then on no call may stop gunicorn.
+    """
 
     def __init__(self) -> None:
-        self._by_module: dict[str, dict[str, object]] = {}
         self.serving = False
+        self._by_module: dict[str, dict[str, object]] = {}
 
     def add(self, module: str, given: Mapping[str, object]) -> None:
-        """Note what a module said; what it says later of the same comes in its place."""
+        """Keep a call's arguments; a later call of the same module overrides an earlier one."""
         self._by_module.setdefault(module, {}).update(given)
 
     @property
     def values(self) -> dict[str, object]:
-        """All that was said; a config file comes before the modules that it imports."""
-        own = self._by_module.get(RUN_AGAIN, {})
-        others = [said for module, said in self._by_module.items() if module != RUN_AGAIN]
+        """All arguments by name; the config file takes precedence over the modules it imports."""
+        config_file = self._by_module.get(CONFIG_MODULE, {})
         merged: dict[str, object] = {}
-        for said in (*others, own):
-            merged.update(said)
+        for given in (*self._by_module.values(), config_file):
+            merged.update(given)
         return merged
 
     def mark_loaded(self) -> None:
-        """Forget what the next run of the config file says again.
+        """Drop the config file's arguments, after each config that gunicorn loaded.
 
-        Called once per config that gunicorn loaded, so that a setting which it no longer makes is
-        back at its default.
+        The next HUP runs the file again: a setting that is then absent is at its default.
         """
-        self._by_module.pop(RUN_AGAIN, None)
+        self._by_module.pop(CONFIG_MODULE, None)
         self.serving = True
 
 
 configured = Configured()
 
 
-def _configure(*positional: object, **given: object) -> None:
-    """Make settings, in ``gunicorn.conf.py``; what is left out, or None, keeps its default.
+def _keeps_arguments(signature: Callable[P, None]) -> Callable[P, None]:
+    """Return a function with this signature that keeps its arguments in ``configured``.
+
+    An unknown name and a positional argument become a ConfigError like a bad value does: Python's
+    TypeError would be a traceback at the start, and would stop the serving gunicorn at a HUP.
+    """
+
+    @wraps(signature)
+    def keep(*positional: P.args, **named: P.kwargs) -> None:
+        given: dict[str, object] = {f"{shown(it)} without a name": it for it in positional} | named
+        if isinstance(tags := named.get("tags"), Iterator):
+            given["tags"] = list(tags)  # checked here and loaded later
+        module = sys._getframe(1).f_globals.get("__name__", CONFIG_MODULE)
+        configured.add(module, given)
+        if not configured.serving:
+            check(configured.values, os.environ)
+
+    return keep
+
+
+@_keeps_arguments
+def configure(
+    *,
+    enabled: bool | None = None,
+    interval: float | None = None,
+    samples: int | None = None,
+    url: str | None = None,
+    tags: Iterable[str] | None = None,
+    backlog_type: BacklogType | None = None,
+) -> None:
+    """Make settings in ``gunicorn.conf.py``; an argument that is absent or None has its default.
 
     :param enabled: False: the hooks do nothing. Default True.
     :param interval: seconds between two pushes, 0.1 to 60. Default 1.
     :param samples: samples of the backlog per interval, 1 to 100. Default 10.
     :param url: the Agent's address: ``udp://host:port``, ``unix:///path``, ``unixgram:///path`` or
-        ``unixstream:///path``. Default: what Datadog's variables or gunicorn's ``statsd_host``
-        say, else ``udp://localhost:8125``.
+        ``unixstream:///path``. Default: the address in Datadog's variables or in gunicorn's
+        ``statsd_host``, otherwise ``udp://localhost:8125``.
     :param tags: ``key:value`` tags for every metric.
-    :param backlog_type: ``histogram`` (default), ``distribution`` or ``gauge``: the type of
-        ``gunicorn.backlog``.
+    :param backlog_type: the type of ``gunicorn.backlog``: ``histogram`` (default),
+        ``distribution`` or ``gauge``.
 
-    Raises ConfigError, which stops gunicorn, while the server starts. On a HUP it raises nothing:
-    a server that serves keeps its former settings, and logs what is wrong with the new ones.
+    Raises ConfigError, which stops gunicorn, while gunicorn starts. After a HUP nothing is raised:
+    the former settings stay in force, and one log line reports the error.
     """
-    tags = given.get("tags")
-    if isinstance(tags, Iterator):
-        given["tags"] = list(tags)  # it can be looked at only once
-    nameless = {f"{shown(value)} without a name": value for value in positional}
-    caller = sys._getframe(1).f_globals.get("__name__", RUN_AGAIN)
-    configured.add(caller, given | nameless)
-    if not configured.serving:
-        check(configured.values, os.environ)
-
-
-if TYPE_CHECKING:
-
-    def configure(
-        *,
-        enabled: bool | None = None,
-        interval: float | None = None,
-        samples: int | None = None,
-        url: str | None = None,
-        tags: Iterable[str] | None = None,
-        backlog_type: BacklogType | None = None,
-    ) -> None:
-        """Make settings."""
-
-else:
-    configure = _configure
-    configure.__name__ = configure.__qualname__ = "configure"

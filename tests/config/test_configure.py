@@ -1,28 +1,32 @@
-"""configuring: what configure() keeps, for how long, and how it complains."""
+"""configure(): its signature, which arguments are kept for how long, and its errors."""
 
 from __future__ import annotations
 
+import inspect
+import typing
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+import gunicorn_backlog
 from gunicorn_backlog import ConfigError
 from gunicorn_backlog.config import configure as configuring
-from gunicorn_backlog.config.configure import RUN_AGAIN, Configured
+from gunicorn_backlog.config.configure import CONFIG_MODULE, Configured
+from gunicorn_backlog.config.options import OPTIONS
 from gunicorn_backlog.config.settings import load
 from tests.lab.fake_arbiter import Cfg
 
 
 @pytest.fixture(autouse=True)
 def configured(monkeypatch: pytest.MonkeyPatch) -> Configured:
-    """Let each test be a gunicorn that starts."""
+    """Return fresh state, as in a gunicorn that starts."""
     fresh = Configured()
     monkeypatch.setattr(configuring, "configured", fresh)
     return fresh
 
 
-def configure(*positional: Any, module: str = RUN_AGAIN, **given: Any) -> None:
+def configure(*positional: Any, module: str = CONFIG_MODULE, **given: Any) -> None:
     """Call configure() from a module of that name, as gunicorn's config file is one."""
     caller = ModuleType(module)
     vars(caller).update(positional=positional, given=given)
@@ -31,28 +35,31 @@ def configure(*positional: Any, module: str = RUN_AGAIN, **given: Any) -> None:
 
 
 def take(configured: Configured) -> dict[str, object]:
-    """Return what was said until now, as when the settings are loaded."""
+    """Return the arguments, as the arbiter does when it loads the settings."""
     values = configured.values
     configured.mark_loaded()
     return values
 
 
 def test_calls_add_up(configured: Configured) -> None:
-    """Two calls in one config make two settings; the later one of the same wins."""
+    """Two calls in one config make two settings; the later value of a name wins, None included."""
     configure(interval=2, samples=3)
     configure(interval=4, tags=iter(["a:b"]))
     assert take(configured) == {"interval": 4, "samples": 3, "tags": ["a:b"]}
+    configure(interval=4)
+    configure(interval=None)
+    assert load(Cfg(), take(configured), {}).interval_s == 1
 
 
 def test_a_config_file_begins_anew(configured: Configured) -> None:
-    """gunicorn runs it again on HUP: what it does not say then is at its default."""
+    """gunicorn runs the file again on HUP; a setting that is then absent has its default."""
     configure(interval=2)
     assert take(configured) == {"interval": 2}
     assert take(configured) == {}
 
 
-def test_what_an_imported_module_said_stays(configured: Configured) -> None:
-    """It is imported once for all: HUP does not run it again. The config file has the last word."""
+def test_settings_of_an_imported_module_stay(configured: Configured) -> None:
+    """HUP does not run an imported module again. The config file takes precedence over it."""
     configure(interval=2, samples=3, module="base")
     configure(samples=4)
     assert take(configured) == {"interval": 2, "samples": 4}
@@ -62,7 +69,7 @@ def test_what_an_imported_module_said_stays(configured: Configured) -> None:
 
 
 def test_it_raises_at_the_start_only(configured: Configured) -> None:
-    """A server that serves is not stopped by the config of a HUP: load() tells."""
+    """After a HUP configure() raises nothing, so that gunicorn goes on: load() raises."""
     with pytest.raises(ConfigError, match=r"^gunicorn_backlog: samples=0; allowed: a whole"):
         configure(samples=0)
     take(configured)
@@ -72,7 +79,7 @@ def test_it_raises_at_the_start_only(configured: Configured) -> None:
 
 
 class Strange:
-    """A value whose repr is of no help."""
+    """A value whose repr raises."""
 
     def __repr__(self) -> str:
         """Raise."""
@@ -97,7 +104,7 @@ class Strange:
     ],
 )
 def test_an_error_is_one_short_line(given: dict[str, Any], shown: str) -> None:
-    """Whatever the value is, it is named, on one line without control characters."""
+    """Each error quotes the value on one line without control characters."""
     with pytest.raises(ConfigError) as raised:
         configure(**given)
     message = str(raised.value)
@@ -107,7 +114,26 @@ def test_an_error_is_one_short_line(given: dict[str, Any], shown: str) -> None:
     assert len(message) < 500
 
 
-def test_a_value_without_a_name(configured: Configured) -> None:
-    """It is told as other mistakes are."""
-    with pytest.raises(ConfigError, match=r"no setting '1\.0 without a name'; allowed: enabled,"):
-        configure(1.0)
+@pytest.mark.parametrize(
+    ("positional", "given", "wrong"),
+    [((1.0,), {}, r"'1\.0 without a name'"), ((), {"intervall": 2}, "'intervall'")],
+)
+def test_an_argument_that_does_not_bind(
+    positional: tuple[object, ...], given: dict[str, Any], wrong: str, configured: Configured
+) -> None:
+    """A positional argument and an unknown name are a ConfigError; after a HUP load() raises it."""
+    message = f"^gunicorn_backlog: .* no setting {wrong}; allowed: enabled,"
+    with pytest.raises(ConfigError, match=message):
+        configure(*positional, **given)
+    take(configured)
+    configure(*positional, **given)
+    with pytest.raises(ConfigError, match=message):
+        load(Cfg(), take(configured), {})
+
+
+def test_the_signature_is_real() -> None:
+    """``inspect``, ``help`` and editors show each option of ``config.options`` by name."""
+    parameters = inspect.signature(gunicorn_backlog.configure).parameters
+    assert list(parameters) == list(OPTIONS)
+    assert {it.kind for it in parameters.values()} == {inspect.Parameter.KEYWORD_ONLY}
+    assert typing.get_type_hints(gunicorn_backlog.configure)["interval"] == float | None
