@@ -1,4 +1,4 @@
-"""Where the Agent listens: the URLs, environment variables and gunicorn setting that say it."""
+"""The Agent's address, from a URL, Datadog's environment variables or gunicorn's setting."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ URL_FORMS = "udp://host:port, unix:///path, unixgram:///path or unixstream:///pa
 
 DISABLED = "DD_DOGSTATSD_DISABLE is set: nothing is sent"
 
-_DISABLING = frozenset({"True", "true", "yes", "1"})  # as the ``datadog`` client has them
+_DISABLING = frozenset({"True", "true", "yes", "1"})  # as in the ``datadog`` client
 _HOST_MAX = 253  # characters, RFC 1035
 _SUN_PATH_MAX = 107  # bytes: sizeof(sockaddr_un.sun_path) less the closing NUL
 
 
 class Address(NamedTuple):
-    """One DogStatsD address: ``host`` and ``port`` of udp, else ``path``.
+    """A DogStatsD address.
 
-    ``unix`` is a datagram socket, or a stream socket if that is what listens at the path.
+    ``scheme`` is one of SCHEMES. ``host`` and ``port`` are set for udp, ``path`` for the others.
+    ``unix`` is a datagram socket, or a stream socket if one listens at the path.
     """
 
     scheme: str
@@ -41,7 +42,7 @@ DEFAULT = Address("udp", host="localhost", port=DEFAULT_PORT)
 
 
 def parse(url: str) -> Address:
-    """Parse one of URL_FORMS; the port of udp may be left out (8125). Raises ValueError."""
+    """Return the address in one of URL_FORMS; udp's default port is 8125. Raises ValueError."""
     _check_printable(url)
     parts = urlsplit(url)
     if parts.scheme not in SCHEMES:
@@ -66,10 +67,10 @@ def _udp(host: str | None, port: int | None, rest: str) -> Address:
 
 
 def _host(host: str) -> str:
-    """Return a host's name or number that may be looked up. Raises ValueError."""
+    """Return a host name or IP address that ``getaddrinfo`` can take. Raises ValueError."""
     _check_printable(host)
     try:
-        # getaddrinfo encodes a name likewise. The codec takes 144 kB.
+        # getaddrinfo uses this codec for names. Names that need no look-up don't load its 144 kB.
         if host != "localhost" and number_family(host) is None:
             host.encode("idna")
     except UnicodeError:
@@ -80,13 +81,13 @@ def _host(host: str) -> str:
 
 
 def is_localhost(host: str) -> bool:
-    """Tell whether a name means this host by definition, and is never looked up (RFC 6761, 6.3)."""
+    """Return whether a name means this host by definition (RFC 6761, 6.3), without a look-up."""
     name = f".{host.lower().removesuffix('.')}"
     return name.endswith(".localhost")
 
 
 def _unbracketed(host: str) -> str:
-    """Return an IPv6 number without the brackets that it has in a URL, other hosts as they are."""
+    """Return an IPv6 address without the brackets of a URL, and other hosts unchanged."""
     inside = host[1:-1]
     return inside if host == f"[{inside}]" and ":" in inside else host
 
@@ -106,11 +107,11 @@ def unix(path: str, *, scheme: str = "unix") -> Address:
 
 
 def from_datadog(environ: Mapping[str, str], unusable: list[str]) -> tuple[Address, str] | None:
-    """Return the address in Datadog's own variables, and the names of those that it came from.
+    """Return the address in Datadog's variables and the names of these variables, or None.
 
-    As in the ``datadog`` client ``DD_DOGSTATSD_URL`` comes before ``DD_AGENT_HOST`` and
-    ``DD_DOGSTATSD_PORT``. A variable that is wrong is passed over; what is wrong with it is added
-    to ``unusable``.
+    As in the ``datadog`` client, ``DD_DOGSTATSD_URL`` takes precedence over ``DD_AGENT_HOST`` and
+    ``DD_DOGSTATSD_PORT``. A wrong variable is ignored; one line with the reason is appended to
+    ``unusable``.
     """
     if url := environ.get("DD_DOGSTATSD_URL"):
         try:
@@ -122,12 +123,12 @@ def from_datadog(environ: Mapping[str, str], unusable: list[str]) -> tuple[Addre
     named = [name for name, value in parts.items() if value is not None]
     if not named:
         return None
-    found = Address("udp", host=host or "localhost", port=port or DEFAULT_PORT)
-    return found, " and ".join(named)
+    address = Address("udp", host=host or "localhost", port=port or DEFAULT_PORT)
+    return address, " and ".join(named)
 
 
 def is_disabled(environ: Mapping[str, str]) -> bool:
-    """Tell whether Datadog's own variable says that nothing is to be sent."""
+    """Return whether Datadog's variable switches DogStatsD off."""
     return environ.get("DD_DOGSTATSD_DISABLE") in _DISABLING
 
 
@@ -152,9 +153,9 @@ def _port(environ: Mapping[str, str], unusable: list[str]) -> int | None:
 
 
 def from_gunicorn(statsd_host: object) -> Address | None:
-    """Return gunicorn's ``statsd_host``, which it parsed into (host, port) or a socket's path.
+    """Return the address in gunicorn's ``statsd_host``, or None. Raises ValueError.
 
-    Raises ValueError.
+    gunicorn has parsed the setting into ``(host, port)`` or the path of a socket.
     """
     match statsd_host:
         case (str(host), int(port)):
@@ -167,16 +168,16 @@ def from_gunicorn(statsd_host: object) -> Address | None:
 
 
 def number_family(host: str) -> int | None:
-    """Return the family of a number; None for a name."""
-    for family, number in ((socket.AF_INET, host), (socket.AF_INET6, host.partition("%")[0])):
+    """Return the address family of an IP address; None for a name."""
+    for family, address in ((socket.AF_INET, host), (socket.AF_INET6, host.partition("%")[0])):
         with suppress(OSError):
-            socket.inet_pton(family, number)
+            socket.inet_pton(family, address)
             return family
     return None
 
 
 def is_local(address: Address) -> bool:
-    """Tell whether no name server is asked: for a path, a number, or this host."""
+    """Return whether the address is a path, an IP address or this host: no look-up is needed."""
     host = address.host
     if address.scheme != "udp" or is_localhost(host):
         return True

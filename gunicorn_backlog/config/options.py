@@ -1,10 +1,10 @@
-"""The settings a user can make: their names, defaults, and what each may be."""
+"""The settings of ``configure()`` and the environment: names, defaults, allowed values."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Literal, NamedTuple, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 from gunicorn_backlog.config import agent_address, tags
 
@@ -15,7 +15,7 @@ SAMPLES = (1, 100)
 SWITCH = "True or False (in the environment also 1 or 0, yes or no, on or off)"
 ENVIRONMENT_PREFIX = "GUNICORN_BACKLOG_"
 
-# Python takes more for a number, as "1_0" and digits of other scripts.
+# int() and float() also accept "1_0" and digits of other scripts.
 _NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _DIGITS = re.compile(r"[0-9]{1,9}")
 _TRUE = frozenset({"1", "true", "yes", "on"})
@@ -23,9 +23,12 @@ _FALSE = frozenset({"0", "false", "no", "off"})
 
 
 class Option(NamedTuple):
-    """One setting: ``check`` returns a good value and raises ValueError or TypeError else.
+    """One setting.
 
-    ``read`` makes a value of the environment variable's text, for ``check`` to look at.
+    ``default`` is the value without a setting. ``allowed`` describes the allowed values.
+    ``check`` returns a good value in the type of ``Settings``; it raises ValueError, with a reason
+    where ``allowed`` is not enough.
+    ``read`` converts the text of the environment variable for ``check``.
     """
 
     name: str
@@ -40,10 +43,14 @@ class Option(NamedTuple):
         """The environment variable's name."""
         return ENVIRONMENT_PREFIX + (self.env or self.name.upper())
 
+    def check_text(self, text: str) -> object:
+        """Return the value of the environment variable's text. Raises ValueError."""
+        return self.check(self.read(text))
+
 
 def _check_enabled(value: object) -> bool:
     if not isinstance(value, bool):
-        raise TypeError
+        raise ValueError
     return value
 
 
@@ -52,46 +59,50 @@ def _read_enabled(text: str) -> object:
     return word in _TRUE if word in _TRUE | _FALSE else text
 
 
-def _check_interval(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError
-    if not INTERVAL_S[0] <= value <= INTERVAL_S[1]:
+def _in_range(value: Any, types: tuple[type, ...], bounds: tuple[float, float]) -> Any:
+    if isinstance(value, bool) or not isinstance(value, types):
         raise ValueError
-    return float(value)
+    if not bounds[0] <= value <= bounds[1]:
+        raise ValueError
+    return value
+
+
+def _check_interval(value: object) -> float:
+    return float(_in_range(value, (int, float), INTERVAL_S))
 
 
 def _read_interval(text: str) -> object:
     return float(text) if _NUMBER.fullmatch(text) else text
 
 
+def _check_samples(value: object) -> object:
+    return _in_range(value, (int,), SAMPLES)
+
+
 def _read_samples(text: str) -> object:
     return int(text) if _DIGITS.fullmatch(text) else text
 
 
-def _check_samples(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError
-    if not SAMPLES[0] <= value <= SAMPLES[1]:
-        raise ValueError
-    return value
-
-
 def _check_url(value: object) -> agent_address.Address:
     if not isinstance(value, str):
-        raise TypeError
+        raise ValueError
     return agent_address.parse(value)
 
 
 def _check_tags(value: object) -> tuple[str, ...]:
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
-        raise TypeError
-    return tuple(tags.check(_text(tag)) for tag in value)
+        raise ValueError
+    return tuple(_check_tag(tag) for tag in value)
 
 
-def _text(tag: object) -> str:
+def _check_tag(tag: object) -> str:
     if not isinstance(tag, str):
-        raise TypeError
-    return tag
+        raise ValueError
+    return tags.check(tag)
+
+
+def _read_tags(text: str) -> list[str]:
+    return [tag.strip() for tag in text.split(",") if tag.strip()]
 
 
 def _check_backlog_type(value: object) -> object:
@@ -100,39 +111,17 @@ def _check_backlog_type(value: object) -> object:
     return value
 
 
-OPTIONS = {
-    option.name: option
-    for option in (
-        Option("enabled", True, SWITCH, _check_enabled, _read_enabled),
-        Option(
-            "interval",
-            1.0,
-            f"a number of seconds from {INTERVAL_S[0]:g} to {INTERVAL_S[1]:g}",
-            _check_interval,
-            _read_interval,
-        ),
-        Option(
-            "samples",
-            10,
-            f"a whole number from {SAMPLES[0]} to {SAMPLES[1]}",
-            _check_samples,
-            _read_samples,
-        ),
-        Option("url", None, agent_address.URL_FORMS, _check_url, str),
-        Option(
-            "tags",
-            (),
-            f"a list of {tags.FORM}",
-            _check_tags,
-            lambda text: [tag.strip() for tag in text.split(",") if tag.strip()],
-        ),
-        Option(
-            "backlog_type",
-            "histogram",
-            ", ".join(get_args(BacklogType)),
-            _check_backlog_type,
-            str,
-            env="TYPE",
-        ),
-    )
-}
+_INTERVAL_ALLOWED = f"a number of seconds from {INTERVAL_S[0]:g} to {INTERVAL_S[1]:g}"
+_SAMPLES_ALLOWED = f"a whole number from {SAMPLES[0]} to {SAMPLES[1]}"
+_TYPE_ALLOWED = ", ".join(get_args(BacklogType))
+
+_OPTIONS = (
+    Option("enabled", True, SWITCH, _check_enabled, _read_enabled),
+    Option("interval", 1.0, _INTERVAL_ALLOWED, _check_interval, _read_interval),
+    Option("samples", 10, _SAMPLES_ALLOWED, _check_samples, _read_samples),
+    Option("url", None, agent_address.URL_FORMS, _check_url, str),
+    Option("tags", (), f"a list of {tags.FORM}", _check_tags, _read_tags),
+    Option("backlog_type", "histogram", _TYPE_ALLOWED, _check_backlog_type, str, env="TYPE"),
+)
+OPTIONS = {option.name: option for option in _OPTIONS}
+VARIABLES = {option.variable: option for option in _OPTIONS}

@@ -1,45 +1,47 @@
-"""What the monitor is told to do: by ``configure()``, the environment, and gunicorn's own config.
+"""The settings in force, from ``configure()``, the environment and gunicorn's own config.
 
-``GUNICORN_BACKLOG_*`` comes before ``configure()``, that before Datadog's ``DD_*``, and those
-before gunicorn's own statsd settings: the deployment overrides the file, as gunicorn does it.
+Precedence: ``GUNICORN_BACKLOG_*``, then ``configure()``, then Datadog's ``DD_*``, then gunicorn's
+statsd settings. The deployment overrides the file, as ``GUNICORN_CMD_ARGS`` does in gunicorn.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gunicorn_backlog.config import agent_address, tags
 from gunicorn_backlog.config.agent_address import Address
-from gunicorn_backlog.config.options import OPTIONS, BacklogType, Option
+from gunicorn_backlog.config.options import OPTIONS, VARIABLES, BacklogType, Option
 from gunicorn_backlog.config.unknown_variables import unknown_variables
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import Config
 
 _ILLEGAL_IN_NAME = re.compile(r"[^A-Za-z0-9_.]")
-_NO_BEGIN = re.compile(r"^[^A-Za-z]+")
+_ILLEGAL_START = re.compile(r"^[^A-Za-z]+")
 
 
 class ConfigError(SystemExit):
-    """A setting is wrong: one line that names it, its value and what is allowed.
+    """A wrong setting: one line with its name, its value and the allowed values.
 
-    It is a SystemExit because gunicorn prints the traceback of any Exception that a config file
-    raises: this one ends the start with just its line on stderr, and exit code 1.
+    ConfigError is a SystemExit because gunicorn prints a traceback for any Exception of a config
+    file. A SystemExit ends the start with only its line on stderr, and with exit code 1.
     """
 
 
 class Settings(NamedTuple):
-    """What the monitor is told to do, checked, with every default filled in.
+    """The checked settings with all defaults.
 
-    ``address_from`` is the setting or variable that the address came from, as the user wrote it:
-    ``GUNICORN_BACKLOG_URL``, ``configure(url=...)``, one or two of Datadog's variables,
-    ``statsd_host``, or ``default``.
-    ``tags`` are the user's own; ``inherited_tags`` those of ``DD_TAGS`` and of gunicorn's
-    ``dogstatsd_tags``, in this order; what the ``datadog`` client reads comes between the two.
-    ``unusable`` says what is wrong with settings that are not ours, and so were passed over.
+    ``interval_s``: seconds between two pushes; ``samples``: samples of the backlog per interval.
+    ``address``: the Agent's address. ``address_from``: the setting or variable that it comes from,
+    as users write it: ``GUNICORN_BACKLOG_URL``, ``configure(url=...)``, one or two of Datadog's
+    variables, ``statsd_host``, or ``default``.
+    ``tags``: the user's tags. ``inherited_tags``: the tags of ``DD_TAGS``, then those of gunicorn's
+    ``dogstatsd_tags``; the tags that the ``datadog`` client reads come between the two.
+    ``prefix``: gunicorn's ``statsd_prefix`` for all metric names.
+    ``unusable``: one line per ignored setting of Datadog or gunicorn, with the reason.
     """
 
     enabled: bool = True
@@ -55,82 +57,83 @@ class Settings(NamedTuple):
 
     @property
     def pace(self) -> tuple[float, int, Address]:
-        """What must not change for an interval under way to go on: when it ends, and where to.
+        """The settings with which an interval must begin and end.
 
-        Another Agent's name may not be looked up by then.
+        They are the interval's end and the Agent's address, whose name may not be looked up yet.
         """
         return self.interval_s, self.samples, self.address
 
 
 def check(configured: Mapping[str, object], environ: Mapping[str, str]) -> None:
     """Raise ConfigError for the first bad setting in ``configure()`` or the environment."""
-    _chosen(configured, environ)
+    _merged(configured, environ)
 
 
 def is_enabled(configured: Mapping[str, object], environ: Mapping[str, str]) -> bool:
-    """Return whether the setting ``enabled`` is true. Raises ConfigError."""
-    return bool(_chosen(configured, environ)["enabled"])
+    """Return the setting ``enabled``. Raises ConfigError."""
+    return bool(_merged(configured, environ)["enabled"])
 
 
 def load(
     cfg: Config, configured: Mapping[str, object], environ: Mapping[str, str] = os.environ
 ) -> Settings:
-    """Put all sources together. Raises ConfigError."""
-    chosen = _chosen(configured, environ)
+    """Return the settings from all sources. Raises ConfigError."""
+    options = _merged(configured, environ)
     unusable = unknown_variables(environ)
-    found, source = _address(chosen["url"], cfg, environ, unusable)
+    address, address_from = _address(options["url"], cfg, environ, unusable)
     return Settings(
-        enabled=chosen["enabled"],
-        interval_s=chosen["interval"],
-        samples=chosen["samples"],
-        address=found,
-        address_from=source,
-        tags=chosen["tags"],
+        enabled=options["enabled"],
+        interval_s=options["interval"],
+        samples=options["samples"],
+        address=address,
+        address_from=address_from,
+        tags=options["tags"],
         inherited_tags=(*tags.split(environ.get("DD_TAGS", "")), *tags.split(cfg.dogstatsd_tags)),
         prefix=_prefix(cfg.statsd_prefix),
-        backlog_type=chosen["backlog_type"],
+        backlog_type=options["backlog_type"],
         unusable=tuple(unusable),
     )
 
 
-def _chosen(configured: Mapping[str, object], environ: Mapping[str, str]) -> dict[str, Any]:
-    """Return every option's value from the environment, ``configure()`` or its default."""
+def _merged(configured: Mapping[str, object], environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return each option's value from the environment, ``configure()`` or its default."""
     defaults = {option.name: option.default for option in OPTIONS.values()}
     return defaults | _from_configure(configured) | _from_environment(environ)
 
 
 def _from_configure(configured: Mapping[str, object]) -> dict[str, object]:
-    known = ", ".join(OPTIONS)
     for name in configured:
         if name not in OPTIONS:
-            raise _error(f"configure() has no setting {name!r}", known)
-    given = {name: value for name, value in configured.items() if value is not None}
-    return {name: _checked(OPTIONS[name], value, name) for name, value in given.items()}
+            raise _error(f"configure() has no setting {name!r}", ", ".join(OPTIONS))
+    return {
+        name: _checked(OPTIONS[name], OPTIONS[name].check, value, name)
+        for name, value in configured.items()
+        if value is not None
+    }
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
-    options = {option.variable: option for option in OPTIONS.values()}
-    values = {}
-    for variable, text in environ.items():
-        option = options.get(variable)
-        if option is not None and text.strip():
-            values[option.name] = _checked(option, text.strip(), variable, option.read)
-    return values
+    return {
+        option.name: _checked(option, option.check_text, text, variable)
+        for variable, option in VARIABLES.items()
+        if (text := environ.get(variable, "").strip())
+    }
 
 
-def _checked(option: Option, value: Any, label: str, read: Any = lambda value: value) -> object:
+def _checked(option: Option, check: Callable[[Any], object], value: object, label: str) -> object:
     try:
-        return option.check(read(value))
+        return check(value)
     except (ValueError, TypeError, OverflowError) as error:
-        reason = str(error) if type(error) is ValueError and option.name in {"url", "tags"} else ""
-        raise _error(f"{label}={shown(value)}{reason and ': '}{reason}", option.allowed) from None
+        # The text of a subclass, as UnicodeEncodeError, does not help a user.
+        reason = tags.printable(f": {error}") if type(error) is ValueError and str(error) else ""
+        raise _error(f"{label}={shown(value)}{reason}", option.allowed) from None
 
 
 def shown(value: object) -> str:
-    """Return the value for one line: on one line, and not a long one."""
+    """Return the ``repr`` of any value as one line of at most 100 characters."""
     try:
-        text = "".join(it if it.isprintable() else " " for it in repr(value))
-    except Exception:  # whatever a user's class, or a number of many digits, does in its repr
+        text = tags.printable(repr(value))
+    except Exception:  # of a user's class, or of a number with more than 4,300 digits
         text = f"a {type(value).__name__}"
     return text if len(text) <= 100 else f"{text[:97]}..."
 
@@ -142,12 +145,12 @@ def _error(wrong: str, allowed: str) -> ConfigError:
 def _address(
     url: Address | None, cfg: Config, environ: Mapping[str, str], unusable: list[str]
 ) -> tuple[Address, str]:
-    """Return the Agent's address, and the setting or variable that it came from."""
+    """Return the Agent's address and the setting or variable that it comes from."""
     if url is not None:
         variable = OPTIONS["url"].variable
         return url, variable if environ.get(variable, "").strip() else "configure(url=...)"
-    if found := agent_address.from_datadog(environ, unusable):
-        return found
+    if datadog := agent_address.from_datadog(environ, unusable):
+        return datadog
     try:
         if statsd := agent_address.from_gunicorn(cfg.statsd_host):
             return statsd, "statsd_host"
@@ -157,5 +160,5 @@ def _address(
 
 
 def _prefix(statsd_prefix: str) -> str:
-    """Return the prefix as Datadog would make it: names begin with a letter."""
-    return _NO_BEGIN.sub("", _ILLEGAL_IN_NAME.sub("_", statsd_prefix.rstrip(".")))
+    """Return a prefix that Datadog accepts unchanged: metric names start with a letter."""
+    return _ILLEGAL_START.sub("", _ILLEGAL_IN_NAME.sub("_", statsd_prefix.rstrip(".")))

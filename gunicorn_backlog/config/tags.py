@@ -1,4 +1,4 @@
-"""Datadog tags: which are well formed, and how those of several sources become one list."""
+"""Datadog tags: validation, cleaning, and merging of several sources."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ FORM = "key:value of letters, digits, _ - . / and :, the key starting with a let
 _WELL_FORMED = re.compile(r"[^\W\d_][\w\-./]*:[\w\-./:]*[\w\-./]", re.UNICODE)
 _ILLEGAL = re.compile(r"[^\w\-:./]", re.UNICODE)
 _SEPARATORS = re.compile(r"[,\s]+")
-# Unified service tagging: a second value would put one process under two services at a time.
+# Unified service tagging: a second value would attribute one process to two services.
 _SINGLE_VALUED = frozenset({"env", "service", "version"})
 
 
 def check(tag: str) -> str:
-    """Return a well-formed tag as it is. Raises ValueError."""
+    """Return a well-formed tag unchanged. Raises ValueError."""
     if len(tag) > LONGEST:
         raise ValueError(f"{tag[:20]!r}... is longer than {LONGEST} characters")
     if not _WELL_FORMED.fullmatch(tag):
@@ -25,20 +25,20 @@ def check(tag: str) -> str:
 
 
 def clean(tag: str) -> str:
-    """Return any text as a tag, with what Datadog would not take replaced as Datadog does it."""
+    """Return any text as a tag: characters that Datadog does not accept become underscores."""
     return _ILLEGAL.sub("_", tag)[:LONGEST]
 
 
 def split(text: str) -> list[str]:
-    """Split a list of tags at commas and blanks, as ``DD_TAGS`` is read by Agent and tracer."""
+    """Return the tags in a text with commas or blanks, which Agent and tracer allow in DD_TAGS."""
     return [clean(tag) for tag in _SEPARATORS.split(text) if tag]
 
 
 def merge(*sources: Iterable[str]) -> list[str]:
-    """Put the tags of several sources together, the one that takes precedence first.
+    """Return the tags of several sources, each tag once; earlier sources take precedence.
 
-    A tag stands once, however many sources name it. ``env``, ``service`` and ``version`` are
-    those of the first source that has them; of other keys every value is kept.
+    ``env``, ``service`` and ``version`` come from the first source that has them. Other keys may
+    have several values.
     """
     merged: dict[str, None] = {}
     taken: set[str] = set()
@@ -50,5 +50,5 @@ def merge(*sources: Iterable[str]) -> list[str]:
 
 
 def printable(text: str) -> str:
-    """Return the text without anything that a terminal would act on."""
-    return "".join(it if it.isprintable() else " " for it in text)
+    """Return the text with a blank for each unprintable character, as a terminal needs."""
+    return "".join(char if char.isprintable() else " " for char in text)

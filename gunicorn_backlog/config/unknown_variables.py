@@ -1,15 +1,15 @@
-"""Environment variables with our prefix that are not settings: mistyped, or set by Kubernetes."""
+"""Environment variables with this package's prefix that are no settings."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 
-from gunicorn_backlog.config.options import ENVIRONMENT_PREFIX, OPTIONS
+from gunicorn_backlog.config.options import ENVIRONMENT_PREFIX, VARIABLES
 
-# Kubernetes and Docker set these in each container beside a Service or container whose name starts
+# Kubernetes and Docker set these variables for a Service or a linked container whose name starts
 # with "gunicorn-backlog". Sources: pkg/kubelet/envvars/envvars.go in Kubernetes, ToEnv in
-# daemon/links/links.go in Docker (links by ``--link``).
+# daemon/links/links.go in Docker.
 _SERVICE_LINK = re.compile(
     ENVIRONMENT_PREFIX.removesuffix("_") + r"(_[A-Z0-9_.]+)?_("
     r"SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?"
@@ -17,27 +17,26 @@ _SERVICE_LINK = re.compile(
     r"|NAME|ENV_.+)",
     re.ASCII,
 )
-_SHOWN = 5
-_LONGEST = 80  # characters of a name
+_NAMES_MAX = 5  # in the line
+_NAME_MAX = 80  # characters
 
 
 def unknown_variables(names: Iterable[str]) -> list[str]:
-    """Return one line about all variables that look like a setting and are none, or no line.
+    """Return one line that lists all unknown variables, or an empty list.
 
-    They are no error: a Service's name must not stop the servers in its namespace.
+    An unknown variable is no error: a Service's name must not stop the servers in its namespace.
     """
-    known = [option.variable for option in OPTIONS.values()]
-    unknown = sorted(name for name in names if _is_ours(name) and name not in known)
+    unknown = sorted(name for name in names if _has_prefix(name) and name not in VARIABLES)
     if not unknown:
         return []
-    listed = ", ".join(map(_short, unknown[:_SHOWN]))
-    more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
-    return [f"there is no setting {listed}{more} (settings: {', '.join(known)})"]
+    listed = ", ".join(map(_short, unknown[:_NAMES_MAX]))
+    more = f" and {len(unknown) - _NAMES_MAX} more" if len(unknown) > _NAMES_MAX else ""
+    return [f"there is no setting {listed}{more} (settings: {', '.join(VARIABLES)})"]
 
 
-def _is_ours(name: str) -> bool:
+def _has_prefix(name: str) -> bool:
     return name.startswith(ENVIRONMENT_PREFIX) and not _SERVICE_LINK.fullmatch(name)
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST else f"{name[:_LONGEST]}..."
+    return name if len(name) <= _NAME_MAX else f"{name[:_NAME_MAX]}..."
