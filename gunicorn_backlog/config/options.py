@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from gunicorn_backlog.config import agent_address, tags
 
@@ -59,8 +59,8 @@ def _read_enabled(text: str) -> object:
     return word in _TRUE if word in _TRUE | _FALSE else text
 
 
-def _in_range(value: Any, types: tuple[type, ...], bounds: tuple[float, float]) -> Any:
-    if isinstance(value, bool) or not isinstance(value, types):
+def _in_range(value: object, bounds: tuple[float, float]) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError
     if not bounds[0] <= value <= bounds[1]:
         raise ValueError
@@ -68,7 +68,7 @@ def _in_range(value: Any, types: tuple[type, ...], bounds: tuple[float, float]) 
 
 
 def _check_interval(value: object) -> float:
-    return float(_in_range(value, (int, float), INTERVAL_S))
+    return float(_in_range(value, INTERVAL_S))
 
 
 def _read_interval(text: str) -> object:
@@ -76,7 +76,9 @@ def _read_interval(text: str) -> object:
 
 
 def _check_samples(value: object) -> object:
-    return _in_range(value, (int,), SAMPLES)
+    if not isinstance(value, int):
+        raise ValueError
+    return _in_range(value, SAMPLES)
 
 
 def _read_samples(text: str) -> object:
