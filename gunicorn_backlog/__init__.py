@@ -1,4 +1,4 @@
-"""See how full a gunicorn server is: backlog and worker saturation, pushed to Datadog."""
+"""Backlog and worker saturation of a gunicorn server, pushed to Datadog."""
 
 from gunicorn_backlog.config.configure import configure
 from gunicorn_backlog.config.settings import ConfigError

@@ -1,4 +1,7 @@
-"""What we use of gunicorn's objects, and nothing else; the same from gunicorn 20.1.0 to 27.0.1."""
+"""The parts of gunicorn's objects that this package uses, in gunicorn 20.1.0 to 27.0.1.
+
+Protocols come first, then the functions that touch gunicorn's internals.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_OURS = "__gunicorn_backlog__"  # an attribute of our hooks, and of what calls them
+_OURS = "__gunicorn_backlog__"  # an attribute of our hooks and of the hooks that call them
 
 
 class Setting(Protocol):
@@ -20,7 +23,7 @@ class Setting(Protocol):
 
 
 class Config(Protocol):
-    """``gunicorn.config.Config``: a new object after each HUP."""
+    """``gunicorn.config.Config``; each HUP creates a new object."""
 
     @property
     def settings(self) -> Mapping[str, Setting]: ...
@@ -47,13 +50,13 @@ class Config(Protocol):
 
 
 class Listener(Protocol):
-    """``gunicorn.sock.BaseSocket``; it also has the methods of its socket, until it is closed."""
+    """``gunicorn.sock.BaseSocket``; until it is closed, also with its socket's methods."""
 
     sock: object | None
 
 
 class WorkerSocket(Protocol):
-    """``gunicorn.sock.BaseSocket`` in a worker, or what gevent made of it."""
+    """``gunicorn.sock.BaseSocket`` in a worker, or gevent's socket in its place."""
 
     @property
     def family(self) -> int: ...
@@ -61,17 +64,18 @@ class WorkerSocket(Protocol):
 
 
 class Heartbeat(Protocol):
-    """``gunicorn.workers.workertmp.WorkerTmp``: a file that a worker touches to show progress."""
+    """``gunicorn.workers.workertmp.WorkerTmp``: a file that a working worker touches."""
 
     def last_update(self) -> float:
-        """Return when it was touched; raises OSError and ValueError when it was closed.
+        """Return the time of the latest touch. Raises OSError and ValueError for a closed file.
 
-        The clock is the wall's in 20.1.0, and monotonic since 23 except before the first touch.
+        The clock is the wall clock in 20.1.0. Since 23 the clock is monotonic, except before the
+        first touch.
         """
 
 
 class Log(Protocol):
-    """What gunicorn asks of its ``logger_class``."""
+    """A ``logger_class``, with the methods that gunicorn itself calls."""
 
     @property
     def info(self) -> Callable[..., object]: ...
@@ -84,7 +88,7 @@ class Log(Protocol):
 class Worker(Protocol):
     """``gunicorn.workers.base.Worker``."""
 
-    age: int  # 1 for the arbiter's first worker, 2 for its second: never the same twice
+    age: int  # 1 for the arbiter's first worker, 2 for its second; never reused
     pid: int
 
     @property
@@ -112,30 +116,30 @@ class SyncWorker(Worker, Protocol):
 
 
 class ThreadWorker(Worker, Protocol):
-    """``gunicorn.workers.gthread.ThreadWorker``; the last two since gunicorn 25."""
+    """``gunicorn.workers.gthread.ThreadWorker``; its HTTP/2 methods exist since gunicorn 25."""
 
     cfg: WorkerConfig
     sockets: Sequence[WorkerSocket]
     tpool: object
     handle_request: Callable[..., object]
     handle: Callable[..., object]  # called for each request, in a thread of the pool
-    enqueue_req: Callable[..., object]  # called for each of them before, in the main thread
+    enqueue_req: Callable[..., object]  # called for each request before, in the main thread
     handle_http2: Callable[..., object]
     handle_http2_request: Callable[..., object]
 
 
 class GreenletWorker(Worker, Protocol):
-    """``gunicorn.workers.base_async.AsyncWorker``; the second method since gunicorn 25."""
+    """``gunicorn.workers.base_async.AsyncWorker``; its HTTP/2 method exists since gunicorn 25."""
 
     sockets: Sequence[WorkerSocket]
     wsgi: Callable[..., Any]
-    wsgi_handler: Any  # the class with which a server of gevent's pywsgi handles a connection
+    wsgi_handler: Any  # the class by which gevent's pywsgi server handles a connection
     handle_request: Callable[..., object]
     handle_http2_request: Callable[..., object]
 
 
 class WSGIWorker(Worker, Protocol):
-    """A worker that hands its app to a server of somebody else's."""
+    """A worker that runs its app in another package's WSGI server."""
 
     wsgi: Any
 
@@ -154,29 +158,29 @@ class UvicornConfig(Protocol):
 
 
 class UvicornWorker(Worker, Protocol):
-    """``uvicorn_worker.UvicornWorker``, and ``uvicorn.workers.UvicornWorker`` before it."""
+    """``uvicorn_worker.UvicornWorker``, and its predecessor ``uvicorn.workers.UvicornWorker``."""
 
     config: UvicornConfig
 
 
 class Arbiter(Protocol):
-    """``gunicorn.arbiter.Arbiter``; its main thread changes all of this at any time."""
+    """``gunicorn.arbiter.Arbiter``; its main thread may change each attribute at any time."""
 
     cfg: Config
-    proc_name: str  # ends in ".2" from an USR2 upgrade until the promotion
-    worker_class: type  # of the workers that are forked now; older ones may be of another
-    worker_age: int  # the age of the youngest worker: how many were forked so far
-    LISTENERS: Sequence[Listener]  # replaced by HUP; empty with reuse_port and in a shutdown
-    WORKERS: Mapping[int, Worker]  # by pid; changed in place by forks and deaths
+    proc_name: str  # ends in ".2" from a USR2 upgrade until the promotion
+    worker_class: type  # of the next fork; older workers may have another class
+    worker_age: int  # the age of the youngest worker: the number of forks
+    LISTENERS: Sequence[Listener]  # replaced by HUP; empty with reuse_port and during shutdown
+    WORKERS: Mapping[int, Worker]  # by pid; changed in place at each fork and exit
 
     @property
     def log(self) -> Log: ...
     def manage_workers(self) -> None:
-        """Fork and stop workers; called in each turn of the main loop."""
+        """Fork and stop workers; the main loop calls this method in each turn."""
 
 
 def is_ours(hook: F) -> F:
-    """Mark a hook as one of ours, or as one that calls ours."""
+    """Mark a hook as ours, or as a caller of ours; return the hook."""
     setattr(hook, _OURS, True)
     return hook
 
@@ -187,7 +191,7 @@ def has_ours(hook: object) -> bool:
 
 
 def callable_of(hook: object) -> Callable[..., Any] | None:
-    """Return a hook as gunicorn calls it; None if gunicorn accepts no such value."""
+    """Return the function of a hook's value; None if gunicorn does not accept the value."""
     from gunicorn.config import validate_callable
 
     try:
@@ -198,7 +202,7 @@ def callable_of(hook: object) -> Callable[..., Any] | None:
 
 
 class Hooks(NamedTuple):
-    """The hooks of a config: whether any is ours, and which of them gunicorn itself put there."""
+    """The hooks of a config: whether any is ours, and which of them are gunicorn's defaults."""
 
     has_ours: bool
     when_ready_is_default: bool
@@ -206,8 +210,9 @@ class Hooks(NamedTuple):
 
 
 def hooks_of(cfg: Config) -> Hooks:
-    """Return what is known of the hooks of a config; the user's own may call ours."""
-    ready, init, end = (cfg.settings[it] for it in ("when_ready", "post_worker_init", "on_exit"))
+    """Return the properties of a config's hooks. A user's unmarked hook may still call ours."""
+    names = ("when_ready", "post_worker_init", "on_exit")
+    ready, init, end = (cfg.settings[name] for name in names)
     return Hooks(
         any(has_ours(setting.get()) for setting in (ready, init, end)),
         ready.get() is ready.default,
@@ -216,9 +221,9 @@ def hooks_of(cfg: Config) -> Hooks:
 
 
 def logger(owner: Arbiter | Worker) -> Log | None:
-    """Return the logger of an arbiter or a worker, unless it is gunicorn's statsd logger.
+    """Return the logger of an arbiter or a worker; None for gunicorn's statsd logger.
 
-    That one sends a metric for each warning, and may wait for the Agent to take it.
+    The statsd logger sends a metric for each warning, and may wait for the Agent.
     """
     log: Log | None = getattr(owner, "log", None)
     return None if _is_statsd(type(log)) else log
@@ -230,10 +235,10 @@ def _is_statsd(logger_class: type) -> bool:
 
 
 def pushes_backlog(cfg: Config) -> bool:
-    """Return whether gunicorn pushes a ``gunicorn.backlog`` of its own: it may since 24.1.
+    """Return whether gunicorn itself pushes a metric ``gunicorn.backlog``, as it can since 24.1.
 
-    ``enable_backlog_metric`` alone does nothing: the metric is an extra of a log record, and only
-    the logger that ``statsd_host`` selects pushes it.
+    ``enable_backlog_metric`` alone has no effect: the metric is an extra of a log record, and only
+    the logger that ``statsd_host`` selects pushes these extras.
     """
     if not getattr(cfg, "enable_backlog_metric", False) or not cfg.statsd_host:
         return False
@@ -241,9 +246,10 @@ def pushes_backlog(cfg: Config) -> bool:
 
 
 def at_each_turn(arbiter: Arbiter, call: Callable[[], None]) -> None:
-    """Have ``call`` called in each turn of the arbiter's main loop, at least once a second.
+    """Arrange a call in each turn of the arbiter's main loop, at least once per second.
 
-    It runs in the main thread before ``manage_workers``, which is looked up on the instance.
+    The call runs in the main thread, before ``manage_workers``. gunicorn looks this method up on
+    the instance.
     """
     manage_workers = arbiter.manage_workers
 
@@ -256,16 +262,13 @@ def at_each_turn(arbiter: Arbiter, call: Callable[[], None]) -> None:
 
 
 def worker_ages(arbiter: Arbiter) -> dict[int, int]:
-    """Return the age of each worker that the arbiter has, by pid.
+    """Return the age of each of the arbiter's workers, by pid.
 
-    The arbiter's main thread may change its dictionary meanwhile: ``list`` copies it in one step.
+    The arbiter's main thread may change the dictionary at any time: ``list`` copies it atomically.
     """
-    ages = {}
-    for pid, worker in list(arbiter.WORKERS.items()):  # sooner than one expression, to Python 3.11
-        ages[pid] = worker.age
-    return ages
+    return {pid: worker.age for pid, worker in list(arbiter.WORKERS.items())}
 
 
 def fork_count(arbiter: Arbiter) -> int:
-    """Return how many workers the arbiter forked so far."""
+    """Return the number of workers that the arbiter has forked."""
     return arbiter.worker_age

@@ -1,8 +1,10 @@
 """gunicorn's entry points: ``from gunicorn_backlog.hooks import *`` in ``gunicorn.conf.py``.
 
-A config with hooks of its own ends with ``hooks.install(globals())``, which keeps them. gunicorn
-also accepts this module as a config file (``--config python:gunicorn_backlog.hooks``) and then
-applies every name in it that is a setting's. Therefore only the three hooks may have such a name.
+A config with hooks of its own ends with ``hooks.install(globals())``, which keeps these hooks.
+
+gunicorn also accepts this module as a config: ``--config python:gunicorn_backlog.hooks``. gunicorn
+then applies each name of this module that is also a setting's name. Therefore only the three hooks
+have a setting's name; imports have private names.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import TypeVar as _TypeVar
 from gunicorn_backlog import _gunicorn
 from gunicorn_backlog.config import settings as _settings
 from gunicorn_backlog.config.configure import configured as _configured
-from gunicorn_backlog.log import OnceLogger as _Notices
+from gunicorn_backlog.log import OnceLogger as _OnceLogger
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import Arbiter as _Arbiter
@@ -33,10 +35,10 @@ _INSTALL = "end the config with gunicorn_backlog.hooks.install(globals())"
 
 _settings.check({}, _os.environ)
 
-_notices = _Notices()
+_logger = _OnceLogger()
 _monitor: _Monitor | None = None
 _was_ready = False
-_forks = 0  # of this process since the import of this module
+_forks = 0  # by this process since the import of this module
 
 
 def _before_fork() -> None:
@@ -44,12 +46,12 @@ def _before_fork() -> None:
     _forks += 1
 
 
-_os.register_at_fork(before=_before_fork, after_in_child=_notices.after_fork_in_child)
+_os.register_at_fork(before=_before_fork, after_in_child=_logger.after_fork_in_child)
 
 
 @_gunicorn.is_ours
 def when_ready(server: _Arbiter) -> None:
-    """Start the monitor of this server. Raises ConfigError, and nothing else."""
+    """Start this server's monitor. Raises only ConfigError."""
     global _monitor, _was_ready
     if _was_ready:
         return
@@ -57,54 +59,55 @@ def when_ready(server: _Arbiter) -> None:
     try:
         from gunicorn_backlog.arbiter.monitor import Monitor
 
-        _notices.attach(_gunicorn.logger(server))
-        _notices.defer()
-        _gunicorn.at_each_turn(server, _notices.flush)
-        _monitor = Monitor(server, _notices)
+        _logger.attach(_gunicorn.logger(server))
+        _logger.defer()
+        _gunicorn.at_each_turn(server, _logger.flush)
+        _monitor = Monitor(server, _logger)
         _monitor.start()
     except Exception as error:
-        _notices.exception("starting", error)
+        _logger.exception("starting", error)
     finally:
-        _notices.flush()
+        _logger.flush()
 
 
 @_gunicorn.is_ours
 def post_worker_init(worker: _Worker) -> None:
-    """Instrument this worker. Raises nothing."""
+    """Instrument this worker, in its own process. Raises nothing."""
     try:
         if _monitor is not None:
             _monitor.instrument_worker(worker)
         elif not _was_ready:
-            _warn_that_nothing_is_pushed(worker)
+            _warn_of_missing_when_ready(worker)
     except Exception as error:
-        if not _notices.was_logged("unwatched"):  # by the arbiter, of a worker before this one
-            _notices.exception("watching this worker", error)
+        # Each worker of a broken class fails. The arbiter has logged "unwatched" after the first.
+        if not _logger.was_logged("unwatched"):
+            _logger.exception("watching this worker", error)
 
 
 @_gunicorn.is_ours
 def on_exit(server: _Arbiter) -> None:
-    """Push a last time; returns within 0.1 s. Raises nothing."""
+    """Stop the monitor after a last push. Returns within 0.1 s. Raises nothing."""
     try:
         if _monitor is not None:
             _monitor.stop()
     except Exception as error:
-        _notices.exception("stopping", error)
+        _logger.exception("stopping", error)
     finally:
-        _notices.flush()
+        _logger.flush()
 
 
 def install(mapping: _M) -> _M:
-    """Add the three hooks to gunicorn settings, and return these.
+    """Add the three hooks to a mapping of gunicorn settings, and return the mapping.
 
-    An existing hook runs first, ours second; ``on_exit`` runs ours even if the existing one raises.
-    A second call changes nothing.
+    An existing hook runs before the added one. The added ``on_exit`` also runs if the existing one
+    raises. A second call changes nothing.
 
     :param mapping: the ``globals()`` of a config file, in its last line; or the options of a
-        ``BaseApplication``. A hook in it may be whatever gunicorn accepts: a callable or an import
-        string such as ``"package.module.function"``; None counts as absent.
+        ``BaseApplication``. An existing hook is a callable or an import string such as
+        ``"package.module.function"``. None counts as absent. Any other value is kept: gunicorn
+        reports the error.
 
-    Raises ConfigError if it is no mutable mapping. A value that gunicorn does not accept stays as
-    it is: gunicorn reports it.
+    Raises ConfigError if ``mapping`` is no mutable mapping.
     """
     if not isinstance(mapping, _MutableMapping):
         raise _settings.ConfigError(
@@ -117,14 +120,14 @@ def install(mapping: _M) -> _M:
 
 
 def _with(ours: _Callable[[_Any], None], existing: _Any) -> _Any:
-    """Return a hook that runs the existing one, and then ours."""
+    """Return a hook that runs the existing hook, and then ours."""
     if existing is None:
         return ours
     function = _gunicorn.callable_of(existing)
     if function is None or _gunicorn.has_ours(function):
         return existing
 
-    # gunicorn counts the arguments of a hook: wraps() leads it to the existing one's.
+    # gunicorn counts a hook's arguments, by its signature: wraps() shows the existing hook's.
     @_gunicorn.is_ours
     @_functools.wraps(function, updated=())
     def both(subject: _Any) -> None:
@@ -140,20 +143,17 @@ def _with(ours: _Callable[[_Any], None], existing: _Any) -> _Any:
     return both
 
 
-def _warn_that_nothing_is_pushed(worker: _Worker) -> None:
-    """Warn, in the first worker that was forked since the config was loaded."""
+def _warn_of_missing_when_ready(worker: _Worker) -> None:
+    """Log one warning, in the first worker forked since the config was loaded."""
     if worker.age != 1 and _forks != 1:
         return
     if not _settings.is_enabled(_configured.values, _os.environ):
         return
-    _notices.attach(_gunicorn.logger(worker))
-    if worker.age == 1:
-        text = (
-            f"when_ready was not called: nothing is pushed. To keep a hook of your own, {_INSTALL}"
-        )
-    else:
-        text = (
-            "the hooks were added by a reload, and gunicorn calls when_ready only when it starts: "
-            "nothing is pushed until gunicorn is restarted"
-        )
-    _notices.warn("when_ready", text)
+    _logger.attach(_gunicorn.logger(worker))
+    text = (
+        f"when_ready was not called: nothing is pushed. To keep a hook of your own, {_INSTALL}"
+        if worker.age == 1
+        else "the hooks were added by a reload, and gunicorn calls when_ready only when it starts: "
+        "nothing is pushed until gunicorn is restarted"
+    )
+    _logger.warn("when_ready", text)

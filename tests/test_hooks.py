@@ -69,7 +69,7 @@ def test_only_the_first_worker_warns_of_a_when_ready_that_was_not_called(
     monkeypatch.setattr(hooks, "_monitor", None)
     monkeypatch.setattr(hooks, "_was_ready", False)
     monkeypatch.setattr(hooks, "_forks", forks)
-    monkeypatch.setattr(hooks, "_notices", OnceLogger())
+    monkeypatch.setattr(hooks, "_logger", OnceLogger())
     hooks.post_worker_init(Worker(os.getpid(), age))
     hooks.on_exit(Arbiter())
     assert len(caplog.records) == lines
@@ -89,7 +89,7 @@ def test_no_error_of_ours_reaches_gunicorn(
     hooks.on_exit(None)  # type: ignore[arg-type]
     monkeypatch.setattr(hooks, "_monitor", None)
     monkeypatch.setattr(hooks, "_was_ready", False)
-    monkeypatch.setattr(hooks, "_notices", OnceLogger())
+    monkeypatch.setattr(hooks, "_logger", OnceLogger())
     hooks.when_ready(Broken())  # type: ignore[arg-type]
     assert [r.getMessage().split(" failed")[0] for r in caplog.records] == [
         "gunicorn_backlog: watching this worker",
@@ -108,7 +108,7 @@ def test_a_class_that_can_not_be_watched_is_told_of_once(
             raise AttributeError("handle")
 
     notices = OnceLogger(logging.getLogger("lab"))
-    monkeypatch.setattr(hooks, "_notices", notices)
+    monkeypatch.setattr(hooks, "_logger", notices)
     monkeypatch.setattr(hooks, "_monitor", Unwatched())
     hooks.post_worker_init(None)  # type: ignore[arg-type]
     (record,) = caplog.records
@@ -117,7 +117,7 @@ def test_a_class_that_can_not_be_watched_is_told_of_once(
 
     arbiters = OnceLogger(logging.getLogger("lab"))
     arbiters.warn("unwatched", "a worker could not be watched, as its own line says")
-    monkeypatch.setattr(hooks, "_notices", arbiters)
+    monkeypatch.setattr(hooks, "_logger", arbiters)
     for _ in range(2):
         hooks.post_worker_init(None)  # type: ignore[arg-type]
     assert [r.exc_info for r in caplog.records] == [None]
@@ -134,7 +134,7 @@ def test_the_monitor_and_the_hooks_say_things_once_together(
     hooks.when_ready(Arbiter())
     monitor = hooks._monitor
     assert monitor is not None
-    assert monitor._pipeline._notices is hooks._notices
+    assert monitor._pipeline._notices is hooks._logger
 
 
 NAMES = list(HOOKS)
