@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "gunicorn_backlog"
 # From the bottom to the top; the members of one layer do not import each other.
 LAYERS = [
-    ["_gunicorn"],  # types
+    ["_gunicorn"],
     ["config", "log", "_threads"],
     ["scoreboard", "kernel"],
     ["workers"],
