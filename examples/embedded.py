@@ -1,8 +1,8 @@
-"""gunicorn inside a program of one's own, which reads neither a config file nor GUNICORN_CMD_ARGS.
+"""gunicorn embedded in a program, without a config file and without GUNICORN_CMD_ARGS.
 
     python examples/embedded.py 127.0.0.1:8000
 
-``hooks.install`` adds the hooks to the options that the program gives to gunicorn.
+``hooks.install`` adds the hooks to the gunicorn settings of the program.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from gunicorn_backlog import hooks
 
 
 class Embedded(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn with options from a dictionary."""
+    """gunicorn with settings from a dictionary."""
 
     def __init__(self, wsgi: Callable[..., Any], options: dict[str, Any]) -> None:
-        """Take a WSGI app, and gunicorn's settings by name."""
+        """Take a WSGI app, and gunicorn settings by name."""
         self.wsgi_app = wsgi
         self.options = hooks.install(options)
         super().__init__()
 
     def load_config(self) -> None:
-        """Set the options; gunicorn calls this when it starts, and at each SIGHUP."""
+        """Apply the settings; gunicorn calls this method at its start and at each SIGHUP."""
         for name, value in self.options.items():
             self.cfg.set(name, value)
 

@@ -1,15 +1,15 @@
-"""A gunicorn config with gunicorn_backlog. Copy it, or copy one of the two ways into yours."""
+"""A gunicorn config with gunicorn_backlog: copy the file, or one of the two ways below."""
 
-# A config without hooks of its own imports the three hooks: when_ready, post_worker_init, on_exit.
+# Without hooks of its own, a config imports the three hooks: when_ready, post_worker_init, on_exit.
 from gunicorn_backlog.hooks import *
 
-# A config with hooks of its own leaves that import out, and ends with these two lines. Each hook of
-# the config is kept: it runs first, and then ours.
+# With hooks of its own, a config ends with the next two lines instead. Each own hook is kept and
+# runs before the added hook.
 #
 # from gunicorn_backlog import hooks
 # hooks.install(globals())
 
-# Settings, each with its default. The environment variable beside it has precedence, so that a
+# Settings with their defaults. The environment variable on the right has precedence, so that a
 # deployment can override the file.
 #
 # from gunicorn_backlog import configure

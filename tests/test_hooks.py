@@ -1,4 +1,4 @@
-"""hooks: what gunicorn finds when it takes the module for a config file."""
+"""hooks: the module as a config of gunicorn, and the three hooks with a fake arbiter."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HOOKS = {"when_ready": 1, "post_worker_init": 1, "on_exit": 1}
 
 
 def test_no_name_but_the_hooks_is_a_setting(gunicorn: Gunicorn) -> None:
-    """gunicorn applies every name of a config that is a setting's: ours must be three."""
+    """gunicorn applies each name of a config that is a setting's: only three of ours may be."""
     program = (
         "from gunicorn.config import KNOWN_SETTINGS\n"
         "from gunicorn_backlog import hooks\n"
@@ -40,8 +40,8 @@ def test_no_name_but_the_hooks_is_a_setting(gunicorn: Gunicorn) -> None:
 
 
 @pytest.mark.parametrize("name", HOOKS)
-def test_hooks_take_what_gunicorn_gives(name: str) -> None:
-    """gunicorn counts a hook's arguments, those with defaults included."""
+def test_hooks_take_the_arguments_that_gunicorn_passes(name: str) -> None:
+    """gunicorn counts a hook's arguments, including those with defaults."""
     assert len(inspect.signature(getattr(hooks, name)).parameters) == HOOKS[name]
 
 
@@ -65,7 +65,7 @@ def test_only_the_first_worker_warns_of_a_when_ready_that_was_not_called(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The first of all, or the first since a reload that added the hooks; an exit does not."""
+    """The first worker of all, or the first since a reload added the hooks; an exit never warns."""
     monkeypatch.setattr(hooks, "_monitor", None)
     monkeypatch.setattr(hooks, "_was_ready", False)
     monkeypatch.setattr(hooks, "_forks", forks)
@@ -78,7 +78,7 @@ def test_only_the_first_worker_warns_of_a_when_ready_that_was_not_called(
 def test_no_error_of_ours_reaches_gunicorn(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever fails inside is logged."""
+    """Each error inside a hook is logged with its traceback."""
 
     class Broken:
         def __getattr__(self, name: str) -> object:
@@ -98,35 +98,35 @@ def test_no_error_of_ours_reaches_gunicorn(
     ]
 
 
-def test_a_class_that_can_not_be_watched_is_told_of_once(
+def test_a_class_that_cannot_be_instrumented_is_logged_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each of its workers fails anew, and knows from the arbiter's word that it was told."""
+    """Each worker of the class fails. None logs an error after the arbiter logged a warning."""
 
-    class Unwatched:
+    class Uninstrumentable:
         def instrument_worker(self, worker: object) -> None:
             raise AttributeError("handle")
 
-    notices = OnceLogger(logging.getLogger("lab"))
-    monkeypatch.setattr(hooks, "_logger", notices)
-    monkeypatch.setattr(hooks, "_monitor", Unwatched())
+    logger = OnceLogger(logging.getLogger("lab"))
+    monkeypatch.setattr(hooks, "_logger", logger)
+    monkeypatch.setattr(hooks, "_monitor", Uninstrumentable())
     hooks.post_worker_init(None)  # type: ignore[arg-type]
     (record,) = caplog.records
     assert record.exc_info is not None
     caplog.clear()
 
-    arbiters = OnceLogger(logging.getLogger("lab"))
-    arbiters.warn("unwatched", "a worker could not be watched, as its own line says")
-    monkeypatch.setattr(hooks, "_logger", arbiters)
+    arbiter_logger = OnceLogger(logging.getLogger("lab"))
+    arbiter_logger.warn("unwatched", "a worker could not be watched, as its own line says")
+    monkeypatch.setattr(hooks, "_logger", arbiter_logger)
     for _ in range(2):
         hooks.post_worker_init(None)  # type: ignore[arg-type]
     assert [r.exc_info for r in caplog.records] == [None]
 
 
-def test_the_monitor_and_the_hooks_say_things_once_together(
+def test_the_monitor_and_the_hooks_share_a_logger(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What the arbiter's monitor said is known to the hooks in the workers forked from then on."""
+    """A line of the arbiter's monitor is not repeated by the hooks of later workers."""
     monkeypatch.setattr(hooks, "_monitor", None)
     monkeypatch.setattr(hooks, "_was_ready", False)
     monkeypatch.setattr(pipeline, "configured", Configured())
@@ -142,15 +142,15 @@ NAMES = list(HOOKS)
 
 @pytest.mark.parametrize("name", NAMES)
 def test_install_adds_ours_where_there_is_none(name: str) -> None:
-    """To an empty mapping, and in place of None; a second call changes nothing."""
+    """Our hook is added to an empty mapping and replaces None; a second call changes nothing."""
     for mapping in ({}, {name: None}):
         assert hooks.install(mapping) is mapping
-        assert mapping == {it: getattr(hooks, it) for it in NAMES}
+        assert mapping == {hook: getattr(hooks, hook) for hook in NAMES}
         assert hooks.install(dict(mapping)) == mapping
 
 
-def test_install_keeps_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An existing hook runs first, and is what gunicorn counts the arguments of."""
+def test_install_keeps_an_existing_hook(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An existing hook runs first, and gunicorn counts its arguments."""
     calls: list[str] = []
 
     def own(server: object, more: object = None) -> None:
@@ -170,7 +170,7 @@ def test_install_keeps_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_install_runs_our_on_exit_after_an_own_one_that_raises(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its exception goes on to gunicorn when the last push was sent."""
+    """The exception of the own hook reaches gunicorn after the last push."""
     stopped: list[str] = []
 
     class Stopping:
@@ -187,14 +187,14 @@ def test_install_runs_our_on_exit_after_an_own_one_that_raises(
 
 
 @pytest.mark.parametrize("value", [7, "no", "no.such", object(), []])
-def test_install_leaves_what_gunicorn_refuses(value: object) -> None:
-    """gunicorn reports it."""
+def test_install_keeps_a_value_that_gunicorn_refuses(value: object) -> None:
+    """gunicorn reports the error."""
     assert hooks.install({"when_ready": value})["when_ready"] is value
 
 
 @pytest.mark.parametrize("collects", [True, False])
-def test_what_it_imported_is_old_before_the_first_fork(*, collects: bool) -> None:
-    """The next collections pass it over, and leave its pages shared; unless somebody wants none."""
+def test_imported_objects_are_old_before_the_first_fork(*, collects: bool) -> None:
+    """Later collections skip these objects and keep their pages shared, unless gc is disabled."""
     program = (
         "import gc\n"
         "from gunicorn_backlog import hooks\n"
@@ -203,7 +203,7 @@ def test_what_it_imported_is_old_before_the_first_fork(*, collects: bool) -> Non
         "gc.enable() if collects else gc.disable()\n"
         "hooks.when_ready(Arbiter())\n"
         "from gunicorn_backlog.dogstatsd.client import AgentClient\n"
-        "print(any(it is AgentClient for it in gc.get_objects(generation=2)))\n"
+        "print(any(obj is AgentClient for obj in gc.get_objects(generation=2)))\n"
         "hooks.on_exit(None)\n"
     )
     environ = os.environ | {"GUNICORN_BACKLOG_URL": "unixgram:///nowhere"}

@@ -1,4 +1,4 @@
-"""address: URLs, Datadog's variables, gunicorn's statsd_host."""
+"""agent_address: URLs, Datadog's variables, gunicorn's statsd_host."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from gunicorn_backlog.config.agent_address import (
     ],
 )
 def test_good_urls(url: str, address: Address) -> None:
-    """Each form is understood, and printed so that it is understood again."""
+    """Each form is parsed, and its text is parsed to the same address."""
     assert parse(url) == address
     assert parse(str(address)) == address
 
@@ -54,7 +54,7 @@ def test_good_urls(url: str, address: Address) -> None:
     ],
 )
 def test_bad_urls(url: str, reason: str) -> None:
-    """Each is refused with its reason."""
+    """Each URL is refused with a reason."""
     with pytest.raises(ValueError, match=reason):
         parse(url)
 
@@ -82,7 +82,7 @@ def test_host_names_that_can_be_looked_up(host: str, valid: bool) -> None:
 
 @given(st.text())
 def test_any_text_is_an_address_or_a_value_error(text: str) -> None:
-    """No other error comes out, whatever the text is."""
+    """No text raises another error."""
     for url in (text, f"udp://{text}", f"unix:///{text}"):
         try:
             address = parse(url)
@@ -117,7 +117,7 @@ def test_any_text_is_an_address_or_a_value_error(text: str) -> None:
     ],
 )
 def test_datadogs_variables(environ: dict[str, str], found: tuple[Address, str] | None) -> None:
-    """The URL comes before host and port; brackets are no part of a host."""
+    """The URL takes precedence over host and port; brackets are no part of a host."""
     unusable: list[str] = []
     assert from_datadog(environ, unusable) == found
     assert unusable == []
@@ -127,7 +127,7 @@ def test_datadogs_variables(environ: dict[str, str], found: tuple[Address, str] 
     ("variable", "value"), [("DD_DOGSTATSD_URL", "tcp://a:1"), ("DD_DOGSTATSD_PORT", "0x1")]
 )
 def test_bad_variables_are_named(variable: str, value: str) -> None:
-    """What is said is which variable is wrong; the others are in force."""
+    """The reason names the wrong variable; the other variables apply."""
     unusable: list[str] = []
     found = from_datadog({variable: value, "DD_AGENT_HOST": "agent"}, unusable)
     assert found == (Address("udp", host="agent", port=8125), "DD_AGENT_HOST")
@@ -135,8 +135,8 @@ def test_bad_variables_are_named(variable: str, value: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["a b", "agent\n", "a..b", "a" * 300])
-def test_a_host_that_is_none_is_passed_over(host: str) -> None:
-    """It would be looked up for ever, and stand in the log as it is."""
+def test_an_invalid_host_is_ignored(host: str) -> None:
+    """No look-up of such a name could succeed, and its text would be logged unescaped."""
     unusable: list[str] = []
     assert from_datadog({"DD_AGENT_HOST": host}, unusable) is None
     assert unusable[0].startswith(f"DD_AGENT_HOST={host!r}: ")
@@ -156,5 +156,5 @@ def test_a_host_that_is_none_is_passed_over(host: str) -> None:
     ],
 )
 def test_gunicorns_statsd_host(statsd_host: object, address: Address | None) -> None:
-    """gunicorn has parsed it already."""
+    """gunicorn has parsed the setting to a tuple or a path."""
     assert from_gunicorn(statsd_host) == address

@@ -1,4 +1,4 @@
-"""settings: precedence of the sources, and what comes from gunicorn's and Datadog's own."""
+"""settings: precedence of the sources, and inherited settings of gunicorn and Datadog."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.lab.fake_arbiter import Cfg
 
 
 def test_defaults() -> None:
-    """Nothing said anywhere: the defaults of the documentation."""
+    """Without any source, the settings are the documented defaults."""
     loaded = load(Cfg(), {}, {})
     assert loaded == Settings()
     assert (loaded.enabled, loaded.interval_s, loaded.samples) == (True, 1.0, 10)
@@ -33,7 +33,7 @@ def test_defaults() -> None:
 def test_environment_comes_before_configure(
     variable: str, text: str, field: str, value: object
 ) -> None:
-    """Each variable is read, and overrides what the file says."""
+    """Each variable overrides the file's setting."""
     configured = {
         "enabled": not value,
         "interval": 5,
@@ -47,25 +47,25 @@ def test_environment_comes_before_configure(
     assert getattr(load(Cfg(), configured, {}), field) != value
 
 
-def test_an_empty_variable_is_none() -> None:
-    """As compose files and charts set variables that are to have no effect."""
+def test_an_empty_variable_is_absent() -> None:
+    """Compose files and charts set empty variables that must have no effect."""
     assert load(Cfg(), {"interval": 5}, {"GUNICORN_BACKLOG_INTERVAL": ""}).interval_s == 5
 
 
 def test_address_precedence() -> None:
-    """Ours, then configure(), then Datadog's, then gunicorn's, then the default."""
+    """Our variable, configure(), Datadog's variable, gunicorn's setting, the default."""
     environ = {"GUNICORN_BACKLOG_URL": "udp://one:1", "DD_AGENT_HOST": "three"}
     configured: dict[str, object] = {"url": "udp://two:2"}
     cfg = Cfg(statsd_host=("four", 4))
-    found = [load(cfg, configured, environ)]
+    loaded = [load(cfg, configured, environ)]
     del environ["GUNICORN_BACKLOG_URL"]
-    found.append(load(cfg, configured, environ))
-    found.append(load(cfg, {}, environ))
-    found.append(load(cfg, {}, {}))
-    found.append(load(Cfg(), {}, {}))
-    hosts = [loaded.address.host for loaded in found]
+    loaded.append(load(cfg, configured, environ))
+    loaded.append(load(cfg, {}, environ))
+    loaded.append(load(cfg, {}, {}))
+    loaded.append(load(Cfg(), {}, {}))
+    hosts = [it.address.host for it in loaded]
     assert hosts == ["one", "two", "three", "four", "localhost"]
-    assert [loaded.address_from for loaded in found] == [
+    assert [it.address_from for it in loaded] == [
         "GUNICORN_BACKLOG_URL",
         "configure(url=...)",
         "DD_AGENT_HOST",
@@ -85,8 +85,8 @@ def test_address_precedence() -> None:
         ({"GUNICORN_BACKLOG_URL": " "}, "statsd_host"),
     ],
 )
-def test_where_the_address_comes_from(environ: dict[str, str], source: str) -> None:
-    """It is named as the user wrote it; a variable that is passed over is not."""
+def test_the_source_of_the_address(environ: dict[str, str], source: str) -> None:
+    """The source has the name that users write; an ignored variable is not named."""
     cfg = Cfg(statsd_host=("localhost", 8125))
     assert load(cfg, {}, environ).address_from == source
 
@@ -108,13 +108,13 @@ LINKS = (
 
 @pytest.mark.parametrize("service", ["", "DEMO_", "URL_", "8_", "PORT_DEMO_"])
 def test_variables_of_a_service_are_no_settings(service: str) -> None:
-    """Kubernetes' and Docker's forms pass without a line, whatever follows our name in theirs."""
+    """Variables of Kubernetes and Docker add no line, for any service name with our prefix."""
     environ = {f"GUNICORN_BACKLOG_{service}{link}": "80" for link in LINKS}
     assert load(Cfg(), {}, environ) == Settings()
 
 
 def test_unknown_variables_are_named_in_one_line() -> None:
-    """They stop nothing; of many and long ones the line shows a part."""
+    """Unknown variables raise nothing. The line has a bounded length."""
     names = ("INTERVALL", "", "PORT_80_QUIC", "interval", "SERVICE", "A" * 1000, "X", "Y")
     environ = {f"GUNICORN_BACKLOG_{name}": "1" for name in names}
     (line,) = load(Cfg(), {}, environ | {"GUNICORN_BACKLOGGER": "1"}).unusable
@@ -125,8 +125,8 @@ def test_unknown_variables_are_named_in_one_line() -> None:
     assert len(line) < 500
 
 
-def test_what_is_wrong_with_others_settings_is_passed_over() -> None:
-    """A bad DD_ variable is not ours to stop gunicorn for: the next source counts."""
+def test_wrong_settings_of_datadog_and_gunicorn_are_ignored() -> None:
+    """A wrong variable of Datadog does not stop gunicorn: the next source applies."""
     environ = {"DD_DOGSTATSD_URL": "tcp://x:1", "DD_DOGSTATSD_PORT": "0"}
     loaded = load(Cfg(statsd_host=("four", 4)), {}, environ)
     assert loaded.address.host == "four"
@@ -143,7 +143,7 @@ def test_what_is_wrong_with_others_settings_is_passed_over() -> None:
 
 
 def test_gunicorns_prefix_and_tags() -> None:
-    """Whoever told gunicorn's statsd tells us nothing twice."""
+    """gunicorn's own prefix and tags apply to our metrics."""
     cfg = Cfg(statsd_prefix="my.app.", dogstatsd_tags="a:1,b:2")
     loaded = load(cfg, {}, {"DD_TAGS": "c:3 d:4"})
     assert loaded.prefix == "my.app"
@@ -160,6 +160,6 @@ def test_gunicorns_prefix_and_tags() -> None:
         ("99", ""),
     ],
 )
-def test_a_prefix_as_datadog_takes_it(statsd_prefix: str, prefix: str) -> None:
-    """Names begin with a letter: the Agent would drop what comes before it."""
+def test_a_prefix_that_datadog_accepts(statsd_prefix: str, prefix: str) -> None:
+    """Metric names start with a letter: the Agent drops all characters before the first one."""
     assert load(Cfg(statsd_prefix=statsd_prefix), {}, {}).prefix == prefix

@@ -1,4 +1,4 @@
-"""tags: what is well formed, and how sources are merged."""
+"""tags: validation, cleaning, splitting and merging."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gunicorn_backlog.config.tags import LONGEST, check, clean, merge, split
 
 @pytest.mark.parametrize("tag", ["team:web", "a:b", "url:http://x/y", "tier:1", "über:ß", "a.b:c"])
 def test_well_formed(tag: str) -> None:
-    """A good tag comes back as it is."""
+    """A well-formed tag is returned unchanged."""
     assert check(tag) == tag
 
 
@@ -22,38 +22,38 @@ def test_well_formed(tag: str) -> None:
     ["", "web", ":web", "team:", "1a:b", "a b:c", "a:b c", "a:b,c:d", "a:b|c", "a:b\n", "a:#b"],
 )
 def test_malformed(tag: str) -> None:
-    """What the Agent would change, split, or take for something else is refused."""
+    """A tag that the Agent would change, split or misread is refused."""
     with pytest.raises(ValueError, match=f"{re.escape(repr(tag))} is malformed"):
         check(tag)
 
 
 def test_too_long() -> None:
-    """Datadog cuts a tag at 200 characters; a user who wrote a longer one did not mean that."""
+    """Datadog would truncate a longer tag, which no user intends."""
     check("a:" + "b" * (LONGEST - 2))
     with pytest.raises(ValueError, match="longer than 200"):
         check("a:" + "b" * (LONGEST - 1))
 
 
 @given(st.text())
-def test_clean_leaves_nothing_that_breaks_a_datagram(text: str) -> None:
-    """No separator of the protocol gets through."""
+def test_clean_removes_all_separators_of_a_datagram(text: str) -> None:
+    """A cleaned tag contains no separator of the protocol."""
     assert not set(clean(text)) & set("\n\r|#, \0")
     assert len(clean(text)) <= LONGEST
 
 
 @pytest.mark.parametrize("text", ["a:b,c:d", "a:b c:d", " a:b, c:d ,", "a:b\nc:d"])
 def test_split(text: str) -> None:
-    """DD_TAGS has commas or blanks between its tags."""
+    """Commas and blanks separate the tags of DD_TAGS."""
     assert split(text) == ["a:b", "c:d"]
 
 
 def test_merge_keeps_each_tag_once() -> None:
-    """The first source comes first; what two sources name stands once."""
+    """The first source's tags come first; a tag of two sources appears once."""
     assert merge(["a:1", "b:2"], ["b:2", "a:3"], ["c:4"]) == ["a:1", "b:2", "a:3", "c:4"]
 
 
-def test_merge_lets_the_first_source_say_which_service_it_is() -> None:
-    """env, service and version have one value, that of the source which takes precedence."""
+def test_merge_takes_the_service_from_the_first_source() -> None:
+    """env, service and version have one value, from the first source that has one."""
     first = ["env:canary"]
     second = ["env:prod", "service:web", "version:2"]
     third = ["service:other", "team:web"]

@@ -1,4 +1,4 @@
-"""An arbiter as far as we look at one, for tests of single parts; servers' tests use real ones."""
+"""A fake arbiter with the attributes that the package reads, for tests without a server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gunicorn_backlog import _gunicorn, hooks
 
 @dataclass
 class Setting:
-    """A setting of gunicorn's."""
+    """A setting of gunicorn."""
 
     value: object = None
     default: object = None
@@ -26,13 +26,13 @@ class Setting:
 
 
 def our_hooks() -> dict[str, _gunicorn.Setting]:
-    """Return our hooks as settings of gunicorn's."""
+    """Return our hooks as gunicorn's settings, by name."""
     return {name: Setting(getattr(hooks, name)) for name in hooks.__all__}
 
 
 @dataclass
 class Cfg:
-    """gunicorn's config, as far as it is read."""
+    """gunicorn's config, with the attributes that the package reads."""
 
     logger_class: type = Logger
     statsd_host: object = None
@@ -49,25 +49,25 @@ class Cfg:
 
 @dataclass
 class Listener:
-    """gunicorn's listener: a socket, or None when it was closed."""
+    """gunicorn's listener: an open socket, or None."""
 
     sock: Any
 
 
 @dataclass
 class Heartbeat:
-    """gunicorn's file that a worker touches."""
+    """gunicorn's file that a worker touches; ``at_s`` is the time of the latest touch."""
 
     at_s: float = 0.0
 
     def last_update(self) -> float:
-        """Return when it was touched."""
+        """Return the time of the latest touch."""
         return self.at_s
 
 
 @dataclass
 class Worker:
-    """gunicorn's worker, in the arbiter's process."""
+    """gunicorn's worker, as the arbiter's process has one."""
 
     pid: int
     age: int
@@ -88,4 +88,4 @@ class Arbiter:
     log: _gunicorn.Log = field(default_factory=lambda: logging.getLogger("gunicorn.error"))
 
     def manage_workers(self) -> None:
-        """Have no workers to manage."""
+        """Do nothing."""

@@ -1,4 +1,4 @@
-"""HUP, TTIN and USR2: settings are read again, one thread per arbiter, none doubled."""
+"""HUP, TTIN and USR2: new settings, one thread per arbiter, no push twice."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from tests.lab.waiting import wait_for
 
 
 def configured(text: str) -> str:
-    """Return a config that makes these settings."""
+    """Return a config with these arguments of configure()."""
     return f"{CONFIG}from gunicorn_backlog import configure\nconfigure({text})\n"
 
 
 def last_tags(agent: StandInAgent) -> set[str]:
-    """Return the tags of the latest push's workers."""
+    """Return the tags of the worker metric in the latest push."""
     return set(Push(agent.datagrams[-1]).all("gunicorn.workers")[0].tags)
 
 
 def test_hup_reads_all_settings_again(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """New settings are in force, and one that is no longer made is at its default."""
+    """New settings are in force, and an absent setting has its default."""
     first = f"url={agent.url!r}, interval=0.6, samples=4, tags=['color:red']"
     server = serve(gunicorn, config=configured(first)).wait_until_it_serves()
     (push,) = next_pushes(agent, 1)
@@ -49,10 +49,10 @@ def test_hup_reads_all_settings_again(
 
 
 @pytest.mark.parametrize("way", ["imported by the file", "python:module"])
-def test_what_a_module_configured_survives_a_hup(
+def test_settings_of_a_module_survive_a_hup(
     way: str, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, tmp_path: Path
 ) -> None:
-    """gunicorn runs a file again, but a module only once: it can't say it a second time."""
+    """gunicorn runs a config file at each HUP, but a module only once."""
     (tmp_path / "mybase.py").write_text(configured(f"url={agent.url!r}, tags=['team:web']"))
     environ = {"GUNICORN_BACKLOG_INTERVAL": "0.2", "PYTHONPATH": python_path(gunicorn, tmp_path)}
     config, arguments = "from mybase import *\n", ()
@@ -74,17 +74,17 @@ def test_what_a_module_configured_survives_a_hup(
 
 
 def python_path(gunicorn: Gunicorn, folder: Path) -> str:
-    """Return a module path with one more folder."""
+    """Return gunicorn's PYTHONPATH with one more folder."""
     return f"{folder}:{gunicorn.environ()['PYTHONPATH']}"
 
 
 def test_raw_env_is_in_force_after_each_hup(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """gunicorn sets it some time after the config: nobody may look in between."""
+    """gunicorn sets raw_env some time after the config: no settings are loaded in between."""
     config = f"{CONFIG}raw_env = ['GUNICORN_BACKLOG_URL={agent.url}']\n"
     environ = {"GUNICORN_BACKLOG_INTERVAL": "0.1", "GUNICORN_BACKLOG_SAMPLES": "100"}
-    arguments = ("--log-level", "debug")  # makes it long
+    arguments = ("--log-level", "debug")  # lengthens the time in between
     server = serve(gunicorn, config=config, environ=environ, arguments=arguments)
     before = wait_for("both workers", server.both_worker_pids)
     for _ in range(5):
@@ -97,7 +97,7 @@ def test_raw_env_is_in_force_after_each_hup(
 def test_a_bad_setting_on_hup_leaves_the_former_in_force(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """A bad setting does not stop a server that serves: one line says it is passed over."""
+    """A bad setting does not stop a serving gunicorn: one line reports the error."""
     good = f"url={agent.url!r}, interval=0.5, samples=3"
     server = serve(gunicorn, config=configured(good)).wait_until_it_serves()
     before = server.worker_pids()
@@ -114,7 +114,7 @@ def test_a_bad_setting_on_hup_leaves_the_former_in_force(
 def test_hup_turns_it_off_and_on(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """A server that was started disabled is watched after a HUP that enables, and off again."""
+    """A HUP that enables starts the pushes of a disabled server, and another HUP ends them."""
     on = configured(f"url={agent.url!r}, interval=0.2")
     off = configured(f"url={agent.url!r}, interval=0.2, enabled=False")
     server = serve(gunicorn, config=off).wait_until_it_serves()
@@ -130,13 +130,13 @@ def test_hup_turns_it_off_and_on(
 
         server.reload(off)
         wait_for("its thread to end", lambda: not our_threads(server.pid))
-        agent.datagrams.clear()  # who has no thread can't push
+        agent.datagrams.clear()  # without a thread there is no push
 
 
 def test_more_and_fewer_workers(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """TTIN adds a worker to the numbers, TTOU takes one away."""
+    """TTIN adds a worker to the metrics, and TTOU removes one."""
     environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
     server = serve(gunicorn, environ=environ).wait_until_it_serves()
 
@@ -148,16 +148,16 @@ def test_more_and_fewer_workers(
         )
 
 
-def test_usr2_makes_two_masters_with_tags_of_their_own(
+def test_usr2_makes_two_arbiters_with_own_tags(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """During an upgrade both masters push, each under its own app; afterwards only the new."""
+    """During an upgrade both arbiters push, each with its own app tag; then only the new one."""
     environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
     server = serve(gunicorn, environ=environ).wait_until_it_serves()
     wait_for("both workers", server.both_worker_pids)
 
     server.signal(signal.SIGUSR2)
-    wait_for("the new master", lambda: "app:lab.2" in apps(agent))
+    wait_for("the new arbiter", lambda: "app:lab.2" in apps(agent))
     server.signal(signal.SIGTERM)
     server.process.wait(timeout=20)
     wait_for("the promotion", lambda: set(apps(agent, last=5)) == {"app:lab"})

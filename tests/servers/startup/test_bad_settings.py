@@ -1,4 +1,4 @@
-"""A bad setting stops gunicorn at the start, with one line that says what is allowed."""
+"""A bad setting stops gunicorn at its start, with one line that lists the allowed values."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ ENVIRONMENT = {
 
 @pytest.mark.parametrize("call", CONFIGURE)
 def test_configure(call: str, newest: Gunicorn, serve: ServerFactory) -> None:
-    """A bad value or name in configure()."""
+    """A bad value or name in configure() is one line."""
     wrong, allowed = CONFIGURE[call]
     config = f"{CONFIG}from gunicorn_backlog import configure\nconfigure({call})\n"
     server = serve(newest, config=config)
@@ -62,7 +62,7 @@ def test_configure(call: str, newest: Gunicorn, serve: ServerFactory) -> None:
 
 @pytest.mark.parametrize("setting", ENVIRONMENT)
 def test_environment(setting: str, newest: Gunicorn, serve: ServerFactory) -> None:
-    """A bad value in the environment, with the hooks taken for the config."""
+    """A bad value in the environment is one line, with the hooks' module as the config."""
     variable, _, value = setting.partition("=")
     server = serve(
         newest,
@@ -80,7 +80,7 @@ def test_environment(setting: str, newest: Gunicorn, serve: ServerFactory) -> No
 
 @pytest.mark.parametrize("way", ["configure", "environment", "raw_env"])
 def test_on_every_gunicorn(way: str, gunicorn: Gunicorn, serve: ServerFactory) -> None:
-    """The same on each gunicorn, and for variables that the config itself sets."""
+    """Each source on each gunicorn is one line, including variables that the config sets."""
     config, environ = CONFIG, {}
     if way == "configure":
         config += "from gunicorn_backlog import configure\nconfigure(samples=0)\n"
@@ -98,10 +98,10 @@ def test_on_every_gunicorn(way: str, gunicorn: Gunicorn, serve: ServerFactory) -
 
 
 @pytest.mark.parametrize("service", ["", "DEMO_"])
-def test_a_service_of_our_name_in_kubernetes_is_no_setting(
+def test_variables_of_a_kubernetes_service_are_no_settings(
     service: str, newest: Gunicorn, serve: ServerFactory
 ) -> None:
-    """Kubernetes gives every pod variables of the services beside it."""
+    """A service named gunicorn-backlog sets variables with our prefix in each pod: no line."""
     link = f"GUNICORN_BACKLOG_{service}"
     environ = {
         f"{link}SERVICE_HOST": "10.0.0.1",
@@ -119,10 +119,10 @@ def test_a_service_of_our_name_in_kubernetes_is_no_setting(
 
 
 @pytest.mark.parametrize("way", ["environment", "raw_env"])
-def test_an_unknown_variable_is_named_once(
+def test_an_unknown_variable_is_logged_once(
     way: str, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """The server starts, pushes, and logs one warning with the settings that there are."""
+    """The server starts, pushes, and logs one warning that lists all settings."""
     config, environ = CONFIG, {"GUNICORN_BACKLOG_URL": agent.url}
     if way == "raw_env":
         config += "raw_env = ['GUNICORN_BACKLOG_INTERVALL=1']\n"

@@ -1,4 +1,4 @@
-"""The demo, as a newcomer runs it."""
+"""examples/demo.py, run by its command line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LONGEST_S = 40
 
 
 def start(*arguments: str, mark: str = "") -> subprocess.Popen[str]:
-    """Start the demo with a wide terminal, in a session of its own."""
+    """Start the demo in a new session, with a wide terminal."""
     return subprocess.Popen(
         [sys.executable, str(DEMO), *arguments],
         env=os.environ | {"COLUMNS": "120", "LAB_DEMO": mark},
@@ -32,10 +32,10 @@ def start(*arguments: str, mark: str = "") -> subprocess.Popen[str]:
     )
 
 
-def test_its_summary_tells_the_story() -> None:
-    """Idle and drained: nothing waits, all idle; saturated: the queue fills, all work.
+def test_its_summary_shows_each_phase() -> None:
+    """Idle and drained: no backlog, all workers idle. Saturated: a backlog, all workers working.
 
-    A real Agent's address gets all of it too.
+    An Agent given by ``--agent`` receives the same pushes.
     """
     with StandInAgent() as real:
         began_s = time.monotonic()
@@ -59,7 +59,7 @@ def test_its_summary_tells_the_story() -> None:
 @pytest.mark.parametrize("after_s", [0.3, 1.0, 2.5, 6.0])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_can_be_stopped_at_any_moment(after_s: float, number: signal.Signals) -> None:
-    """Ctrl-C ends it soon, and leaves no process behind."""
+    """SIGINT and SIGTERM end the demo within 20 s, and no process is left."""
     mark = f"{number.name}-{after_s}-{os.getpid()}"
     demo = start(mark=mark)
     time.sleep(after_s)
@@ -67,11 +67,11 @@ def test_it_can_be_stopped_at_any_moment(after_s: float, number: signal.Signals)
     demo.communicate(timeout=20)
 
     assert demo.returncode != 0
-    wait_for("all that it started to be gone", lambda: not marked(mark))
+    wait_for("the end of all its processes", lambda: not marked(mark))
 
 
 def marked(mark: str) -> list[bytes]:
-    """Return the command lines of all processes that have the mark in their environment."""
+    """Return the command lines of all processes with the mark in their environment."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
@@ -81,7 +81,7 @@ def marked(mark: str) -> list[bytes]:
 
 
 def test_a_bad_url_is_one_line() -> None:
-    """What is wrong with it, and what is allowed."""
+    """The line has the reason and the allowed forms."""
     demo = start("--agent", "http://localhost")
     output, _ = demo.communicate(timeout=20)
     assert demo.returncode == 2

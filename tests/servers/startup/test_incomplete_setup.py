@@ -1,4 +1,4 @@
-"""A setup in which a hook is missing: one line names it and the remedy."""
+"""A missing hook: one line names the hook and the remedy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FAST = {"GUNICORN_BACKLOG_INTERVAL": "0.2"}
 def test_an_own_when_ready_below_the_star_import(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """The first worker warns, once; workers that follow a reload do not."""
+    """The first worker logs one warning; workers after a reload log none."""
     environ = {"GUNICORN_BACKLOG_URL": agent.url, **FAST}
     server = serve(gunicorn, config=CONFIG + OWN_WHEN_READY, workers=WORKERS, environ=environ)
     server.wait_until_it_serves()
@@ -36,8 +36,8 @@ def test_an_own_when_ready_below_the_star_import(
     assert agent.datagrams == []
 
 
-def test_disabled_hooks_do_not_miss_when_ready(newest: Gunicorn, serve: ServerFactory) -> None:
-    """Nobody expects a push then."""
+def test_disabled_hooks_do_not_warn_of_when_ready(newest: Gunicorn, serve: ServerFactory) -> None:
+    """No push is expected, so no warning is logged."""
     environ = {"GUNICORN_BACKLOG_ENABLED": "no"}
     server = serve(newest, config=CONFIG + OWN_WHEN_READY, environ=environ)
     server.wait_until_it_serves()
@@ -49,9 +49,13 @@ def test_disabled_hooks_do_not_miss_when_ready(newest: Gunicorn, serve: ServerFa
 def test_an_own_post_worker_init_below_the_star_import(
     arguments: tuple[str, ...], gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """A worker that serves without a slot is found by its heartbeat, long before its timeout."""
+    """The heartbeat reveals a worker without a slot, long before its timeout."""
     environ = {"GUNICORN_BACKLOG_URL": agent.url, **FAST}
-    arguments = (*arguments, "--timeout", "4")  # a sync worker's heart beats each 2 seconds then
+    arguments = (
+        *arguments,
+        "--timeout",
+        "4",
+    )  # then a sync worker's heartbeat comes every 2 seconds
     config = CONFIG + OWN_POST_WORKER_INIT
     server = serve(gunicorn, config=config, environ=environ, arguments=arguments)
     server.wait_until_it_serves()
@@ -66,7 +70,7 @@ def test_an_own_post_worker_init_below_the_star_import(
 def test_hooks_that_a_reload_adds(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """gunicorn does not call when_ready then: one warning names the remedy."""
+    """gunicorn calls when_ready only at its start: one warning names the remedy."""
     environ = {"GUNICORN_BACKLOG_URL": agent.url, **FAST}
     server = serve(gunicorn, config="\n", workers=WORKERS, environ=environ).wait_until_it_serves()
     former = wait_for("workers", lambda: _if_all(server.worker_pids()))
@@ -88,7 +92,7 @@ def _if_all(pids: set[int]) -> set[int] | None:
 def test_hooks_that_a_reload_removes(
     config: str, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """Pushing stops with one line, and goes on when a later reload finds the hooks again."""
+    """Pushes stop with one line, and resume when a later reload finds the hooks again."""
     environ = {"GUNICORN_BACKLOG_URL": agent.url, **FAST}
     server = serve(gunicorn, environ=environ).wait_until_it_serves()
     wait_until_all_are_idle(agent)
@@ -107,10 +111,10 @@ def test_hooks_that_a_reload_removes(
     assert len(server.our_lines) == 1
 
 
-def test_own_hooks_that_a_reload_brings_are_not_taken_for_removed_ones(
+def test_a_reload_to_own_hooks_that_call_ours_removes_nothing(
     newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """Hooks of the user's own may call ours."""
+    """Own hooks may call ours: pushes go on without a line."""
     environ = {"GUNICORN_BACKLOG_URL": agent.url, **FAST}
     server = serve(newest, environ=environ).wait_until_it_serves()
     wait_until_all_are_idle(agent)

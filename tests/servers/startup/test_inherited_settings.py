@@ -1,4 +1,4 @@
-"""Whoever told gunicorn or Datadog where statsd lives tells us nothing twice."""
+"""Settings that gunicorn or Datadog already has apply without settings of ours."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from tests.lab.waiting import wait_for
 
 
 def port_of(agent: StandInAgent) -> str:
-    """Return the port that the stand-in listens at."""
+    """Return the stand-in's port."""
     return agent.url.rpartition(":")[2]
 
 
 def test_gunicorns_statsd_settings(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """Address, prefix and tags of gunicorn's own statsd are ours too."""
+    """Address, prefix and tags of gunicorn's own statsd apply to our metrics."""
     address = ("--statsd-host", f"127.0.0.1:{port_of(agent)}")
     names = ("--statsd-prefix", "shop.", "--dogstatsd-tags", "team:web,tier:1")
     serve(gunicorn, arguments=(*address, *names))
 
-    # gunicorn sends metrics of its own, under names that we do not use.
+    # gunicorn also sends its own metrics, with other names.
     wait_for("a push", lambda: any(b"shop.gunicorn.workers.spawned:2" in o for o in octets(agent)))
     (push,) = [o for o in octets(agent) if b"shop.gunicorn.workers.spawned:2" in o]
     lines = push.decode().splitlines()
@@ -32,12 +32,12 @@ def test_gunicorns_statsd_settings(
 
 
 def octets(agent: StandInAgent) -> list[bytes]:
-    """Return all datagrams so far."""
+    """Return the bytes of all datagrams so far."""
     return [datagram.octets for datagram in agent.datagrams]
 
 
 def test_datadogs_variables(gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent) -> None:
-    """DD_ variables come before gunicorn's settings; each tag stands once."""
+    """Datadog's variables take precedence over gunicorn's settings; each tag is sent once."""
     environ = {
         "DD_AGENT_HOST": "127.0.0.1",
         "DD_DOGSTATSD_PORT": port_of(agent),

@@ -1,4 +1,4 @@
-"""hooks.install: each shape of config keeps its own hooks, and all numbers are pushed."""
+"""hooks.install: each shape of config keeps its own hooks, and all metrics are pushed."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ EMBEDDED = Path(__file__).parents[3] / "examples" / "embedded.py"
 
 
 class Shape(NamedTuple):
-    """A config, or a program that embeds gunicorn, and what it needs.
+    """A config, or a program that embeds gunicorn.
 
-    ``own`` are the hooks of its own, each of which logs "my <name>". ``module`` is the text of the
-    module ``myhooks`` that the server finds.
+    ``own`` names its own hooks, each of which logs "my <name>". ``module`` is the source of the
+    importable module ``myhooks``. ``arguments`` are gunicorn's, ``program`` is Python source.
     """
 
     config: str | None = None
@@ -103,7 +103,7 @@ SHAPES = {
 
 
 def served(shape: Shape, gunicorn: Gunicorn, serve: ServerFactory, url: str, at: Path) -> Server:
-    """Start a server of that shape, and wait until it serves."""
+    """Start a server of this shape, and wait until the server serves."""
     (at / "myhooks.py").write_text(shape.module or "")
     program = at / "program.py"
     program.write_text(shape.program)
@@ -124,7 +124,7 @@ def served(shape: Shape, gunicorn: Gunicorn, serve: ServerFactory, url: str, at:
 
 @pytest.mark.parametrize("version", TRIED)
 @pytest.mark.parametrize("name", SHAPES)
-def test_own_hooks_run_and_all_is_pushed(
+def test_own_hooks_run_and_all_metrics_are_pushed(
     name: str,
     version: str,
     installed: object,
@@ -132,7 +132,7 @@ def test_own_hooks_run_and_all_is_pushed(
     agent: StandInAgent,
     tmp_path: Path,
 ) -> None:
-    """Own hooks run first and once, in each process and after each HUP; the last push is sent."""
+    """Own hooks run first and once, in each process and after each HUP; the last push arrives."""
     shape = SHAPES[name]
     gunicorn = installed(version)  # type: ignore[operator]  # the fixture of conftest
     server = served(shape, gunicorn, serve, agent.url, tmp_path)
@@ -169,16 +169,16 @@ RAISES = {
 def test_an_error_of_an_own_hook_is_gunicorns(
     hook: str, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """gunicorn ends as it does without us, and the last push is sent if there was a first."""
+    """gunicorn ends as without our hooks, and the last push arrives if there was a first."""
     environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
-    # With more workers, gunicorn 27 ends with 1 if a second one fails while it stops the others.
+    # With more workers, gunicorn 27 exits with 1 if a second worker fails while gunicorn stops.
     plain = serve(gunicorn, config=RAISES[hook], workers=1)
     server = serve(gunicorn, config=RAISES[hook] + INSTALL, environ=environ, workers=1)
     if hook == "on_exit":
         wait_until_all_are_idle(agent, workers=1)
         plain.wait_until_it_serves()
-        for it in (plain, server):
-            it.process.terminate()
+        for started in (plain, server):
+            started.process.terminate()
 
     assert server.process.wait(timeout=30) == plain.process.wait(timeout=30)
     assert "mine" in server.log
@@ -198,19 +198,19 @@ ARITY = {
 def test_a_hook_that_gunicorn_refuses_is_still_refused(
     case: str, gunicorn: Gunicorn, serve: ServerFactory
 ) -> None:
-    """gunicorn counts the arguments of the own hook, and reports what it can't import."""
+    """gunicorn counts the arguments of the own hook, and reports a failed import."""
     plain = serve(gunicorn, config=ARITY[case])
     server = serve(gunicorn, config=ARITY[case] + INSTALL)
 
     assert server.process.wait(timeout=20) == plain.process.wait(timeout=20) == 1
-    said = [line.split("Error: ")[-1] for line in plain.log.splitlines()][-1]
-    assert said in server.log
+    error = [line.split("Error: ")[-1] for line in plain.log.splitlines()][-1]
+    assert error in server.log
 
 
 def test_the_embedded_example(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """examples/embedded.py, run as its docstring shows it."""
+    """examples/embedded.py, run as in its docstring, pushes all metrics."""
     environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
     server = serve(gunicorn, program=(str(EMBEDDED),), environ=environ).wait_until_it_serves()
     wait_until_all_are_idle(agent)
@@ -222,7 +222,7 @@ def test_the_embedded_example(
 
 @pytest.mark.parametrize("given", ["None", "'globals()'", "()"])
 def test_install_takes_a_mapping(given: str, newest: Gunicorn, serve: ServerFactory) -> None:
-    """Anything else is one line."""
+    """Any other argument is one line."""
     config = f"from gunicorn_backlog import hooks\nhooks.install({given})\n"
     server = serve(newest, config=config)
 

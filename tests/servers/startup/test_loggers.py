@@ -1,4 +1,4 @@
-"""Our lines go where gunicorn's own lines go, and never through a user's code in our thread."""
+"""Our lines go to gunicorn's logger, and our thread never runs a user's logging code."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ SLOW = FOREIGN.replace("thread = ", "time.sleep(1.5)\n        thread = ")
 
 
 def ours(server: Server) -> list[dict[str, Any]]:
-    """Return our lines, each of which has to be JSON."""
+    """Return our lines, parsed from JSON."""
     lines = [line for line in server.log.splitlines() if "gunicorn_backlog: " in line]
     return [json.loads(line) for line in lines]
 
@@ -62,7 +62,7 @@ def ours(server: Server) -> list[dict[str, Any]]:
 def test_a_logger_class_that_is_not_gunicorns(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """Lines of start, thread and worker go through it, in the main thread of their process."""
+    """Lines of the start and of the thread use the class, in the arbiter's main thread."""
     environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
     config = CONFIG + FOREIGN + "def post_worker_init(worker):\n    pass\n"
     arguments = ("--timeout", "4")
@@ -78,7 +78,7 @@ def test_a_logger_class_that_is_not_gunicorns(
 
 
 def test_lines_of_a_worker(gunicorn: Gunicorn, serve: ServerFactory) -> None:
-    """A worker that finds no monitor warns through the same logger class."""
+    """A worker without a monitor logs its warning with the same logger class."""
     config = CONFIG + FOREIGN + "def when_ready(server):\n    pass\n"
     server = serve(gunicorn, config=config).wait_until_it_serves()
 
@@ -87,27 +87,25 @@ def test_lines_of_a_worker(gunicorn: Gunicorn, serve: ServerFactory) -> None:
     assert line["pid"] in server.worker_pids()
 
 
-def test_a_logger_that_blocks_does_not_hold_up_the_pushes(
-    newest: Gunicorn, serve: ServerFactory
-) -> None:
-    """Each line takes 1.5 seconds, and pushes go on every 0.2."""
+def test_a_logger_that_blocks_delays_no_push(newest: Gunicorn, serve: ServerFactory) -> None:
+    """Each line takes 1.5 s, and pushes continue every 0.2 s."""
     with StandInAgent() as agent:
         environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
         server = serve(newest, config=CONFIG + SLOW, environ=environ).wait_until_it_serves()
         wait_until_all_are_idle(agent)
         server.reload(CONFIG + SLOW + "raw_env = ['GUNICORN_BACKLOG_TAGS=team:web']\n")
-        told = next_pushes(agent, 20)
+        received = next_pushes(agent, 20)
         server.process.terminate()
         assert server.process.wait(timeout=60) == 0
 
-    gaps_s = [late.at_s - early.at_s for early, late in pairwise(told)]
+    gaps_s = [late.at_s - early.at_s for early, late in pairwise(received)]
     assert max(gaps_s) < 1.4
 
 
 def test_gunicorns_statsd_logger_counts_none_of_our_lines(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """It sends a metric for each warning, and may wait for the Agent to take it."""
+    """The statsd logger sends a metric for each warning, and may wait for the Agent."""
     host, _, port = agent.url.removeprefix("udp://").rpartition(":")
     arguments = ("--statsd-host", f"{host}:{port}", "--timeout", "4")
     config = CONFIG + "def post_worker_init(worker):\n    pass\n"
@@ -123,10 +121,10 @@ def test_gunicorns_statsd_logger_counts_none_of_our_lines(
 
 
 @pytest.mark.parametrize("how", ["subclass", "logconfig"])
-def test_handlers_of_the_users_run_in_the_main_thread(
+def test_user_handlers_run_in_the_main_thread(
     how: str, gunicorn: Gunicorn, serve: ServerFactory
 ) -> None:
-    """A subclass of gunicorn's logger, and a handler put in by its config."""
+    """A subclass of gunicorn's logger and a configured handler run in the main thread only."""
     config = CONFIG + (
         "import logging, os, threading\n"
         "class Handler(logging.Handler):\n"

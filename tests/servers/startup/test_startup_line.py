@@ -1,4 +1,4 @@
-"""The line that each start logs."""
+"""The startup line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.lab.waiting import wait_for
 
 
 def startup_lines(server: Server) -> list[str]:
-    """Return the lines of that kind, from the version on."""
+    """Return all startup lines, without the version."""
     found = re.findall(r"\[INFO\] gunicorn_backlog: (\d.*)", server.log)
     return [line.removeprefix(f"{__version__}: ") for line in found]
 
@@ -24,7 +24,7 @@ def startup_lines(server: Server) -> list[str]:
 def test_once_per_start_and_when_its_content_changes(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """It has version, workers, class, listeners, interval, the Agent's address and its source."""
+    """The line has version, workers, class, listeners, interval, Agent address and its source."""
     environ = {"GUNICORN_BACKLOG_URL": agent.url}
     server = serve(gunicorn, environ=environ).wait_until_it_serves()
     wait_until_all_are_idle(agent)
@@ -47,7 +47,7 @@ def test_once_per_start_and_when_its_content_changes(
 def test_a_server_that_logs_no_information(
     level: str, newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """Its log level holds for our line, too."""
+    """gunicorn's log level applies to the startup line."""
     environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
     server = serve(newest, environ=environ, arguments=("--log-level", level))
     wait_until_all_are_idle(agent)
@@ -56,14 +56,14 @@ def test_a_server_that_logs_no_information(
 
 
 def test_of_a_server_that_is_switched_off(newest: Gunicorn, serve: ServerFactory) -> None:
-    """It is not silent about that."""
+    """A disabled server logs that it pushes nothing."""
     server = serve(newest, environ={"GUNICORN_BACKLOG_ENABLED": "no"}).wait_until_it_serves()
 
     assert f"[INFO] gunicorn_backlog: {__version__} is switched off" in server.log
 
 
 def test_of_a_server_that_sends_nothing(newest: Gunicorn, serve: ServerFactory) -> None:
-    """Datadog's own variable switches all clients off."""
+    """With Datadog's variable that switches all clients off, the line names the variable."""
     server = serve(newest, environ={"DD_DOGSTATSD_DISABLE": "true"}).wait_until_it_serves()
 
     (line,) = startup_lines(server)

@@ -1,4 +1,4 @@
-"""How the hooks come into a server: each way a user was told of."""
+"""Each documented way to add the hooks to a server."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ WAYS = {
 
 
 def threads(server: Server) -> int:
-    """Count the threads of the arbiter, gunicorn's own included."""
+    """Return the number of the arbiter's threads, including gunicorn's own."""
     return len(list(Path(f"/proc/{server.pid}/task").iterdir()))
 
 
@@ -49,7 +49,7 @@ def threads(server: Server) -> int:
 def test_workers_and_backlog_are_pushed(
     way: str, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """Every way leads to the same pushes, up to the last one of a shutdown."""
+    """Each way leads to the same pushes, including the last push of a shutdown."""
     config, arguments, environ = WAYS[way]
     environ = environ | {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
     server = serve(gunicorn, config=config, arguments=arguments, environ=environ)
@@ -75,7 +75,7 @@ def test_workers_and_backlog_are_pushed(
 def test_disabled_does_nothing(
     way: str, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """With enabled=False there is no thread, no shared memory, no datagram."""
+    """With enabled=False there is no thread, no shared memory and no datagram."""
     config, environ = CONFIG, {"GUNICORN_BACKLOG_URL": agent.url}
     if way == "configure":
         config += "from gunicorn_backlog import configure\nconfigure(enabled=False)\n"
@@ -95,7 +95,7 @@ def test_disabled_does_nothing(
 def test_enabled_is_one_thread_and_one_memfd(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """What the disabled server has none of is there when it is enabled: the test can see it."""
+    """An enabled server has one more thread and one memfd: the checks of the test above work."""
     plain = serve(gunicorn, config=None).wait_until_it_serves()
     server = serve(gunicorn, environ={"GUNICORN_BACKLOG_URL": agent.url}).wait_until_it_serves()
 
@@ -103,17 +103,17 @@ def test_enabled_is_one_thread_and_one_memfd(
     assert "/memfd:gunicorn_backlog" in Path(f"/proc/{server.pid}/maps").read_text()
 
 
-def test_a_config_without_post_worker_init_is_told_so(
+def test_a_config_without_post_worker_init(
     newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """Workers that never report are counted without a state, and one line says the remedy."""
+    """Uninstrumented workers are counted without a state, and one line names the remedy."""
     config = "from gunicorn_backlog.hooks import when_ready\n"
     environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
-    # The shortest timeout that a worker lives through; then it must have come up.
+    # The shortest timeout that a worker survives; by then a worker must be up.
     server = serve(newest, config=config, environ=environ, arguments=("--timeout", "2"))
     server.wait_until_it_serves()
 
-    wait_for("the notice", lambda: "post_worker_init" in server.log)
+    wait_for("the line", lambda: "post_worker_init" in server.log)
     (push, *_) = next_pushes(agent, 1)
 
     assert push.workers == {"": 2}
@@ -124,13 +124,13 @@ def test_a_config_without_post_worker_init_is_told_so(
 def test_an_unknown_worker_class_is_counted(
     newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """Of a class that nobody knows there are no states, and one line says so."""
+    """Workers of an unknown class are counted without a state, and one line names the class."""
     environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
     arguments = ("--worker-class", "tests.lab.custom_workers.StrangeWorker")
     server = serve(newest, environ=environ, arguments=arguments).wait_until_it_serves()
 
     wait_for(
-        "the notice", lambda: "tests.lab.custom_workers.StrangeWorker is not known" in server.log
+        "the line", lambda: "tests.lab.custom_workers.StrangeWorker is not known" in server.log
     )
     (push, *_) = next_pushes(agent, 1)
 
@@ -140,10 +140,10 @@ def test_an_unknown_worker_class_is_counted(
     assert len(server.our_lines) == 1
 
 
-def test_a_subclass_of_sync_is_watched(
+def test_a_subclass_of_sync_is_instrumented(
     newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """A worker class of the user's own, made of gunicorn's, is watched as that is."""
+    """A user's subclass of gunicorn's sync worker has states."""
     environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
     arguments = ("--worker-class", "tests.lab.custom_workers.OwnSyncWorker")
     server = serve(newest, environ=environ, arguments=arguments).wait_until_it_serves()
