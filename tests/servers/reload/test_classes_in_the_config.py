@@ -52,7 +52,7 @@ def test_no_class_stays_alive(
     wait_for("both", server.both_worker_pids)
     for _ in range(RELOADS if hooks else 3):
         reload(server)
-    counted.unlink()  # gunicorn also called the hook at each HUP, while the former workers were alive
+    counted.unlink()  # each HUP also called the hook, before the former workers ended
     server.signal(signal.SIGTTIN)
     wait_for("the count", lambda: counted.exists() and counted.read_text())
     assert counted.read_text().startswith("2 of ")
