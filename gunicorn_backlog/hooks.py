@@ -81,7 +81,7 @@ def post_worker_init(worker: _Worker) -> None:
     except Exception as error:
         # Each worker of a broken class fails. The arbiter has logged "unwatched" after the first.
         if not _logger.was_logged("unwatched"):
-            _logger.exception("watching this worker", error)
+            _logger.exception("instrumenting this worker", error)
 
 
 @_gunicorn.is_ours

@@ -92,7 +92,7 @@ def test_no_error_of_ours_reaches_gunicorn(
     monkeypatch.setattr(hooks, "_logger", OnceLogger())
     hooks.when_ready(Broken())  # type: ignore[arg-type]
     assert [r.getMessage().split(" failed")[0] for r in caplog.records] == [
-        "gunicorn_backlog: watching this worker",
+        "gunicorn_backlog: instrumenting this worker",
         "gunicorn_backlog: stopping",
         "gunicorn_backlog: starting",
     ]
