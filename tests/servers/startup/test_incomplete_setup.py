@@ -7,7 +7,7 @@ from agent import StandInAgent
 
 from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
-from tests.lab.pushes import Push, next_pushes, wait_until_all_are_idle
+from tests.lab.pushes import next_pushes, pushes, wait_until_all_are_idle
 from tests.lab.server import CONFIG
 from tests.lab.waiting import wait_for
 
@@ -120,7 +120,7 @@ def test_own_hooks_that_a_reload_brings_are_not_taken_for_removed_ones(
         "def post_worker_init(worker):\n    hooks.post_worker_init(worker)\n"
     )
     wait_for("new workers", lambda: server.worker_pids().isdisjoint(former))
-    seen = len(agent.datagrams)
+    seen = len(pushes(agent))
     idle = {"idle": 2, "working": 0, "starting": 0}
-    wait_for("pushes", lambda: any(Push(it).workers == idle for it in agent.datagrams[seen + 1 :]))
+    wait_for("pushes", lambda: any(it.workers == idle for it in pushes(agent)[seen + 1 :]))
     assert server.our_lines == []
