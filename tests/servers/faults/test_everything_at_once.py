@@ -18,7 +18,7 @@ from tests.lab.chaos_clients import Storm
 from tests.lab.faults import Faults, MovingAgent
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.procfs import descriptors, our_threads, resident_kb
-from tests.lab.pushes import Push, check_sanity, pushes
+from tests.lab.pushes import Push, check_sanity
 from tests.lab.sandbox import with_false_time
 from tests.lab.server import Server
 from tests.lab.short_and_soak import forms
@@ -121,7 +121,7 @@ def wait_until_idle(agent: MovingAgent) -> None:
     idle = {"idle": WORKERS, "working": 0, "starting": 0}
 
     def settled() -> bool:
-        push = next(iter(pushes(agent)[-1:]), None)
+        push = Push(agent.datagrams[-1]) if agent.datagrams else None
         return bool(push and push.workers == idle and is_at_rest(push))
 
     wait_for("all to be idle", settled, deadline_s=60)
