@@ -98,9 +98,11 @@ def test_hooks_that_a_reload_removes(
         wait_for("new workers", lambda: server.worker_pids().isdisjoint(former))  # noqa: B023
         wait_for("the warning", lambda: server.our_lines)
 
+    pushed = len(agent.datagrams)
+    with pytest.raises(AssertionError, match="in vain"):
+        wait_for("a push", lambda: len(agent.datagrams) > pushed, deadline_s=1)
     (line,) = server.our_lines
     assert "[WARNING] gunicorn_backlog: a reload removed the hooks from the config" in line
-    pushed = len(agent.datagrams)
     server.reload(CONFIG)
     wait_for("pushes", lambda: len(agent.datagrams) > pushed)
     wait_until_all_are_idle(agent)
@@ -123,4 +125,32 @@ def test_own_hooks_that_a_reload_brings_are_not_taken_for_removed_ones(
     seen = len(agent.datagrams)
     idle = {"idle": 2, "working": 0, "starting": 0}
     wait_for("pushes", lambda: any(Push(it).workers == idle for it in agent.datagrams[seen + 1 :]))
+    assert server.our_lines == []
+
+
+BY_HAND = """
+from gunicorn.workers.sync import SyncWorker
+from gunicorn_backlog import hooks
+
+class worker_class(SyncWorker):
+    def run(self):
+        hooks.post_worker_init(self)
+        super().run()
+
+def pre_fork(server, worker):
+    hooks.when_ready(server)
+"""
+
+
+def test_hooks_that_no_config_names_are_not_taken_for_removed_ones(
+    newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """A worker class and another hook may call ours; a reload changes nothing."""
+    environ = {"GUNICORN_BACKLOG_URL": agent.url, **FAST}
+    server = serve(newest, config=BY_HAND, environ=environ).wait_until_it_serves()
+    wait_until_all_are_idle(agent)
+    former = wait_for("both workers", server.both_worker_pids)
+    server.reload()
+    wait_for("new workers", lambda: server.worker_pids().isdisjoint(former))
+    wait_until_all_are_idle(agent)
     assert server.our_lines == []
