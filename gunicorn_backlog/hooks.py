@@ -11,6 +11,7 @@ import functools as _functools
 import os as _os
 from collections.abc import Callable as _Callable
 from collections.abc import MutableMapping as _MutableMapping
+from contextlib import suppress as _suppress
 from typing import TYPE_CHECKING
 from typing import Any as _Any
 from typing import TypeVar as _TypeVar
@@ -144,8 +145,9 @@ def _warn_that_nothing_is_pushed(worker: _Worker) -> None:
     """Warn, in the first worker that was forked since the config was loaded."""
     if worker.age != 1 and _forks != 1:
         return
-    if not _settings.is_enabled(_configured.values, _os.environ):
-        return
+    with _suppress(_settings.ConfigError):  # that stops the next start, and no worker
+        if not _settings.is_enabled(_configured.values, _os.environ):
+            return
     _notices.attach(_gunicorn.logger(worker))
     if worker.age == 1:
         text = (

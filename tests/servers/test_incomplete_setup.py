@@ -80,6 +80,20 @@ def test_hooks_that_a_reload_adds(
     assert agent.datagrams == []
 
 
+def test_a_bad_setting_beside_a_when_ready_that_is_not_called(
+    gunicorn: Gunicorn, serve: ServerFactory
+) -> None:
+    """The worker that warns does not end: only a start in which our when_ready runs is stopped."""
+    config = f"{CONFIG}{OWN_WHEN_READY}raw_env = ['GUNICORN_BACKLOG_INTERVAL=abc']\n"
+    server = serve(gunicorn, config=config).wait_until_it_serves()
+    former = wait_for("both workers", server.both_worker_pids)
+    (line,) = wait_for("the warning", lambda: server.our_lines)
+    assert "when_ready was not called" in line
+    server.get()
+    assert server.worker_pids() == former
+    assert server.log.count("Booting worker") == 2
+
+
 def _if_all(pids: set[int]) -> set[int] | None:
     return pids if len(pids) == WORKERS else None
 
