@@ -30,14 +30,15 @@ __all__ = ["on_exit", "post_worker_init", "when_ready"]
 
 _M = _TypeVar("_M", bound=_MutableMapping[str, _Any])
 
-_INSTALL = "end the config with gunicorn_backlog.hooks.install(globals())"
+_INSTALL = "end the config with gunicorn_backlog.hooks.install(globals()) and restart gunicorn"
 
 _settings.check({}, _os.environ)
 
 _notices = _Notices()
 _monitor: _Monitor | None = None
 _was_ready = False
-_forks = 0  # of this process since the import of this module
+_was_installed = False
+_forks = 0  # of this process since the import of this module, or since the first install()
 
 
 def _before_fork() -> None:
@@ -107,6 +108,7 @@ def install(mapping: _M) -> _M:
     Raises ConfigError if it is no mutable mapping. A value that gunicorn does not accept stays as
     it is: gunicorn reports it.
     """
+    global _was_installed, _forks
     if not isinstance(mapping, _MutableMapping):
         raise _settings.ConfigError(
             f"gunicorn_backlog: hooks.install({_settings.shown(mapping)}); "
@@ -114,6 +116,8 @@ def install(mapping: _M) -> _M:
         )
     for ours in (when_ready, post_worker_init, on_exit):
         mapping[ours.__name__] = _with(ours, mapping.get(ours.__name__))
+    if not _was_installed:
+        _was_installed, _forks = True, 0  # a reload may follow the advice of a former warning
     return mapping
 
 

@@ -80,6 +80,28 @@ def test_hooks_that_a_reload_adds(
     assert agent.datagrams == []
 
 
+def test_a_reload_that_follows_the_advice_of_the_warning(
+    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """The advice includes a restart; the first reload without one causes one more warning."""
+    environ = {"GUNICORN_BACKLOG_URL": agent.url, **FAST}
+    server = serve(gunicorn, config=CONFIG + OWN_WHEN_READY, environ=environ)
+    server.wait_until_it_serves()
+    (line,) = wait_for("the warning", lambda: server.our_lines)
+    assert line.endswith("hooks.install(globals()) and restart gunicorn")
+    config = f"{OWN_WHEN_READY}from gunicorn_backlog import hooks\nhooks.install(globals())\n"
+    for _ in range(2):
+        former = wait_for("both workers", server.both_worker_pids)
+        server.reload(config)
+        wait_for("new workers", lambda: server.worker_pids().isdisjoint(former))  # noqa: B023
+        server.get()
+        wait_for("another warning", lambda: len(server.our_lines) > 1)
+
+    _, line = server.our_lines
+    assert "until gunicorn is restarted" in line
+    assert agent.datagrams == []
+
+
 def test_a_bad_setting_beside_a_when_ready_that_is_not_called(
     gunicorn: Gunicorn, serve: ServerFactory
 ) -> None:
