@@ -115,6 +115,7 @@ class Watch:
                 "finds them again",
                 lasting=True,
             )
+            self._notices.forget(_RUNNING)  # logged again when they are found again
         return settings._replace(enabled=False)
 
     def adopt(self, settings: Settings, forked: int, *, anew: bool) -> None:

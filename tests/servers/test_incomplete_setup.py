@@ -8,7 +8,7 @@ from agent import StandInAgent
 from tests.conftest import ServerFactory
 from tests.lab.gunicorns import Gunicorn
 from tests.lab.pushes import Push, next_pushes, wait_until_all_are_idle
-from tests.lab.server import CONFIG
+from tests.lab.server import CONFIG, STARTUP
 from tests.lab.waiting import wait_for
 
 OWN_WHEN_READY = "def when_ready(server):\n    server.log.info('my when_ready')\n"
@@ -142,6 +142,7 @@ def test_hooks_that_a_reload_removes(
     server.reload(CONFIG)
     wait_for("pushes", lambda: len(agent.datagrams) > pushed)
     wait_until_all_are_idle(agent)
+    wait_for("another line of what runs", lambda: len(STARTUP.findall(server.log)) == 2)
     assert len(server.our_lines) == 1
 
 
