@@ -13,6 +13,7 @@ import functools as _functools
 import os as _os
 from collections.abc import Callable as _Callable
 from collections.abc import MutableMapping as _MutableMapping
+from contextlib import suppress as _suppress
 from typing import TYPE_CHECKING
 from typing import Any as _Any
 from typing import TypeVar as _TypeVar
@@ -31,14 +32,15 @@ __all__ = ["on_exit", "post_worker_init", "when_ready"]
 
 _M = _TypeVar("_M", bound=_MutableMapping[str, _Any])
 
-_INSTALL = "end the config with gunicorn_backlog.hooks.install(globals())"
+_INSTALL = "end the config with gunicorn_backlog.hooks.install(globals()) and restart gunicorn"
 
 _settings.check({}, _os.environ)
 
 _logger = _OnceLogger()
 _monitor: _Monitor | None = None
 _was_ready = False
-_forks = 0  # by this process since the import of this module
+_was_installed = False
+_forks = 0  # by this process since the import of this module, or since the first install()
 
 
 def _before_fork() -> None:
@@ -109,6 +111,7 @@ def install(mapping: _M) -> _M:
 
     Raises ConfigError if ``mapping`` is no mutable mapping.
     """
+    global _was_installed, _forks
     if not isinstance(mapping, _MutableMapping):
         raise _settings.ConfigError(
             f"gunicorn_backlog: hooks.install({_settings.shown(mapping)}); "
@@ -116,6 +119,8 @@ def install(mapping: _M) -> _M:
         )
     for ours in (when_ready, post_worker_init, on_exit):
         mapping[ours.__name__] = _with(ours, mapping.get(ours.__name__))
+    if not _was_installed:
+        _was_installed, _forks = True, 0  # of a reload that follows the advice of a warning
     return mapping
 
 
@@ -147,8 +152,9 @@ def _warn_of_missing_when_ready(worker: _Worker) -> None:
     """Log one warning, in the first worker forked since the config was loaded."""
     if worker.age != 1 and _forks != 1:
         return
-    if not _settings.is_enabled(_configured.values, _os.environ):
-        return
+    with _suppress(_settings.ConfigError):  # a bad setting stops the next start, but no worker
+        if not _settings.is_enabled(_configured.values, _os.environ):
+            return
     _logger.attach(_gunicorn.logger(worker))
     text = (
         f"when_ready was not called: nothing is pushed. To keep a hook of your own, {_INSTALL}"

@@ -82,7 +82,7 @@ def pushes_backlog(cfg: Config) -> bool:
 
 
 def at_each_turn(arbiter: Arbiter, call: Callable[[], None]) -> None:
-    """Arrange a call in each turn of the arbiter's main loop, at least once per second.
+    """Arrange a call in each turn of the arbiter's main loop, as a rule once per second.
 
     The call runs in the main thread, before ``manage_workers``. gunicorn looks this method up on
     the instance.

@@ -70,7 +70,7 @@ class Heartbeat(Protocol):
 
 
 class Log(Protocol):
-    """A ``logger_class``, with the methods that gunicorn itself calls."""
+    """A ``logger_class``: the methods that this package calls; gunicorn requires each of them."""
 
     @property
     def info(self) -> Callable[..., object]: ...

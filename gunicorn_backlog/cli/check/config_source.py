@@ -1,6 +1,6 @@
 """Which hooks the source of a config binds, in which order, and where ours are among them.
 
-The source is parsed by ``ast`` and never run. What other modules define is asked of ``lookup``.
+The source is parsed by ``ast`` and never run. ``lookup`` returns what other modules define.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _arms(statement: ast.stmt) -> list[list[ast.stmt]]:
 
 
 class _Walk:
-    """What the names of a module stand for, statement by statement."""
+    """The meanings of a module's names, statement by statement."""
 
     def __init__(self, lookup: Lookup) -> None:
         self.names: Names = {}

@@ -10,7 +10,7 @@ REBOUND, OTHER, UNSEEN, MISSING = "rebound", "other", "unseen", "missing"
 
 
 class Hook(NamedTuple):
-    """How one of our hooks is reached, and where the config binds its own and ours; 0: nowhere."""
+    """The way in which one of our hooks is reached, and the lines that bind it; 0: no line."""
 
     how: str
     own_line: int = 0
@@ -18,7 +18,7 @@ class Hook(NamedTuple):
 
 
 class GunicornConfig(NamedTuple):
-    """What matters of a config.
+    """The parts of a config that ``check`` reports on.
 
     ``hooks`` holds for each of our hooks how it is reached, ``unread`` why the source of the config
     is not read. ``own_metric``: gunicorn itself pushes ``gunicorn.backlog``.

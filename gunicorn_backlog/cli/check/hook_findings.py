@@ -1,4 +1,4 @@
-"""How each of our hooks is reached by a config, in words, each with its remedy."""
+"""Findings about our hooks in a config, each with its remedy."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 
@@ -37,5 +38,7 @@ def _offset_ns(pid: int) -> int:
     except FileNotFoundError:
         parent(pid)  # raises, if it has ended; else the kernel has no time namespaces
         return 0
-    (line,) = [it.split() for it in text.splitlines() if it.startswith("monotonic")]
-    return int(line[1]) * 1_000_000_000 + int(line[2])
+    lines = [it.split() for it in text.splitlines() if it.startswith("monotonic")]
+    if not lines:  # a process that has ended has no namespaces, until its parent has waited for it
+        raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+    return int(lines[0][1]) * 1_000_000_000 + int(lines[0][2])
