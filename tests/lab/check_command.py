@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from tests.lab.cli_command import Done, look
+from tests.lab.cli_command import Done, run_cli
 from tests.lab.sandbox import as_pid_1
 
 OK, WARNING, FAILED = 0, 1, 2
@@ -23,10 +23,10 @@ def check(
 ) -> Done:
     """Run it at a place, where no other server is, with what gunicorn is to be told."""
     command = ("check", *(("--", *arguments, "app:app") if arguments else ()))
-    return look(*command, run_by=(*place, *as_pid_1(), *run_by), environ=environ)
+    return run_cli(*command, run_by=(*place, *as_pid_1(), *run_by), environ=environ)
 
 
-def found(done: Done, level: str, what: str, text: str) -> bool:
+def has_finding(done: Done, level: str, what: str, text: str) -> bool:
     """Tell whether there is such a line."""
     return any(
         re.match(rf"{level} +{what} +", line) and text in line for line in done.out.splitlines()

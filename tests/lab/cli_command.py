@@ -28,7 +28,7 @@ class Done(NamedTuple):
         return self.out.splitlines()
 
 
-def look(
+def run_cli(
     *arguments: str, run_by: tuple[str, ...] = (), environ: Mapping[str, str] | None = None
 ) -> Done:
     """Run it to its end."""
@@ -42,7 +42,7 @@ def look(
 
 def status(pid: int, *, run_by: tuple[str, ...] = (), seconds: float = 0.3) -> dict[str, Any]:
     """Return what ``status --json`` says of a server."""
-    done = look("status", str(pid), "--json", "--seconds", str(seconds), run_by=run_by)
+    done = run_cli("status", str(pid), "--json", "--seconds", str(seconds), run_by=run_by)
     assert done.code == 0, done
     found: dict[str, Any] = json.loads(done.out)
     return found

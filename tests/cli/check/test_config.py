@@ -14,7 +14,7 @@ from gunicorn_backlog.cli.check import config as of_config
 from gunicorn_backlog.cli.check.gunicorn_config import GunicornConfig
 from gunicorn_backlog.config.agent_address import DISABLED
 from gunicorn_backlog.scoreboard.slot import Kind
-from tests.lab.check_command import FAILED, LEVELS, OK, WARNING, WriteConfig, check, found
+from tests.lab.check_command import FAILED, LEVELS, OK, WARNING, WriteConfig, check, has_finding
 from tests.lab.procfs import is_alive
 from tests.lab.server import CONFIG
 from tests.lab.waiting import wait_for
@@ -306,7 +306,9 @@ def test_that_it_can_not_be_read_is_told(config: WriteConfig, agent: StandInAgen
     environ = {"GUNICORN_BACKLOG_URL": agent.url}
     done = check(*config("raise OSError('no disk')"), environ=environ)
     assert done.code == FAILED
-    assert found(done, "failed", "config", "gunicorn can't read it: OSError: no disk"), done.out
+    assert has_finding(done, "failed", "config", "gunicorn can't read it: OSError: no disk"), (
+        done.out
+    )
 
 
 def test_what_raw_env_says(config: WriteConfig, agent: StandInAgent) -> None:
@@ -314,10 +316,10 @@ def test_what_raw_env_says(config: WriteConfig, agent: StandInAgent) -> None:
     hooks = f"{CONFIG}raw_env = ['GUNICORN_BACKLOG_URL={agent.url}'"
     done = check(*config(f"{hooks}]\n"), environ={"DD_AGENT_HOST": "agent.invalid"})
     assert done.code == OK, done
-    assert found(done, "ok", "Agent", agent.url)
+    assert has_finding(done, "ok", "Agent", agent.url)
     done = check(*config(f"{hooks}, 'DD_DOGSTATSD_DISABLE=true']\n"))
     assert done.code == WARNING
-    assert found(done, "warning", "Agent", DISABLED), done
+    assert has_finding(done, "warning", "Agent", DISABLED), done
     done = check(
         *config(f"{hooks}, 'DD_DOGSTATSD_DISABLE=false']\n"),
         environ={"DD_DOGSTATSD_DISABLE": "true"},

@@ -21,7 +21,7 @@ from gunicorn_backlog.scoreboard.layout import ABOUT_SIZE, COUNTERS, MAGIC, SLOT
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from gunicorn_backlog.scoreboard.server_info import ListenerRef, ServerInfo, ServerInfoError
 from tests.conftest import ServerFactory
-from tests.lab.cli_command import look
+from tests.lab.cli_command import run_cli
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.procfs import is_stopped
 from tests.lab.pushes import wait_until_all_are_idle
@@ -119,7 +119,7 @@ def test_nothing_is_written(newest: Gunicorn, serve: ServerFactory, agent: Stand
     assert path is not None
     before = hashlib.sha256(Path(path.path).read_bytes()).digest()
     for command in ("status", "top", "check"):
-        assert "lab" in look(command, str(server.pid)).out
+        assert "lab" in run_cli(command, str(server.pid)).out
         assert hashlib.sha256(Path(path.path).read_bytes()).digest() == before
     for pid in processes:
         os.kill(pid, signal.SIGCONT)
