@@ -63,7 +63,7 @@ def draw_what_is_seen(console: Console) -> None:
     """Run the phases, and draw what is seen at last."""
     stop, port, history = Event(), load.free_port(), History()
     with StandInAgent() as agent, load.gunicorn(port, WORKERS, agent.url, stop) as server:
-        looker = SnapshotTaker(discovery.take(server.pid))
+        looker = SnapshotTaker(discovery.find_server(server.pid))
         looker.begin()
         for number, seconds in PHASES:
             with load.clients(number, port, SERVICE_TIME_S, stop):

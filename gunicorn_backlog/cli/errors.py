@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 
-class LookError(Exception):
+class InspectError(Exception):
     """The server can't be looked at; says why."""
 
 
-class EndedError(LookError):
+class EndedError(InspectError):
     """The server has ended."""
 
     def __init__(self, pid: int) -> None:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from io import TextIOWrapper
 
 from gunicorn_backlog import __version__
-from gunicorn_backlog.cli.errors import LookError
+from gunicorn_backlog.cli.errors import InspectError
 from gunicorn_backlog.cli.inspect import discovery, unhooked
 from gunicorn_backlog.cli.inspect.discovery import Server
 from gunicorn_backlog.cli.inspect.snapshot import take_snapshot
@@ -23,11 +23,11 @@ OK, FAILED, USAGE, NO_SERVER = 0, 1, 2, 3
 NO_RICH = "top needs rich, which is not installed: pip install 'gunicorn_backlog[top]'"
 
 
-class NoServerError(LookError):
+class NoServerError(InspectError):
     """No server runs here."""
 
 
-class ManyServersError(LookError):
+class ManyServersError(InspectError):
     """There are several servers, and one was to be named."""
 
 
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ManyServersError as error:
         print(error, file=sys.stderr)
         return USAGE
-    except LookError as error:
+    except InspectError as error:
         print(f"gunicorn-backlog: {error}", file=sys.stderr)
         return NO_SERVER if isinstance(error, NoServerError) else FAILED
     except OSError as error:
@@ -153,7 +153,7 @@ def _top(arguments: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != "rich":
             raise
-        raise LookError(NO_RICH) from None
+        raise InspectError(NO_RICH) from None
     Top(chosen(arguments.pid), arguments.seconds).run()
     return OK
 
@@ -165,12 +165,12 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def chosen(pid: int | None) -> Server:
-    """Return the server with that pid, or the only one. Raises LookError."""
+    """Return the server with that pid, or the only one. Raises InspectError."""
     if pid is not None:
-        return discovery.take(pid)
-    found = discovery.find()
+        return discovery.find_server(pid)
+    found = discovery.find_servers()
     if not found.servers and found.wrong:
-        raise LookError("; ".join(found.wrong))
+        raise InspectError("; ".join(found.wrong))
     for wrong in found.wrong:
         print(f"gunicorn-backlog: {wrong}", file=sys.stderr)
     if len(found.servers) == 1:
@@ -186,8 +186,8 @@ def chosen(pid: int | None) -> Server:
 def _none(hidden: list[int]) -> str:
     none = "no server with gunicorn_backlog in its hooks runs here"
     if masters := unhooked.masters():
-        none = f"{none} (gunicorn that is not monitored does: pid {discovery.some_of(masters)})"
+        none = f"{none} (gunicorn that is not monitored does: pid {discovery.first_pids(masters)})"
     if not hidden:
         return none
-    who = discovery.who_may(hidden)
-    return f"{none} that may be looked at, and not {discovery.some_of(hidden)}: {who}"
+    who = discovery.access_remedy(hidden)
+    return f"{none} that may be looked at, and not {discovery.first_pids(hidden)}: {who}"

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from gunicorn_backlog.cli.check import agent, config, kernel, server
 from gunicorn_backlog.cli.check.findings import Finding, Level, failed, lines, warning
 from gunicorn_backlog.cli.check.gunicorn_config import GunicornConfig
-from gunicorn_backlog.cli.errors import LookError
+from gunicorn_backlog.cli.errors import InspectError
 from gunicorn_backlog.cli.inspect import discovery, procfs, unhooked
 from gunicorn_backlog.cli.inspect.discovery import Found, Server
 from gunicorn_backlog.cli.inspect.snapshot import take_snapshot
@@ -58,17 +58,19 @@ def _findings(pid: int | None, arguments: Sequence[str]) -> Iterator[Finding]:
         yield from _environment_findings()
     yield from _of_unhooked(pid, found)
     if found.hidden:
-        pids = discovery.some_of(found.hidden)
+        pids = discovery.first_pids(found.hidden)
         text = f"what other users run can't be looked at, and may be servers: {pids}"
-        yield warning("server", text, discovery.who_may(found.hidden))
+        yield warning("server", text, discovery.access_remedy(found.hidden))
     yield from _server_findings(found.servers)
 
 
 def _found(pid: int | None) -> Found:
     """Return all servers, or the one with that pid; why it can't be looked at is what is wrong."""
     try:
-        return discovery.find() if pid is None else Found([discovery.take(pid)], [], [])
-    except LookError as error:
+        return (
+            discovery.find_servers() if pid is None else Found([discovery.find_server(pid)], [], [])
+        )
+    except InspectError as error:
         return Found([], [str(error)], [])
 
 
@@ -90,7 +92,7 @@ def _server_findings(found: Sequence[Server]) -> Iterator[Finding]:
     for it in found:
         try:
             yield from server.findings(take_snapshot(it, LOOKED_S))
-        except LookError as error:
+        except InspectError as error:
             yield warning("server", str(error), "try again")
 
 

@@ -10,7 +10,7 @@ from gunicorn_backlog.cli.check.config import class_finding
 from gunicorn_backlog.cli.check.findings import Finding, failed, ok, warning
 from gunicorn_backlog.cli.check.kernel import RAISE
 from gunicorn_backlog.cli.inspect import namespaces
-from gunicorn_backlog.cli.inspect.discovery import Server, some_of
+from gunicorn_backlog.cli.inspect.discovery import Server, first_pids
 from gunicorn_backlog.cli.inspect.snapshot import Listener, Snapshot
 from gunicorn_backlog.config.agent_address import DISABLED, is_local, parse
 from gunicorn_backlog.kernel.accept_queue import reason
@@ -28,7 +28,7 @@ _IN_ITS_CONTAINER = "run this in the server's container"
 
 def findings(look: Snapshot) -> Iterator[Finding]:
     """Yield what is found of a server. Raises EndedError."""
-    about = look.about
+    about = look.server_info
     yield ok("server", f"{about.app}, pid {look.server.pid}, gunicorn {about.gunicorn}")
     if about.version != __version__:
         text = f"the server runs gunicorn_backlog {about.version}, this is {__version__}"
@@ -51,25 +51,29 @@ def _hook_finding(look: Snapshot) -> Finding:
     unknown = [it for it in look.workers if it.state == "unknown"]
     missing = [it.pid for it in unknown if it.kind is None]
     if missing:
-        text = f"post_worker_init does not reach us in {len(missing)} workers ({some_of(missing)})"
+        text = (
+            f"post_worker_init does not reach us in {len(missing)} workers ({first_pids(missing)})"
+        )
         return failed("hooks", text, _POST_WORKER_INIT)
     unwatched = [it.pid for it in unknown if it.kind == Kind.FAILED]
     if unwatched:
         text = (
             f"{len(unwatched)} workers report that they could not be watched "
-            f"({some_of(unwatched)}): their states are not known"
+            f"({first_pids(unwatched)}): their states are not known"
         )
         return warning("hooks", text, "see the lines of these workers in the server's log")
     starting = [it for it in look.workers if it.state == "starting"]
     if starting:
         text = f"{len(starting)} of {len(look.workers)} workers have not reported yet"
-        limit = f"if that lasts longer than {look.about.boot_limit_s:g} s: {_POST_WORKER_INIT}"
+        limit = (
+            f"if that lasts longer than {look.server_info.boot_limit_s:g} s: {_POST_WORKER_INIT}"
+        )
         return warning("hooks", text, limit)
     return ok("hooks", f"all {len(look.workers)} workers report")
 
 
 def _class_finding(look: Snapshot) -> Finding:
-    return class_finding(look.about.worker_class, look.about.kind)
+    return class_finding(look.server_info.worker_class, look.server_info.kind)
 
 
 def _listener_finding(seen: Listener, about: ServerInfo, server: Server) -> Finding:
@@ -111,9 +115,12 @@ def _agent_finding(look: Snapshot) -> Finding:
         text = f"not tried: the server is in another network namespace ({reason(error)})"
         found = warning("Agent", text, _IN_ITS_CONTAINER)
     except ValueError:
-        found = warning("Agent", f"{look.about.agent!r} is no address", "see the server's log")
-    if look.about.agent_error and found.level == 0:
-        text = f"the server's latest push to {look.about.agent} met {look.about.agent_error}"
+        found = warning(
+            "Agent", f"{look.server_info.agent!r} is no address", "see the server's log"
+        )
+    agent_error = look.server_info.agent_error
+    if agent_error and found.level == 0:
+        text = f"the server's latest push to {look.server_info.agent} met {agent_error}"
         return warning("Agent", text, "try again; see the server's log")
     return found
 
@@ -123,7 +130,7 @@ def _tried(look: Snapshot) -> Finding:
 
     Raises OSError, and ValueError: it is no address.
     """
-    about, pid = look.about, look.server.pid
+    about, pid = look.server_info, look.server.pid
     disabled = about.agent_error == DISABLED
     address = parse(about.agent)
     by_files = address.scheme != "udp" or not is_local(address)  # a path, or resolv.conf and hosts

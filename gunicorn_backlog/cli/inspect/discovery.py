@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
-from gunicorn_backlog.cli.errors import EndedError, LookError
+from gunicorn_backlog.cli.errors import EndedError, InspectError
 from gunicorn_backlog.cli.inspect import procfs
 from gunicorn_backlog.cli.inspect.memory import NAME, Memory
 from gunicorn_backlog.scoreboard.server_info import ServerInfo
@@ -25,9 +25,9 @@ class Server(NamedTuple):
     memory: Memory
 
     @property
-    def about(self) -> ServerInfo:
-        """What the arbiter says of itself. Raises LookError."""
-        return self.memory.about()
+    def server_info(self) -> ServerInfo:
+        """What the arbiter says of itself. Raises InspectError."""
+        return self.memory.server_info()
 
     @property
     def age_s(self) -> float:
@@ -57,16 +57,16 @@ class _Holder(NamedTuple):
     path: str
 
 
-def find() -> Found:
-    """Look at all processes. Raises LookError if none can be seen."""
+def find_servers() -> Found:
+    """Look at all processes. Raises InspectError if none can be seen."""
     _check_that_any_are_seen()
     found = Found([], [], [])
     for holders in _by_memory(_holders(found.hidden)):
         try:
             server = _server(holders)
             if server is not None:
-                server.memory.about()  # raises, if it can't be read
-        except LookError as error:
+                server.memory.server_info()  # raises, if it can't be read
+        except InspectError as error:
             found.wrong.append(f"the process {holders[0].pid}: {error}")
         except (FileNotFoundError, ProcessLookupError):
             continue  # it has ended
@@ -80,45 +80,47 @@ def find() -> Found:
     return found
 
 
-def some_of(pids: list[int]) -> str:
+def first_pids(pids: list[int]) -> str:
     """Return the first few of them, as text."""
     return ", ".join(map(str, pids[:5])) + (" ..." if len(pids) > 5 else "")
 
 
-def take(pid: int) -> Server:
-    """Return the server with that pid: the arbiter's, or one of its workers'. Raises LookError."""
+def find_server(pid: int) -> Server:
+    """Return the server of an arbiter's or a worker's pid. Raises InspectError."""
     _check_that_any_are_seen()
     try:
         holder = _holder(pid)
         if holder is None:
-            raise LookError(
+            raise InspectError(
                 f"the process {pid} is no server with gunicorn_backlog in its hooks "
                 f"({procfs.command(pid)[:60] or 'it has no command line'})"
             )
         server = _server([holder, *_family(pid)])
     except PermissionError:
-        raise LookError(_refused(pid)) from None
+        raise InspectError(_refused(pid)) from None
     except (FileNotFoundError, ProcessLookupError):
-        raise LookError(f"there is no process {pid}") from None
+        raise InspectError(f"there is no process {pid}") from None
     except OSError as error:
-        raise LookError(f"the process {pid} can't be looked at: {error.strerror}") from None
+        raise InspectError(f"the process {pid} can't be looked at: {error.strerror}") from None
     if server is None:
-        raise LookError(f"the process {pid} is a worker whose server has ended")
+        raise InspectError(f"the process {pid} is a worker whose server has ended")
     return server
 
 
 def _check_that_any_are_seen() -> None:
     if not procfs.are_seen():
-        raise LookError("servers are found by Linux's /proc, which is not here")
+        raise InspectError("servers are found by Linux's /proc, which is not here")
 
 
 def _refused(pid: int) -> str:
     with suppress(OSError):
-        return f"the process {pid} of {procfs.user(pid)} may not be looked at: {who_may([pid])}"
+        return (
+            f"the process {pid} of {procfs.user(pid)} may not be looked at: {access_remedy([pid])}"
+        )
     return f"there is no process {pid}"
 
 
-def who_may(pids: Iterable[int]) -> str:
+def access_remedy(pids: Iterable[int]) -> str:
     """Return what it takes to look at processes that we may not look at."""
     if os.geteuid() != 0 and not any(map(_is_of_our_user, pids)):
         return "run this as the same user, or as root"
@@ -186,7 +188,7 @@ def _by_memory(holders: Iterable[_Holder]) -> list[list[_Holder]]:
 def _server(holders: list[_Holder]) -> Server | None:
     """Return the server whose memory they hold; None if its arbiter is none of them.
 
-    Raises OSError and LookError.
+    Raises OSError and InspectError.
     """
     memory = Memory(holders[0].path)
     for pid, path in holders:

@@ -30,7 +30,7 @@ _CHECKS = {points.OK: "OK", points.CRITICAL: "CRITICAL"}
 
 def report(look: Snapshot) -> dict[str, Any]:
     """Return all that was seen, as ``status --json`` prints it."""
-    about = look.about
+    about = look.server_info
     return {
         "version": VERSION,
         "gunicorn_backlog": __version__,
@@ -54,8 +54,8 @@ def report(look: Snapshot) -> dict[str, Any]:
 
 
 def server(found: Server) -> dict[str, Any]:
-    """Return what tells a server from others. Raises LookError."""
-    about = found.about
+    """Return what tells a server from others. Raises InspectError."""
+    about = found.server_info
     return {
         "pid": found.pid,
         "app": about.app,

@@ -37,7 +37,7 @@ def status(look: Snapshot) -> str:
 
 def head(look: Snapshot) -> list[str]:
     """Return what server it is."""
-    about = look.about
+    about = look.server_info
     return [
         f"{about.app}: pid {look.server.pid}, gunicorn {about.gunicorn}, {about.worker_class}, "
         f"up {duration(look.age_s)}",
@@ -120,12 +120,12 @@ def of_waits(waits: WaitSummary) -> str:
 def notes(look: Snapshot) -> list[str]:
     """Return what could not be read, and what the server itself warned of."""
     unread = [f"{it.latest.listener}: {it.latest.why}" for it in look.listeners if it.latest.why]
-    warned = [f"the server says: {it}" for it in look.about.warnings]
+    warned = [f"the server says: {it}" for it in look.server_info.warnings]
     return ["", *unread, *warned] if unread or warned else []
 
 
 def servers(found: Sequence[Server]) -> str:
-    """Return a table of servers. Raises LookError."""
+    """Return a table of servers. Raises InspectError."""
     rows = [
         (
             str(server.pid),
@@ -133,7 +133,7 @@ def servers(found: Sequence[Server]) -> str:
             ", ".join(place.listener for place in about.listeners) or NONE,
             duration(server.age_s),
         )
-        for server, about in [(it, it.about) for it in found]
+        for server, about in [(it, it.server_info) for it in found]
     ]
     return "\n".join(table(("pid", "app", "bind", "up"), rows, left=3, first=1))
 

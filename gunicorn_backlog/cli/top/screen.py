@@ -82,7 +82,7 @@ def _at_most(rows: int, workers: Sequence[Worker]) -> Sequence[Worker]:
 
 
 def _head(look: Snapshot, view: View) -> Text:
-    line = text.head(look)[0] if look.about.enabled else " ".join(text.head(look))
+    line = text.head(look)[0] if look.server_info.enabled else " ".join(text.head(look))
     if view.paused:
         line = f" PAUSED  {line}"
     head = Text(view.glyphs.fit(line, view.width), style="bold", no_wrap=True)

@@ -36,7 +36,7 @@ class Top:
         self._still: tuple[Snapshot, History] | None = None  # what is shown while it is paused
 
     def run(self) -> None:
-        """Show it until ``q`` is pressed. Raises LookError."""
+        """Show it until ``q`` is pressed. Raises InspectError."""
         # Asked of the files: FORCE_COLOR and the like make rich call anything a terminal.
         both = sys.stdin.isatty() and self._console.file.isatty()
         if both and self._console.is_terminal and not self._console.is_dumb_terminal:

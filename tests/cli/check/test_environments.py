@@ -99,7 +99,7 @@ def test_a_server_that_ends_meanwhile(
     """Before it is looked at, or when its listeners and its Agent are: one line."""
     environ = {"GUNICORN_BACKLOG_URL": agent.url}
     server = serve(newest, environ=environ, arguments=("--backlog", "5")).wait_until_it_serves()
-    taken = discovery.take(server.pid)
+    taken = discovery.find_server(server.pid)
     seen = take_snapshot(taken, 0.1)
     server.signal(signal.SIGKILL)
     server.process.wait()
@@ -108,7 +108,11 @@ def test_a_server_that_ends_meanwhile(
     assert (told.level, told.text) == (Level.WARNING, ended)
     for backlog in (5, 6):  # as asked for, and clamped
         with pytest.raises(EndedError, match=ended):
-            list(of_server.findings(seen._replace(about=seen.about._replace(backlog=backlog))))
+            list(
+                of_server.findings(
+                    seen._replace(server_info=seen.server_info._replace(backlog=backlog))
+                )
+            )
 
 
 @pytest.mark.parametrize("name", ["status", "top", "check"])

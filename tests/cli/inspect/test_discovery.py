@@ -206,7 +206,7 @@ def test_no_server_at_all_by_that_pid() -> None:
 def test_one_that_ends_while_we_look(newest: Gunicorn, serve: ServerFactory) -> None:
     """That is told, whatever of it is asked for next."""
     server = serve(newest).wait_until_it_serves()
-    found = discovery.take(server.pid)
+    found = discovery.find_server(server.pid)
     looker = SnapshotTaker(found)
     looker.begin()
     server.signal(signal.SIGKILL)
