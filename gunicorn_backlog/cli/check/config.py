@@ -18,7 +18,7 @@ import gunicorn_backlog
 from gunicorn_backlog import __version__
 from gunicorn_backlog.cli.check import hook_findings
 from gunicorn_backlog.cli.check.findings import Finding, failed, ok, warning
-from gunicorn_backlog.cli.check.gunicorn_config import GunicornConfig, Hook
+from gunicorn_backlog.cli.check.gunicorn_config import GunicornConfig, Hook, Reach
 from gunicorn_backlog.config.tags import printable
 from gunicorn_backlog.metrics import own_metric
 from gunicorn_backlog.scoreboard.slot import HAS_CAPACITY, Kind
@@ -99,9 +99,15 @@ def _end(program: subprocess.Popen[bytes]) -> None:
 def _decoded(text: str) -> GunicornConfig | str:
     try:
         config = GunicornConfig(**json.loads(text))
-        return config._replace(hooks={name: Hook(*it) for name, it in config.hooks.items()})
+        return config._replace(
+            hooks={name: _hook(*fields) for name, fields in config.hooks.items()}
+        )
     except (ValueError, TypeError, AttributeError):  # the config has written to all its descriptors
         return "what was read of it is garbled"
+
+
+def _hook(reach: str, own_line: int, our_line: int) -> Hook:
+    return Hook(Reach(reach), own_line, our_line)
 
 
 def _file() -> IO[bytes]:
@@ -126,7 +132,7 @@ def findings(config: GunicornConfig) -> Iterator[Finding]:
     yield from hook_findings.findings(config)
     if config.own_metric:
         yield warning("metrics", own_metric.clash(config.backlog_type), own_metric.REMEDY)
-    yield class_finding(config.worker_class, config.kind, config.wrong)
+    yield class_finding(config.worker_class, config.kind, config.load_error)
     if config.worker_class == "asgi" and config.backlog > ASGI_BACKLOG:
         text = (
             f"gunicorn's asgi worker makes asyncio listen with {ASGI_BACKLOG}, not {config.backlog}"

@@ -66,12 +66,12 @@ def read(cfg: Any, source: Source | None) -> GunicornConfig:
     _insert_paths(cfg.pythonpath)
     os.environ.update(cfg.env)
     told = settings.load(cfg, configured.values)
-    kind, wrong = _kind(cfg)
+    kind, load_error = _kind(cfg)
     bound = source.bindings if source is not None else []
     return GunicornConfig(
         worker_class=cfg.worker_class_str,
         kind=kind,
-        wrong=wrong,
+        load_error=load_error,
         backlog=cfg.backlog,
         hooks={name: reached(cfg.settings[name], name, bound) for name in hooks.__all__},
         unread=source.unread if source is not None else "",

@@ -282,7 +282,7 @@ def test_where_its_modules_are_found(
     arguments = ("--pythonpath", "path", "--worker-class", "own_worker.Own")
     read = of_config.read((*config(CONFIG), *arguments))
     assert not isinstance(read, str), read
-    assert (read.kind, read.wrong) == (Kind.SYNC, "")
+    assert (read.kind, read.load_error) == (Kind.SYNC, "")
 
 
 def test_a_config_that_starts_a_program(config: WriteConfig, tmp_path: Path) -> None:
