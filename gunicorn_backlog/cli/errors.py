@@ -1,10 +1,10 @@
-"""What can go wrong when one looks at a server: each is one line for the user."""
+"""Errors of an inspection; each is one line for the user."""
 
 from __future__ import annotations
 
 
 class InspectError(Exception):
-    """The server can't be looked at; says why."""
+    """The server can't be inspected; the text is the reason."""
 
 
 class EndedError(InspectError):

@@ -169,9 +169,9 @@ def chosen(pid: int | None) -> Server:
     if pid is not None:
         return discovery.find_server(pid)
     found = discovery.find_servers()
-    if not found.servers and found.wrong:
-        raise InspectError("; ".join(found.wrong))
-    for wrong in found.wrong:
+    if not found.servers and found.errors:
+        raise InspectError("; ".join(found.errors))
+    for wrong in found.errors:
         print(f"gunicorn-backlog: {wrong}", file=sys.stderr)
     if len(found.servers) == 1:
         return found.servers[0]

@@ -76,12 +76,12 @@ def _found(pid: int | None) -> Found:
 
 def _of_unhooked(pid: int | None, found: Found) -> Iterator[Finding]:
     """Yield the gunicorns in which our hooks did not run, and what else can't be looked at."""
-    masters = unhooked.masters() if procfs.are_seen() else []
+    masters = unhooked.masters() if procfs.exists() else []
     if pid is not None and masters:
         master = None if found.servers else unhooked.master_of(pid)
         masters = [] if master is None else [master]
     if pid is None or not masters:
-        for wrong in found.wrong:
+        for wrong in found.errors:
             yield warning("server", wrong, _LOOK)
     for master in masters:
         yield warning("server", _UNHOOKED.format(master), _HOOK)

@@ -1,4 +1,4 @@
-"""A server's shared memory, opened and mapped to be read only."""
+"""A server's shared memory, mapped read-only."""
 
 from __future__ import annotations
 
@@ -15,13 +15,18 @@ from gunicorn_backlog.scoreboard.layout import SLOTS_AT, LayoutError, decode_hea
 from gunicorn_backlog.scoreboard.reader import Reader
 from gunicorn_backlog.scoreboard.server_info import ServerInfo, ServerInfoError
 
-NAME = "/memfd:gunicorn_backlog"  # as the kernel shows it
+_LINK = "/memfd:gunicorn_backlog"  # of its descriptors in /proc
 _TRIES = 20
 _PAUSE_S = 0.005
 
 
+def is_link(link: str) -> bool:
+    """Return whether a descriptor's link in ``/proc`` leads to such a memory."""
+    return link.removesuffix(" (deleted)") == _LINK
+
+
 def _keeps_its_size(fd: int) -> bool:
-    """Tell whether it is sealed: who makes a file smaller kills whoever has it mapped."""
+    """Return whether it is sealed: a file that shrinks kills each process that has it mapped."""
     try:
         return bool(fcntl.fcntl(fd, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK)
     except OSError:
@@ -29,10 +34,13 @@ def _keeps_its_size(fd: int) -> bool:
 
 
 class Memory:
-    """The shared memory at a path such as ``/proc/PID/fd/7``."""
+    """The shared memory at a path, for example ``/proc/PID/fd/7``.
+
+    ``arbiter_pid``: in the arbiter's own pid namespace. ``reader``: reads the slots.
+    """
 
     def __init__(self, path: str) -> None:
-        """Map it. Raises OSError, and InspectError if it is not laid out as it should be."""
+        """Map it. Raises OSError, and InspectError if the layout is not ours."""
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             status = os.fstat(fd)
@@ -51,21 +59,19 @@ class Memory:
         self.reader = Reader(self._memory, self._layout)
 
     def server_info(self) -> ServerInfo:
-        """Return what the arbiter says of itself. Raises InspectError."""
+        """Return the server's facts, as the arbiter published them. Raises InspectError."""
         for _ in range(_TRIES):
             try:
                 return encoding.decode(self._layout.about(self._memory))
             except LayoutError as error:
                 reason = str(error)
-                time.sleep(_PAUSE_S)  # it is writing
+                time.sleep(_PAUSE_S)  # the arbiter is writing
             except ServerInfoError as error:
-                raise InspectError(
-                    f"what the server says of itself can't be read: {error}"
-                ) from None
+                raise InspectError(f"the server's published facts can't be read: {error}") from None
         raise InspectError(reason)
 
     def is_at(self, path: str) -> bool:
-        """Tell whether it is this memory that a path leads to."""
+        """Return whether a path leads to this memory."""
         with suppress(OSError):
             status = os.stat(path)
             return (status.st_dev, status.st_ino) == self._key

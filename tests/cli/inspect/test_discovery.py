@@ -133,7 +133,7 @@ def test_workers_of_another_user(newest: Gunicorn, serve: ServerFactory) -> None
     assert "other users" not in done.out
     inner = max(it["pid"] for it in seen["workers"])
     done = run_cli("status", str(inner), run_by=run_by)
-    assert "of nobody may not be looked at: CAP_SYS_PTRACE is missing (in a con" in done.err, done
+    assert "of nobody is denied: CAP_SYS_PTRACE is missing (in a con" in done.err, done
 
 
 def test_another_clock(newest: Gunicorn, serve: ServerFactory, agent: StandInAgent) -> None:
@@ -158,7 +158,7 @@ def test_a_server_of_another_user(newest: Gunicorn, serve: ServerFactory) -> Non
     done = run_cli("status", str(server.pid), run_by=as_nobody(newest.folder))
     assert (done.code, done.out) == (1, "")
     assert done.err == (
-        f"gunicorn-backlog: the process {server.pid} of root may not be looked at: "
+        f"gunicorn-backlog: access to the process {server.pid} of root is denied: "
         "run this as the same user, or as root\n"
     )
 
