@@ -29,7 +29,7 @@ def test_no_agent() -> None:
     done = check(environ={"GUNICORN_BACKLOG_URL": url})
     assert done.code == FAILED
     assert has_finding(done, "failed", "Agent", f"{url} takes no datagram: ECONNREFUSED")
-    assert "-> start the Agent, or say where it is" in done.out
+    assert "-> start the Agent, or set its address" in done.out
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])

@@ -27,7 +27,7 @@ TOO_OLD = "20.0.4"
 def test_a_terminal_is_told_nothing_by_it() -> None:
     """Escape sequences in what is found, and in what helps, are blanks."""
     hostile = "\x1b[2Jx\n"
-    assert lines([warning("hooks", hostile, hostile)]) == [
+    assert lines(warning("hooks", hostile, hostile)) == [
         "warning  hooks          [2Jx ",
         f"{'':22} ->  [2Jx ",
     ]
@@ -133,7 +133,7 @@ def test_the_default_backlog_is_gunicorns() -> None:
 def test_neither_a_server_nor_a_config(agent: StandInAgent) -> None:
     """What can't be told is told not to be."""
     done = check(environ={"GUNICORN_BACKLOG_URL": agent.url})
-    assert has_finding(done, "warning", "server", "hooks and worker class can't be told")
+    assert has_finding(done, "warning", "server", "hooks and worker class are unknown")
     assert "-> give what gunicorn is started with: gunicorn-backlog check -- --config" in done.out
 
 
@@ -194,7 +194,7 @@ worker_class = Own
 def test_workers_that_can_not_be_watched(newest: Gunicorn, serve: ServerFactory) -> None:
     """Their hook is there, and is not told to be missing."""
     server = serve(newest, config=UNWATCHED)
-    text = "2 workers report that they could not be watched"
+    text = "2 workers report that their instrumentation failed"
 
     def told() -> bool:
         return has_finding(run_cli("check", str(server.pid)), "warning", "hooks", text)

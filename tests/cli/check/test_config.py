@@ -206,7 +206,12 @@ def test_gunicorns_own_metric(text: str, line: str, config: WriteConfig) -> None
     ("text", "level", "what", "line"),
     [
         ("worker_class = 'no.such'\n", "failed", "worker class", "no.such can't be loaded"),
-        ("worker_class = 'asgi'\nbacklog = 300\n", "ok", "worker class", "no shares of a capacity"),
+        (
+            "worker_class = 'asgi'\nbacklog = 300\n",
+            "ok",
+            "worker class",
+            "no utilization, for it has no capacity",
+        ),
         (
             "from gunicorn_backlog import configure\nconfigure(enabled=False)\n",
             "failed",

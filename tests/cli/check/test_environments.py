@@ -72,7 +72,7 @@ def test_a_server_of_another_user(newest: Gunicorn, agent: StandInAgent) -> None
     script = "bash -c 'exec -a gunicorn sleep 60' & exec \"$@\""
     done = well(agent, "sh", "-c", script, "sh", *nobody)
     assert done.code == WARNING
-    assert has_finding(done, "warning", "server", "what other users run can't be looked at"), done
+    assert has_finding(done, "warning", "server", "processes of other users may be servers"), done
 
 
 def test_a_server_of_another_layout(agent: StandInAgent) -> None:

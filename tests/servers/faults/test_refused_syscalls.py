@@ -170,7 +170,7 @@ def test_unix_step_by_step_without_netlink(
             assert shown["gunicorn.backlog.limit"] == (None if run_by else enforced(2048))
             assert shown["unreadable"] is None
         done = run_cli("check", str(server.pid), run_by=refused)
-        assert has_finding(done, "ok", "listener", f"{path}: 2 wait, the limit is not known"), done
+        assert has_finding(done, "ok", "listener", f"{path}: 2 wait, the limit is unknown"), done
         for pid in server.worker_pids():
             os.kill(pid, signal.SIGCONT)
         server.let_go()
