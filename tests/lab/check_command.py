@@ -1,4 +1,4 @@
-"""``check`` at a place of its own, and what is read off its lines."""
+"""``check`` in a pid namespace of its own, and its findings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.lab.sandbox import as_pid_1
 OK, WARNING, FAILED = 0, 1, 2
 LEVELS = {"ok": OK, "warning": WARNING, "failed": FAILED}
 
-# Makes gunicorn's arguments of a config file's text.
+# Writes a config file and returns gunicorn's arguments for it.
 WriteConfig = Callable[[str], tuple[str, ...]]
 
 
@@ -21,13 +21,13 @@ def check(
     run_by: tuple[str, ...] = (),
     environ: dict[str, str] | None = None,
 ) -> Done:
-    """Run it at a place, where no other server is, with what gunicorn is to be told."""
+    """Run ``check`` where no other server is visible, with gunicorn's arguments."""
     command = ("check", *(("--", *arguments, "app:app") if arguments else ()))
     return run_cli(*command, run_by=(*place, *as_pid_1(), *run_by), environ=environ)
 
 
 def has_finding(done: Done, level: str, what: str, text: str) -> bool:
-    """Tell whether there is such a line."""
+    """Return whether the output has that finding."""
     return any(
         re.match(rf"{level} +{what} +", line) and text in line for line in done.out.splitlines()
     )

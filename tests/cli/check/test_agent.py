@@ -24,7 +24,7 @@ from tests.lab.waiting import wait_for
 
 
 def test_no_agent() -> None:
-    """Nobody listens at the port."""
+    """No socket is bound to the port."""
     url = f"udp://127.0.0.1:{free_port(socket.SOCK_DGRAM)}"
     done = check(environ={"GUNICORN_BACKLOG_URL": url})
     assert done.code == FAILED
@@ -46,7 +46,7 @@ def test_an_agent_at_localhost(host: str) -> None:
 
 
 def test_a_name_that_nobody_knows() -> None:
-    """The resolver's own word is told."""
+    """The finding has the resolver's error."""
     done = check(environ={"DD_AGENT_HOST": "agent.invalid"})
     assert done.code == FAILED
     assert has_finding(done, "failed", "Agent", "udp://agent.invalid:8125: ")

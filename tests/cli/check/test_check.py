@@ -1,4 +1,4 @@
-"""``check``: a healthy place is told to be one, and each thing that is planted is found."""
+"""``check``: a healthy environment is ok, and each planted fault is found."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_terminal_is_told_nothing_by_it() -> None:
 
 
 def test_all_is_well(config: WriteConfig, agent: StandInAgent) -> None:
-    """Each line says so, and the Agent's stand-in gets a datagram without a metric in it."""
+    """Each line is ok, and the Agent receives a datagram without a metric."""
     done = check(*config(CONFIG), environ={"GUNICORN_BACKLOG_URL": agent.url})
     levels = {line.split()[0] for line in done.lines}
     assert (done.code, levels, done.err) == (OK, {"ok"}, "")
@@ -108,7 +108,7 @@ def test_a_clamped_backlog(newest: Gunicorn, serve: ServerFactory, agent: StandI
 def test_a_gunicorn_that_is_too_old(
     installed: Callable[[str], Gunicorn], agent: StandInAgent
 ) -> None:
-    """Its version is told, and which is needed."""
+    """The finding has the installed and the required version."""
     old = installed(TOO_OLD)
     environ = old.environ(GUNICORN_BACKLOG_URL=agent.url)
     done = run_cli("check", run_by=as_pid_1(), environ=environ)
@@ -117,7 +117,7 @@ def test_a_gunicorn_that_is_too_old(
 
 
 def test_the_oldest_versions_are_those_of_the_package() -> None:
-    """What pip is told and what check says are the same."""
+    """The versions of ``dependencies`` are those that ``check`` requires."""
     lines = (ROOT / "pyproject.toml").read_text().splitlines()
     (line,) = [line for line in lines if line.startswith("dependencies = ")]
     needed = re.findall(r'"(.*?)"', line)
@@ -131,7 +131,7 @@ def test_the_default_backlog_is_gunicorns() -> None:
 
 
 def test_neither_a_server_nor_a_config(agent: StandInAgent) -> None:
-    """What can't be told is told not to be."""
+    """Hooks and worker class are reported as unknown."""
     done = check(environ={"GUNICORN_BACKLOG_URL": agent.url})
     assert has_finding(done, "warning", "server", "hooks and worker class are unknown")
     assert "-> give what gunicorn is started with: gunicorn-backlog check -- --config" in done.out

@@ -221,7 +221,7 @@ def test_gunicorns_own_metric(text: str, line: str, config: WriteConfig) -> None
     ],
 )
 def test_configs(text: str, level: str, what: str, line: str, config: WriteConfig) -> None:
-    """What is wrong with one is a line."""
+    """Each problem of a config is one line."""
     read = of_config.read(config(f"{CONFIG}{text}"))
     assert not isinstance(read, str)
     (told,) = [it for it in of_config.findings(read) if it.what == what]
@@ -242,7 +242,7 @@ def test_configs(text: str, level: str, what: str, line: str, config: WriteConfi
     ],
 )
 def test_a_config_that_can_not_be_read(text: str, why: str, config: WriteConfig) -> None:
-    """The last line of what gunicorn, or we, say of it."""
+    """The reason is the last line of the error."""
     read = of_config.read(config(f"{CONFIG}{text}"))
     assert isinstance(read, str)
     assert why in read
@@ -263,13 +263,13 @@ def test_a_config_that_takes_for_ever(config: WriteConfig, tmp_path: Path) -> No
 
 
 def test_a_config_that_ends_gunicorn(config: WriteConfig) -> None:
-    """That is not told as an error without a word."""
+    """The reason is not empty."""
     read = of_config.read(config("import os\nos._exit(0)\n"))
     assert read == "gunicorn ends with exit code 0 before it is read"
 
 
 def test_a_config_that_forks(config: WriteConfig) -> None:
-    """Both go on; what was read is told once."""
+    """Both processes continue; the result is written once."""
     read = of_config.read(config(f"{CONFIG}import os\nif os.fork():\n    os.wait()\n"))
     assert not isinstance(read, str)
     assert read.backlog == 5

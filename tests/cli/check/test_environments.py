@@ -66,7 +66,7 @@ def well(agent: StandInAgent, *run_by: str) -> Done:
 
 
 def test_a_server_of_another_user(newest: Gunicorn, agent: StandInAgent) -> None:
-    """What runs under its name, and may be one, is told; without it all is well."""
+    """A process named gunicorn that denies access is a warning; without it all is ok."""
     nobody = as_nobody(newest.folder)
     assert well(agent, *nobody).code == OK
     script = "bash -c 'exec -a gunicorn sleep 60' & exec \"$@\""
@@ -76,7 +76,7 @@ def test_a_server_of_another_user(newest: Gunicorn, agent: StandInAgent) -> None
 
 
 def test_a_server_of_another_layout(agent: StandInAgent) -> None:
-    """Its version is told, and what helps."""
+    """The finding has the layout's version and a remedy."""
     done = well(agent, sys.executable, "-c", HOLD_ANOTHER_LAYOUT)
     assert done.code == WARNING
     text = "its layout is of version 77, and 2 is what is read here"
@@ -85,7 +85,7 @@ def test_a_server_of_another_layout(agent: StandInAgent) -> None:
 
 
 def test_a_pid_that_is_no_servers(agent: StandInAgent) -> None:
-    """All else is checked all the same."""
+    """All other checks run."""
     done = run_cli("check", "4194304", environ={"GUNICORN_BACKLOG_URL": agent.url})
     assert (done.code, done.err) == (WARNING, "")
     assert has_finding(done, "warning", "server", "there is no process 4194304")
@@ -117,7 +117,7 @@ def test_a_server_that_ends_meanwhile(
 
 @pytest.mark.parametrize("name", ["status", "top", "check"])
 def test_without_proc(name: str) -> None:
-    """One line says that there is none, and not that no server runs."""
+    """The error names /proc, and does not claim that no server runs."""
     done = run_cli(name, run_by=without_proc())
     line = "servers are found by Linux's /proc, which is not here"
     if name == "check":

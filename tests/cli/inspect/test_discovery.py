@@ -153,7 +153,7 @@ def test_another_clock(newest: Gunicorn, serve: ServerFactory, agent: StandInAge
 
 
 def test_a_server_of_another_user(newest: Gunicorn, serve: ServerFactory) -> None:
-    """One line says whose it is, and who may look."""
+    """The error has the server's user and the remedy."""
     server = serve(newest).wait_until_it_serves()
     done = run_cli("status", str(server.pid), run_by=as_nobody(newest.folder))
     assert (done.code, done.out) == (1, "")
@@ -204,7 +204,7 @@ def test_no_server_at_all_by_that_pid() -> None:
 
 
 def test_one_that_ends_while_we_look(newest: Gunicorn, serve: ServerFactory) -> None:
-    """That is told, whatever of it is asked for next."""
+    """Each method raises EndedError."""
     server = serve(newest).wait_until_it_serves()
     found = discovery.find_server(server.pid)
     looker = SnapshotTaker(found)
