@@ -71,7 +71,7 @@ class Heartbeat(Protocol):
 
 
 class Log(Protocol):
-    """What gunicorn asks of its ``logger_class``."""
+    """The methods of a ``logger_class`` that we call; gunicorn requires all of them."""
 
     @property
     def info(self) -> Callable[..., object]: ...
@@ -241,7 +241,7 @@ def pushes_backlog(cfg: Config) -> bool:
 
 
 def at_each_turn(arbiter: Arbiter, call: Callable[[], None]) -> None:
-    """Have ``call`` called in each turn of the arbiter's main loop, at least once a second.
+    """Call ``call`` in each turn of the arbiter's main loop, as a rule once a second.
 
     It runs in the main thread before ``manage_workers``, which is looked up on the instance.
     """

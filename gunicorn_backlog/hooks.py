@@ -11,6 +11,7 @@ import functools as _functools
 import os as _os
 from collections.abc import Callable as _Callable
 from collections.abc import MutableMapping as _MutableMapping
+from contextlib import suppress as _suppress
 from typing import TYPE_CHECKING
 from typing import Any as _Any
 from typing import TypeVar as _TypeVar
@@ -29,14 +30,15 @@ __all__ = ["on_exit", "post_worker_init", "when_ready"]
 
 _M = _TypeVar("_M", bound=_MutableMapping[str, _Any])
 
-_INSTALL = "end the config with gunicorn_backlog.hooks.install(globals())"
+_INSTALL = "end the config with gunicorn_backlog.hooks.install(globals()) and restart gunicorn"
 
 _settings.check({}, _os.environ)
 
 _notices = _Notices()
 _monitor: _Monitor | None = None
 _was_ready = False
-_forks = 0  # of this process since the import of this module
+_was_installed = False
+_forks = 0  # of this process since the import of this module, or since the first install()
 
 
 def _before_fork() -> None:
@@ -106,6 +108,7 @@ def install(mapping: _M) -> _M:
     Raises ConfigError if it is no mutable mapping. A value that gunicorn does not accept stays as
     it is: gunicorn reports it.
     """
+    global _was_installed, _forks
     if not isinstance(mapping, _MutableMapping):
         raise _settings.ConfigError(
             f"gunicorn_backlog: hooks.install({_settings.shown(mapping)}); "
@@ -113,6 +116,8 @@ def install(mapping: _M) -> _M:
         )
     for ours in (when_ready, post_worker_init, on_exit):
         mapping[ours.__name__] = _with(ours, mapping.get(ours.__name__))
+    if not _was_installed:
+        _was_installed, _forks = True, 0  # a reload may follow the advice of a former warning
     return mapping
 
 
@@ -144,8 +149,9 @@ def _warn_that_nothing_is_pushed(worker: _Worker) -> None:
     """Warn, in the first worker that was forked since the config was loaded."""
     if worker.age != 1 and _forks != 1:
         return
-    if not _settings.is_enabled(_configured.values, _os.environ):
-        return
+    with _suppress(_settings.ConfigError):  # that stops the next start, and no worker
+        if not _settings.is_enabled(_configured.values, _os.environ):
+            return
     _notices.attach(_gunicorn.logger(worker))
     if worker.age == 1:
         text = (

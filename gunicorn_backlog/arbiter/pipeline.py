@@ -41,7 +41,8 @@ class Pipeline:
         self._arbiter = arbiter
         self._notices = notices
         self._cfg: Config | None = None
-        self._has_our_hooks = self._hooks_removed = False
+        self._hooks: gunicorn.Hooks | None = None  # of the config that was loaded last
+        self._lacks_hooks = False
         self._late_s: float | None = None
         self._scoreboard: Scoreboard | None = None
         self._sampler: Sampler | None = None
@@ -66,7 +67,8 @@ class Pipeline:
     def _taken(self, cfg: Config) -> None:
         configured.taken()
         self._cfg, self._late_s = cfg, None
-        self._has_our_hooks = gunicorn.hooks_of(cfg).has_ours
+        former, self._hooks = self._hooks, gunicorn.hooks_of(cfg)
+        self._lacks_hooks = self._were_removed(former, self._hooks)
 
     def is_outdated(self) -> bool:
         """Tell whether the arbiter has loaded another config since."""
@@ -90,7 +92,6 @@ class Pipeline:
             return None
         self._notices.reloaded()
         self._notices.reset("config")
-        had_our_hooks = self._has_our_hooks or self._hooks_removed
         try:
             settings = self.load()
         except ConfigError as error:
@@ -98,19 +99,18 @@ class Pipeline:
             text = f"{wrong}; the former settings stay in force"
             self._notices.warn("config", text, until_reset=True)
             return None
-        self._hooks_removed = self._were_removed(had_our_hooks)
-        return self._without_hooks(settings) if self._hooks_removed else settings
+        return self._without_hooks(settings) if self._lacks_hooks else settings
 
-    def _were_removed(self, had_our_hooks: bool) -> bool:
-        """Return whether the hooks of the config in force can't reach us any more.
+    def _were_removed(self, former: gunicorn.Hooks | None, hooks: gunicorn.Hooks) -> bool:
+        """Return whether a reload removed the hooks, and none has brought them back.
 
-        A hook of the user's own may call ours. gunicorn's own ``post_worker_init`` does not.
+        A hook of the user's own may call ours. gunicorn's own ``post_worker_init`` does not. A
+        server whose config never had a hook calls ours itself.
         """
-        assert self._cfg is not None
-        hooks = gunicorn.hooks_of(self._cfg)
-        if hooks.has_ours or not hooks.post_worker_init_is_default:
+        if former is None or hooks.has_ours or not hooks.post_worker_init_is_default:
             return False
-        return had_our_hooks or hooks.when_ready_is_default
+        lost_when_ready = hooks.when_ready_is_default and not former.when_ready_is_default
+        return self._lacks_hooks or former.has_ours or lost_when_ready
 
     def _without_hooks(self, settings: Settings) -> Settings:
         if self.settings.enabled:
@@ -120,6 +120,7 @@ class Pipeline:
                 "finds them again",
                 until_reset=True,
             )
+            self._notices.reset(_RUNNING)  # logged again when they are found again
         return settings._replace(enabled=False)
 
     def apply_settings(self, settings: Settings, forked: int, *, anew: bool) -> None:

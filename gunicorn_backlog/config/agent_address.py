@@ -79,7 +79,7 @@ def _host(host: str) -> str:
 
 
 def is_localhost(host: str) -> bool:
-    """Tell whether a name means this host by definition, and is never looked up (RFC 6761, 6.3)."""
+    """Return whether a name means this host by definition, and is never looked up (RFC 6761)."""
     name = f".{host.lower().removesuffix('.')}"
     return name.endswith(".localhost")
 

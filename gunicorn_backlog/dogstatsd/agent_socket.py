@@ -70,11 +70,11 @@ class AgentSocket(Socket):
             self.send(payload)
 
     def is_refused(self) -> bool:
-        """Note what came back of a first datagram; tell whether nobody took it."""
+        """Note an error of the first datagram; return whether it was refused."""
         return self.note_refusal() == errno.ECONNREFUSED
 
     def note_refusal(self) -> int:
-        """Note what came back, and return its errno.
+        """Note the socket's pending error, and return its errno.
 
         From an Agent on this host it has come when ``send`` returns.
         """

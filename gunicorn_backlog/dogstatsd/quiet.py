@@ -1,4 +1,4 @@
-"""Whatever a library logs, or can't read, on our behalf: nobody asked it."""
+"""Two context managers for calls of a library: its log records, or some variables, are hidden."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gunicorn_backlog._threads.unpatched import original
 
 @contextmanager
 def quiet(*names: str) -> Iterator[None]:
-    """Meanwhile drop what this thread logs with these loggers; other threads' records pass."""
+    """Drop the records that this thread logs with these loggers; those of other threads pass."""
     thread_id = original("_thread", "get_ident")
     ours = thread_id()
     loggers = [logging.getLogger(name) for name in names]
@@ -31,7 +31,7 @@ def quiet(*names: str) -> Iterator[None]:
 
 @contextmanager
 def hidden(*names: str) -> Iterator[None]:
-    """Meanwhile ``os.environ`` lacks these variables.
+    """Remove these variables from ``os.environ``, and restore them at the end.
 
     Not by ``del``: that calls ``unsetenv``, and in another thread a C library's ``getenv`` may be
     reading what it moves.

@@ -64,7 +64,7 @@ class Resolver:
         return self._other() is not None
 
     def turn(self) -> bool:
-        """Lead to localhost's other address from now on; tell whether it has one."""
+        """Lead to localhost's other address from now on; return whether it has one."""
         other = self._other()
         self.target = other or self.target
         return other is not None

@@ -193,7 +193,8 @@ class Sampler:
             serving = "serve, and the hook post_worker_init has not instrumented them"
             self._notices.warn(
                 "no slot",
-                f"{self._roster.overdue} workers {serving if self._roster.serving else late}: "
+                # Without their number: it grows from sample to sample, and with each reload.
+                f"workers {serving if self._roster.serving else late}: "
                 "their states and requests in flight are not sent. Unless these workers logged a "
                 "reason, end the config with gunicorn_backlog.hooks.install(globals())",
             )

@@ -160,7 +160,7 @@ def _by_tcp(
 
 
 def is_refusal(error: OSError) -> bool:
-    """Tell whether a system call of the caller's failed; else an app's signal handler raised.
+    """Return whether a system call of the caller failed; otherwise a signal handler raised.
 
     A handler's error, a TimeoutError for one, comes from a frame of the handler. gevent's sockets
     have methods in Python, and so a frame, too: their errors are told by their number.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -111,6 +113,14 @@ def test_a_process() -> None:
     assert clock.of(procfs.started_ns(pid)) < time.monotonic_ns()
     with pytest.raises((FileNotFoundError, ProcessLookupError)):
         procfs.started_ns(4194304)
+
+
+def test_a_process_that_its_parent_has_not_waited_for() -> None:
+    """It has no clock any more, and ``check`` then reports a server that has ended."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+        with pytest.raises(ProcessLookupError):
+            Clock(ended.pid)
 
 
 def test_since_when_the_oldest_request_has_been_under_way() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 
@@ -37,5 +38,7 @@ def _offset_ns(pid: int) -> int:
     except FileNotFoundError:
         parent(pid)  # raises if it has ended; otherwise the kernel has no time namespaces
         return 0
-    (fields,) = [line.split() for line in text.splitlines() if line.startswith("monotonic")]
-    return int(fields[1]) * 1_000_000_000 + int(fields[2])
+    lines = [line.split() for line in text.splitlines() if line.startswith("monotonic")]
+    if not lines:  # a process that has ended has no namespaces, until its parent has waited for it
+        raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+    return int(lines[0][1]) * 1_000_000_000 + int(lines[0][2])

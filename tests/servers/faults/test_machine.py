@@ -203,7 +203,7 @@ def test_the_time_of_day_is_set(
     wait_until_all_are_idle(agent)
     server.hold(1)
     wait_for("one to work", lambda: next_pushes(agent, 1)[0].workers["working"] == 1)
-    seen = len(agent.datagrams)
+    seen = len(pushes(agent))
     for off in hours:
         offset.write_text(f"{off * HOUR_S:+d}\n")
         next_pushes(agent, 2)
@@ -231,10 +231,10 @@ def test_the_arbiter_is_stopped_for_a_while(
     wait_for("one to work", lambda: next_pushes(agent, 1)[0].workers["working"] == 1)
     server.signal(signal.SIGSTOP)
     time.sleep(stopped_s)  # nothing happens that could be waited for
-    seen = len(agent.datagrams)
+    seen = len(pushes(agent))
     server.signal(signal.SIGCONT)
     continued_s = time.monotonic()
-    wait_for("four pushes", lambda: len(agent.datagrams) >= seen + 4)
+    wait_for("four pushes", lambda: len(pushes(agent)) >= seen + 4)
     after = pushes(agent)[seen:]
     print(f"{after[1].at_s - continued_s:.2f} s to the second push")
     assert after[3].at_s - continued_s > 2 * INTERVAL_S

@@ -11,7 +11,7 @@ from agent import StandInAgent
 from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.procfs import our_threads
-from tests.lab.pushes import Push, next_pushes, pushes, wait_until_all_are_idle
+from tests.lab.pushes import next_pushes, pushes, wait_until_all_are_idle
 from tests.lab.server import CONFIG
 from tests.lab.waiting import wait_for
 
@@ -23,7 +23,7 @@ def configured(text: str) -> str:
 
 def last_tags(agent: StandInAgent) -> set[str]:
     """Return the tags of the latest push's workers."""
-    return set(Push(agent.datagrams[-1]).all("gunicorn.workers")[0].tags)
+    return set(pushes(agent)[-1].all("gunicorn.workers")[0].tags)
 
 
 def test_hup_reads_all_settings_again(
@@ -169,5 +169,6 @@ def test_usr2_makes_two_masters_with_tags_of_their_own(
 
 def apps(agent: StandInAgent, last: int = 1000) -> list[str]:
     """Return the app tags of the last pushes."""
-    lines = [Push(datagram).all("gunicorn.is_running")[0] for datagram in agent.datagrams[-last:]]
-    return [f"app:{line.tag('app')}" for line in lines]
+    lines = [line for datagram in agent.datagrams for line in datagram.lines]
+    checks = [line for line in lines if line.name == "gunicorn.is_running"]
+    return [f"app:{line.tag('app')}" for line in checks[-last:]]

@@ -7,8 +7,8 @@ from agent import StandInAgent
 
 from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
-from tests.lab.pushes import Push, next_pushes, wait_until_all_are_idle
-from tests.lab.server import CONFIG
+from tests.lab.pushes import next_pushes, pushes, wait_until_all_are_idle
+from tests.lab.server import CONFIG, STARTUP
 from tests.lab.waiting import wait_for
 
 OWN_WHEN_READY = "def when_ready(server):\n    server.log.info('my when_ready')\n"
@@ -80,6 +80,42 @@ def test_hooks_that_a_reload_adds(
     assert agent.datagrams == []
 
 
+def test_a_reload_that_follows_the_advice_of_the_warning(
+    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """The advice includes a restart; the first reload without one causes one more warning."""
+    environ = {"GUNICORN_BACKLOG_URL": agent.url, **FAST}
+    server = serve(gunicorn, config=CONFIG + OWN_WHEN_READY, environ=environ)
+    server.wait_until_it_serves()
+    (line,) = wait_for("the warning", lambda: server.our_lines)
+    assert line.endswith("hooks.install(globals()) and restart gunicorn")
+    config = f"{OWN_WHEN_READY}from gunicorn_backlog import hooks\nhooks.install(globals())\n"
+    for _ in range(2):
+        former = wait_for("both workers", server.both_worker_pids)
+        server.reload(config)
+        wait_for("new workers", lambda: server.worker_pids().isdisjoint(former))  # noqa: B023
+        server.get()
+        wait_for("another warning", lambda: len(server.our_lines) > 1)
+
+    _, line = server.our_lines
+    assert "until gunicorn is restarted" in line
+    assert agent.datagrams == []
+
+
+def test_a_bad_setting_beside_a_when_ready_that_is_not_called(
+    gunicorn: Gunicorn, serve: ServerFactory
+) -> None:
+    """The worker that warns does not end: only a start in which our when_ready runs is stopped."""
+    config = f"{CONFIG}{OWN_WHEN_READY}raw_env = ['GUNICORN_BACKLOG_INTERVAL=abc']\n"
+    server = serve(gunicorn, config=config).wait_until_it_serves()
+    former = wait_for("both workers", server.both_worker_pids)
+    (line,) = wait_for("the warning", lambda: server.our_lines)
+    assert "when_ready was not called" in line
+    server.get()
+    assert server.worker_pids() == former
+    assert server.log.count("Booting worker") == 2
+
+
 def _if_all(pids: set[int]) -> set[int] | None:
     return pids if len(pids) == WORKERS else None
 
@@ -98,12 +134,15 @@ def test_hooks_that_a_reload_removes(
         wait_for("new workers", lambda: server.worker_pids().isdisjoint(former))  # noqa: B023
         wait_for("the warning", lambda: server.our_lines)
 
+    pushed = len(agent.datagrams)
+    with pytest.raises(AssertionError, match="in vain"):
+        wait_for("a push", lambda: len(agent.datagrams) > pushed, deadline_s=1)
     (line,) = server.our_lines
     assert "[WARNING] gunicorn_backlog: a reload removed the hooks from the config" in line
-    pushed = len(agent.datagrams)
     server.reload(CONFIG)
     wait_for("pushes", lambda: len(agent.datagrams) > pushed)
     wait_until_all_are_idle(agent)
+    wait_for("another line of what runs", lambda: len(STARTUP.findall(server.log)) == 2)
     assert len(server.our_lines) == 1
 
 
@@ -120,7 +159,35 @@ def test_own_hooks_that_a_reload_brings_are_not_taken_for_removed_ones(
         "def post_worker_init(worker):\n    hooks.post_worker_init(worker)\n"
     )
     wait_for("new workers", lambda: server.worker_pids().isdisjoint(former))
-    seen = len(agent.datagrams)
+    seen = len(pushes(agent))
     idle = {"idle": 2, "working": 0, "starting": 0}
-    wait_for("pushes", lambda: any(Push(it).workers == idle for it in agent.datagrams[seen + 1 :]))
+    wait_for("pushes", lambda: any(it.workers == idle for it in pushes(agent)[seen + 1 :]))
+    assert server.our_lines == []
+
+
+BY_HAND = """
+from gunicorn.workers.sync import SyncWorker
+from gunicorn_backlog import hooks
+
+class worker_class(SyncWorker):
+    def run(self):
+        hooks.post_worker_init(self)
+        super().run()
+
+def pre_fork(server, worker):
+    hooks.when_ready(server)
+"""
+
+
+def test_hooks_that_no_config_names_are_not_taken_for_removed_ones(
+    newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """A worker class and another hook may call ours; a reload changes nothing."""
+    environ = {"GUNICORN_BACKLOG_URL": agent.url, **FAST}
+    server = serve(newest, config=BY_HAND, environ=environ).wait_until_it_serves()
+    wait_until_all_are_idle(agent)
+    former = wait_for("both workers", server.both_worker_pids)
+    server.reload()
+    wait_for("new workers", lambda: server.worker_pids().isdisjoint(former))
+    wait_until_all_are_idle(agent)
     assert server.our_lines == []

@@ -13,7 +13,7 @@ from agent import StandInAgent
 from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.procfs import descriptors, is_alive, processes, scoreboards
-from tests.lab.pushes import Push, next_pushes, pushes
+from tests.lab.pushes import next_pushes, pushes
 from tests.lab.server import Server
 from tests.lab.waiting import wait_for
 
@@ -90,9 +90,9 @@ def test_killed_workers_leave_nothing(
     next_pushes(agent, 1)
 
     kill_one_at_work(server)
-    seen = len(agent.datagrams)
-    wait_for("the next push", lambda: len(agent.datagrams) > seen + 1)
-    within_an_interval = Push(agent.datagrams[seen + 1])
+    seen = len(pushes(agent))
+    wait_for("the next push", lambda: len(pushes(agent)) > seen + 1)
+    within_an_interval = pushes(agent)[seen + 1]
     assert within_an_interval.workers["working"] == 0
     assert within_an_interval.values("gunicorn.requests.in_flight") == (0,)
 
@@ -128,12 +128,12 @@ def test_a_killed_arbiter_leaves_nothing(
     server.signal(signal.SIGKILL)
     server.process.wait()
     server.let_go()
-    seen = len(agent.datagrams)  # who is dead can't push; one may have been under way
+    seen = len(pushes(agent))  # who is dead can't push; one may have been under way
     wait_for("its workers to end", lambda: not any(map(is_alive, workers)))
 
     assert who_has(scoreboard) == set()
     assert members(session=server.pid) == set()
-    assert len(agent.datagrams) <= seen + 1
+    assert len(pushes(agent)) <= seen + 1
     assert pushes(agent)[-1].values("gunicorn.is_running") == (0,)
     assert not [path for path in set(SHM.iterdir()) - files if "gunicorn" in path.name]
     assert set(temporary.iterdir()) == set()

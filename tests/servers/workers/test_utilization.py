@@ -97,8 +97,8 @@ def test_a_long_request_beside_many_short_ones(
     server.hold(1)
     wait_for("it to begin", lambda: server.journal.in_flight().total() == 1)
     next_pushes(agent, 1)
-    seen = len(agent.datagrams)
-    while len(agent.datagrams) < seen + 5:
+    seen = len(pushes(agent))
+    while len(pushes(agent)) < seen + 5:
         assert b"con" in server.get("/plain")
     while_it_runs = pushes(agent)[seen:]
     server.let_go()
