@@ -1,9 +1,9 @@
-"""Draw ``gunicorn-backlog top`` as it shows the demo's gunicorn in saturation.
+"""Draw ``gunicorn-backlog top`` of the demo's gunicorn in saturation.
 
     python examples/top_picture.py examples/top.svg
 
-Starts the demo's gunicorn with two workers, and twelve clients for some seconds after some of
-none: what is drawn was seen.
+Starts the demo's gunicorn with two workers, then no client, one and twelve clients for some seconds
+each. The picture is the last frame of that run.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ WORKERS, SERVICE_TIME_S = 2, 0.4
 PHASES = ((0, 14), (1, 12), (12, 16))  # clients, and for how many seconds
 WIDTH, HEIGHT = 100, 16
 
-# rich's own has a font from elsewhere in it, which a picture in a page must not ask for.
+# rich's own template loads a font from another site, which a picture in a page must not do.
 _SVG = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xml:space="preserve"
  xmlns="http://www.w3.org/2000/svg">
 <style>
@@ -48,38 +48,38 @@ _SVG = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xml:space="p
 """
 
 
-def look_for(seconds: float, looker: SnapshotTaker, history: History) -> Snapshot:
-    """Look for so many seconds, a second at a time."""
+def sample_for(seconds: float, taker: SnapshotTaker, history: History) -> Snapshot:
+    """Take a snapshot each second, and return the last."""
     for _ in range(round(seconds)):
         for _ in range(round(1 / SAMPLE_EVERY_S)):
             time.sleep(SAMPLE_EVERY_S)
-            looker.sample()
-        look = looker.close()
-        history.add(look)
-    return look
+            taker.sample()
+        snapshot = taker.close()
+        history.add(snapshot)
+    return snapshot
 
 
-def draw_what_is_seen(console: Console) -> None:
-    """Run the phases, and draw what is seen at last."""
+def draw_last_frame(console: Console) -> None:
+    """Run the phases, and draw the last snapshot."""
     stop, port, history = Event(), load.free_port(), History()
     with StandInAgent() as agent, load.gunicorn(port, WORKERS, agent.url, stop) as server:
-        looker = SnapshotTaker(discovery.take(server.pid))
-        looker.begin()
+        taker = SnapshotTaker(discovery.find_server(server.pid))
+        taker.begin()
         for number, seconds in PHASES:
             with load.clients(number, port, SERVICE_TIME_S, stop):
-                look = look_for(seconds, looker, history)
-                drawn = frame(look, history, View(WIDTH, HEIGHT, BLOCKS))
+                snapshot = sample_for(seconds, taker, history)
+                drawn = frame(snapshot, history, View(WIDTH, HEIGHT, BLOCKS))
     console.print(drawn)
 
 
 def main() -> None:
-    """Draw it into the file that is named."""
+    """Write the picture to the file of the first argument."""
     if len(sys.argv) != 2:
         sys.exit("usage: python examples/top_picture.py FILE.svg")
     console = Console(
         record=True, width=WIDTH, height=HEIGHT, force_terminal=True, file=io.StringIO()
     )
-    draw_what_is_seen(console)
+    draw_last_frame(console)
     svg = console.export_svg(title="gunicorn-backlog top", code_format=_SVG, unique_id="top")
     Path(sys.argv[1]).write_text(svg)
 

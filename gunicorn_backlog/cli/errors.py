@@ -1,13 +1,13 @@
-"""What can go wrong when one looks at a server: each is one line for the user."""
+"""Errors of an inspection; each is one line for the user."""
 
 from __future__ import annotations
 
 
-class LookError(Exception):
-    """The server can't be looked at; says why."""
+class InspectError(Exception):
+    """The server can't be inspected; the text is the reason."""
 
 
-class EndedError(LookError):
+class EndedError(InspectError):
     """The server has ended."""
 
     def __init__(self, pid: int) -> None:

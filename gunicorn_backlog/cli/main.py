@@ -1,4 +1,4 @@
-"""The command ``gunicorn-backlog``: look into a running server, or check what can be measured."""
+"""The command ``gunicorn-backlog``: inspect a running server, or check what can be measured."""
 
 from __future__ import annotations
 
@@ -12,46 +12,46 @@ from contextlib import suppress
 from io import TextIOWrapper
 
 from gunicorn_backlog import __version__
-from gunicorn_backlog.cli.errors import LookError
+from gunicorn_backlog.cli.errors import InspectError
 from gunicorn_backlog.cli.inspect import discovery, unhooked
 from gunicorn_backlog.cli.inspect.discovery import Server
 from gunicorn_backlog.cli.inspect.snapshot import take_snapshot
 from gunicorn_backlog.cli.status import report, text
 
-BEHIND = "--"
+SEPARATOR = "--"
 OK, FAILED, USAGE, NO_SERVER = 0, 1, 2, 3
 NO_RICH = "top needs rich, which is not installed: pip install 'gunicorn_backlog[top]'"
 
 
-class NoServerError(LookError):
+class NoServerError(InspectError):
     """No server runs here."""
 
 
-class ManyServersError(LookError):
-    """There are several servers, and one was to be named."""
+class ManyServersError(InspectError):
+    """Several servers run, and none was chosen."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command, and return its exit code."""
-    _open_what_is_closed()
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")  # an app's name may have letters that it has not
+            stream.reconfigure(errors="replace")  # it may lack letters of an app's name
     parsed = _parsed(sys.argv[1:] if arguments is None else arguments)
     run: Callable[[argparse.Namespace], int] = parsed.run
     try:
         code = run(parsed)
-        sys.stdout.flush()  # here a reader that is gone is told of, not at the interpreter's end
+        sys.stdout.flush()  # raises here if the reader is gone, not at the interpreter's end
         return code
     except ManyServersError as error:
         print(error, file=sys.stderr)
         return USAGE
-    except LookError as error:
+    except InspectError as error:
         print(f"gunicorn-backlog: {error}", file=sys.stderr)
         return NO_SERVER if isinstance(error, NoServerError) else FAILED
     except OSError as error:
-        _let_go_of_the_output()
-        if not isinstance(error, BrokenPipeError):  # there, whoever read it has had enough
+        _discard_output()
+        if not isinstance(error, BrokenPipeError):  # as of status | head
             with suppress(OSError):
                 print(f"gunicorn-backlog: {error}", file=sys.stderr, flush=True)
         return FAILED
@@ -59,28 +59,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGINT
 
 
-def _open_what_is_closed() -> None:
-    """Have all three streams, though a shell may have closed some (``>&-``)."""
+def _open_closed_streams() -> None:
+    """Open /dev/null for each standard stream that the shell closed (``>&-``)."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
 
 
-def _let_go_of_the_output() -> None:
-    """Have what is still to be written to it go nowhere, or it fails again at the end."""
+def _discard_output() -> None:
+    """Send buffered output to /dev/null, since its flush would fail again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
-    """Parse them; what is behind ``--`` is gunicorn's, and for ``check`` only."""
+    """Parse the arguments; those after ``--`` are gunicorn's, for ``check`` only."""
     ours, others = list(arguments), []
-    if BEHIND in ours:
-        at = ours.index(BEHIND)
+    if SEPARATOR in ours:
+        at = ours.index(SEPARATOR)
         ours, others = ours[:at], ours[at + 1 :]
     parser = _parser()
     parsed = parser.parse_args(ours)
     if others and parsed.run is not _check:
-        parser.error(f"{BEHIND} goes with check only")
+        parser.error(f"{SEPARATOR} goes with check only")
     parsed.gunicorn = others
     return parsed
 
@@ -92,30 +92,30 @@ def _parser() -> argparse.ArgumentParser:
     top = commands.add_parser(
         "top",
         help="a live view of a server (needs the extra top)",
-        epilog="Keys: q quit, s sort the workers, p pause: the picture stands still, and what "
-        "happens meanwhile is in the last minute when it goes on.",
+        epilog="Keys: q quit, s sort the workers, p pause or resume; after a pause, the last "
+        "minute includes what happened during the pause.",
     )
     _add_pid(top)
-    _add_seconds(top, 1.0, "from one refresh to the next")
+    _add_seconds(top, 1.0, "between two refreshes")
     top.set_defaults(run=_top)
     status = commands.add_parser("status", help="the same facts, once")
     _add_pid(status)
-    _add_seconds(status, 0.5, "to look at it")
-    status.add_argument("--json", action="store_true", help="as JSON, of a documented shape")
+    _add_seconds(status, 0.5, "of sampling")
+    status.add_argument("--json", action="store_true", help="as JSON, in a documented format")
     status.set_defaults(run=_status)
     check = commands.add_parser(
         "check",
         help="what can be measured here, and what can't",
         usage="%(prog)s [-h] [PID] [-- GUNICORN'S ARGUMENTS]",
-        epilog="Behind -- goes what gunicorn is to be started with: its config is run, to be read.",
+        epilog="After --: gunicorn's own arguments. The config file is run, the app is not.",
     )
-    _add_pid(check, "the server's; all servers by default")
+    _add_pid(check, "of the server; all servers by default")
     check.set_defaults(run=_check)
     return parser
 
 
 def _add_pid(
-    parser: argparse.ArgumentParser, what: str = "the server's; needed if there are several"
+    parser: argparse.ArgumentParser, what: str = "of the server; required if several run"
 ) -> None:
     parser.add_argument("pid", nargs="?", type=int, metavar="PID", help=what)
 
@@ -130,20 +130,20 @@ def _add_seconds(parser: argparse.ArgumentParser, default: float, what: str) -> 
     )
 
 
-def _seconds(given: str) -> float:
+def _seconds(text: str) -> float:
     with suppress(ValueError):
-        value = float(given)
+        value = float(text)
         if 0.1 <= value <= 60:
             return value
-    raise argparse.ArgumentTypeError(f"{given} is not from 0.1 to 60")
+    raise argparse.ArgumentTypeError(f"{text} is not from 0.1 to 60")
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    look = take_snapshot(chosen(arguments.pid), arguments.seconds)
+    snapshot = take_snapshot(chosen(arguments.pid), arguments.seconds)
     if arguments.json:
-        print(json.dumps(report.report(look), indent=2))
+        print(json.dumps(report.report(snapshot), indent=2))
     else:
-        print(text.status(look))
+        print(text.status(snapshot))
     return OK
 
 
@@ -153,7 +153,7 @@ def _top(arguments: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != "rich":
             raise
-        raise LookError(NO_RICH) from None
+        raise InspectError(NO_RICH) from None
     Top(chosen(arguments.pid), arguments.seconds).run()
     return OK
 
@@ -165,14 +165,14 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def chosen(pid: int | None) -> Server:
-    """Return the server with that pid, or the only one. Raises LookError."""
+    """Return the server with that pid, or the only server. Raises InspectError."""
     if pid is not None:
-        return discovery.take(pid)
-    found = discovery.find()
-    if not found.servers and found.wrong:
-        raise LookError("; ".join(found.wrong))
-    for wrong in found.wrong:
-        print(f"gunicorn-backlog: {wrong}", file=sys.stderr)
+        return discovery.find_server(pid)
+    found = discovery.find_servers()
+    if not found.servers and found.errors:
+        raise InspectError("; ".join(found.errors))
+    for error in found.errors:
+        print(f"gunicorn-backlog: {error}", file=sys.stderr)
     if len(found.servers) == 1:
         return found.servers[0]
     if found.servers:
@@ -180,14 +180,16 @@ def chosen(pid: int | None) -> Server:
             f"{text.servers(found.servers)}\n"
             f"gunicorn-backlog: there are {len(found.servers)} servers: give the pid of one"
         )
-    raise NoServerError(_none(found.hidden))
+    raise NoServerError(_no_server(found.hidden))
 
 
-def _none(hidden: list[int]) -> str:
-    none = "no server with gunicorn_backlog in its hooks runs here"
+def _no_server(hidden: list[int]) -> str:
+    message = "no server with gunicorn_backlog in its hooks runs here"
     if masters := unhooked.masters():
-        none = f"{none} (gunicorn that is not monitored does: pid {discovery.some_of(masters)})"
+        message = (
+            f"{message} (gunicorn that is not monitored does: pid {discovery.first_pids(masters)})"
+        )
     if not hidden:
-        return none
-    who = discovery.who_may(hidden)
-    return f"{none} that may be looked at, and not {discovery.some_of(hidden)}: {who}"
+        return message
+    remedy = discovery.access_remedy(hidden)
+    return f"{message}; access to {discovery.first_pids(hidden)} is denied: {remedy}"

@@ -16,7 +16,7 @@ _OURS = ("GUNICORN_", "DD_", "DATADOG_", "COLUMNS", "LINES", "NO_COLOR")
 
 
 class Done(NamedTuple):
-    """What it printed, and its exit code."""
+    """The exit code and the output of a run."""
 
     code: int
     out: str
@@ -24,14 +24,14 @@ class Done(NamedTuple):
 
     @property
     def lines(self) -> list[str]:
-        """What it printed, line by line."""
+        """The output by lines."""
         return self.out.splitlines()
 
 
-def look(
+def run_cli(
     *arguments: str, run_by: tuple[str, ...] = (), environ: Mapping[str, str] | None = None
 ) -> Done:
-    """Run it to its end."""
+    """Run the command to its end."""
     command = [*run_by, *COMMAND, *arguments]
     variables = environment() | dict(environ or {})
     done = subprocess.run(
@@ -41,14 +41,14 @@ def look(
 
 
 def status(pid: int, *, run_by: tuple[str, ...] = (), seconds: float = 0.3) -> dict[str, Any]:
-    """Return what ``status --json`` says of a server."""
-    done = look("status", str(pid), "--json", "--seconds", str(seconds), run_by=run_by)
+    """Return the report of ``status --json`` on a server."""
+    done = run_cli("status", str(pid), "--json", "--seconds", str(seconds), run_by=run_by)
     assert done.code == 0, done
     found: dict[str, Any] = json.loads(done.out)
     return found
 
 
 def environment() -> dict[str, str]:
-    """Return ours, without settings of ours, and without a size of the terminal."""
+    """Return our environment without the package's settings and the terminal's size."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
     return kept | {"PYTHONPATH": str(ROOT)}

@@ -17,13 +17,13 @@ import pytest
 from tests.lab.waiting import wait_for
 
 _CONFIG = "set -g status off\nset -g default-terminal tmux-256color\n"
-# tmux may lose the last line, or the code, of a program that ends: so its shell stays.
+# tmux may lose the last line or the exit code of a program that ends: its shell stays.
 _STAYING = '"$@"; echo "exit code $?"; exec sleep 1000'
 _EXIT_CODE = re.compile(r"^exit code (\d+)$", re.MULTILINE)
 
 
 class Terminal:
-    """Runs a program in a terminal of its own, which is gone afterwards."""
+    """A program in a tmux session of its own, which is closed at the end."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Terminal:
         subprocess.run([*self._tmux, "kill-server"], check=False)
 
     def screen(self, *, colours: bool = False) -> str:
-        """Return what is on the screen; with its escape sequences, or without."""
+        """Return the screen's text, with or without escape sequences."""
         how = ["-e"] if colours else []
         return self._ask("capture-pane", "-p", *how)
 
@@ -66,14 +66,14 @@ class Terminal:
         return int(self._ask("display-message", "-p", "#{pane_pid}"))
 
     def is_as_it_was(self) -> bool:
-        """Tell whether it shows its main screen and a cursor, and reads lines, which it echoes."""
+        """Return whether the main screen, the cursor, line mode and echo are on."""
         shows = self._ask("display-message", "-p", "#{alternate_on} #{cursor_flag}").split()
         with self._opened() as fd:
             modes = termios.tcgetattr(fd)[3]
         return bool(modes & termios.ECHO and modes & termios.ICANON) and shows == ["0", "1"]
 
     def make_sane(self) -> None:
-        """Do what ``reset`` does, from outside."""
+        """Reset the terminal from outside, as ``reset`` does."""
         with self._opened() as fd:
             subprocess.run(["stty", "sane"], stdin=fd, check=True)
             os.write(fd, b"\x1b[?1049l\x1b[?25h")
@@ -98,11 +98,11 @@ class Terminal:
         self.press("Enter")
 
     def resize(self, width: int, height: int) -> None:
-        """Make the window another size."""
+        """Resize the window."""
         self._ask("resize-window", "-x", str(width), "-y", str(height))
 
     def wait_until_it_shows(self, *texts: str) -> str:
-        """Return the first screen on which all of the texts are."""
+        """Return the first screen that has all of the texts."""
         latest = ""
 
         def shown() -> bool:

@@ -1,1 +1,1 @@
-"""The command ``check``: what can be measured here."""
+"""The command ``check``."""

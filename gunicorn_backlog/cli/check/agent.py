@@ -1,4 +1,4 @@
-"""Whether the Agent can be found, and takes a datagram: an empty line, which says nothing."""
+"""Whether the Agent's address resolves and accepts a datagram: an empty line without a metric."""
 
 from __future__ import annotations
 
@@ -15,19 +15,22 @@ from gunicorn_backlog.dogstatsd.agent_socket import Target
 from gunicorn_backlog.kernel.accept_queue import reason
 
 RESOLVED_S = 5.0
-REFUSED_S = 0.3  # for a refusal to come back
-_NOTHING = b"\n"
+REFUSED_S = 0.3  # an ICMP refusal takes a moment
+_EMPTY_LINE = b"\n"
 _REMEDIES = {
-    errno.ECONNREFUSED: "start the Agent, or say where it is: GUNICORN_BACKLOG_URL, DD_AGENT_HOST",
+    errno.ECONNREFUSED: "start the Agent, or set its address: GUNICORN_BACKLOG_URL, DD_AGENT_HOST",
     errno.ENOENT: "start the Agent, and mount the folder of its socket into the container",
     errno.EACCES: "let this user write to the socket, and pass the folders on the way to it",
-    errno.EAGAIN: "the Agent does not read as fast as it is sent to: see what it is busy with",
+    errno.EAGAIN: "the Agent reads more slowly than it is sent to: see what it is busy with",
 }
-_ANY_REMEDY = "say where the Agent is: GUNICORN_BACKLOG_URL, DD_AGENT_HOST, DD_DOGSTATSD_URL"
+_ANY_REMEDY = "set the Agent's address: GUNICORN_BACKLOG_URL, DD_AGENT_HOST, DD_DOGSTATSD_URL"
 
 
 def finding(url: str, *, disabled: bool) -> Finding:
-    """Try it, unless nothing is sent to it by whom this is about. Raises ValueError: no address."""
+    """Send a datagram to the Agent and return the result. Raises ValueError: no address.
+
+    :param disabled: by ``DD_DOGSTATSD_DISABLE``; then nothing is sent.
+    """
     if disabled:
         return warning("Agent", DISABLED, "unset it where gunicorn is started, and in its raw_env")
     address = parse(url)
@@ -43,12 +46,12 @@ def finding(url: str, *, disabled: bool) -> Finding:
             remedy = _ANY_REMEDY
         return failed("Agent", f"{where} takes no datagram: {reason(error)}", remedy)
     if address.scheme == "udp":
-        return ok("Agent", f"{where} does not refuse a datagram (more is not to be known of UDP)")
+        return ok("Agent", f"{where} does not refuse a datagram (UDP confirms none)")
     return ok("Agent", f"{where} takes a datagram")
 
 
 def _resolved(address: Address) -> Target | str:
-    """Return where the address leads to, or why it leads nowhere."""
+    """Return the target of an address, or the error's text."""
     found: list[Target | str] = []
 
     def resolve() -> None:
@@ -62,7 +65,7 @@ def _resolved(address: Address) -> Target | str:
 
 
 def _send_to_any(address: Address, target: Target) -> None:
-    """Send the datagram, to localhost's other address if this one fails. Raises OSError."""
+    """Send the datagram, also to localhost's other address if the first fails. Raises OSError."""
     try:
         _send(address, target)
     except OSError:
@@ -78,7 +81,7 @@ def _send(address: Address, target: Target) -> None:
     """Send the datagram, and wait for a refusal. Raises OSError."""
     with agent_socket.connect(address.scheme, target) as sock:
         if sock.type == socket.SOCK_DGRAM:
-            sock.send(_NOTHING)
+            sock.send(_EMPTY_LINE)
             select.select([sock], [], [], REFUSED_S if target.family != socket.AF_UNIX else 0)
         sock.note_refusal()
         if sock.error is not None:

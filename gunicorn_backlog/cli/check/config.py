@@ -1,4 +1,4 @@
-"""What gunicorn would be told to do: its config, its hooks, the versions that are installed."""
+"""Findings on gunicorn's config: its settings, hooks and worker class; and installed versions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -18,18 +18,18 @@ import gunicorn_backlog
 from gunicorn_backlog import __version__
 from gunicorn_backlog.cli.check import hook_findings
 from gunicorn_backlog.cli.check.findings import Finding, failed, ok, warning
-from gunicorn_backlog.cli.check.gunicorn_config import GunicornConfig, Hook
+from gunicorn_backlog.cli.check.gunicorn_config import GunicornConfig, Hook, Reach
 from gunicorn_backlog.config.tags import printable
 from gunicorn_backlog.metrics import own_metric
 from gunicorn_backlog.scoreboard.slot import HAS_CAPACITY, Kind
 
 OLDEST = {"gunicorn": (20, 1), "datadog": (0, 52)}
-ASGI_BACKLOG = 100  # asyncio's create_server(), which gunicorn's asgi worker calls
+ASGI_BACKLOG = 100  # of asyncio's create_server(), which gunicorn's asgi worker calls
 READ_S = 60.0
-# As for gunicorn's own command, the current folder is not on the path until gunicorn puts it there.
+# As in gunicorn's own command, the current folder is off the path until gunicorn adds it.
 _READ = """
 import sys
-sys.path[:] = [it for it in sys.path if it]
+sys.path[:] = [folder for folder in sys.path if folder]
 sys.path.append(sys.argv.pop(1))
 from gunicorn_backlog.cli.check.read_config import main
 main()
@@ -38,21 +38,21 @@ _FOLDER = str(Path(gunicorn_backlog.__file__).parents[1])
 
 
 def versions() -> Iterator[Finding]:
-    """Yield whether what is installed is recent enough."""
-    found = []
+    """Yield whether the installed packages are recent enough."""
+    recent = []
     for package, oldest in OLDEST.items():
         least = ".".join(map(str, oldest))
         try:
             installed = metadata.version(package)
         except metadata.PackageNotFoundError:
-            wrong = f"{package} is not installed"
+            text = f"{package} is not installed"
         else:
-            found.append(f"{package} {installed}")
+            recent.append(f"{package} {installed}")
             if _numbers(installed) >= oldest:
                 continue
-            wrong = f"{package} {installed} is too old: {least} is needed"
-        yield failed("versions", wrong, f"pip install '{package}>={least}'")
-    yield ok("versions", ", ".join([*found, f"gunicorn_backlog {__version__}"]))
+            text = f"{package} {installed} is too old: {least} is needed"
+        yield failed("versions", text, f"pip install '{package}>={least}'")
+    yield ok("versions", ", ".join([*recent, f"gunicorn_backlog {__version__}"]))
 
 
 def _numbers(version: str) -> tuple[int, ...]:
@@ -60,18 +60,18 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def read(arguments: Sequence[str], *, deadline_s: float = READ_S) -> GunicornConfig | str:
-    """Return the config that gunicorn would have with these arguments, or why it has none.
+    """Return the config that gunicorn makes of these arguments, or why it can't be read.
 
-    What is told goes through files: a config may start programs that hold a pipe open for ever.
+    The results are files, not pipes: a config may start programs that hold a pipe open for ever.
     """
-    with _file() as told, _file() as said:
-        command = [sys.executable, "-c", _READ, _FOLDER, str(told.fileno()), *arguments]
+    with _unnamed_file() as result, _unnamed_file() as errors:
+        command = [sys.executable, "-c", _READ, _FOLDER, str(result.fileno()), *arguments]
         program = subprocess.Popen(
             command,
-            pass_fds=(told.fileno(),),
+            pass_fds=(result.fileno(),),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=said,
+            stderr=errors,
             start_new_session=True,
         )
         try:
@@ -80,18 +80,18 @@ def read(arguments: Sequence[str], *, deadline_s: float = READ_S) -> GunicornCon
             return f"it was not read within {deadline_s:g} s"
         finally:
             if program.returncode is None:
-                _end(program)
-        text = _all_of(told)
+                _kill(program)
+        text = _content(result)
         if text:
             return _decoded(text)
-        lines = _all_of(said).strip().splitlines()
+        lines = _content(errors).strip().splitlines()
     if program.returncode == 0:
         return "gunicorn ends with exit code 0 before it is read"
     return printable(lines[-1]) if lines else f"exit code {program.returncode}"
 
 
-def _end(program: subprocess.Popen[bytes]) -> None:
-    """End it, and the programs that it has started."""
+def _kill(program: subprocess.Popen[bytes]) -> None:
+    """Kill the program and its children."""
     os.killpg(program.pid, signal.SIGKILL)
     program.wait()
 
@@ -99,34 +99,38 @@ def _end(program: subprocess.Popen[bytes]) -> None:
 def _decoded(text: str) -> GunicornConfig | str:
     try:
         config = GunicornConfig(**json.loads(text))
-        return config._replace(hooks={name: Hook(*it) for name, it in config.hooks.items()})
-    except (ValueError, TypeError, AttributeError):  # the config has written to all its descriptors
-        return "what was read of it is garbled"
+        hooks = {name: _hook(*fields) for name, fields in config.hooks.items()}
+        return config._replace(hooks=hooks)
+    except (ValueError, TypeError, AttributeError):  # the config wrote to the result's descriptor
+        return "its result is garbled"
 
 
-def _file() -> IO[bytes]:
-    """Return a file without a name: in memory where there is such, for a disk may be read-only."""
+def _hook(reach: str, own_line: int, our_line: int) -> Hook:
+    return Hook(Reach(reach), own_line, our_line)
+
+
+def _unnamed_file() -> IO[bytes]:
+    """Return a file in memory, since disks may be read-only; where memfd is refused, on a disk."""
     try:
         return os.fdopen(os.memfd_create("gunicorn_backlog config"), "w+b")
     except (AttributeError, OSError):
         return TemporaryFile()
 
 
-def _all_of(file: IO[bytes]) -> str:
+def _content(file: IO[bytes]) -> str:
     file.seek(0)
     return file.read().decode(errors="replace")
 
 
 def findings(config: GunicornConfig) -> Iterator[Finding]:
-    """Yield what is found in a config."""
+    """Yield the findings on a config."""
     if not config.enabled:
         yield failed("settings", "enabled is False: the hooks do nothing", "set enabled=True")
-    for text in config.unusable:
-        yield warning("settings", f"{text}; passed over", "correct it, or unset it")
+    yield from unusable_findings(config.unusable)
     yield from hook_findings.findings(config)
     if config.own_metric:
         yield warning("metrics", own_metric.clash(config.backlog_type), own_metric.REMEDY)
-    yield class_finding(config.worker_class, config.kind, config.wrong)
+    yield class_finding(config.worker_class, config.kind, config.load_error)
     if config.worker_class == "asgi" and config.backlog > ASGI_BACKLOG:
         text = (
             f"gunicorn's asgi worker makes asyncio listen with {ASGI_BACKLOG}, not {config.backlog}"
@@ -134,19 +138,24 @@ def findings(config: GunicornConfig) -> Iterator[Finding]:
         yield warning("backlog", text, f"count on {ASGI_BACKLOG}")
 
 
-def class_finding(name: str, kind: int | None, wrong: str = "") -> Finding:
-    """Return what can be told of a worker class."""
+def unusable_findings(texts: Iterable[str]) -> Iterator[Finding]:
+    """Yield a finding for each variable that has an unusable value."""
+    for text in texts:
+        yield warning("settings", f"{text}; passed over", "correct it, or unset it")
+
+
+def class_finding(name: str, kind: int | None, load_error: str = "") -> Finding:
+    """Return what is measured of a worker class; ``kind`` None: the class can't be loaded."""
     if kind is None:
-        return failed("worker class", f"{name} can't be loaded: {wrong}", "install what it needs")
+        text = f"{name} can't be loaded: {load_error}"
+        return failed("worker class", text, "install what it needs")
     if kind == Kind.UNKNOWN:
         text = f"{name} is not known: its workers are counted, and their states are not reported"
-        return warning(
-            "worker class", text, "make it of one of gunicorn's classes, or of uvicorn's"
-        )
+        remedy = "derive it from one of gunicorn's classes, or of uvicorn's"
+        return warning("worker class", text, remedy)
     if kind in HAS_CAPACITY:
-        told = "states, requests, utilization and waits"
-        if sys.platform != "linux":
-            told = "states, requests and utilization"
-        return ok("worker class", f"{name}: {told} are reported")
-    shares = "there are no shares of a capacity, for it has none"
-    return ok("worker class", f"{name}: states and requests are reported; {shares}")
+        on_linux = "states, requests, utilization and waits"
+        reported = on_linux if sys.platform == "linux" else "states, requests and utilization"
+        return ok("worker class", f"{name}: {reported} are reported")
+    text = f"{name}: states and requests are reported; no utilization, for it has no capacity"
+    return ok("worker class", text)

@@ -1,6 +1,6 @@
-"""Which hooks the source of a config binds, in which order, and where ours are among them.
+"""The hooks that a config's source binds, in order, and which of them are ours.
 
-The source is parsed by ``ast`` and never run. ``lookup`` returns what other modules define.
+The source is parsed by ``ast`` and never run. ``lookup`` resolves names of other modules.
 """
 
 from __future__ import annotations
@@ -9,24 +9,23 @@ import ast
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from gunicorn_backlog.cli.check.hook_calls import OURS, Meaning, Names, calls, meaning
+from gunicorn_backlog.cli.check.hook_calls import OURS, Meaning, Names, calls, imported, meaning
 
 HOOKS = ("when_ready", "post_worker_init", "on_exit")
 _MAPPINGS = {"globals", "locals", "vars"}
 
-# Returns whether a module's attribute of that name is ours; None: it has none.
+# Returns whether a module's attribute of that name is our hook; None: no attribute.
 Lookup = Callable[[str, str], bool | None]
-# For each statement around a line that has alternatives: its line, and which one it is.
+# For each enclosing statement with alternatives: its line, and the index of the alternative.
 Branches = tuple[tuple[int, int], ...]
-_Place = tuple[ast.stmt, Branches]
 
 
 class Binding(NamedTuple):
-    """A statement of the config that gives a hook's name a value.
+    """A statement of the config that binds a hook's name.
 
     ``lines``: those of the statement, decorators included.
-    ``keeps``: it is ``hooks.install()``, which keeps what was bound before.
-    ``calls``: whether the value calls our hook; None: that can't be seen.
+    ``keeps``: the statement is ``hooks.install()``, which keeps an earlier hook.
+    ``calls``: whether the value calls our hook; None: the source does not show it.
     """
 
     hook: str
@@ -38,7 +37,7 @@ class Binding(NamedTuple):
     branches: Branches = ()
 
     def excludes(self, other: Binding) -> bool:
-        """Return whether only one of the two is run: they are in alternatives of a statement."""
+        """Return whether at most one of the two is run: they are alternatives of a statement."""
         theirs = dict(other.branches)
         return any(theirs.get(line, arm) != arm for line, arm in self.branches)
 
@@ -49,13 +48,17 @@ def bindings(source: str, lookup: Lookup) -> list[Binding]:
     for statement, branches in _statements(ast.parse(source).body):
         walk.read(statement, branches)
     return [
-        it if it.is_ours else it._replace(calls=calls(value, it.hook, walk.names))
-        for it, value in walk.found
+        binding
+        if binding.is_ours
+        else binding._replace(calls=calls(value, binding.hook, walk.names))
+        for binding, value in walk.found
     ]
 
 
-def _statements(block: list[ast.stmt], around: Branches = ()) -> Iterator[_Place]:
-    """Yield the statements of a module, those of its functions and classes left out."""
+def _statements(
+    block: list[ast.stmt], around: Branches = ()
+) -> Iterator[tuple[ast.stmt, Branches]]:
+    """Yield the statements of a module, without those of its functions and classes."""
     for statement in block:
         yield statement, around
         for arm, inner in enumerate(_arms(statement)):
@@ -71,15 +74,19 @@ def _arms(statement: ast.stmt) -> list[list[ast.stmt]]:
     if isinstance(statement, ast.For | ast.While):
         return [[*statement.body, *statement.orelse]]
     if isinstance(statement, ast.Match):
-        return [it.body for it in statement.cases]
+        return [case.body for case in statement.cases]
     if hasattr(statement, "handlers"):  # Try, TryStar
-        handlers = [it.body for it in statement.handlers]
-        return [[*statement.body, *statement.orelse], *handlers]  # type: ignore[attr-defined]  # it is a Try
+        handlers = [handler.body for handler in statement.handlers]
+        return [[*statement.body, *statement.orelse], *handlers]  # type: ignore[attr-defined]  # a Try
     return []
 
 
 class _Walk:
-    """The meanings of a module's names, statement by statement."""
+    """The meaning of a module's names, statement by statement.
+
+    ``names``: their meanings after the last statement read. ``found``: each binding of a hook,
+    and the value that it binds.
+    """
 
     def __init__(self, lookup: Lookup) -> None:
         self.names: Names = {}
@@ -87,12 +94,11 @@ class _Walk:
         self._lookup = lookup
 
     def read(self, statement: ast.stmt, branches: Branches) -> None:
-        """Note which hooks the statement binds, and what its names stand for from there on."""
+        """Note the hooks that a statement binds, and the new meanings of its names."""
         self._at = statement, branches
         if isinstance(statement, ast.Import):
-            for it in statement.names:
-                top = it.name.partition(".")[0]
-                self._bind(it.asname or top, it.name if it.asname else top)
+            for name, dotted in imported(statement):
+                self._bind(name, dotted)
         elif isinstance(statement, ast.ImportFrom):
             self._import_from(statement)
         elif isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -105,14 +111,19 @@ class _Walk:
                 self._bind(name, meaning(value, self.names))
 
     def _import_from(self, statement: ast.ImportFrom) -> None:
-        module = "." * statement.level + (statement.module or "")
-        for it in statement.names:
-            for name in HOOKS if it.name == "*" else (it.name,):
-                alias = name if it.name == "*" else it.asname or name
-                if module == OURS or alias not in HOOKS:
-                    self._bind(alias, f"{module}.{name}")
-                elif (is_ours := self._lookup(module, name)) is not None:
-                    self._bind(alias, f"{OURS}.{alias}" if is_ours else f"{module}.{name}")
+        for alias, dotted in imported(statement):
+            module, _, name = dotted.rpartition(".")
+            if name == "*":
+                for hook in HOOKS:
+                    self._import(module, hook, hook)
+            else:
+                self._import(module, name, alias)
+
+    def _import(self, module: str, name: str, alias: str) -> None:
+        if module == OURS or alias not in HOOKS:
+            self._bind(alias, f"{module}.{name}")
+        elif (is_ours := self._lookup(module, name)) is not None:
+            self._bind(alias, f"{OURS}.{alias}" if is_ours else f"{module}.{name}")
 
     def _bind(self, name: str, value: Meaning) -> None:
         self.names[name] = value
@@ -124,24 +135,24 @@ class _Walk:
     ) -> None:
         statement, branches = self._at
         decorators: list[ast.expr] = getattr(statement, "decorator_list", [])
-        first = min([statement.lineno, *(it.lineno for it in decorators)])
+        first = min([statement.lineno, *(decorator.lineno for decorator in decorators)])
         lines = range(first, (statement.end_lineno or first) + 1)
         binding = Binding(hook, statement.lineno, lines, is_ours, keeps, branches=branches)
         self.found.append((binding, value))
 
 
 def _is_install(statement: ast.stmt, names: Names) -> bool:
-    """Return whether it is ``hooks.install(globals())``."""
+    """Return whether a statement is ``hooks.install(globals())``."""
     call = getattr(statement, "value", None)
     if not isinstance(call, ast.Call) or meaning(call.func, names) != f"{OURS}.install":
         return False
-    given = [*call.args, *(it.value for it in call.keywords)]
-    functions = [it.func for it in given if isinstance(it, ast.Call)]
-    return any(isinstance(it, ast.Name) and it.id in _MAPPINGS for it in functions)
+    arguments = [*call.args, *(keyword.value for keyword in call.keywords)]
+    functions = [argument.func for argument in arguments if isinstance(argument, ast.Call)]
+    return any(isinstance(name, ast.Name) and name.id in _MAPPINGS for name in functions)
 
 
 def _targets(statement: ast.stmt) -> Iterator[tuple[str, ast.expr | None]]:
-    """Yield the names that a statement binds, and the value where it is an expression's."""
+    """Yield the names that a statement binds, and the value, if an expression gives it."""
     targets: list[ast.expr] = []
     value = getattr(statement, "value", None)
     if isinstance(statement, ast.Assign):
@@ -151,11 +162,11 @@ def _targets(statement: ast.stmt) -> Iterator[tuple[str, ast.expr | None]]:
     elif isinstance(statement, ast.For):
         targets, value = [statement.target], None
     elif isinstance(statement, ast.With):
-        targets = [it.optional_vars for it in statement.items if it.optional_vars is not None]
+        targets = [item.optional_vars for item in statement.items if item.optional_vars is not None]
     for target in targets:
         if isinstance(target, ast.Name):
             yield target.id, value
             continue
-        for it in ast.walk(target):
-            if isinstance(it, ast.Name) and isinstance(it.ctx, ast.Store):
-                yield it.id, None
+        for node in ast.walk(target):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                yield node.id, None

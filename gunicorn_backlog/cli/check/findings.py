@@ -1,8 +1,7 @@
-"""What a check found: one line each, and the exit code that they come to."""
+"""The results of a check: one line each, and the exit code of the worst."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -10,7 +9,7 @@ from gunicorn_backlog.config.tags import printable
 
 
 class Level(IntEnum):
-    """How bad it is; the worst of all is the exit code."""
+    """Severity; the maximum of all findings is the exit code."""
 
     OK = 0
     WARNING = 1
@@ -18,7 +17,10 @@ class Level(IntEnum):
 
 
 class Finding(NamedTuple):
-    """One line: what was looked at, what was found, and what helps."""
+    """One line.
+
+    ``what``: the subject of the check. ``text``: its result. ``remedy``: what helps, or empty.
+    """
 
     level: Level
     what: str
@@ -27,25 +29,21 @@ class Finding(NamedTuple):
 
 
 def ok(what: str, text: str) -> Finding:
-    """Return a finding that all is well."""
+    """Return a finding without a problem."""
     return Finding(Level.OK, what, text)
 
 
 def warning(what: str, text: str, remedy: str) -> Finding:
-    """Return a finding that something is missing, and all else is there."""
+    """Return a finding that part of the measurement is missing or unknown."""
     return Finding(Level.WARNING, what, text, remedy)
 
 
 def failed(what: str, text: str, remedy: str) -> Finding:
-    """Return a finding that what matters is missing."""
+    """Return a finding that an essential part of the measurement is missing."""
     return Finding(Level.FAILED, what, text, remedy)
 
 
-def lines(findings: Iterable[Finding]) -> list[str]:
-    """Return a line for each, and another for its remedy."""
-    found = []
-    for level, what, text, remedy in findings:
-        found.append(f"{level.name.lower():8} {what:13} {printable(text)}")
-        if remedy:
-            found.append(f"{'':22} -> {printable(remedy)}")
-    return found
+def lines(finding: Finding) -> list[str]:
+    """Return the finding's line, and another with its remedy."""
+    found = [f"{finding.level.name.lower():8} {finding.what:13} {printable(finding.text)}"]
+    return [*found, f"{'':22} -> {printable(finding.remedy)}"] if finding.remedy else found

@@ -1,18 +1,35 @@
-"""What matters of gunicorn's config: written by ``read_config``, read by ``config``."""
+"""The parts of gunicorn's config that ``check`` reports on.
+
+``read_config`` writes them as JSON in a process of its own, ``config`` reads them.
+"""
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import NamedTuple
 
-OURS, INSTALLED, CALLS_OURS = "ours", "installed", "calls ours"
-REPLACES, MAY_REPLACE = "replaces", "may replace"  # ours the config's own
-REBOUND, OTHER, UNSEEN, MISSING = "rebound", "other", "unseen", "missing"
+
+class Reach(str, Enum):
+    """How gunicorn reaches one of our hooks, or why it does not."""
+
+    OURS = "ours"
+    INSTALLED = "installed"  # by hooks.install(), which keeps the config's own hook
+    CALLS_OURS = "calls ours"  # the config's own hook does
+    REPLACES = "replaces"  # our import replaces the config's own hook
+    MAY_REPLACE = "may replace"  # the same, if a branch of the config is run
+    REBOUND = "rebound"  # the config's own hook replaces ours
+    OTHER = "other"  # the config's own hook, which does not call ours
+    UNSEEN = "unseen"  # the config's own hook; its source does not show whether it calls ours
+    MISSING = "missing"
 
 
 class Hook(NamedTuple):
-    """The way in which one of our hooks is reached, and the lines that bind it; 0: no line."""
+    """How one of our hooks is reached, and the lines that bind the config's own hook and ours.
 
-    how: str
+    A line is 0 where the source has none.
+    """
+
+    reach: Reach
     own_line: int = 0
     our_line: int = 0
 
@@ -20,13 +37,15 @@ class Hook(NamedTuple):
 class GunicornConfig(NamedTuple):
     """The parts of a config that ``check`` reports on.
 
-    ``hooks`` holds for each of our hooks how it is reached, ``unread`` why the source of the config
-    is not read. ``own_metric``: gunicorn itself pushes ``gunicorn.backlog``.
+    ``kind``: the worker class's ``slot.Kind``; None: the class can't be loaded, because of
+    ``load_error``. ``hooks``: by name. ``unread``: why the config's source was not read, or empty.
+    ``own_metric``: gunicorn itself pushes ``gunicorn.backlog``. ``disabled``: by Datadog's
+    ``DD_DOGSTATSD_DISABLE``. ``unusable``: texts about settings with unusable values.
     """
 
     worker_class: str
-    kind: int | None  # None: the class can't be loaded, ``wrong`` says why
-    wrong: str
+    kind: int | None
+    load_error: str
     backlog: int
     hooks: dict[str, Hook]
     unread: str
@@ -34,5 +53,5 @@ class GunicornConfig(NamedTuple):
     backlog_type: str
     enabled: bool
     agent: str
-    disabled: bool  # by Datadog's own variable
+    disabled: bool
     unusable: list[str]

@@ -1,23 +1,11 @@
-"""Findings about our hooks in a config, each with its remedy."""
+"""One finding for each of our hooks: how a config reaches it, and the remedy."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from gunicorn_backlog.cli.check.findings import Finding, failed, ok, warning
-from gunicorn_backlog.cli.check.gunicorn_config import (
-    CALLS_OURS,
-    INSTALLED,
-    MAY_REPLACE,
-    MISSING,
-    OTHER,
-    OURS,
-    REBOUND,
-    REPLACES,
-    UNSEEN,
-    GunicornConfig,
-    Hook,
-)
+from gunicorn_backlog.cli.check.gunicorn_config import GunicornConfig, Hook, Reach
 
 _NEEDED = ("when_ready", "post_worker_init")
 _INSTALL = (
@@ -25,41 +13,43 @@ _INSTALL = (
     "keeps both"
 )
 _IMPORT = "from gunicorn_backlog.hooks import * in gunicorn.conf.py"
-_WELL = {
-    OURS: "{hook} is ours",
-    INSTALLED: "{hook} is the config's own and ours: hooks.install() keeps both",
-    CALLS_OURS: "{hook} is the config's own{in_line}, and calls ours",
+_OK = {
+    Reach.OURS: "{hook} is ours",
+    Reach.INSTALLED: "{hook} is the config's own and ours: hooks.install() keeps both",
+    Reach.CALLS_OURS: "{hook} is the config's own{in_line}, and calls ours",
 }
 _WRONG = {
-    REPLACES: "{hook} of the config{in_line} is replaced by the import of ours in line {our_line}",
-    REBOUND: "{hook} is bound again{in_line}, after line {our_line} binds ours: ours never runs",
-    OTHER: "{hook} is the config's own{in_line}, and does not call ours",
-    MISSING: "{hook} does not reach us: the config has none",
+    Reach.REPLACES: "{hook} of the config{in_line} is replaced by the import of ours in line "
+    "{our_line}",
+    Reach.REBOUND: "{hook} is bound again{in_line}, after line {our_line} binds ours: ours never "
+    "runs",
+    Reach.OTHER: "{hook} is the config's own{in_line}, and does not call ours",
+    Reach.MISSING: "{hook} does not reach us: the config has none",
 }
 _UNCERTAIN = {
-    MAY_REPLACE: "{hook} of the config{in_line}, if that line is run, is replaced by the import of "
-    "ours in line {our_line}",
-    UNSEEN: "{hook} is the config's own{in_line}; whether it calls ours can't be seen",
+    Reach.MAY_REPLACE: "{hook} of the config{in_line}, if that line is run, is replaced by the "
+    "import of ours in line {our_line}",
+    Reach.UNSEEN: "{hook} is the config's own{in_line}; whether it calls ours can't be seen",
 }
 
 
 def findings(config: GunicornConfig) -> Iterator[Finding]:
-    """Yield one for each of our hooks, and one if the source of the config could not be read."""
+    """Yield a finding for each of our hooks, and one if the config's source could not be read."""
     for name, hook in config.hooks.items():
-        yield _of(name, hook)
+        yield _hook_finding(name, hook)
     if config.unread:
         text = f"{config.unread}; a hook of its own that ours replaces can't be seen"
         yield warning("hooks", text, _INSTALL)
 
 
-def _of(name: str, hook: Hook) -> Finding:
+def _hook_finding(name: str, hook: Hook) -> Finding:
     in_line = f" (line {hook.own_line})" if hook.own_line else ""
     words = {"hook": name, "in_line": in_line, "our_line": hook.our_line}
-    if hook.how in _WELL:
-        return ok("hooks", _WELL[hook.how].format(**words))
-    if hook.how in _UNCERTAIN:
-        return warning("hooks", _UNCERTAIN[hook.how].format(**words), _INSTALL)
-    # Without on_exit all is pushed but the last push; a lost hook of the user's may do anything.
-    how = failed if name in _NEEDED or hook.how == REPLACES else warning
-    remedy = _IMPORT if hook.how == MISSING else _INSTALL
-    return how("hooks", _WRONG[hook.how].format(**words), remedy)
+    if hook.reach in _OK:
+        return ok("hooks", _OK[hook.reach].format(**words))
+    if hook.reach in _UNCERTAIN:
+        return warning("hooks", _UNCERTAIN[hook.reach].format(**words), _INSTALL)
+    # Without on_exit only the last push is lost; a lost hook of the config may do anything.
+    level = failed if name in _NEEDED or hook.reach == Reach.REPLACES else warning
+    remedy = _IMPORT if hook.reach == Reach.MISSING else _INSTALL
+    return level("hooks", _WRONG[hook.reach].format(**words), remedy)

@@ -1,4 +1,4 @@
-"""What the kernel lets us see: tried on sockets of our own, each with one connection that waits."""
+"""What the kernel lets a server measure: tried on sockets with one waiting connection each."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ RAISE = "raise net.core.somaxconn (in a container, that of its network namespace
 
 
 def findings(backlog: int) -> Iterator[Finding]:
-    """Yield what is found.
+    """Yield the findings on the platform.
 
-    :param backlog: what gunicorn asks for, of each listener.
+    :param backlog: gunicorn's setting ``backlog``.
     """
     if sys.platform != "linux":
         text = (
@@ -94,7 +94,7 @@ def _unix_finding() -> Finding:
 
 
 def _remedy_of_netlink() -> str:
-    """Return what lets netlink work, by the errno that it is refused with."""
+    """Return the remedy for netlink, by the errno of its socket."""
     try:
         netlink.open_socket(sock_diag.NETLINK_SOCK_DIAG).close()
     except OSError as error:
@@ -125,7 +125,7 @@ def _limit_finding(backlog: int) -> Finding:
 
 @contextmanager
 def _waiting(family: int, address: tuple[str, int] | str) -> Iterator[socket.socket]:
-    """Listen, with one connection in the queue. Raises OSError."""
+    """Yield a listener whose accept queue holds one connection. Raises OSError."""
     with socket.socket(family) as listener, socket.socket(family) as client:
         listener.bind(address)
         listener.listen(5)
@@ -140,10 +140,10 @@ def _by_inet_diag(listener: socket.socket) -> sock_diag.InetListener:
     return sock_diag.inet_listener(listener.family, port, inode)
 
 
-def _failure(ask: Callable[[], int]) -> str | None:
-    """Return why asking does not give what waits; None: it does."""
+def _failure(read: Callable[[], int]) -> str | None:
+    """Return why a call does not return the one waiting connection; None: it does."""
     try:
-        found = ask()
+        found = read()
     except (OSError, QueueError) as error:
         return reason(error)
     return None if found == _WAITS else f"it reads {found}, where {_WAITS} waits"

@@ -1,4 +1,4 @@
-"""Whether our hooks are reached: by what gunicorn has loaded, and by the source of its config."""
+"""How our hooks are reached: by the functions that gunicorn loaded, and by the config's source."""
 
 from __future__ import annotations
 
@@ -11,36 +11,31 @@ from typing import Any
 
 from gunicorn_backlog import hooks
 from gunicorn_backlog.cli.check.config_source import Binding, bindings
-from gunicorn_backlog.cli.check.gunicorn_config import (
-    CALLS_OURS,
-    INSTALLED,
-    MAY_REPLACE,
-    MISSING,
-    OTHER,
-    OURS,
-    REBOUND,
-    REPLACES,
-    UNSEEN,
-    Hook,
-)
+from gunicorn_backlog.cli.check.gunicorn_config import Hook, Reach
+from gunicorn_backlog.cli.check.hook_calls import OURS
 
-_OF_MODULE = "python:"
-_OF_FILE = "file:"
-_HERE = "gunicorn_backlog.hooks"
+_MODULE = "python:"
+_FILE = "file:"
 
 
 class Source:
-    """The bindings of hooks in the source of a config; ``unread``: why there are none."""
+    """The hooks that a config's source binds.
+
+    ``bindings``: in the order of the lines. ``unread``: why the source was not read, or empty.
+    """
 
     def __init__(self, location: str) -> None:
-        """Read it, when gunicorn has run it: ``location`` is its setting ``config``."""
+        """Read the source after gunicorn has run it.
+
+        :param location: gunicorn's setting ``config``.
+        """
         self.bindings: list[Binding] = []
         self.unread = ""
         self._package = ""
-        name = location.removeprefix(_OF_MODULE)
-        if name == _HERE:
+        name = location.removeprefix(_MODULE)
+        if name == OURS:
             return
-        path = self._module(name) if name != location else location.removeprefix(_OF_FILE)
+        path = self._module_path(name) if name != location else location.removeprefix(_FILE)
         try:
             with tokenize.open(path) as file:
                 self.bindings = bindings(file.read(), self._is_ours)
@@ -48,65 +43,59 @@ class Source:
             why = getattr(error, "strerror", None) or "it is no Python source"
             self.unread = f"the source of {location} is not read: {why}"
 
-    def _module(self, name: str) -> str:
-        """Return where a module's source should be."""
+    def _module_path(self, name: str) -> str:
+        """Return the path of a module's source, and note the module's package."""
         module = sys.modules[name]
         self._package = module.__package__ or ""
         return str(getattr(module, "__file__", None) or name)
 
     def _is_ours(self, module: str, name: str) -> bool | None:
-        """Return whether what a config imports under that name is ours; None: there is none."""
+        """Return whether a config imports our hook under that name; None: no attribute."""
         try:
             found = sys.modules[importlib.util.resolve_name(module, self._package)]
             exported = getattr(found, "__all__", (name,))
             return getattr(found, name) is getattr(hooks, name, None) if name in exported else None
-        except Exception:  # it was not imported, or whatever somebody's module does
+        except Exception:  # not imported; or any error of a module's own __getattr__
             return None
 
 
-def _is_installed(function: object) -> bool:
-    return getattr(function, "__gunicorn_backlog__", False) is True
-
-
-def reached(setting: Any, name: str, source: Iterable[Binding]) -> Hook:
-    """Return how our hook of that name is reached by gunicorn's setting."""
+def reached(setting: Any, name: str, bindings: Iterable[Binding]) -> Hook:
+    """Return how our hook of a name is reached by gunicorn's setting of that name."""
     function = setting.get()
-    bound = [it for it in source if it.hook == name]
+    bound = [binding for binding in bindings if binding.hook == name]
     try:
         if function is getattr(hooks, name):
-            return _where_it_is_ours(bound)
-        if _is_installed(function):
-            return Hook(INSTALLED)
-    except Exception:  # whatever somebody's object does when it is asked for an attribute
-        return Hook(UNSEEN)
-    if function is setting.default:
-        return Hook(MISSING)
-    return _where_it_is_their_own(function, bound)
+            return _ours(bound)
+        if getattr(function, "__gunicorn_backlog__", False) is True:
+            return Hook(Reach.INSTALLED)
+    except Exception:  # any error of an object's own __getattr__
+        return Hook(Reach.UNSEEN)
+    return Hook(Reach.MISSING) if function is setting.default else _own(function, bound)
 
 
-def _where_it_is_ours(bound: list[Binding]) -> Hook:
-    """Return whether ours has replaced one of the config's own."""
-    ours = _last(bound, lambda it: it.is_ours and not it.keeps)
+def _ours(bound: list[Binding]) -> Hook:
+    """Return whether ours, which gunicorn loaded, replaced one of the config's own."""
+    ours = _last(bound, lambda binding: binding.is_ours and not binding.keeps)
     if ours is None:
-        return Hook(OURS)
+        return Hook(Reach.OURS)
     before = bound[: bound.index(ours)]
-    own = _last(before, lambda it: not it.is_ours and not it.excludes(ours))
+    own = _last(before, lambda binding: not binding.is_ours and not binding.excludes(ours))
     if own is None:
-        return Hook(OURS)
+        return Hook(Reach.OURS)
     is_certain = set(own.branches) <= set(ours.branches)
-    return Hook(REPLACES if is_certain else MAY_REPLACE, own.line, ours.line)
+    return Hook(Reach.REPLACES if is_certain else Reach.MAY_REPLACE, own.line, ours.line)
 
 
-def _where_it_is_their_own(function: object, bound: list[Binding]) -> Hook:
-    """Return whether the config's own calls ours, as far as its source shows it."""
-    own = _last(bound, lambda it: not it.is_ours and _is_defined_in(function, it))
-    own = own or _last(bound, lambda it: not it.is_ours)
+def _own(function: object, bound: list[Binding]) -> Hook:
+    """Return whether the config's own, which gunicorn loaded, calls ours."""
+    own = _last(bound, lambda binding: not binding.is_ours and _is_defined_in(function, binding))
+    own = own or _last(bound, lambda binding: not binding.is_ours)
     if own is None:
-        return Hook(UNSEEN)
+        return Hook(Reach.UNSEEN)
     if own.calls is not False:
-        return Hook(CALLS_OURS if own.calls else UNSEEN, own.line)
-    ours = _last(bound[: bound.index(own)], lambda it: it.is_ours)
-    return Hook(REBOUND, own.line, ours.line) if ours else Hook(OTHER, own.line)
+        return Hook(Reach.CALLS_OURS if own.calls else Reach.UNSEEN, own.line)
+    ours = _last(bound[: bound.index(own)], lambda binding: binding.is_ours)
+    return Hook(Reach.REBOUND, own.line, ours.line) if ours else Hook(Reach.OTHER, own.line)
 
 
 def _is_defined_in(function: object, binding: Binding) -> bool:
@@ -115,5 +104,5 @@ def _is_defined_in(function: object, binding: Binding) -> bool:
     )
 
 
-def _last(found: list[Binding], condition: Callable[[Binding], bool]) -> Binding | None:
-    return next(filter(condition, reversed(found)), None)
+def _last(bound: list[Binding], condition: Callable[[Binding], bool]) -> Binding | None:
+    return next(filter(condition, reversed(bound)), None)

@@ -1,7 +1,7 @@
-"""Reads gunicorn's config as gunicorn does, in a process of its own, for it runs the config file.
+"""Reads gunicorn's config as gunicorn does: in a process of its own, since the file is run.
 
-``main`` takes ``FD [GUNICORN'S ARGUMENTS]`` and writes what ``GunicornConfig`` holds to that
-descriptor, as JSON.
+``main`` takes ``FD [GUNICORN'S ARGUMENTS]`` and writes a ``GunicornConfig`` to that descriptor, as
+JSON.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from gunicorn_backlog.scoreboard.slot import Kind
 from gunicorn_backlog.workers import registry
 
 
-class _Reading(Application):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn's application without an app; ``source`` is that of its config, if it has one."""
+class _ConfigApplication(Application):  # type: ignore[misc]  # gunicorn has no types
+    """gunicorn's application without an app; ``source``: its config's, None without a config."""
 
     source: Source | None = None
 
     def init(self, parser: object, opts: object, args: object) -> None:
-        """Take no app."""
+        """Ignore the app's name."""
 
     def load(self) -> None:
-        """Load none."""
+        """Load no app."""
 
     def load_config_from_module_name_or_filename(self, location: str) -> object:
-        """Run the config, and read its source before it can change the current folder again."""
+        """Run the config and read its source. The path is made absolute: the config may chdir."""
         path = location if location.startswith("python:") else _absolute(location)
         config = super().load_config_from_module_name_or_filename(location)
         self.source = Source(path)
@@ -47,46 +47,46 @@ def _absolute(location: str) -> str:
 
 
 def main() -> None:
-    """Read, and write."""
+    """Read the config and write the result."""
     fd, pid = int(sys.argv[1]), os.getpid()
     sys.argv = ["gunicorn", *sys.argv[2:]]
-    app = _Reading("%(prog)s [OPTIONS] [APP_MODULE]")
+    app = _ConfigApplication("%(prog)s [OPTIONS] [APP_MODULE]")
     config = read(app.cfg, app.source)
-    if os.getpid() != pid:  # the config has forked, and this is the child
+    if os.getpid() != pid:  # the config forked: this is the child
         return
     with os.fdopen(fd, "w") as out:
         json.dump(config._asdict(), out)
 
 
 def read(cfg: Any, source: Source | None) -> GunicornConfig:
-    """Return what matters of gunicorn's config. Raises ConfigError.
+    """Return the parts of gunicorn's config that are reported. Raises ConfigError.
 
-    Like gunicorn, it puts what ``pythonpath`` and ``raw_env`` say into their places first.
+    Like gunicorn, applies ``pythonpath`` and ``raw_env`` first.
     """
     _insert_paths(cfg.pythonpath)
     os.environ.update(cfg.env)
-    told = settings.load(cfg, configured.values)
-    kind, wrong = _kind(cfg)
-    bound = source.bindings if source is not None else []
+    loaded = settings.load(cfg, configured.values)
+    kind, load_error = _kind(cfg)
+    bindings = source.bindings if source is not None else []
     return GunicornConfig(
         worker_class=cfg.worker_class_str,
         kind=kind,
-        wrong=wrong,
+        load_error=load_error,
         backlog=cfg.backlog,
-        hooks={name: reached(cfg.settings[name], name, bound) for name in hooks.__all__},
+        hooks={name: reached(cfg.settings[name], name, bindings) for name in hooks.__all__},
         unread=source.unread if source is not None else "",
         own_metric=_gunicorn.pushes_backlog(cfg),
-        backlog_type=told.backlog_type,
-        enabled=told.enabled,
-        agent=str(told.address),
+        backlog_type=loaded.backlog_type,
+        enabled=loaded.enabled,
+        agent=str(loaded.address),
         disabled=is_disabled(os.environ),
-        unusable=list(told.unusable),
+        unusable=list(loaded.unusable),
     )
 
 
-def _insert_paths(given: str | None) -> None:
-    """Put the folders, with commas between, first on the path; the last of them is the first."""
-    for folder in map(os.path.abspath, given.split(",") if given else ()):
+def _insert_paths(folders: str | None) -> None:
+    """Insert the folders, separated by commas, at the front of the path; the last comes first."""
+    for folder in map(os.path.abspath, folders.split(",") if folders else ()):
         if folder not in sys.path:
             sys.path.insert(0, folder)
 
@@ -94,7 +94,7 @@ def _insert_paths(given: str | None) -> None:
 def _kind(cfg: Any) -> tuple[int | None, str]:
     try:
         family = registry.family_of(cfg.worker_class)
-    except Exception as error:  # whatever the import of somebody's module raises
+    except Exception as error:  # any error of an imported module
         first, *_, last = (str(error).strip() or type(error).__name__).splitlines() * 2
         return None, first if first == last else f"{first.strip()} {last.strip('[] ')}"
     return int(Kind.UNKNOWN if family is None else family.kind), ""

@@ -1,4 +1,4 @@
-"""What a running server says and shows of itself."""
+"""Findings on a running server."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from gunicorn_backlog import __version__
 from gunicorn_backlog.cli.check import agent
 from gunicorn_backlog.cli.check.config import class_finding
-from gunicorn_backlog.cli.check.findings import Finding, failed, ok, warning
+from gunicorn_backlog.cli.check.findings import Finding, Level, failed, ok, warning
 from gunicorn_backlog.cli.check.kernel import RAISE
 from gunicorn_backlog.cli.inspect import namespaces
-from gunicorn_backlog.cli.inspect.discovery import Server, some_of
+from gunicorn_backlog.cli.inspect.discovery import Server, first_pids
 from gunicorn_backlog.cli.inspect.snapshot import Listener, Snapshot
 from gunicorn_backlog.config.agent_address import DISABLED, is_local, parse
 from gunicorn_backlog.kernel.accept_queue import reason
@@ -26,110 +26,107 @@ _POST_WORKER_INIT = (
 _IN_ITS_CONTAINER = "run this in the server's container"
 
 
-def findings(look: Snapshot) -> Iterator[Finding]:
-    """Yield what is found of a server. Raises EndedError."""
-    about = look.about
-    yield ok("server", f"{about.app}, pid {look.server.pid}, gunicorn {about.gunicorn}")
-    if about.version != __version__:
-        text = f"the server runs gunicorn_backlog {about.version}, this is {__version__}"
+def findings(snapshot: Snapshot) -> Iterator[Finding]:
+    """Yield the findings on a server. Raises EndedError."""
+    info, server = snapshot.server_info, snapshot.server
+    yield ok("server", f"{info.app}, pid {server.pid}, gunicorn {info.gunicorn}")
+    if info.version != __version__:
+        text = f"the server runs gunicorn_backlog {info.version}, this is {__version__}"
         yield warning("versions", text, "restart the server, or run its own gunicorn-backlog")
-    if not about.enabled:
+    if not info.enabled:
         yield failed("settings", "enabled is False: the hooks do nothing", "set enabled=True")
         return
-    yield _hook_finding(look)
-    yield _class_finding(look)
-    for listener in look.listeners:
-        yield _listener_finding(listener, about, look.server)
-    yield _agent_finding(look)
-    for text in about.warnings:
+    yield _hook_finding(snapshot)
+    yield class_finding(info.worker_class, info.kind)
+    for listener in snapshot.listeners:
+        yield _listener_finding(listener, info, server)
+    yield _agent_finding(snapshot)
+    for text in info.warnings:
         yield warning("server's log", text, "see its log")
 
 
-def _hook_finding(look: Snapshot) -> Finding:
-    if not look.workers:
+def _hook_finding(snapshot: Snapshot) -> Finding:
+    workers = snapshot.workers
+    if not workers:
         return warning("hooks", "it has no workers that could report", "see its log")
-    unknown = [it for it in look.workers if it.state == "unknown"]
-    missing = [it.pid for it in unknown if it.kind is None]
+    unknown = [worker for worker in workers if worker.state == "unknown"]
+    missing = [worker.pid for worker in unknown if worker.kind is None]
     if missing:
-        text = f"post_worker_init does not reach us in {len(missing)} workers ({some_of(missing)})"
-        return failed("hooks", text, _POST_WORKER_INIT)
-    unwatched = [it.pid for it in unknown if it.kind == Kind.FAILED]
-    if unwatched:
+        text = f"post_worker_init does not reach us in {len(missing)} workers"
+        return failed("hooks", f"{text} ({first_pids(missing)})", _POST_WORKER_INIT)
+    broken = [worker.pid for worker in unknown if worker.kind == Kind.FAILED]
+    if broken:
         text = (
-            f"{len(unwatched)} workers report that they could not be watched "
-            f"({some_of(unwatched)}): their states are not known"
+            f"{len(broken)} workers report that their instrumentation failed "
+            f"({first_pids(broken)}): their states are unknown"
         )
         return warning("hooks", text, "see the lines of these workers in the server's log")
-    starting = [it for it in look.workers if it.state == "starting"]
+    starting = [worker for worker in workers if worker.state == "starting"]
     if starting:
-        text = f"{len(starting)} of {len(look.workers)} workers have not reported yet"
-        limit = f"if that lasts longer than {look.about.boot_limit_s:g} s: {_POST_WORKER_INIT}"
-        return warning("hooks", text, limit)
-    return ok("hooks", f"all {len(look.workers)} workers report")
+        text = f"{len(starting)} of {len(workers)} workers have not reported yet"
+        boot_limit_s = snapshot.server_info.boot_limit_s
+        remedy = f"if that lasts longer than {boot_limit_s:g} s: {_POST_WORKER_INIT}"
+        return warning("hooks", text, remedy)
+    return ok("hooks", f"all {len(workers)} workers report")
 
 
-def _class_finding(look: Snapshot) -> Finding:
-    return class_finding(look.about.worker_class, look.about.kind)
-
-
-def _listener_finding(seen: Listener, about: ServerInfo, server: Server) -> Finding:
-    backlog, worker_class = about.backlog, about.worker_class
-    latest = seen.latest
+def _listener_finding(listener: Listener, info: ServerInfo, server: Server) -> Finding:
+    latest = listener.latest
+    name = latest.listener
     if latest.why:
-        text = f"{latest.listener} can't be read from here: {latest.why}"
+        text = f"{name} can't be read from here: {latest.why}"
         return warning("listener", text, latest.remedy or f"{_IN_ITS_CONTAINER}, or as root")
     limit = latest.limit if latest.min_limit is None else latest.min_limit
     if limit is None:
-        return ok("listener", f"{latest.listener}: {latest.length} wait, the limit is not known")
-    if limit >= backlog:
-        return ok(
-            "listener", f"{latest.listener}: {latest.length} wait, the limit is {latest.limit}"
-        )
-    greatest = _somaxconn(latest.listener, about, server)
-    text = f"{latest.listener}: gunicorn asks for {backlog}, the kernel enforces {limit}"
-    why = RAISE if limit == greatest else cause(limit, greatest, worker_class)
-    return warning("backlog", text, why)
+        return ok("listener", f"{name}: {latest.length} wait, the limit is unknown")
+    if limit >= info.backlog:
+        return ok("listener", f"{name}: {latest.length} wait, the limit is {latest.limit}")
+    greatest = _somaxconn(name, info, server)
+    text = f"{name}: gunicorn asks for {info.backlog}, the kernel enforces {limit}"
+    remedy = RAISE if limit == greatest else cause(limit, greatest, info.worker_class)
+    return warning("backlog", text, remedy)
 
 
-def _somaxconn(listener: str, about: ServerInfo, server: Server) -> int | None:
-    """Return net.core.somaxconn of a listener's network namespace; None if it is not known."""
-    if any(it.length is not None for it in about.listeners if it.listener == listener):
-        return None  # the server published what it read, since netlink does not find it there
+def _somaxconn(name: str, info: ServerInfo, server: Server) -> int | None:
+    """Return net.core.somaxconn of a listener's network namespace; None if unknown."""
+    published = (ref.length is not None for ref in info.listeners if ref.listener == name)
+    if any(published):
+        return None  # the arbiter publishes a length only if the socket is in another namespace
     try:
         with namespaces.network_of(server.pid):
             return somaxconn()
-    except OSError:  # it has ended, or we may not, though a moment ago we might
+    except OSError:  # it has ended, or access was just taken away
         server.check_alive()
         return None
 
 
-def _agent_finding(look: Snapshot) -> Finding:
+def _agent_finding(snapshot: Snapshot) -> Finding:
+    info = snapshot.server_info
     try:
-        found = _tried(look)
+        found = _agent_result(info, snapshot.server.pid)
     except OSError as error:
-        look.server.check_alive()
+        snapshot.server.check_alive()
         text = f"not tried: the server is in another network namespace ({reason(error)})"
         found = warning("Agent", text, _IN_ITS_CONTAINER)
     except ValueError:
-        found = warning("Agent", f"{look.about.agent!r} is no address", "see the server's log")
-    if look.about.agent_error and found.level == 0:
-        text = f"the server's latest push to {look.about.agent} met {look.about.agent_error}"
+        found = warning("Agent", f"{info.agent!r} is no address", "see the server's log")
+    if info.agent_error and found.level == Level.OK:
+        text = f"the server's latest push to {info.agent} met {info.agent_error}"
         return warning("Agent", text, "try again; see the server's log")
     return found
 
 
-def _tried(look: Snapshot) -> Finding:
-    """Try the Agent as the server does, unless its address has another meaning there than here.
+def _agent_result(info: ServerInfo, pid: int) -> Finding:
+    """Try the Agent from the server's network namespace. Raises OSError; ValueError: no address.
 
-    Raises OSError, and ValueError: it is no address.
+    A path or a host name has another meaning in another mount namespace, and is not tried.
     """
-    about, pid = look.about, look.server.pid
-    disabled = about.agent_error == DISABLED
-    address = parse(about.agent)
-    by_files = address.scheme != "udp" or not is_local(address)  # a path, or resolv.conf and hosts
-    if by_files and not disabled and not namespaces.is_ours(pid, "mnt"):
-        said = about.agent_error and f"; its latest push met {about.agent_error}"
-        text = f"{address} not tried: the server has other files, in another mount namespace{said}"
-        return warning("Agent", text, _IN_ITS_CONTAINER)
+    disabled = info.agent_error == DISABLED
+    address = parse(info.agent)
+    needs_files = address.scheme != "udp" or not is_local(address)  # resolv.conf, hosts
+    if needs_files and not disabled and not namespaces.is_ours(pid, "mnt"):
+        latest = info.agent_error and f"; its latest push met {info.agent_error}"
+        text = f"{address} not tried: the server has other files, in another mount namespace"
+        return warning("Agent", f"{text}{latest}", _IN_ITS_CONTAINER)
     with namespaces.network_of(pid):
-        return agent.finding(about.agent, disabled=disabled)
+        return agent.finding(info.agent, disabled=disabled)

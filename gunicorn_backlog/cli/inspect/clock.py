@@ -11,7 +11,7 @@ from gunicorn_backlog.kernel.proc_net import PROC
 
 
 class Clock:
-    """CLOCK_MONOTONIC as a process has it: in a time namespace (time_namespaces(7)) it is another.
+    """CLOCK_MONOTONIC of a process; a time namespace shifts it (time_namespaces(7)).
 
     Raises OSError.
     """
@@ -20,15 +20,15 @@ class Clock:
         self._ahead_ns = _offset_ns(pid) - _offset_ns(os.getpid())
 
     def now_ns(self) -> int:
-        """Return what it says now."""
+        """Return the process's CLOCK_MONOTONIC."""
         return time.clock_gettime_ns(time.CLOCK_MONOTONIC) + self._ahead_ns
 
-    def of(self, began_ns: int) -> int:
-        """Return what it said when a process began, see ``started_ns``.
+    def of(self, started_ns: int) -> int:
+        """Return the process's CLOCK_MONOTONIC at a time of CLOCK_BOOTTIME, see ``started_ns``.
 
-        The time for which the machine was suspended is in one clock, and not in the other.
+        CLOCK_BOOTTIME includes the time of a suspend, CLOCK_MONOTONIC does not.
         """
-        return self.now_ns() - (time.clock_gettime_ns(time.CLOCK_BOOTTIME) - began_ns)
+        return self.now_ns() - (time.clock_gettime_ns(time.CLOCK_BOOTTIME) - started_ns)
 
 
 def _offset_ns(pid: int) -> int:
@@ -36,9 +36,9 @@ def _offset_ns(pid: int) -> int:
     try:
         text = (PROC / str(pid) / "timens_offsets").read_text()
     except FileNotFoundError:
-        parent(pid)  # raises, if it has ended; else the kernel has no time namespaces
+        parent(pid)  # raises if it has ended; otherwise the kernel has no time namespaces
         return 0
-    lines = [it.split() for it in text.splitlines() if it.startswith("monotonic")]
+    lines = [line.split() for line in text.splitlines() if line.startswith("monotonic")]
     if not lines:  # a process that has ended has no namespaces, until its parent has waited for it
         raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
     return int(lines[0][1]) * 1_000_000_000 + int(lines[0][2])

@@ -1,7 +1,7 @@
-"""Finds the servers that run here, by the shared memory that their processes hold.
+"""Finds running servers by the shared memory that their processes hold.
 
-Whoever holds it is the arbiter or one of its workers. The arbiter is the one whose pid stands in
-the header: its pid in its own pid namespace, which in a container is another than from outside.
+An arbiter and its workers hold it. The header has the arbiter's pid in the arbiter's own pid
+namespace; a container's pids differ from those outside.
 """
 
 from __future__ import annotations
@@ -11,31 +11,35 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
-from gunicorn_backlog.cli.errors import EndedError, LookError
+from gunicorn_backlog.cli.errors import EndedError, InspectError
 from gunicorn_backlog.cli.inspect import procfs
-from gunicorn_backlog.cli.inspect.memory import NAME, Memory
+from gunicorn_backlog.cli.inspect.memory import Memory, is_link
 from gunicorn_backlog.scoreboard.server_info import ServerInfo
 
 
 class Server(NamedTuple):
-    """A running server: its arbiter's pid as seen from here, since when it runs, and its memory."""
+    """A running server.
+
+    ``pid``: the arbiter's, in our pid namespace. ``began_ns``: its start, in CLOCK_BOOTTIME.
+    ``memory``: its shared memory.
+    """
 
     pid: int
     began_ns: int
     memory: Memory
 
     @property
-    def about(self) -> ServerInfo:
-        """What the arbiter says of itself. Raises LookError."""
-        return self.memory.about()
+    def server_info(self) -> ServerInfo:
+        """The server's facts, as the arbiter published them last. Raises InspectError."""
+        return self.memory.server_info()
 
     @property
     def age_s(self) -> float:
-        """How long it has been running."""
+        """Seconds since the arbiter started."""
         return procfs.age_s(self.began_ns)
 
     def check_alive(self) -> None:
-        """Raise EndedError if it has ended: its pid may be someone else's by now."""
+        """Raise EndedError if the arbiter has ended: another process may have its pid by now."""
         with suppress(OSError):
             if procfs.started_ns(self.pid) == self.began_ns:
                 return
@@ -43,84 +47,90 @@ class Server(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The servers that were found, what is wrong with others, and who could not be looked at."""
+    """The result of a search.
+
+    ``errors``: texts about servers that can't be inspected. ``hidden``: pids of processes that may
+    be servers, and that deny access.
+    """
 
     servers: list[Server]
-    wrong: list[str]
+    errors: list[str]
     hidden: list[int]
 
 
 class _Holder(NamedTuple):
-    """A process, and the path by which the memory that it holds is opened."""
+    """A process, and the path that opens the memory which it holds."""
 
     pid: int
     path: str
 
 
-def find() -> Found:
-    """Look at all processes. Raises LookError if none can be seen."""
-    _check_that_any_are_seen()
+def find_servers() -> Found:
+    """Search all processes. Raises InspectError if there is no ``/proc``."""
+    _require_procfs()
     found = Found([], [], [])
     for holders in _by_memory(_holders(found.hidden)):
         try:
             server = _server(holders)
             if server is not None:
-                server.memory.about()  # raises, if it can't be read
-        except LookError as error:
-            found.wrong.append(f"the process {holders[0].pid}: {error}")
+                server.memory.server_info()  # raises if it can't be read
+        except InspectError as error:
+            found.errors.append(f"the process {holders[0].pid}: {error}")
         except (FileNotFoundError, ProcessLookupError):
             continue  # it has ended
         except OSError as error:
-            found.wrong.append(f"the process {holders[0].pid}: {error.strerror}")
+            found.errors.append(f"the process {holders[0].pid}: {error.strerror}")
         else:
             if server is not None:
                 found.servers.append(server)
     roots = {server.pid for server in found.servers}
-    found.hidden[:] = [pid for pid in found.hidden if not _descends(pid, roots)]
+    found.hidden[:] = [pid for pid in found.hidden if procfs.ancestor(pid, roots) is None]
     return found
 
 
-def some_of(pids: list[int]) -> str:
-    """Return the first few of them, as text."""
+def first_pids(pids: list[int]) -> str:
+    """Return the first five pids, as text."""
     return ", ".join(map(str, pids[:5])) + (" ..." if len(pids) > 5 else "")
 
 
-def take(pid: int) -> Server:
-    """Return the server with that pid: the arbiter's, or one of its workers'. Raises LookError."""
-    _check_that_any_are_seen()
+def find_server(pid: int) -> Server:
+    """Return the server of an arbiter's or a worker's pid. Raises InspectError."""
+    _require_procfs()
     try:
         holder = _holder(pid)
         if holder is None:
-            raise LookError(
+            raise InspectError(
                 f"the process {pid} is no server with gunicorn_backlog in its hooks "
                 f"({procfs.command(pid)[:60] or 'it has no command line'})"
             )
-        server = _server([holder, *_family(pid)])
+        server = _server([holder, *_parent_holder(pid)])
     except PermissionError:
-        raise LookError(_refused(pid)) from None
+        raise InspectError(_denied(pid)) from None
     except (FileNotFoundError, ProcessLookupError):
-        raise LookError(f"there is no process {pid}") from None
+        raise InspectError(f"there is no process {pid}") from None
     except OSError as error:
-        raise LookError(f"the process {pid} can't be looked at: {error.strerror}") from None
+        raise InspectError(f"the process {pid} can't be inspected: {error.strerror}") from None
     if server is None:
-        raise LookError(f"the process {pid} is a worker whose server has ended")
+        raise InspectError(f"the process {pid} is a worker whose server has ended")
     return server
 
 
-def _check_that_any_are_seen() -> None:
-    if not procfs.are_seen():
-        raise LookError("servers are found by Linux's /proc, which is not here")
+def _require_procfs() -> None:
+    if not procfs.exists():
+        raise InspectError("servers are found by Linux's /proc, which is not here")
 
 
-def _refused(pid: int) -> str:
+def _denied(pid: int) -> str:
     with suppress(OSError):
-        return f"the process {pid} of {procfs.user(pid)} may not be looked at: {who_may([pid])}"
+        return (
+            f"access to the process {pid} of {procfs.user(pid)} is denied: {access_remedy([pid])}"
+        )
     return f"there is no process {pid}"
 
 
-def who_may(pids: Iterable[int]) -> str:
-    """Return what it takes to look at processes that we may not look at."""
-    if os.geteuid() != 0 and not any(map(_is_of_our_user, pids)):
+def access_remedy(pids: Iterable[int]) -> str:
+    """Return the remedy for processes that deny access."""
+    if os.geteuid() != 0 and not any(map(_is_our_users, pids)):
         return "run this as the same user, or as root"
     return (
         "CAP_SYS_PTRACE is missing (in a container: run this in it, as the user that its "
@@ -128,22 +138,14 @@ def who_may(pids: Iterable[int]) -> str:
     )
 
 
-def _is_of_our_user(pid: int) -> bool:
+def _is_our_users(pid: int) -> bool:
     with suppress(OSError):
         return procfs.uid(pid) == os.geteuid()
     return False
 
 
-def _descends(pid: int, roots: set[int]) -> bool:
-    """Tell whether a process is one of those, or a descendant of one."""
-    with suppress(OSError):  # it has ended
-        while pid and pid not in roots:
-            pid = procfs.parent(pid)
-    return pid in roots
-
-
 def _holders(hidden: list[int]) -> Iterator[_Holder]:
-    """Yield all processes that hold such a memory; note those that seem to, in ``hidden``."""
+    """Yield all processes that hold a memory; add gunicorns that deny access to ``hidden``."""
     for pid in procfs.pids():
         try:
             holder = _holder(pid)
@@ -160,13 +162,13 @@ def _holders(hidden: list[int]) -> Iterator[_Holder]:
 
 def _holder(pid: int) -> _Holder | None:
     for path, link in procfs.descriptors(pid):
-        if link.removesuffix(" (deleted)") == NAME:
+        if is_link(link):
             return _Holder(pid, path)
     return None
 
 
-def _family(pid: int) -> Iterator[_Holder]:
-    """Yield the parent of a process, if it holds a memory."""
+def _parent_holder(pid: int) -> Iterator[_Holder]:
+    """Yield the parent of a process, if the parent holds a memory."""
     with suppress(OSError):
         holder = _holder(procfs.parent(pid))
         if holder is not None:
@@ -184,9 +186,9 @@ def _by_memory(holders: Iterable[_Holder]) -> list[list[_Holder]]:
 
 
 def _server(holders: list[_Holder]) -> Server | None:
-    """Return the server whose memory they hold; None if its arbiter is none of them.
+    """Return the server whose memory the processes hold; None if its arbiter is none of them.
 
-    Raises OSError and LookError.
+    Raises OSError and InspectError.
     """
     memory = Memory(holders[0].path)
     for pid, path in holders:

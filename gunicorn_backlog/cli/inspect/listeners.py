@@ -1,4 +1,4 @@
-"""A server's listeners from outside: what waits in each, its limit, and what it dropped."""
+"""A server's listeners, read from outside of the server: accept queues, limits and drops."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ from gunicorn_backlog.scoreboard.server_info import ListenerRef
 TCP = (socket.AF_INET, socket.AF_INET6)
 _GONE = "it listens no more"
 _ELSEWHERE = str(ElsewhereError())
-_WHERE_IT_IS = (
+_ELSEWHERE_REMEDY = (
     "run this in the network namespace that the socket was created in: with socket activation "
     "that of systemd, as a rule the host's"
 )
 
 
 class ListenerState(NamedTuple):
-    """What was read of one listener; None is what could not be, and ``why`` says why not.
+    """One reading of a listener; an unreadable field is None.
 
-    ``remedy`` is what helps then, if that is known.
-    ``drops`` are the counters of its sockets by inode, as the kernel has them since each was made.
+    ``max_length`` and ``min_limit``: of one socket, if the listener has several (``reuse_port``).
+    ``drops``: the kernel's counter of each socket since its creation, by inode.
+    ``why``: the reason why a field is None. ``remedy``: what helps, if known.
     """
 
     listener: str
@@ -52,123 +53,126 @@ class ListenerReader:
     def __init__(self, pid: int) -> None:
         self._pid = pid
 
-    def read(self, places: Sequence[ListenerRef]) -> list[ListenerState]:
-        """Read each of them; those of one name are one."""
+    def read(self, refs: Sequence[ListenerRef]) -> list[ListenerState]:
+        """Read each listener; sockets that share a name are one listener."""
         with ExitStack() as stack:
             try:
                 stack.enter_context(namespaces.network_of(self._pid))
             except OSError as error:
                 why = f"it is in another network namespace, which we may not enter: {reason(error)}"
-                readings = [self._from_outside(place, why) for place in places]
+                states = [self._from_outside(ref, why) for ref in refs]
             else:
-                readings = [_by_netlink(place) for place in places]
-        readings = list(map(self._otherwise, places, readings))
+                states = [_by_netlink(ref) for ref in refs]
+        states = list(map(self._or_elsewhere, refs, states))
         by_name: dict[str, list[ListenerState]] = {}
-        for reading in readings:
-            by_name.setdefault(reading.listener, []).append(reading)
-        return [_one_of(those) for those in by_name.values()]
+        for state in states:
+            by_name.setdefault(state.listener, []).append(state)
+        return [_merged(states) for states in by_name.values()]
 
-    def _otherwise(self, place: ListenerRef, reading: ListenerState) -> ListenerState:
-        """Return what is read of a listener that was not found by netlink in its process's place.
+    def _or_elsewhere(self, ref: ListenerRef, state: ListenerState) -> ListenerState:
+        """Return the state of a socket that netlink does not find in its process's namespace.
 
-        Its socket may belong to the network namespace that we are in. If not, the arbiter's own
-        numbers are returned where it published them.
+        The socket may belong to the network namespace that we are in. Otherwise the arbiter may
+        have published its own reading.
         """
-        if not reading.why or not place.inode:
-            return reading
-        here = _by_netlink(place)
+        if not state.why or not ref.inode:
+            return state
+        here = _by_netlink(ref)
         if not here.why:
             return here
-        if place.length is not None:
-            drops = None if place.drops is None else {place.inode: place.drops}
-            return ListenerState(place.listener, place.length, place.limit, drops=drops)
-        if reading.why == _GONE and self._holds(place) and not self._lists(place):
-            return ListenerState(place.listener, why=_ELSEWHERE, remedy=_WHERE_IT_IS)
-        return reading
+        if ref.length is not None:
+            drops = None if ref.drops is None else {ref.inode: ref.drops}
+            return ListenerState(ref.listener, ref.length, ref.limit, drops=drops)
+        if state.why == _GONE and self._is_held(ref) and not self._is_listed(ref):
+            return ListenerState(ref.listener, why=_ELSEWHERE, remedy=_ELSEWHERE_REMEDY)
+        return state
 
-    def _holds(self, place: ListenerRef) -> bool:
+    def _is_held(self, ref: ListenerRef) -> bool:
         """Return whether the process holds the listener's socket."""
-        link = f"socket:[{place.inode}]"
+        socket_link = f"socket:[{ref.inode}]"
         with suppress(OSError):
-            return any(link == found for _, found in procfs.descriptors(self._pid))
+            return any(link == socket_link for _, link in procfs.descriptors(self._pid))
         return False
 
-    def _lists(self, place: ListenerRef) -> bool:
-        """Return whether the socket is of the process's network namespace: netlink lacks a module.
+    def _is_listed(self, ref: ListenerRef) -> bool:
+        """Return whether the process's network namespace lists the socket.
 
-        What can't be read counts as listed: nothing is claimed then.
+        Then netlink lacks a module. An unreadable list counts as listed, to claim nothing.
         """
         try:
-            if place.family in TCP:
-                found = proc_net.listening(self._pid, place.family)
-                return any(it.inode == place.inode for it in found)
-            proc_net.unix_length(place.inode, self._pid)
+            if ref.family in TCP:
+                listed = proc_net.listening(self._pid, ref.family)
+                return any(found.inode == ref.inode for found in listed)
+            proc_net.unix_length(ref.inode, self._pid)
         except ElsewhereError:
             return False
         except (OSError, QueueError):
             return True
         return True
 
-    def _from_outside(self, place: ListenerRef, why: str) -> ListenerState:
-        """Return what ``/proc`` says, which is the length of a TCP socket's queue."""
-        if place.family not in TCP or not place.inode:
-            return ListenerState(place.listener, why=why)
+    def _from_outside(self, ref: ListenerRef, why: str) -> ListenerState:
+        """Return the length of a TCP listener's queue by ``/proc``, which shows no limit."""
+        if ref.family not in TCP or not ref.inode:
+            return ListenerState(ref.listener, why=why)
         try:
-            for found in proc_net.listening(self._pid, place.family):
-                if found.inode == place.inode:
-                    return ListenerState(place.listener, found.length, why=why)
+            for found in proc_net.listening(self._pid, ref.family):
+                if found.inode == ref.inode:
+                    return ListenerState(ref.listener, found.length, why=why)
         except (OSError, QueueError) as error:
             why = reason(error)
-        return ListenerState(place.listener, why=why)
+        return ListenerState(ref.listener, why=why)
 
 
-def _by_netlink(place: ListenerRef) -> ListenerState:
+def _by_netlink(ref: ListenerRef) -> ListenerState:
     try:
-        if place.family == socket.AF_UNIX:
-            return _reading(place, sock_diag.unix_queue(place.inode), None)
-        if place.family in TCP:
-            found = _sockets(place)
-            drops = {it.inode: it.drops for it in found if it.drops is not None}
-            queues = [it.queue for it in found]
-            queue = queues[0] if place.inode else merge(queues)
-            return _reading(place, queue, drops or None)
+        if ref.family == socket.AF_UNIX:
+            return _state(ref, sock_diag.unix_queue(ref.inode), None)
+        if ref.family in TCP:
+            sockets = _sockets(ref)
+            drops = {found.inode: found.drops for found in sockets if found.drops is not None}
+            queues = [found.queue for found in sockets]
+            queue = queues[0] if ref.inode else merge(queues)
+            return _state(ref, queue, drops or None)
     except OSError as error:
-        if error.errno == errno.ENOENT and place.inode:
-            return ListenerState(place.listener, why=_GONE)
-        helps = remedy_of_netlink(error, "this")
-        return ListenerState(place.listener, why=f"netlink: {reason(error)}", remedy=helps)
+        if error.errno == errno.ENOENT and ref.inode:
+            return ListenerState(ref.listener, why=_GONE)
+        remedy = remedy_of_netlink(error, "this")
+        return ListenerState(ref.listener, why=f"netlink: {reason(error)}", remedy=remedy)
     except QueueError as error:
-        return ListenerState(place.listener, why=f"netlink: {error}")
-    return ListenerState(place.listener, why=place.host or "its family is not known")
+        return ListenerState(ref.listener, why=f"netlink: {error}")
+    return ListenerState(ref.listener, why=ref.host or "its family is not known")
 
 
-def _sockets(place: ListenerRef) -> Sequence[sock_diag.InetListener]:
-    """Return the sockets of a listener, of which there is one. Raises OSError and QueueError."""
-    if place.inode:
-        return [sock_diag.inet_listener(place.family, place.port, place.inode)]
-    found = sock_diag.inet_listeners(place.family, place.port)
-    found = [it for it in found if it.host == place.host]
+def _sockets(ref: ListenerRef) -> Sequence[sock_diag.InetListener]:
+    """Return a listener's sockets, at least one. Raises OSError and QueueError."""
+    if ref.inode:
+        return [sock_diag.inet_listener(ref.family, ref.port, ref.inode)]
+    at_port = sock_diag.inet_listeners(ref.family, ref.port)
+    found = [listener for listener in at_port if listener.host == ref.host]
     if not found:
-        raise QueueError("nobody listens there yet")
+        raise QueueError("no socket listens there yet")
     return found
 
 
-def _reading(place: ListenerRef, queue: AcceptQueue, drops: dict[int, int] | None) -> ListenerState:
-    if not queue.limit:  # and gVisor's kernel gives neither
-        return ListenerState(place.listener, why="this kernel says that its limit is 0")
-    return ListenerState(place.listener, *queue, drops)
+def _state(ref: ListenerRef, queue: AcceptQueue, drops: dict[int, int] | None) -> ListenerState:
+    if not queue.limit:  # gVisor's kernel returns 0 for length and limit
+        return ListenerState(ref.listener, why="this kernel returns the limit 0")
+    return ListenerState(ref.listener, *queue, drops)
 
 
-def _one_of(readings: Sequence[ListenerState]) -> ListenerState:
-    """Return the sum of listeners that have one name, if all of them were read."""
-    if len(readings) == 1:
-        return readings[0]
-    whys = "; ".join(dict.fromkeys(it.why for it in readings if it.why))
+def _merged(states: Sequence[ListenerState]) -> ListenerState:
+    """Return the sum of the states of one listener, if all of them were read."""
+    if len(states) == 1:
+        return states[0]
+    name = states[0].listener
+    whys = "; ".join(dict.fromkeys(state.why for state in states if state.why))
     queues = [
-        AcceptQueue(it.length, it.limit) for it in readings if it.length is not None and not it.why
+        AcceptQueue(state.length, state.limit)
+        for state in states
+        if state.length is not None and not state.why
     ]
-    if len(queues) < len(readings):
-        remedies = "; ".join(dict.fromkeys(it.remedy for it in readings if it.remedy))
-        return ListenerState(readings[0].listener, why=whys, remedy=remedies)
-    drops = {inode: n for it in readings for inode, n in (it.drops or {}).items()}
-    return ListenerState(readings[0].listener, *merge(queues), drops or None, whys)
+    if len(queues) < len(states):
+        remedies = "; ".join(dict.fromkeys(state.remedy for state in states if state.remedy))
+        return ListenerState(name, why=whys, remedy=remedies)
+    drops = {inode: count for state in states for inode, count in (state.drops or {}).items()}
+    return ListenerState(name, *merge(queues), drops or None, whys)

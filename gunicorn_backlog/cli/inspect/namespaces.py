@@ -1,4 +1,4 @@
-"""Network namespaces: a socket is found by netlink only in the one that it is in."""
+"""Network namespaces: netlink finds a socket only in the socket's own namespace."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ CLONE_NEWNET = 0x40000000  # include/uapi/linux/sched.h
 
 
 def is_ours(pid: int, kind: str = "net") -> bool:
-    """Tell whether a process is in our namespace of that kind. Raises OSError."""
+    """Return whether a process shares our namespace of that kind. Raises OSError."""
     return procfs.namespace(pid, kind) == procfs.namespace(os.getpid(), kind)
 
 
 @contextmanager
 def network_of(pid: int) -> Iterator[None]:
-    """Be in the network namespace of a process meanwhile: this thread. Raises OSError.
+    """Move this thread into a process's network namespace, and back at the end. Raises OSError.
 
-    It takes CAP_SYS_ADMIN where that is another one than ours.
+    Another namespace than ours requires CAP_SYS_ADMIN.
     """
     if is_ours(pid):
         yield
@@ -42,7 +42,7 @@ def network_of(pid: int) -> Iterator[None]:
 
 
 def _enter(fd: int) -> None:
-    """Call ``setns``, which Python has only since 3.12."""
+    """Call ``setns``: Python has ``os.setns`` only from 3.12 on."""
     setns: Callable[[int, int], int] = ctypes.CDLL(None, use_errno=True).setns
     if setns(fd, CLONE_NEWNET) != 0:
         code = ctypes.get_errno()

@@ -1,7 +1,7 @@
-"""What ``/proc`` says of processes (proc(5)); pids are those of the namespace we are in.
+"""Processes as ``/proc`` shows them (proc(5)); pids are those of our own pid namespace.
 
-Of a process that has ended, or ends meanwhile, all functions raise ProcessLookupError or
-FileNotFoundError; of one that we may not look into, PermissionError.
+All functions raise ProcessLookupError or FileNotFoundError if the process has ended, and
+PermissionError if access to it is denied.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import pwd
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 
 from gunicorn_backlog.config.tags import printable
@@ -18,13 +18,13 @@ from gunicorn_backlog.kernel.proc_net import PROC
 _FORKED_ONLY = 0x40  # PF_FORKNOEXEC, include/linux/sched.h
 
 
-def are_seen() -> bool:
-    """Tell whether there is a ``/proc``: Linux has one, as a rule."""
+def exists() -> bool:
+    """Return whether ``/proc`` is mounted, as on nearly every Linux."""
     return (PROC / "self" / "fd").exists()
 
 
 def pids() -> list[int]:
-    """Return all processes that can be seen from here."""
+    """Return the pids of all visible processes, in order."""
     return sorted(int(name) for name in os.listdir(PROC) if name.isdecimal())
 
 
@@ -35,7 +35,7 @@ def status(pid: int) -> dict[str, str]:
 
 
 def own_pid(pid: int) -> int:
-    """Return a process's pid as it is in the innermost pid namespace that it is in."""
+    """Return a process's pid in the innermost pid namespace that the process is in."""
     return int(status(pid).get("NSpid", str(pid)).split()[-1])
 
 
@@ -45,7 +45,7 @@ def uid(pid: int) -> int:
 
 
 def user(pid: int) -> str:
-    """Return the name of the user that a process runs as, or the number."""
+    """Return the user name of a process, or ``uid N`` if the user has no name."""
     number = uid(pid)
     try:
         return pwd.getpwuid(number).pw_name
@@ -54,43 +54,51 @@ def user(pid: int) -> str:
 
 
 def command(pid: int) -> str:
-    """Return a process's command line, printable; empty for a thread of the kernel's."""
+    """Return a process's command line, printable; empty for a kernel thread."""
     octets = (PROC / str(pid) / "cmdline").read_bytes()
     return printable(octets.rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace"))
 
 
 def parent(pid: int) -> int:
-    """Return the parent's pid; 0: it is outside of our pid namespace."""
+    """Return the parent's pid; 0: the parent is outside of our pid namespace."""
     return int(_stat(pid)[1])
 
 
+def ancestor(pid: int, wanted: Collection[int]) -> int | None:
+    """Return the first of a process and its ancestors that is wanted; None: there is none."""
+    with suppress(OSError):  # it has ended
+        while pid and pid not in wanted:
+            pid = parent(pid)
+    return pid if pid in wanted else None
+
+
 def started_ns(pid: int) -> int:
-    """Return when a process began, in ns of CLOCK_BOOTTIME; rounded down, to 10 ms as a rule."""
+    """Return a process's start in ns of CLOCK_BOOTTIME, rounded down to a tick (mostly 10 ms)."""
     return int(_stat(pid)[19]) * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
-def age_s(began_ns: int) -> float:
-    """Return how long ago ``started_ns`` was."""
-    return max(0.0, (time.clock_gettime_ns(time.CLOCK_BOOTTIME) - began_ns) / 1e9)
+def age_s(started_ns: int) -> float:
+    """Return the seconds since ``started_ns``."""
+    return max(0.0, (time.clock_gettime_ns(time.CLOCK_BOOTTIME) - started_ns) / 1e9)
 
 
 def children(pid: int) -> list[int]:
-    """Return a process's children, as its main thread has forked them."""
+    """Return the pids of a process's children, those that its main thread forked."""
     try:
         return list(map(int, (PROC / f"{pid}/task/{pid}/children").read_text().split()))
     except FileNotFoundError:
-        parent(pid)  # raises, if it has ended; else the kernel has no such file
-        return [it for it in pids() if _is_child(it, pid)]
+        parent(pid)  # raises if it has ended; otherwise the kernel lacks CONFIG_PROC_CHILDREN
+        return [other for other in pids() if _is_child(other, pid)]
 
 
 def is_forked_only(pid: int) -> bool:
-    """Tell whether a process still is the program that its parent was when it forked it."""
+    """Return whether a process runs and has called no ``exec`` since its fork."""
     state, *_ = fields = _stat(pid)
     return state not in "ZX" and bool(int(fields[6]) & _FORKED_ONLY)
 
 
 def descriptors(pid: int) -> Iterator[tuple[str, str]]:
-    """Yield the path in ``/proc`` of each open descriptor, and what it stands for."""
+    """Yield the path in ``/proc`` of each open descriptor, and the target of that link."""
     folder = PROC / str(pid) / "fd"
     for name in os.listdir(folder):
         with suppress(FileNotFoundError):
@@ -98,7 +106,7 @@ def descriptors(pid: int) -> Iterator[tuple[str, str]]:
 
 
 def namespace(pid: int, kind: str) -> str:
-    """Return which namespace of a kind (``net``, ``pid``, ``time``) a process is in."""
+    """Return a process's namespace of a kind, for example ``net`` or ``mnt`` (namespaces(7))."""
     return os.readlink(PROC / str(pid) / "ns" / kind)
 
 
@@ -109,5 +117,5 @@ def _is_child(pid: int, of: int) -> bool:
 
 
 def _stat(pid: int) -> list[str]:
-    """Return ``/proc/PID/stat`` from the state on: the name before it may hold anything."""
+    """Return ``/proc/PID/stat`` from the state on: the name before it may hold any character."""
     return (PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()

@@ -49,7 +49,7 @@ class Snapshot(NamedTuple):
     """What was seen in ``lasted_s`` seconds; ``interval`` is as the arbiter's, less the queues."""
 
     server: Server
-    about: ServerInfo
+    server_info: ServerInfo
     age_s: float
     lasted_s: float
     listeners: tuple[Listener, ...]
@@ -60,7 +60,7 @@ class Snapshot(NamedTuple):
 class SnapshotTaker:
     """Looks at one server: ``begin``, then ``sample`` a few times, then ``close``; and again.
 
-    All of these raise EndedError when the server has ended, and LookError.
+    All of these raise EndedError when the server has ended, and InspectError.
     """
 
     def __init__(self, server: Server) -> None:
@@ -90,7 +90,7 @@ class SnapshotTaker:
 
     def sample(self) -> None:
         """Look at everything once."""
-        about = self._server.about
+        about = self._server.server_info
         self._readings.append(self._outside.read(about.listeners))
         running = self._workers.running(about)
         states = self._server.memory.reader.read(running.ages)
@@ -173,7 +173,7 @@ class SnapshotTaker:
 
 
 def take_snapshot(server: Server, seconds: float) -> Snapshot:
-    """Look at a server for so many seconds, 0.1 or more. Raises LookError."""
+    """Look at a server for so many seconds, 0.1 or more. Raises InspectError."""
     looker = SnapshotTaker(server)
     looker.begin()
     for _ in range(round(seconds / SAMPLE_EVERY_S)):

@@ -1,8 +1,9 @@
 """Finds masters of gunicorn without our shared memory: our hooks did not run, or are disabled.
 
-A master makes a file for the heartbeat of each worker (``gunicorn/workers/workertmp.py``), which
-both hold open. This shows embedded gunicorns, too, whose command lines may not mention it. The
-first of these files is made after ``when_ready``: a master that has one has run all that it will.
+A master creates a file for the heartbeat of each worker (``gunicorn/workers/workertmp.py``), and
+both hold it open. This also finds embedded gunicorns, whose command lines may not contain the
+name. The first of these files is created after ``when_ready``: a master that has one has run that
+hook, if it has any.
 """
 
 from __future__ import annotations
@@ -12,12 +13,10 @@ import stat
 from contextlib import suppress
 from typing import NamedTuple
 
-from gunicorn_backlog.cli.inspect import procfs
-from gunicorn_backlog.cli.inspect.memory import NAME
+from gunicorn_backlog.cli.inspect import memory, procfs
 from gunicorn_backlog.scoreboard.layout import MAGIC
 
 _HEARTBEAT = "wgunicorn-"  # tempfile.mkstemp(prefix="wgunicorn-")
-_DELETED = " (deleted)"
 
 
 class _Process(NamedTuple):
@@ -28,24 +27,24 @@ class _Process(NamedTuple):
 
 def masters() -> list[int]:
     """Return the pids of masters that have workers, and lack our shared memory."""
-    found = _gunicorns()
-    return [pid for pid, it in found.items() if not it.is_hooked and _is_master(pid, found)]
+    processes = _gunicorns()
+    return [
+        pid
+        for pid, process in processes.items()
+        if not process.is_hooked and _is_master(pid, processes)
+    ]
 
 
 def master_of(pid: int) -> int | None:
-    """Return which of these masters a process is or belongs to."""
-    there = masters()
-    with suppress(OSError):  # it has ended
-        while pid and pid not in there:
-            pid = procfs.parent(pid)
-    return pid if pid in there else None
+    """Return the master of ``masters`` that a process is or descends from; None: there is none."""
+    return procfs.ancestor(pid, masters())
 
 
 def _gunicorns() -> dict[int, _Process]:
-    """Return the processes that hold a heartbeat's file, as far as they may be looked at."""
+    """Return the accessible processes that hold a heartbeat's file."""
     found = {}
     for pid in procfs.pids():
-        with suppress(OSError):  # it has ended, or is another user's
+        with suppress(OSError):  # it has ended, or access is denied
             process = _process(pid)
             if process.heartbeats:
                 found[pid] = process
@@ -53,12 +52,12 @@ def _gunicorns() -> dict[int, _Process]:
 
 
 def _process(pid: int) -> _Process:
-    deleted = [it for it in procfs.descriptors(pid) if it[1].endswith(_DELETED)]
-    heartbeats = [path for path, link in deleted if _is_heartbeat(link)]
+    deleted = {path: link for path, link in procfs.descriptors(pid) if link.endswith(" (deleted)")}
+    heartbeats = [path for path, link in deleted.items() if _is_heartbeat(link)]
     if not heartbeats:
         return _Process(0, set(), is_hooked=False)
-    is_hooked = any(_is_ours(path, link) for path, link in deleted)
-    inodes = {(it.st_dev, it.st_ino) for it in map(os.stat, heartbeats)}
+    is_hooked = any(_is_ours(path, link) for path, link in deleted.items())
+    inodes = {(status.st_dev, status.st_ino) for status in map(os.stat, heartbeats)}
     return _Process(procfs.parent(pid), inodes, is_hooked)
 
 
@@ -67,8 +66,8 @@ def _is_heartbeat(link: str) -> bool:
 
 
 def _is_ours(path: str, link: str) -> bool:
-    """Return whether it is our shared memory: where memfd is refused, a file without a name."""
-    if link.removesuffix(_DELETED) == NAME:
+    """Return whether it is our shared memory: an unlinked file where memfd is refused."""
+    if memory.is_link(link):
         return True
     with suppress(OSError):
         status = os.stat(path)
@@ -81,15 +80,18 @@ def _is_ours(path: str, link: str) -> bool:
     return False
 
 
-def _is_master(pid: int, found: dict[int, _Process]) -> bool:
-    """Return whether it has a worker, and was not forked by a gunicorn.
+def _is_master(pid: int, processes: dict[int, _Process]) -> bool:
+    """Return whether it has a worker, and was not merely forked by a gunicorn.
 
-    A worker's own children hold what it holds. So does gunicorn's dirty arbiter, which has workers
-    of its own. The new master of an upgrade is a gunicorn's child, too, but has executed anew.
+    A worker's own children inherit its files. gunicorn's dirty arbiter does, too, and has workers
+    of its own. The new master of an upgrade is a gunicorn's child, but has called ``exec``.
     """
-    process = found[pid]
+    process = processes[pid]
     with suppress(OSError):
-        if process.parent in found and procfs.is_forked_only(pid):
+        if process.parent in processes and procfs.is_forked_only(pid):
             return False
-        return any(it.parent == pid and it.heartbeats & process.heartbeats for it in found.values())
+        return any(
+            other.parent == pid and other.heartbeats & process.heartbeats
+            for other in processes.values()
+        )
     return False

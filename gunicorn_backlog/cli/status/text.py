@@ -1,4 +1,4 @@
-"""What was seen of a server, and a list of servers, as plain text."""
+"""A snapshot, and a list of servers, as plain text."""
 
 from __future__ import annotations
 
@@ -13,102 +13,107 @@ from gunicorn_backlog.sampling.worker_counts import WorkerCounts
 from gunicorn_backlog.scoreboard.server_info import ServerInfo
 from gunicorn_backlog.scoreboard.wait_histogram import WaitSummary
 
-UNKNOWN = "?"  # it can't be told
-NONE = "-"  # there is no such thing
-SWITCHED_OFF = "switched off (enabled=False): nothing is pushed, and new workers are not watched"
-_UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
+UNKNOWN = "?"  # it exists and can't be read
+NONE = "-"  # it does not exist
+SWITCHED_OFF = (
+    "switched off (enabled=False): nothing is pushed, and new workers are not instrumented"
+)
+_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
-def status(look: Snapshot) -> str:
-    """Return all that was seen."""
+def status(snapshot: Snapshot) -> str:
+    """Return the text that ``status`` prints."""
     return "\n".join(
         [
-            *head(look),
+            *head(snapshot),
             "",
-            *table(LISTENER_COLUMNS, map(listener_row, look.listeners), left=1),
+            *table(LISTENER_COLUMNS, map(listener_row, snapshot.listeners), left=1),
             "",
-            *(f"{name:12} {value}" for name, value in facts(look.interval)),
+            *(f"{name:12} {value}" for name, value in facts(snapshot.interval)),
             "",
-            *table(WORKER_COLUMNS, map(worker_row, look.workers), left=0),
-            *notes(look),
+            *table(WORKER_COLUMNS, map(worker_row, snapshot.workers), left=0),
+            *notes(snapshot),
         ]
     )
 
 
-def head(look: Snapshot) -> list[str]:
-    """Return what server it is."""
-    about = look.about
+def head(snapshot: Snapshot) -> list[str]:
+    """Return two lines: the server, and its pushes."""
+    info = snapshot.server_info
     return [
-        f"{about.app}: pid {look.server.pid}, gunicorn {about.gunicorn}, {about.worker_class}, "
-        f"up {duration(look.age_s)}",
-        _pushes(about) if about.enabled else SWITCHED_OFF,
+        f"{info.app}: pid {snapshot.server.pid}, gunicorn {info.gunicorn}, {info.worker_class}, "
+        f"up {duration(snapshot.age_s)}",
+        _pushes(info) if info.enabled else SWITCHED_OFF,
     ]
 
 
-def _pushes(about: ServerInfo) -> str:
-    line = f"pushes every {about.interval_s:g} s to {about.agent} (from {about.agent_from})"
-    if about.agent_error == DISABLED:
-        return f"does not push to {about.agent}: {DISABLED}"
-    return f"{line}; the latest met {about.agent_error}" if about.agent_error else line
+def _pushes(info: ServerInfo) -> str:
+    if info.agent_error == DISABLED:
+        return f"does not push to {info.agent}: {DISABLED}"
+    text = f"pushes every {info.interval_s:g} s to {info.agent} (from {info.agent_from})"
+    return f"{text}; the latest met {info.agent_error}" if info.agent_error else text
 
 
 LISTENER_COLUMNS = ("listener", "backlog", "limit", "dropped", "ever")
 
 
-def listener_row(seen: Listener) -> tuple[str, ...]:
-    """Return a listener's row: what can't be read is UNKNOWN, what nobody counts is NONE."""
-    latest = seen.latest
-    length = UNKNOWN if latest.length is None else str(latest.length)
-    if seen.deepest is not None and latest.max_length is not None:
+def listener_row(listener: Listener) -> tuple[str, ...]:
+    """Return a listener's row; drops are NONE where the kernel does not count them."""
+    latest = listener.latest
+    length = _or_unknown(latest.length)
+    if listener.deepest is not None and latest.max_length is not None:
         length += f" (longest {latest.max_length})"
-    nobody = UNKNOWN if latest.why else NONE
+    uncounted = UNKNOWN if latest.why else NONE
     return (
         latest.listener,
         length,
-        UNKNOWN if latest.limit is None else str(latest.limit),
-        nobody if seen.dropped is None else str(seen.dropped),
-        nobody if seen.dropped_ever is None else str(seen.dropped_ever),
+        _or_unknown(latest.limit),
+        uncounted if listener.dropped is None else str(listener.dropped),
+        uncounted if listener.dropped_ever is None else str(listener.dropped_ever),
     )
+
+
+def _or_unknown(number: int | None) -> str:
+    return UNKNOWN if number is None else str(number)
 
 
 WORKER_COLUMNS = ("pid", "state", "in flight", "queued", "running", "requests", "utilization")
 
 
-def worker_row(seen: Worker) -> tuple[str, ...]:
+def worker_row(worker: Worker) -> tuple[str, ...]:
     """Return a worker's row."""
-    unknown = seen.in_flight is None
-    in_flight = UNKNOWN if unknown else str(seen.in_flight)
+    unknown = worker.in_flight is None
+    in_flight = _or_unknown(worker.in_flight)
     return (
-        str(seen.pid),
-        seen.state,
-        in_flight if seen.capacity is None else f"{in_flight}/{seen.capacity}",
-        _number(seen.queued, unknown),
-        NONE if seen.oldest_s is None else duration(seen.oldest_s),
-        _number(seen.requests, unknown),
-        _number(seen.utilization, unknown, "%"),
+        str(worker.pid),
+        worker.state,
+        in_flight if worker.capacity is None else f"{in_flight}/{worker.capacity}",
+        _number(worker.queued, unknown),
+        NONE if worker.oldest_s is None else duration(worker.oldest_s),
+        _number(worker.requests, unknown),
+        _number(worker.utilization, unknown, "%"),
     )
 
 
 def facts(interval: IntervalSummary) -> Iterator[tuple[str, str]]:
-    """Yield what is told of all workers together."""
-    crew = interval.crew
-    if crew is None:
-        yield "workers", f"{UNKNOWN} (they changed whenever they were read)"
+    """Yield name and value of each fact about all workers together."""
+    counts = interval.crew
+    if counts is None:
+        yield "workers", f"{UNKNOWN} (each reading met a change)"
         return
-    yield "workers", _worker_text(crew)
-    if crew.in_flight is not None:
-        yield "in flight", str(crew.in_flight)
-    if crew.threads is not None:
-        idle, working, queued = crew.threads
+    yield "workers", _worker_counts(counts)
+    if counts.in_flight is not None:
+        yield "in flight", str(counts.in_flight)
+    if counts.threads is not None:
+        idle, working, queued = counts.threads
         yield "threads", f"{idle} idle, {working} working, {queued} queued before them"
     if interval.utilization is not None:
         yield "utilization", f"{interval.utilization:g} %{_saturated(interval.saturated)}"
     if interval.waits is not None:
-        yield "waits", of_waits(interval.waits)
+        yield "waits", _waits(interval.waits)
 
 
-def of_waits(waits: WaitSummary) -> str:
-    """Return how long requests waited."""
+def _waits(waits: WaitSummary) -> str:
     if not waits.requests:
         return "no request was taken"
     return (
@@ -117,23 +122,24 @@ def of_waits(waits: WaitSummary) -> str:
     )
 
 
-def notes(look: Snapshot) -> list[str]:
-    """Return what could not be read, and what the server itself warned of."""
-    unread = [f"{it.latest.listener}: {it.latest.why}" for it in look.listeners if it.latest.why]
-    warned = [f"the server says: {it}" for it in look.about.warnings]
-    return ["", *unread, *warned] if unread or warned else []
+def notes(snapshot: Snapshot) -> list[str]:
+    """Return the listeners that can't be read and the server's warnings, after an empty line."""
+    states = [listener.latest for listener in snapshot.listeners]
+    unread = [f"{state.listener}: {state.why}" for state in states if state.why]
+    warnings = [f"the server's log: {text}" for text in snapshot.server_info.warnings]
+    return ["", *unread, *warnings] if unread or warnings else []
 
 
 def servers(found: Sequence[Server]) -> str:
-    """Return a table of servers. Raises LookError."""
+    """Return a table of servers. Raises InspectError."""
     rows = [
         (
             str(server.pid),
-            about.app,
-            ", ".join(place.listener for place in about.listeners) or NONE,
+            info.app,
+            ", ".join(ref.listener for ref in info.listeners) or NONE,
             duration(server.age_s),
         )
-        for server, about in [(it, it.about) for it in found]
+        for server, info in [(server, server.server_info) for server in found]
     ]
     return "\n".join(table(("pid", "app", "bind", "up"), rows, left=3, first=1))
 
@@ -143,7 +149,7 @@ def table(
 ) -> Iterator[str]:
     """Yield the lines of a table.
 
-    :param left: so many columns from ``first`` on begin at the left; numbers end at the right.
+    :param left: number of columns from ``first`` on that are aligned left; others align right.
     """
     lines = [tuple(columns), *map(tuple, rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -156,17 +162,13 @@ def table(
 
 
 def duration(seconds: float) -> str:
-    """Return a duration in its greatest units: ``0.4 s``, ``12 s``, ``3 min 5 s``, ``2 d 4 h``."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
+    """Return a duration in its two greatest units: ``0.4 s``, ``3 min 5 s``, ``2 d 4 h``."""
     if seconds < 60:
-        return f"{seconds:.0f} s"
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     whole = int(seconds)
-    for number, (size, unit) in enumerate(_UNITS):
-        if whole >= size:
-            smaller, name = (*_UNITS, (1, "s"))[number + 1]
-            return f"{whole // size} {unit} {whole % size // smaller} {name}"
-    return f"{whole} s"
+    number = next(number for number, (size, _) in enumerate(_UNITS) if whole >= size)
+    (size, unit), (smaller, name) = _UNITS[number : number + 2]
+    return f"{whole // size} {unit} {whole % size // smaller} {name}"
 
 
 def _number(value: float | None, unknown: bool, unit: str = "") -> str:
@@ -175,10 +177,10 @@ def _number(value: float | None, unknown: bool, unit: str = "") -> str:
     return f"{value:.0f}{unit}"
 
 
-def _worker_text(crew: WorkerCounts) -> str:
-    if crew.unknown:
-        return f"{crew.total}, what {crew.unknown} of them do is not known"
-    return f"{crew.idle} idle, {crew.working} working, {crew.starting} starting"
+def _worker_counts(counts: WorkerCounts) -> str:
+    if counts.unknown:
+        return f"{counts.total}, the states of {counts.unknown} of them are unknown"
+    return f"{counts.idle} idle, {counts.working} working, {counts.starting} starting"
 
 
 def _saturated(saturated: float | None) -> str:

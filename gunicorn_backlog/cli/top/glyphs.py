@@ -1,4 +1,4 @@
-"""Bars and sparklines, of blocks or, where those can't be printed, of ASCII."""
+"""Bars and sparklines, made of blocks or, where blocks can't be printed, of ASCII."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from rich.cells import cell_len, set_cell_size
 
 
 class Glyphs(NamedTuple):
-    """What bars and sparklines are made of: the emptiest first; ``cut`` ends a text cut short."""
+    """The characters of a drawing.
+
+    ``bar``, ``spark``: from the emptiest to the fullest. ``empty``: a missing value of a
+    sparkline. ``cut``: the end of a text that was cut.
+    """
 
     bar: str
     spark: str
@@ -17,7 +21,7 @@ class Glyphs(NamedTuple):
     cut: str
 
     def fit(self, line: str, width: int) -> str:
-        """Return a text in that width, cut if need be; some letters are two columns wide."""
+        """Return a text in that width, cut if necessary; some letters are two columns wide."""
         if cell_len(line) <= width:
             return line
         return set_cell_size(line, max(0, width - 1)) + self.cut
@@ -28,7 +32,7 @@ ASCII = Glyphs(" #", "_.-=*#", " ", "~")
 
 
 def bar(glyphs: Glyphs, value: float, full: float, width: int) -> str:
-    """Return a bar of that width; whatever is above 0 can be seen."""
+    """Return a bar of that width; each value above 0 is visible."""
     steps = len(glyphs.bar) - 1
     whole = width * steps
     filled = round(min(whole, whole * value / full)) if full > 0 else 0
@@ -39,7 +43,7 @@ def bar(glyphs: Glyphs, value: float, full: float, width: int) -> str:
 
 
 def sparkline(glyphs: Glyphs, values: Sequence[int | None]) -> str:
-    """Return a sparkline, its highest value at full height; None is left empty."""
+    """Return a sparkline, its maximum at full height; None is ``glyphs.empty``."""
     highest = max((value for value in values if value is not None), default=0)
     top = len(glyphs.spark) - 1
 

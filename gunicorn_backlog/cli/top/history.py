@@ -1,4 +1,4 @@
-"""The last minute of each listener's queue, for a sparkline."""
+"""The last minute of each listener's accept queue, for a sparkline."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ MINUTE_S = 60.0
 
 
 class History:
-    """The greatest length of each listener's queue in each look, for a minute."""
+    """The maximum length of each listener's queue in each snapshot, for a minute."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._seen: dict[str, deque[tuple[float, int]]] = {}
+        self._lengths: dict[str, deque[tuple[float, int]]] = {}
 
-    def add(self, look: Snapshot) -> None:
-        """Take in what was seen just now."""
+    def add(self, snapshot: Snapshot) -> None:
+        """Add a snapshot that was taken just now."""
         now_s = self._clock()
-        for listener in look.listeners:
+        for listener in snapshot.listeners:
             if listener.lengths:
-                seen = self._seen.setdefault(listener.latest.listener, deque())
-                seen.append((now_s, max(listener.lengths)))
-        for seen in self._seen.values():
-            while seen and seen[0][0] <= now_s - MINUTE_S:
-                seen.popleft()
+                lengths = self._lengths.setdefault(listener.latest.listener, deque())
+                lengths.append((now_s, max(listener.lengths)))
+        for lengths in self._lengths.values():
+            while lengths and lengths[0][0] <= now_s - MINUTE_S:
+                lengths.popleft()
 
-    def at_rest(self) -> History:
-        """Return it as it is now, for as long as one likes: what is added later is not in it."""
+    def frozen(self) -> History:
+        """Return a copy whose last minute ends now and stays the same."""
         now_s = self._clock()
-        still = History(clock=lambda: now_s)
-        still._seen = {listener: seen.copy() for listener, seen in self._seen.items()}
-        return still
+        copy = History(clock=lambda: now_s)
+        copy._lengths = {listener: lengths.copy() for listener, lengths in self._lengths.items()}
+        return copy
 
-    def of(self, listener: str, parts: int) -> Sequence[int | None]:
-        """Return the greatest length in each of so many parts of the minute, the latest at last.
+    def last_minute(self, listener: str, parts: int) -> Sequence[int | None]:
+        """Return the maximum length in each of ``parts`` parts of the minute, the latest last.
 
-        None is a part in which nobody looked.
+        None is a part without a snapshot.
         """
         now_s = self._clock()
         found: list[int | None] = [None] * parts
-        for at_s, length in self._seen.get(listener, ()):
+        for at_s, length in self._lengths.get(listener, ()):
             part = parts - 1 - int((now_s - at_s) / MINUTE_S * parts)
             if part >= 0:
                 found[part] = max(length, found[part] or 0)

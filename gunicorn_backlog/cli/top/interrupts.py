@@ -1,4 +1,4 @@
-"""Signals that end or stop a program whose terminal is not as it was: that has to be put back."""
+"""Signals that end or stop ``top``: the terminal's mode is restored first."""
 
 from __future__ import annotations
 
@@ -13,43 +13,43 @@ STOPPING = (signal.SIGTSTP, signal.SIGCONT)
 
 
 class Stop:
-    """Whether somebody asked to stop (ctrl-z), or had stopped us: the terminal was others' since.
+    """A request to stop (ctrl-z), or the end of a stop, after which the terminal may have changed.
 
-    Nothing is done about it until ``take_effect`` is called.
+    ``requested``: the signal's number, or 0. ``take_effect`` acts on it.
     """
 
     def __init__(self) -> None:
-        self.asked = 0  # the signal's number
+        self.requested = 0
 
     def note(self, number: int, frame: FrameType | None) -> None:
-        """Be the handler of STOPPING."""
-        self.asked = number
+        """Handle a signal of STOPPING."""
+        self.requested = number
 
     def take_effect(self) -> None:
-        """Stop, if that was asked for, and return when it goes on; the terminal is as it was."""
-        if self.asked == signal.SIGTSTP:
+        """Stop this process if requested, and return when it continues."""
+        if self.requested == signal.SIGTSTP:
             signal.signal(signal.SIGTSTP, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTSTP)
             signal.signal(signal.SIGTSTP, self.note)
-        self.asked = 0
+        self.requested = 0
 
 
 @contextmanager
-def heard() -> Iterator[Stop]:
-    """Have ENDING raise SystemExit meanwhile, and note STOPPING; what was ignored still is."""
+def handled() -> Iterator[Stop]:
+    """Make ENDING raise SystemExit, and note STOPPING; ignored signals stay ignored."""
     stop = Stop()
     handlers = dict.fromkeys(ENDING, _end) | dict.fromkeys(STOPPING, stop.note)
-    former = {it: signal.getsignal(it) for it in handlers}
-    heeded = [it for it, handler in former.items() if handler != signal.SIG_IGN]
+    former = {number: signal.getsignal(number) for number in handlers}
+    replaced = [number for number, handler in former.items() if handler != signal.SIG_IGN]
     try:
-        for number in heeded:
+        for number in replaced:
             signal.signal(number, handlers[number])
         yield stop
     finally:
-        for number in heeded:
+        for number in replaced:
             signal.signal(number, former[number])
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    """End with the exit code that a shell gives to a program which the signal ended."""
+    """Exit with the code that a shell gives to a program which the signal ended."""
     raise SystemExit(128 + number)

@@ -1,4 +1,4 @@
-"""Keys as they are pressed, without waiting for a line."""
+"""Keys of a terminal, read one by one instead of line by line."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from contextlib import contextmanager, suppress
 
 @contextmanager
 def pressed() -> Iterator[Keys]:
-    """Read keys from the terminal, which is as it was afterwards. Raises OSError: it is none."""
+    """Yield the keys of stdin; the terminal's mode is restored at the end.
+
+    Raises OSError if stdin is no terminal.
+    """
     fd = sys.stdin.fileno()
     former = termios.tcgetattr(fd)
     tty.setcbreak(fd)
     try:
         yield Keys(fd)
     finally:
-        with suppress(termios.error):  # the terminal is gone
+        with suppress(termios.error):  # the terminal was closed
             termios.tcsetattr(fd, termios.TCSADRAIN, former)
 
 
@@ -31,7 +34,7 @@ class Keys:
         self._fd = fd
 
     def wait(self, timeout_s: float) -> str:
-        """Return what was pressed meanwhile, mostly nothing; ``q`` if the terminal is gone."""
+        """Return the keys pressed until then, or ""; ``q`` if the terminal was closed."""
         ready, _, _ = select.select([self._fd], [], [], max(0.0, timeout_s))
         if not ready:
             return ""

@@ -23,7 +23,7 @@ from gunicorn_backlog.cli.top.screen import SORTS, View, frame
 
 
 class Top:
-    """Shows a server again and again, every ``seconds``; where there is no terminal, once."""
+    """Draws a server every ``seconds``, or once if input or output is no terminal."""
 
     def __init__(self, server: Server, seconds: float, console: Console | None = None) -> None:
         self._server = server
@@ -33,77 +33,78 @@ class Top:
         blocks = self._console.encoding.lower().startswith("utf")
         self._glyphs = BLOCKS if blocks else ASCII
         self._sort = 0
-        self._still: tuple[Snapshot, History] | None = None  # what is shown while it is paused
+        self._paused: tuple[Snapshot, History] | None = None  # the picture during a pause
 
     def run(self) -> None:
-        """Show it until ``q`` is pressed. Raises LookError."""
-        # Asked of the files: FORCE_COLOR and the like make rich call anything a terminal.
+        """Draw until ``q`` is pressed. Raises InspectError."""
+        # isatty() of both files: with FORCE_COLOR, rich takes any file for a terminal.
         both = sys.stdin.isatty() and self._console.file.isatty()
         if both and self._console.is_terminal and not self._console.is_dumb_terminal:
-            self._show()
+            self._draw_until_quit()
         else:
             self._print(take_snapshot(self._server, self._seconds))
 
-    def _print(self, look: Snapshot) -> None:
-        self._history.add(look)
-        width = self._console.width
-        rows = len(look.listeners) + len(look.workers) + 40
-        self._console.print(frame(look, self._history, View(width, rows, self._glyphs, keys=False)))
+    def _print(self, snapshot: Snapshot) -> None:
+        self._history.add(snapshot)
+        rows = len(snapshot.listeners) + len(snapshot.workers) + 40
+        view = View(self._console.width, rows, self._glyphs, keys=False)
+        self._console.print(frame(snapshot, self._history, view))
 
-    def _show(self) -> None:
-        looker = SnapshotTaker(self._server)
-        look = looker.begin()
-        self._history.add(look)
-        with interrupts.heard() as stop:
+    def _draw_until_quit(self) -> None:
+        taker = SnapshotTaker(self._server)
+        snapshot = taker.begin()
+        self._history.add(snapshot)
+        with interrupts.handled() as stop:
             while True:
-                look = self._show_until_left(looker, look, stop)
-                if not stop.asked:
+                snapshot = self._draw_until_left(taker, snapshot, stop)
+                if not stop.requested:
                     return
                 stop.take_effect()
 
-    def _show_until_left(self, looker: SnapshotTaker, look: Snapshot, stop: Stop) -> Snapshot:
-        """Have the terminal, until it is time to quit or to stop; return the latest look."""
+    def _draw_until_left(self, taker: SnapshotTaker, snapshot: Snapshot, stop: Stop) -> Snapshot:
+        """Use the terminal until a quit or a stop; return the latest snapshot."""
         with (
             keys.pressed() as keyboard,
             Live(console=self._console, screen=True, auto_refresh=False) as live,
         ):
-            while not self._watch(live, keyboard, looker, look, stop):
-                look = looker.close()
-                self._history.add(look)
-            return look
+            while not self._draw_and_sample(live, keyboard, taker, snapshot, stop):
+                snapshot = taker.close()
+                self._history.add(snapshot)
+            return snapshot
 
-    def _watch(
-        self, live: Live, keyboard: keys.Keys, looker: SnapshotTaker, look: Snapshot, stop: Stop
+    def _draw_and_sample(
+        self, live: Live, keyboard: keys.Keys, taker: SnapshotTaker, snapshot: Snapshot, stop: Stop
     ) -> bool:
-        """Show a look, and take the samples of the next; tell whether to leave then."""
-        self._draw(live, look)
+        """Draw a snapshot and take the samples of the next; return whether to quit or stop."""
+        self._draw(live, snapshot)
         size = self._console.size
         end_s = time.monotonic() + self._seconds
         due_s = time.monotonic() + SAMPLE_EVERY_S
         while (now_s := time.monotonic()) < end_s:
             pressed = keyboard.wait(min(due_s, end_s) - now_s)
-            if "q" in pressed or stop.asked:
+            if "q" in pressed or stop.requested:
                 return True
-            self._hear(pressed, look)
+            self._handle(pressed, snapshot)
             if pressed or size != self._console.size:
                 size = self._console.size
-                self._draw(live, look)
+                self._draw(live, snapshot)
             if time.monotonic() >= due_s:
-                looker.sample()
+                taker.sample()
                 due_s += SAMPLE_EVERY_S
-        looker.sample()
+        taker.sample()
         return False
 
-    def _hear(self, pressed: str, look: Snapshot) -> None:
+    def _handle(self, pressed: str, snapshot: Snapshot) -> None:
         for key in pressed:
             if key == "s":
                 self._sort = (self._sort + 1) % len(SORTS)
             elif key == "p":
-                still = look, self._history.at_rest()
-                self._still = still if self._still is None else None
+                picture = snapshot, self._history.frozen()
+                self._paused = picture if self._paused is None else None
 
-    def _draw(self, live: Live, look: Snapshot) -> None:
+    def _draw(self, live: Live, snapshot: Snapshot) -> None:
         width, height = self._console.size
-        view = View(width, height, self._glyphs, SORTS[self._sort], paused=self._still is not None)
-        shown, history = self._still or (look, self._history)
+        is_paused = self._paused is not None
+        view = View(width, height, self._glyphs, SORTS[self._sort], paused=is_paused)
+        shown, history = self._paused or (snapshot, self._history)
         live.update(frame(shown, history, view), refresh=True)

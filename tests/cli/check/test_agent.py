@@ -13,8 +13,8 @@ from agent import StandInAgent
 
 from gunicorn_backlog.config.agent_address import DISABLED, Address
 from tests.conftest import ServerFactory
-from tests.lab.check_command import FAILED, check, found
-from tests.lab.cli_command import look
+from tests.lab.check_command import FAILED, check, has_finding
+from tests.lab.cli_command import run_cli
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.ports import free_port
 from tests.lab.pushes import wait_until_all_are_idle
@@ -24,12 +24,12 @@ from tests.lab.waiting import wait_for
 
 
 def test_no_agent() -> None:
-    """Nobody listens at the port."""
+    """No socket is bound to the port."""
     url = f"udp://127.0.0.1:{free_port(socket.SOCK_DGRAM)}"
     done = check(environ={"GUNICORN_BACKLOG_URL": url})
     assert done.code == FAILED
-    assert found(done, "failed", "Agent", f"{url} takes no datagram: ECONNREFUSED")
-    assert "-> start the Agent, or say where it is" in done.out
+    assert has_finding(done, "failed", "Agent", f"{url} takes no datagram: ECONNREFUSED")
+    assert "-> start the Agent, or set its address" in done.out
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
@@ -38,16 +38,18 @@ def test_an_agent_at_localhost(host: str) -> None:
     with StandInAgent(Address("udp", host, 0)) as agent:
         port = agent.url.rpartition(":")[2]
         done = check(environ={"DD_DOGSTATSD_PORT": port})
-        assert found(done, "ok", "Agent", f"udp://localhost:{port} does not refuse"), done
+        assert has_finding(done, "ok", "Agent", f"udp://localhost:{port} does not refuse"), done
     done = check(environ={"DD_DOGSTATSD_PORT": port})
-    assert found(done, "failed", "Agent", f"udp://localhost:{port} takes no datagram: ECONNREFUSED")
+    assert has_finding(
+        done, "failed", "Agent", f"udp://localhost:{port} takes no datagram: ECONNREFUSED"
+    )
 
 
 def test_a_name_that_nobody_knows() -> None:
-    """The resolver's own word is told."""
+    """The finding has the resolver's error."""
     done = check(environ={"DD_AGENT_HOST": "agent.invalid"})
     assert done.code == FAILED
-    assert found(done, "failed", "Agent", "udp://agent.invalid:8125: ")
+    assert has_finding(done, "failed", "Agent", "udp://agent.invalid:8125: ")
 
 
 @pytest.fixture
@@ -68,7 +70,7 @@ def test_a_socket_without_permission(
     environ = {"GUNICORN_BACKLOG_URL": f"unix://{closed_socket}"}
     done = check(run_by=as_nobody(newest.folder), environ=environ)
     assert done.code == FAILED
-    assert found(done, "failed", "Agent", f"unix://{closed_socket} takes no datagram: EACCES")
+    assert has_finding(done, "failed", "Agent", f"unix://{closed_socket} takes no datagram: EACCES")
     assert "-> let this user write to the socket" in done.out
 
 
@@ -76,7 +78,7 @@ def test_a_socket_that_is_not_there(tmp_path: Path) -> None:
     """The folder was not mounted, say."""
     done = check(environ={"GUNICORN_BACKLOG_URL": f"unix://{tmp_path}/none"})
     assert done.code == FAILED
-    assert found(done, "failed", "Agent", "ENOENT")
+    assert has_finding(done, "failed", "Agent", "ENOENT")
 
 
 DISABLE = {"DD_DOGSTATSD_DISABLE": "true"}
@@ -90,15 +92,15 @@ def test_an_agent_that_is_disabled(
     environ = {"GUNICORN_BACKLOG_URL": agent.url}
     server = serve(newest, config=config % "false", environ=environ | DISABLE)
     wait_until_all_are_idle(agent)
-    done = look("check", str(server.pid), environ=DISABLE)
-    assert found(done, "ok", "Agent", agent.url), done
+    done = run_cli("check", str(server.pid), environ=DISABLE)
+    assert has_finding(done, "ok", "Agent", agent.url), done
     server.reload(config % "true")
 
     def told() -> bool:
-        return found(look("check", str(server.pid)), "warning", "Agent", DISABLED)
+        return has_finding(run_cli("check", str(server.pid)), "warning", "Agent", DISABLED)
 
     wait_for("it to be disabled", told)
-    assert DISABLED in look("status", str(server.pid)).lines[1]
+    assert DISABLED in run_cli("status", str(server.pid)).lines[1]
 
 
 def test_other_files_than_ours(newest: Gunicorn, serve: ServerFactory) -> None:
@@ -106,7 +108,7 @@ def test_other_files_than_ours(newest: Gunicorn, serve: ServerFactory) -> None:
     require("unshare", "-m", "true")
     environ = {"GUNICORN_BACKLOG_URL": "unix:///mnt/none.socket"}
     server = serve(newest, run_by=("unshare", "-m"), environ=environ).wait_until_it_serves()
-    done = look("check", str(server.pid))
+    done = run_cli("check", str(server.pid))
     text = "unix:///mnt/none.socket not tried: the server has other files"
-    assert found(done, "warning", "Agent", text), done
+    assert has_finding(done, "warning", "Agent", text), done
     assert "-> run this in the server's container" in done.out

@@ -1,4 +1,4 @@
-"""``check``: a healthy place is told to be one, and each thing that is planted is found."""
+"""``check``: a healthy environment is ok, and each planted fault is found."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from gunicorn_backlog.cli.check.command import DEFAULT_BACKLOG
 from gunicorn_backlog.cli.check.config import OLDEST
 from gunicorn_backlog.cli.check.findings import lines, warning
 from tests.conftest import ServerFactory
-from tests.lab.check_command import FAILED, OK, WARNING, WriteConfig, check, found
-from tests.lab.cli_command import ROOT, look
+from tests.lab.check_command import FAILED, OK, WARNING, WriteConfig, check, has_finding
+from tests.lab.cli_command import ROOT, run_cli
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.pushes import wait_until_all_are_idle
 from tests.lab.sandbox import as_pid_1, network, refusing
@@ -27,14 +27,14 @@ TOO_OLD = "20.0.4"
 def test_a_terminal_is_told_nothing_by_it() -> None:
     """Escape sequences in what is found, and in what helps, are blanks."""
     hostile = "\x1b[2Jx\n"
-    assert lines([warning("hooks", hostile, hostile)]) == [
+    assert lines(warning("hooks", hostile, hostile)) == [
         "warning  hooks          [2Jx ",
         f"{'':22} ->  [2Jx ",
     ]
 
 
 def test_all_is_well(config: WriteConfig, agent: StandInAgent) -> None:
-    """Each line says so, and the Agent's stand-in gets a datagram without a metric in it."""
+    """Each line is ok, and the Agent receives a datagram without a metric."""
     done = check(*config(CONFIG), environ={"GUNICORN_BACKLOG_URL": agent.url})
     levels = {line.split()[0] for line in done.lines}
     assert (done.code, levels, done.err) == (OK, {"ok"}, "")
@@ -43,7 +43,7 @@ def test_all_is_well(config: WriteConfig, agent: StandInAgent) -> None:
         *("platform", "TCP_INFO", "netlink", "drops", "Unix sockets", "memfd", "backlog"),
         *("versions", "hooks", "worker class", "Agent"),
     }
-    assert found(done, "ok", "TCP_INFO", "one connection waits reads 1")
+    assert has_finding(done, "ok", "TCP_INFO", "one connection waits reads 1")
     assert [it.octets for it in agent.datagrams] == [b"\n"]
     assert agent.datagrams[0].lines == []
 
@@ -78,8 +78,10 @@ def test_a_unit_without_netlink(agent: StandInAgent) -> None:
     run_by = refusing("netlink=EAFNOSUPPORT")
     done = check(run_by=run_by, environ={"GUNICORN_BACKLOG_URL": agent.url})
     assert done.code == WARNING, done.out
-    assert found(done, "warning", "Unix sockets", "are read from /proc/net/unix, without a limit")
-    assert found(done, "warning", "netlink", "inet_diag: EAFNOSUPPORT")
+    assert has_finding(
+        done, "warning", "Unix sockets", "are read from /proc/net/unix, without a limit"
+    )
+    assert has_finding(done, "warning", "netlink", "inet_diag: EAFNOSUPPORT")
     remedy = "-> add AF_NETLINK to RestrictAddressFamilies= of the systemd unit that this runs in"
     assert done.out.count(remedy) == 2
 
@@ -90,15 +92,15 @@ def test_a_clamped_backlog(newest: Gunicorn, serve: ServerFactory, agent: StandI
         net.set_somaxconn(99)
         done = check(place=net.inside(), environ={"GUNICORN_BACKLOG_URL": agent.url})
         text = "gunicorn asks for 2048, net.core.somaxconn clamps it to 99"
-        assert found(done, "warning", "backlog", text), done.out
+        assert has_finding(done, "warning", "backlog", text), done.out
         assert "-> raise net.core.somaxconn" in done.out
         server = serve(newest, run_by=net.inside(), environ={"GUNICORN_BACKLOG_URL": agent.url})
         text = f"{server.address}: gunicorn asks for 2048, the kernel enforces 99"
         inside = ("nsenter", "--target", str(server.pid), "--net")
 
         def told() -> bool:
-            done = look("check", str(server.pid), run_by=inside)
-            return found(done, "warning", "backlog", text)
+            done = run_cli("check", str(server.pid), run_by=inside)
+            return has_finding(done, "warning", "backlog", text)
 
         wait_for("it to be told of the server", told)
 
@@ -106,16 +108,16 @@ def test_a_clamped_backlog(newest: Gunicorn, serve: ServerFactory, agent: StandI
 def test_a_gunicorn_that_is_too_old(
     installed: Callable[[str], Gunicorn], agent: StandInAgent
 ) -> None:
-    """Its version is told, and which is needed."""
+    """The finding has the installed and the required version."""
     old = installed(TOO_OLD)
     environ = old.environ(GUNICORN_BACKLOG_URL=agent.url)
-    done = look("check", run_by=as_pid_1(), environ=environ)
+    done = run_cli("check", run_by=as_pid_1(), environ=environ)
     assert done.code == FAILED, done
-    assert found(done, "failed", "versions", f"gunicorn {TOO_OLD} is too old: 20.1 is needed")
+    assert has_finding(done, "failed", "versions", f"gunicorn {TOO_OLD} is too old: 20.1 is needed")
 
 
 def test_the_oldest_versions_are_those_of_the_package() -> None:
-    """What pip is told and what check says are the same."""
+    """The versions of ``dependencies`` are those that ``check`` requires."""
     lines = (ROOT / "pyproject.toml").read_text().splitlines()
     (line,) = [line for line in lines if line.startswith("dependencies = ")]
     needed = re.findall(r'"(.*?)"', line)
@@ -129,9 +131,9 @@ def test_the_default_backlog_is_gunicorns() -> None:
 
 
 def test_neither_a_server_nor_a_config(agent: StandInAgent) -> None:
-    """What can't be told is told not to be."""
+    """Hooks and worker class are reported as unknown."""
     done = check(environ={"GUNICORN_BACKLOG_URL": agent.url})
-    assert found(done, "warning", "server", "hooks and worker class can't be told")
+    assert has_finding(done, "warning", "server", "hooks and worker class are unknown")
     assert "-> give what gunicorn is started with: gunicorn-backlog check -- --config" in done.out
 
 
@@ -142,9 +144,9 @@ def test_arguments_in_the_environment(agent: StandInAgent) -> None:
     done = check(environ=environ)
     assert done.code == OK, done
     text = "if the server is gunicorn's own command: post_worker_init is ours"
-    assert found(done, "ok", "hooks", text)
+    assert has_finding(done, "ok", "hooks", text)
     done = check("--config", "python:gunicorn_backlog.hooks", environ=environ)
-    assert found(done, "ok", "hooks", "  post_worker_init is ours"), done
+    assert has_finding(done, "ok", "hooks", "  post_worker_init is ours"), done
 
 
 def test_a_hook_that_ours_replaces(
@@ -153,10 +155,10 @@ def test_a_hook_that_ours_replaces(
     """It is found with each gunicorn, and the remedy is what keeps both."""
     arguments = config(f"def when_ready(server):\n    pass\n{CONFIG}")
     environ = gunicorn.environ(GUNICORN_BACKLOG_URL=agent.url)
-    done = look("check", "--", *arguments, "app:app", run_by=as_pid_1(), environ=environ)
+    done = run_cli("check", "--", *arguments, "app:app", run_by=as_pid_1(), environ=environ)
     assert done.code == FAILED
     text = "when_ready of the config (line 1) is replaced by the import of ours in line 3"
-    assert found(done, "failed", "hooks", text), done
+    assert has_finding(done, "failed", "hooks", text), done
     assert "-> let the config end with: " in done.out
     assert "hooks.install(globals())" in done.out
 
@@ -166,15 +168,15 @@ def test_a_running_server(newest: Gunicorn, serve: ServerFactory, agent: StandIn
     environ = {"GUNICORN_BACKLOG_URL": agent.url}
     server = serve(newest, environ=environ, arguments=("--backlog", "5"))
     wait_until_all_are_idle(agent)
-    done = look("check", str(server.pid))
-    assert found(done, "ok", "server", f"lab, pid {server.pid}, gunicorn {newest.version}")
-    assert found(done, "ok", "hooks", "all 2 workers report")
-    assert found(done, "ok", "listener", f"{server.address}: 0 wait, the limit is 5")
-    assert found(done, "ok", "Agent", agent.url)
+    done = run_cli("check", str(server.pid))
+    assert has_finding(done, "ok", "server", f"lab, pid {server.pid}, gunicorn {newest.version}")
+    assert has_finding(done, "ok", "hooks", "all 2 workers report")
+    assert has_finding(done, "ok", "listener", f"{server.address}: 0 wait, the limit is 5")
+    assert has_finding(done, "ok", "Agent", agent.url)
     agent.stop()
-    done = look("check", str(server.pid))
+    done = run_cli("check", str(server.pid))
     assert done.code == FAILED
-    assert found(done, "failed", "Agent", "ECONNREFUSED")
+    assert has_finding(done, "failed", "Agent", "ECONNREFUSED")
 
 
 # A worker of gunicorn's that can't be watched: it is not made as its base is.
@@ -192,9 +194,9 @@ worker_class = Own
 def test_workers_that_can_not_be_watched(newest: Gunicorn, serve: ServerFactory) -> None:
     """Their hook is there, and is not told to be missing."""
     server = serve(newest, config=UNWATCHED)
-    text = "2 workers report that they could not be watched"
+    text = "2 workers report that their instrumentation failed"
 
     def told() -> bool:
-        return found(look("check", str(server.pid)), "warning", "hooks", text)
+        return has_finding(run_cli("check", str(server.pid)), "warning", "hooks", text)
 
     wait_for("both to be told of", told)

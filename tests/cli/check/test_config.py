@@ -14,7 +14,7 @@ from gunicorn_backlog.cli.check import config as of_config
 from gunicorn_backlog.cli.check.gunicorn_config import GunicornConfig
 from gunicorn_backlog.config.agent_address import DISABLED
 from gunicorn_backlog.scoreboard.slot import Kind
-from tests.lab.check_command import FAILED, LEVELS, OK, WARNING, WriteConfig, check, found
+from tests.lab.check_command import FAILED, LEVELS, OK, WARNING, WriteConfig, check, has_finding
 from tests.lab.procfs import is_alive
 from tests.lab.server import CONFIG
 from tests.lab.waiting import wait_for
@@ -206,7 +206,12 @@ def test_gunicorns_own_metric(text: str, line: str, config: WriteConfig) -> None
     ("text", "level", "what", "line"),
     [
         ("worker_class = 'no.such'\n", "failed", "worker class", "no.such can't be loaded"),
-        ("worker_class = 'asgi'\nbacklog = 300\n", "ok", "worker class", "no shares of a capacity"),
+        (
+            "worker_class = 'asgi'\nbacklog = 300\n",
+            "ok",
+            "worker class",
+            "no utilization, for it has no capacity",
+        ),
         (
             "from gunicorn_backlog import configure\nconfigure(enabled=False)\n",
             "failed",
@@ -216,7 +221,7 @@ def test_gunicorns_own_metric(text: str, line: str, config: WriteConfig) -> None
     ],
 )
 def test_configs(text: str, level: str, what: str, line: str, config: WriteConfig) -> None:
-    """What is wrong with one is a line."""
+    """Each problem of a config is one line."""
     read = of_config.read(config(f"{CONFIG}{text}"))
     assert not isinstance(read, str)
     (told,) = [it for it in of_config.findings(read) if it.what == what]
@@ -237,7 +242,7 @@ def test_configs(text: str, level: str, what: str, line: str, config: WriteConfi
     ],
 )
 def test_a_config_that_can_not_be_read(text: str, why: str, config: WriteConfig) -> None:
-    """The last line of what gunicorn, or we, say of it."""
+    """The reason is the last line of the error."""
     read = of_config.read(config(f"{CONFIG}{text}"))
     assert isinstance(read, str)
     assert why in read
@@ -258,13 +263,13 @@ def test_a_config_that_takes_for_ever(config: WriteConfig, tmp_path: Path) -> No
 
 
 def test_a_config_that_ends_gunicorn(config: WriteConfig) -> None:
-    """That is not told as an error without a word."""
+    """The reason is not empty."""
     read = of_config.read(config("import os\nos._exit(0)\n"))
     assert read == "gunicorn ends with exit code 0 before it is read"
 
 
 def test_a_config_that_forks(config: WriteConfig) -> None:
-    """Both go on; what was read is told once."""
+    """Both processes continue; the result is written once."""
     read = of_config.read(config(f"{CONFIG}import os\nif os.fork():\n    os.wait()\n"))
     assert not isinstance(read, str)
     assert read.backlog == 5
@@ -282,7 +287,7 @@ def test_where_its_modules_are_found(
     arguments = ("--pythonpath", "path", "--worker-class", "own_worker.Own")
     read = of_config.read((*config(CONFIG), *arguments))
     assert not isinstance(read, str), read
-    assert (read.kind, read.wrong) == (Kind.SYNC, "")
+    assert (read.kind, read.load_error) == (Kind.SYNC, "")
 
 
 def test_a_config_that_starts_a_program(config: WriteConfig, tmp_path: Path) -> None:
@@ -306,7 +311,9 @@ def test_that_it_can_not_be_read_is_told(config: WriteConfig, agent: StandInAgen
     environ = {"GUNICORN_BACKLOG_URL": agent.url}
     done = check(*config("raise OSError('no disk')"), environ=environ)
     assert done.code == FAILED
-    assert found(done, "failed", "config", "gunicorn can't read it: OSError: no disk"), done.out
+    assert has_finding(done, "failed", "config", "gunicorn can't read it: OSError: no disk"), (
+        done.out
+    )
 
 
 def test_what_raw_env_says(config: WriteConfig, agent: StandInAgent) -> None:
@@ -314,10 +321,10 @@ def test_what_raw_env_says(config: WriteConfig, agent: StandInAgent) -> None:
     hooks = f"{CONFIG}raw_env = ['GUNICORN_BACKLOG_URL={agent.url}'"
     done = check(*config(f"{hooks}]\n"), environ={"DD_AGENT_HOST": "agent.invalid"})
     assert done.code == OK, done
-    assert found(done, "ok", "Agent", agent.url)
+    assert has_finding(done, "ok", "Agent", agent.url)
     done = check(*config(f"{hooks}, 'DD_DOGSTATSD_DISABLE=true']\n"))
     assert done.code == WARNING
-    assert found(done, "warning", "Agent", DISABLED), done
+    assert has_finding(done, "warning", "Agent", DISABLED), done
     done = check(
         *config(f"{hooks}, 'DD_DOGSTATSD_DISABLE=false']\n"),
         environ={"DD_DOGSTATSD_DISABLE": "true"},

@@ -17,8 +17,8 @@ from gunicorn_backlog.cli.errors import EndedError
 from gunicorn_backlog.cli.inspect import discovery
 from gunicorn_backlog.cli.inspect.snapshot import take_snapshot
 from tests.conftest import ServerFactory
-from tests.lab.check_command import FAILED, OK, WARNING, found
-from tests.lab.cli_command import Done, environment, look
+from tests.lab.check_command import FAILED, OK, WARNING, has_finding
+from tests.lab.cli_command import Done, environment, run_cli
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.sandbox import as_nobody, as_pid_1, without_proc
 
@@ -62,34 +62,34 @@ sys.exit(main())
 def well(agent: StandInAgent, *run_by: str) -> Done:
     """Check where all else is well."""
     environ = {"GUNICORN_BACKLOG_URL": agent.url}
-    return look(*ALL_WELL, run_by=(*as_pid_1(), *run_by), environ=environ)
+    return run_cli(*ALL_WELL, run_by=(*as_pid_1(), *run_by), environ=environ)
 
 
 def test_a_server_of_another_user(newest: Gunicorn, agent: StandInAgent) -> None:
-    """What runs under its name, and may be one, is told; without it all is well."""
+    """A process named gunicorn that denies access is a warning; without it all is ok."""
     nobody = as_nobody(newest.folder)
     assert well(agent, *nobody).code == OK
     script = "bash -c 'exec -a gunicorn sleep 60' & exec \"$@\""
     done = well(agent, "sh", "-c", script, "sh", *nobody)
     assert done.code == WARNING
-    assert found(done, "warning", "server", "what other users run can't be looked at"), done
+    assert has_finding(done, "warning", "server", "processes of other users may be servers"), done
 
 
 def test_a_server_of_another_layout(agent: StandInAgent) -> None:
-    """Its version is told, and what helps."""
+    """The finding has the layout's version and a remedy."""
     done = well(agent, sys.executable, "-c", HOLD_ANOTHER_LAYOUT)
     assert done.code == WARNING
     text = "its layout is of version 77, and 2 is what is read here"
-    assert found(done, "warning", "server", text), done
+    assert has_finding(done, "warning", "server", text), done
     assert "-> run the server's own gunicorn-backlog" in done.lines[-1]
 
 
 def test_a_pid_that_is_no_servers(agent: StandInAgent) -> None:
-    """All else is checked all the same."""
-    done = look("check", "4194304", environ={"GUNICORN_BACKLOG_URL": agent.url})
+    """All other checks run."""
+    done = run_cli("check", "4194304", environ={"GUNICORN_BACKLOG_URL": agent.url})
     assert (done.code, done.err) == (WARNING, "")
-    assert found(done, "warning", "server", "there is no process 4194304")
-    assert found(done, "ok", "TCP_INFO", "reads 1")
+    assert has_finding(done, "warning", "server", "there is no process 4194304")
+    assert has_finding(done, "ok", "TCP_INFO", "reads 1")
     assert not agent.datagrams  # whatever this environment says, it is not that server's
 
 
@@ -99,7 +99,7 @@ def test_a_server_that_ends_meanwhile(
     """Before it is looked at, or when its listeners and its Agent are: one line."""
     environ = {"GUNICORN_BACKLOG_URL": agent.url}
     server = serve(newest, environ=environ, arguments=("--backlog", "5")).wait_until_it_serves()
-    taken = discovery.take(server.pid)
+    taken = discovery.find_server(server.pid)
     seen = take_snapshot(taken, 0.1)
     server.signal(signal.SIGKILL)
     server.process.wait()
@@ -108,17 +108,21 @@ def test_a_server_that_ends_meanwhile(
     assert (told.level, told.text) == (Level.WARNING, ended)
     for backlog in (5, 6):  # as asked for, and clamped
         with pytest.raises(EndedError, match=ended):
-            list(of_server.findings(seen._replace(about=seen.about._replace(backlog=backlog))))
+            list(
+                of_server.findings(
+                    seen._replace(server_info=seen.server_info._replace(backlog=backlog))
+                )
+            )
 
 
 @pytest.mark.parametrize("name", ["status", "top", "check"])
 def test_without_proc(name: str) -> None:
-    """One line says that there is none, and not that no server runs."""
-    done = look(name, run_by=without_proc())
+    """The error names /proc, and does not claim that no server runs."""
+    done = run_cli(name, run_by=without_proc())
     line = "servers are found by Linux's /proc, which is not here"
     if name == "check":
         assert done.code > OK
-        assert found(done, "warning", "server", line)
+        assert has_finding(done, "warning", "server", line)
     else:
         assert (done.code, done.out, done.err) == (1, "", f"gunicorn-backlog: {line}\n")
 
@@ -135,10 +139,12 @@ def test_not_linux(arguments: tuple[str, ...], agent: StandInAgent) -> None:
     )
     assert (done.returncode, done.stderr) == (FAILED, "")
     seen = Done(done.returncode, done.stdout, done.stderr)
-    assert found(seen, "failed", "platform", "Darwin, not Linux: workers, threads and requests")
-    assert found(seen, "warning", "server", "/proc, which is not here")
+    assert has_finding(
+        seen, "failed", "platform", "Darwin, not Linux: workers, threads and requests"
+    )
+    assert has_finding(seen, "warning", "server", "/proc, which is not here")
     if not arguments or arguments == ALL_WELL[1:]:
-        assert found(seen, "ok", "Agent", agent.url)
+        assert has_finding(seen, "ok", "Agent", agent.url)
     if arguments == ALL_WELL[1:]:
         text = "sync: states, requests and utilization are reported"
-        assert found(seen, "ok", "worker class", text)
+        assert has_finding(seen, "ok", "worker class", text)

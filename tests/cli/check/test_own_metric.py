@@ -8,7 +8,7 @@ import pytest
 from agent import Line, StandInAgent
 
 from tests.conftest import ServerFactory
-from tests.lab.check_command import WARNING, check, found
+from tests.lab.check_command import WARNING, check, has_finding
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.server import CONFIG
 from tests.lab.waiting import wait_for
@@ -48,5 +48,5 @@ def test_check_warns(agent: StandInAgent, config: Callable[[str], tuple[str, ...
     text = f"enable_backlog_metric = True\nstatsd_host = {agent.url.removeprefix('udp://')!r}\n"
     done = check(*config(f"{CONFIG}{text}"))
     assert done.code == WARNING, done
-    assert found(done, "warning", "metrics", "enable_backlog_metric is on"), done
+    assert has_finding(done, "warning", "metrics", "enable_backlog_metric is on"), done
     assert "-> unset enable_backlog_metric" in done.out

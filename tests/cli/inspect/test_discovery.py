@@ -16,8 +16,8 @@ from gunicorn_backlog.cli.errors import EndedError
 from gunicorn_backlog.cli.inspect import discovery
 from gunicorn_backlog.cli.inspect.snapshot import SnapshotTaker
 from tests.conftest import ServerFactory
-from tests.lab.check_command import found
-from tests.lab.cli_command import look, status
+from tests.lab.check_command import has_finding
+from tests.lab.cli_command import run_cli, status
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.process_group import Group
 from tests.lab.procfs import children, is_alive
@@ -63,7 +63,7 @@ def test_a_container_from_inside_and_from_outside(
         )
         arbiter = only_child(server)
         wait_for("all to report", lambda: all_idle(arbiter, ()))
-        within = json.loads(look("status", "--json", run_by=inside(arbiter)).out)
+        within = json.loads(run_cli("status", "--json", run_by=inside(arbiter)).out)
         outside = status(arbiter)
     assert within["server"]["pid"] == 1
     assert outside["server"]["pid"] == arbiter
@@ -98,7 +98,7 @@ def test_another_network_without_a_privilege(newest: Gunicorn, serve: ServerFact
 
 def all_idle(pid: int, run_by: tuple[str, ...]) -> dict[str, Any] | None:
     """Return the status of a server whose workers are idle; None as long as they are not."""
-    done = look("status", str(pid), "--json", "--seconds", "0.1", run_by=run_by)
+    done = run_cli("status", str(pid), "--json", "--seconds", "0.1", run_by=run_by)
     if done.code != 0:
         return None
     seen: dict[str, Any] = json.loads(done.out)
@@ -124,16 +124,16 @@ def test_workers_of_another_user(newest: Gunicorn, serve: ServerFactory) -> None
     (arbiter,) = wait_for("the arbiter", lambda: server.worker_pids())
     wait_for("all to be there", lambda: len(children(arbiter)) == 3)
     run_by = (*inside(arbiter)[:-1], *weak)
-    wait_for("it to be found", lambda: look("status", "1", run_by=run_by).code == 0)
+    wait_for("it to be found", lambda: run_cli("status", "1", run_by=run_by).code == 0)
     seen = status(1, run_by=run_by)
     assert seen["metrics"]["gunicorn.workers"] == {"idle": 0, "working": 0, "starting": 2}
     assert seen["metrics"]["gunicorn.is_running"] == "OK"
-    done = look("check", run_by=run_by)
-    assert found(done, "warning", "hooks", "2 of 2 workers have not reported yet"), done.out
+    done = run_cli("check", run_by=run_by)
+    assert has_finding(done, "warning", "hooks", "2 of 2 workers have not reported yet"), done.out
     assert "other users" not in done.out
     inner = max(it["pid"] for it in seen["workers"])
-    done = look("status", str(inner), run_by=run_by)
-    assert "of nobody may not be looked at: CAP_SYS_PTRACE is missing (in a con" in done.err, done
+    done = run_cli("status", str(inner), run_by=run_by)
+    assert "of nobody is denied: CAP_SYS_PTRACE is missing (in a con" in done.err, done
 
 
 def test_another_clock(newest: Gunicorn, serve: ServerFactory, agent: StandInAgent) -> None:
@@ -153,12 +153,12 @@ def test_another_clock(newest: Gunicorn, serve: ServerFactory, agent: StandInAge
 
 
 def test_a_server_of_another_user(newest: Gunicorn, serve: ServerFactory) -> None:
-    """One line says whose it is, and who may look."""
+    """The error has the server's user and the remedy."""
     server = serve(newest).wait_until_it_serves()
-    done = look("status", str(server.pid), run_by=as_nobody(newest.folder))
+    done = run_cli("status", str(server.pid), run_by=as_nobody(newest.folder))
     assert (done.code, done.out) == (1, "")
     assert done.err == (
-        f"gunicorn-backlog: the process {server.pid} of root may not be looked at: "
+        f"gunicorn-backlog: access to the process {server.pid} of root is denied: "
         "run this as the same user, or as root\n"
     )
 
@@ -166,7 +166,7 @@ def test_a_server_of_another_user(newest: Gunicorn, serve: ServerFactory) -> Non
 @pytest.mark.parametrize("command", ["status", "top"])
 def test_none(command: str) -> None:
     """One line, and exit code 3."""
-    done = look(command, run_by=as_pid_1())
+    done = run_cli(command, run_by=as_pid_1())
     assert (done.code, done.out) == (3, "")
     line = "gunicorn-backlog: no server with gunicorn_backlog in its hooks runs here\n"
     assert done.err == line
@@ -178,14 +178,14 @@ def test_several(newest: Gunicorn, serve: ServerFactory) -> None:
     arbiter = only_child(first)
     second = serve(newest, run_by=inside(arbiter)[:4], arguments=("--name", "other"))
     other = only_child(second)
-    done = look("status", run_by=inside(arbiter))
+    done = run_cli("status", run_by=inside(arbiter))
     assert (done.code, done.out) == (2, "")
     header, one, two, line = done.err.splitlines()
     assert header.split() == ["pid", "app", "bind", "up"]
     assert one.split()[:3] == ["1", "lab", first.address]
     assert two.split()[1:3] == ["other", second.address]
     assert line == "gunicorn-backlog: there are 2 servers: give the pid of one"
-    named = look("status", two.split()[0], "--json", run_by=inside(arbiter))
+    named = run_cli("status", two.split()[0], "--json", run_by=inside(arbiter))
     assert json.loads(named.out)["server"]["app"] == "other"
     assert status(other)["server"]["bind"] == [second.address]
 
@@ -193,20 +193,20 @@ def test_several(newest: Gunicorn, serve: ServerFactory) -> None:
 def test_no_server_at_all_by_that_pid() -> None:
     """A process of another kind, and none."""
     with Group(["sleep", "60"]) as other:
-        done = look("status", str(other.pid))
+        done = run_cli("status", str(other.pid))
     assert done.code == 1
     assert done.err == (
         f"gunicorn-backlog: the process {other.pid} is no server with gunicorn_backlog in its "
         "hooks (sleep 60)\n"
     )
-    done = look("status", "4194304")
+    done = run_cli("status", "4194304")
     assert (done.code, done.err) == (1, "gunicorn-backlog: there is no process 4194304\n")
 
 
 def test_one_that_ends_while_we_look(newest: Gunicorn, serve: ServerFactory) -> None:
-    """That is told, whatever of it is asked for next."""
+    """Each method raises EndedError."""
     server = serve(newest).wait_until_it_serves()
-    found = discovery.take(server.pid)
+    found = discovery.find_server(server.pid)
     looker = SnapshotTaker(found)
     looker.begin()
     server.signal(signal.SIGKILL)
@@ -223,7 +223,7 @@ def test_a_worker_left_behind(newest: Gunicorn, serve: ServerFactory) -> None:
     os.kill(worker, signal.SIGSTOP)
     server.signal(signal.SIGKILL)
     server.process.wait()
-    done = look("status", str(worker))
+    done = run_cli("status", str(worker))
     os.kill(worker, signal.SIGKILL)
     line = f"gunicorn-backlog: the process {worker} is a worker whose server has ended\n"
     assert (done.code, done.err) == (1, line)
@@ -235,7 +235,7 @@ def test_switched_off_by_a_reload(newest: Gunicorn, serve: ServerFactory) -> Non
     off = f"{CONFIG}from gunicorn_backlog import configure\nconfigure(enabled=False)\n"
     server.reload(off)
     wait_for("it to be off", lambda: not status(server.pid, seconds=0.1)["server"]["enabled"])
-    done = look("status", str(server.pid), "--seconds", "0.1")
+    done = run_cli("status", str(server.pid), "--seconds", "0.1")
     assert "switched off (enabled=False)" in done.lines[1]
 
 
@@ -269,7 +269,7 @@ def test_an_upgrade(newest: Gunicorn, serve: ServerFactory) -> None:
     wait_for("them to report", lambda: all_idle(server.pid, ()))
     server.signal(signal.SIGUSR2)
     (new,) = wait_for("a new master", lambda: server.worker_pids() - workers)
-    wait_for("it to be there", lambda: look("status", str(new), "--seconds", "0.1").code == 0)
+    wait_for("it to be there", lambda: run_cli("status", str(new), "--seconds", "0.1").code == 0)
     former, latter = status(server.pid), status(new)
     assert (former["server"]["app"], latter["server"]["app"]) == ("lab", "lab.2")
     assert {it["pid"] for it in former["workers"]} == workers

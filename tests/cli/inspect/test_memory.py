@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from agent import StandInAgent
 
-from gunicorn_backlog.cli.errors import LookError
+from gunicorn_backlog.cli.errors import InspectError
 from gunicorn_backlog.cli.inspect import discovery
 from gunicorn_backlog.cli.inspect.memory import Memory
 from gunicorn_backlog.scoreboard import server_info
@@ -21,7 +21,7 @@ from gunicorn_backlog.scoreboard.layout import ABOUT_SIZE, COUNTERS, MAGIC, SLOT
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from gunicorn_backlog.scoreboard.server_info import ListenerRef, ServerInfo, ServerInfoError
 from tests.conftest import ServerFactory
-from tests.lab.cli_command import look
+from tests.lab.cli_command import run_cli
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.procfs import is_stopped
 from tests.lab.pushes import wait_until_all_are_idle
@@ -85,7 +85,7 @@ def header(version: int = VERSION, slots: int = LAYOUT.slots, counters: int = CO
 )
 def test_what_is_wrong_with_a_header(octets: bytes, size: int, line: str) -> None:
     """Each is told, and nothing is mapped."""
-    with planted(octets, size) as path, pytest.raises(LookError, match=line):
+    with planted(octets, size) as path, pytest.raises(InspectError, match=line):
         Memory(path)
 
 
@@ -103,7 +103,7 @@ def test_it_is_mapped_to_be_read_only() -> None:
     assert sorted(mapped) == ["r--s", "rw-s"]  # ours, and the scoreboard's own
     with pytest.raises(TypeError, match="modify a readonly memory map"):
         memory._memory[0:1] = b"x"
-    assert memory.about() == ABOUT
+    assert memory.server_info() == ABOUT
     memory.close()
 
 
@@ -119,7 +119,7 @@ def test_nothing_is_written(newest: Gunicorn, serve: ServerFactory, agent: Stand
     assert path is not None
     before = hashlib.sha256(Path(path.path).read_bytes()).digest()
     for command in ("status", "top", "check"):
-        assert "lab" in look(command, str(server.pid)).out
+        assert "lab" in run_cli(command, str(server.pid)).out
         assert hashlib.sha256(Path(path.path).read_bytes()).digest() == before
     for pid in processes:
         os.kill(pid, signal.SIGCONT)
@@ -188,6 +188,6 @@ def test_text_that_was_not_written_as_a_whole() -> None:
     memory = Memory(f"/proc/self/fd/{scoreboard._fd}")
     at = scoreboard._layout.about_at
     scoreboard._memory[at + 5 : at + 6] = b"?"
-    with pytest.raises(LookError, match="is not what it wrote"):
-        memory.about()
+    with pytest.raises(InspectError, match="is not what it wrote"):
+        memory.server_info()
     memory.close()

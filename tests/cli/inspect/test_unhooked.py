@@ -13,8 +13,8 @@ from agent import StandInAgent
 
 from gunicorn_backlog.cli.inspect import unhooked
 from tests.conftest import ServerFactory
-from tests.lab.check_command import WARNING, found
-from tests.lab.cli_command import Done, look
+from tests.lab.check_command import WARNING, has_finding
+from tests.lab.cli_command import Done, run_cli
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.ports import free_port
 from tests.lab.process_group import Group
@@ -44,7 +44,7 @@ OF_HOOKS = "--config python:gunicorn_backlog.hooks"
 def is_told(done: Done, pid: int) -> bool:
     """Return whether it is reported as a gunicorn without our hooks, with the remedy."""
     text = f"gunicorn runs here as pid {pid} and is not monitored: our when_ready never ran"
-    return found(done, "warning", "server", text) and "hooks.install(options)" in done.out
+    return has_finding(done, "warning", "server", text) and "hooks.install(options)" in done.out
 
 
 @pytest.fixture
@@ -61,11 +61,11 @@ def test_embedded(embedded: int, agent: StandInAgent) -> None:
     """It ignores the variable: of its hooks nothing is claimed, and that ours lack is reported."""
     environ = {"GUNICORN_BACKLOG_URL": agent.url}
     for pid in (embedded, *children(embedded)):
-        done = look("check", str(pid), environ=environ)
+        done = run_cli("check", str(pid), environ=environ)
         assert done.code == WARNING
         assert is_told(done, embedded), done
         assert " is ours" not in done.out
-    done = look("status", str(embedded))
+    done = run_cli("status", str(embedded))
     assert done.code > 0
     assert embedded in unhooked.masters()
 
@@ -79,12 +79,12 @@ def test_nothing_else_runs(newest: Gunicorn, agent: StandInAgent, tmp_path: Path
         GUNICORN_CMD_ARGS=OF_HOOKS, HOME=str(tmp_path), GUNICORN_BACKLOG_URL=agent.url
     )
     run_by = (*as_pid_1(), "sh", "-c", script, "sh", "sh", "-c", waiting, "sh")
-    done = look("check", run_by=run_by, environ=environ)
+    done = run_cli("check", run_by=run_by, environ=environ)
     assert done.code == WARNING, done
     condition = "if the server is gunicorn's own command: "
-    assert found(done, "ok", "hooks", f"{condition}when_ready is ours"), done
-    assert found(done, "warning", "server", "gunicorn runs here as pid "), done
-    done = look("status", run_by=run_by, environ=environ)
+    assert has_finding(done, "ok", "hooks", f"{condition}when_ready is ours"), done
+    assert has_finding(done, "warning", "server", "gunicorn runs here as pid "), done
+    done = run_cli("status", run_by=run_by, environ=environ)
     assert "in its hooks runs here (gunicorn that is not monitored does: pid " in done.err, done
 
 
@@ -92,12 +92,12 @@ def test_hooks_added_by_a_reload(gunicorn: Gunicorn, serve: ServerFactory) -> No
     """when_ready does not run then: the server is reported until it is restarted."""
     server = serve(gunicorn, config="").wait_until_it_serves()
     before = server.worker_pids()
-    assert is_told(look("check", str(server.pid)), server.pid)
+    assert is_told(run_cli("check", str(server.pid)), server.pid)
     server.reload(CONFIG)
     wait_for(
         "new workers", lambda: len(server.worker_pids()) == 2 and not server.worker_pids() & before
     )
-    assert is_told(look("check", str(server.pid)), server.pid)
+    assert is_told(run_cli("check", str(server.pid)), server.pid)
 
 
 def test_a_server_with_our_hooks(gunicorn: Gunicorn, serve: ServerFactory) -> None:
@@ -109,7 +109,7 @@ def test_a_server_with_our_hooks(gunicorn: Gunicorn, serve: ServerFactory) -> No
 def test_a_server_that_is_disabled(newest: Gunicorn, serve: ServerFactory) -> None:
     """It has no shared memory: that it may be disabled is a part of what is reported."""
     server = serve(newest, environ={"GUNICORN_BACKLOG_ENABLED": "0"}).wait_until_it_serves()
-    done = look("check", str(server.pid))
+    done = run_cli("check", str(server.pid))
     assert is_told(done, server.pid)
     assert "or enabled is False" in done.out
 

@@ -12,7 +12,7 @@ import pytest
 from agent import StandInAgent
 
 from tests.conftest import ServerFactory
-from tests.lab.cli_command import look, status
+from tests.lab.cli_command import run_cli, status
 from tests.lab.gunicorn_versions import VERSIONS, Gunicorn
 from tests.lab.pushes import Push, next_pushes, wait_until_all_are_idle
 from tests.lab.server import Server
@@ -168,7 +168,7 @@ def test_as_text(newest: Gunicorn, serve: ServerFactory, agent: StandInAgent) ->
     wait_until_all_are_idle(agent, WORKERS)
     server.hold(3)
     wait_for("the clients to settle", lambda: settled(server, agent))
-    done = look("status", str(min(server.worker_pids())), "--seconds", "0.3")
+    done = run_cli("status", str(min(server.worker_pids())), "--seconds", "0.3")
     assert done.code == 0
     assert done.lines[0].startswith(f"lab: pid {server.pid}, gunicorn {newest.version}, sync, up ")
     assert done.lines[1] == f"pushes every 0.2 s to {agent.url} (from GUNICORN_BACKLOG_URL)"
@@ -193,7 +193,7 @@ def test_a_server_without_workers_that_report(
     assert "gunicorn.requests.in_flight" not in found["metrics"]
     assert {it["state"] for it in found["workers"]} == {"unknown"}
     assert {it["pid"] for it in found["workers"]} == server.worker_pids()
-    done = look("check", str(server.pid))
+    done = run_cli("check", str(server.pid))
     assert done.code == 2
     assert re.search(r"\nfailed +hooks +post_worker_init does not reach us in 2 workers", done.out)
     assert "gunicorn_backlog.hooks.install(globals())" in done.out

@@ -1,4 +1,4 @@
-"""A frame of ``top`` says what was seen, as it was seen."""
+"""A frame of ``top`` shows names as they are, and fits."""
 
 from __future__ import annotations
 

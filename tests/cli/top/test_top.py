@@ -16,7 +16,7 @@ import pytest
 from agent import StandInAgent
 
 from tests.conftest import ServerFactory
-from tests.lab.cli_command import COMMAND, environment, look, status
+from tests.lab.cli_command import COMMAND, environment, run_cli, status
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.server import Server
 from tests.lab.ss import ss
@@ -193,13 +193,13 @@ def test_while_it_is_paused(newest: Gunicorn, serve: ServerFactory, tmp_path: Pa
 def test_without_a_terminal(newest: Gunicorn, serve: ServerFactory) -> None:
     """One frame, without any escape sequence, and the end."""
     server: Server = serve(newest).wait_until_it_serves()
-    done = look("top", str(server.pid), "--seconds", "0.3", environ={"COLUMNS": "100"})
+    done = run_cli("top", str(server.pid), "--seconds", "0.3", environ={"COLUMNS": "100"})
     assert done.code == 0
     assert "\x1b" not in done.out
     assert "2 idle, 0 working, 0 starting" in done.out
     assert "q quit" not in done.out
     assert len(Screen(done.out).workers()) == 2
-    ascii_only = look(
+    ascii_only = run_cli(
         "top", str(server.pid), "--seconds", "0.3", environ={"PYTHONIOENCODING": "ascii"}
     )
     assert ascii_only.code == 0

@@ -14,8 +14,8 @@ import pytest
 from agent import StandInAgent
 
 from tests.conftest import ServerFactory
-from tests.lab.check_command import found
-from tests.lab.cli_command import look, status
+from tests.lab.check_command import has_finding
+from tests.lab.cli_command import run_cli, status
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.pushes import Push, next_pushes, wait_until_all_are_idle
 from tests.lab.sandbox import as_nobody, as_pid_1, refusing, without_proc
@@ -169,8 +169,8 @@ def test_unix_step_by_step_without_netlink(
             assert shown["gunicorn.backlog"] == 2
             assert shown["gunicorn.backlog.limit"] == (None if run_by else enforced(2048))
             assert shown["unreadable"] is None
-        done = look("check", str(server.pid), run_by=refused)
-        assert found(done, "ok", "listener", f"{path}: 2 wait, the limit is not known"), done
+        done = run_cli("check", str(server.pid), run_by=refused)
+        assert has_finding(done, "ok", "listener", f"{path}: 2 wait, the limit is unknown"), done
         for pid in server.worker_pids():
             os.kill(pid, signal.SIGCONT)
         server.let_go()

@@ -18,8 +18,8 @@ from gunicorn_backlog.cli.inspect.listeners import ListenerReader
 from gunicorn_backlog.kernel import netns_cookie
 from gunicorn_backlog.scoreboard.server_info import ListenerRef
 from tests.conftest import ServerFactory
-from tests.lab.check_command import found
-from tests.lab.cli_command import look, status
+from tests.lab.check_command import has_finding
+from tests.lab.cli_command import run_cli, status
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.pushes import next_pushes, wait_until_all_are_idle
 from tests.lab.sandbox import Network, network, require
@@ -119,9 +119,11 @@ def test_check_names_the_reason_and_what_helps(
     path = tmp_path / "app.sock"
     with handed_over(newest, serve, agent, path) as (server, net), three_clients(net, path):
         wait_for("3 waiting", lambda: next_pushes(agent, 1)[0].values("gunicorn.backlog")[0] == 3)
-        done = look("check", str(server.pid))
-        assert found(done, "ok", "listener", "127.0.0.1:8000: 3 wait, the limit is 5"), done
-        assert found(done, "warning", "listener", f"{path} can't be read from here: {ELSEWHERE}")
+        done = run_cli("check", str(server.pid))
+        assert has_finding(done, "ok", "listener", "127.0.0.1:8000: 3 wait, the limit is 5"), done
+        assert has_finding(
+            done, "warning", "listener", f"{path} can't be read from here: {ELSEWHERE}"
+        )
         assert "-> run this in the network namespace that the socket was created in" in done.out
         assert "listens no more" not in done.out
 

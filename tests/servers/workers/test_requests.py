@@ -12,7 +12,7 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.conftest import ServerFactory
-from tests.lab.cli_command import look
+from tests.lab.cli_command import run_cli
 from tests.lab.gunicorn_versions import VERSIONS, Gunicorn
 from tests.lab.http2_client import Http2Client
 from tests.lab.server import Server
@@ -37,7 +37,7 @@ CASES = [
 
 def requests_of(server: Server) -> int | None:
     """Return what ``status`` says of its one worker, once it has one and it has a slot."""
-    done = look("status", str(server.pid), "--json", "--seconds", "0.1")
+    done = run_cli("status", str(server.pid), "--json", "--seconds", "0.1")
     if done.code != 0:  # it has not begun to serve
         return None
     workers = json.loads(done.out)["workers"]
