@@ -38,15 +38,17 @@ def missing_paths(text: str) -> list[str]:
 
 def broken_links(document: str, text: str) -> list[str]:
     """Return the relative links of a document that lead to no file, or to no heading."""
-    broken = []
-    for link in re.findall(r"\]\((?!https?:)([^)]+)\)", without_code(text)):
-        path, _, anchor = link.partition("#")
-        target = (ROOT / document).parent / path
-        if not target.exists():
-            broken.append(link)
-        elif anchor and anchor not in anchors(target.read_text() if path else text):
-            broken.append(link)
-    return broken
+    links = re.findall(r"\]\((?!https?:)([^)]+)\)", without_code(text))
+    return [link for link in links if not leads_somewhere(document, text, link)]
+
+
+def leads_somewhere(document: str, text: str, link: str) -> bool:
+    """Return whether the file of a relative link exists, and has the heading."""
+    path, _, anchor = link.partition("#")
+    target = (ROOT / document).parent / path
+    if not target.exists():
+        return False
+    return not anchor or anchor in anchors(target.read_text() if path else text)
 
 
 def test_every_path_in_contributing_exists() -> None:
