@@ -96,7 +96,7 @@ CONTENDERS = (
     Contender(
         EMPTY,
         EMPTY_PRE_REQUEST,
-        note="what a `pre_request` of one's own saves: gunicorn's makes a line for the debug log",
+        note="the saving of any own `pre_request`: gunicorn's creates a line for the debug log",
     ),
     Contender(
         OURS,
@@ -125,7 +125,7 @@ CONTENDERS = (
         tells_working=True,
         unseen="Unix sockets (its thread dies of one) and `reuse_port`, which listener, limits, "
         "drops, gthread's queue and threads, a worker that reads from a slow client, waits",
-        note="beside an empty `pre_request`, for its own replaces gunicorn's",
+        note="compared with an empty `pre_request`, since its own replaces gunicorn's",
         base_around=EMPTY,
     ),
     Contender(ON_OLDER, base=ON_OLDER, gunicorn=OLDER),
@@ -134,7 +134,7 @@ CONTENDERS = (
         PROMETHEUS,
         "gunicorn-prometheus-exporter",
         unseen=f"{NO_QUEUE}, idle or working (a worker is `running`, with its CPU share)",
-        note="takes gunicorn 25 and later down at the start: its arbiter makes `SIG_QUEUE` a list",
+        note="stops gunicorn 25 and later at the start: its arbiter makes `SIG_QUEUE` a list",
         base=ON_OLDER,
         gunicorn=OLDER,
     ),

@@ -42,11 +42,11 @@ os.fork = _timed
 """
 
 TEXT = f"""\
-How long `os.fork()` takes in a real arbiter with {WORKERS} workers, one of which is killed each
-time. In each turn each case has a server of its own, started for it (where a process has its memory
-makes its forks faster or slower than the next one's, by more than we do), and counts by the median
-of {FORKS} forks. Around the fork: in what was registered for forks since the config was read, which
-is ours. A fork also takes longer with each page that the process has."""
+Duration of `os.fork()` in a real arbiter with {WORKERS} workers, one of which is killed each time.
+Each case starts a server of its own in each turn, and counts with the median of {FORKS} forks: the
+place of a process in memory changes its forks by more than we do. "Around the fork" is the time in
+our fork handlers, those registered since the config was read. A fork also takes longer with each
+page of the process."""
 
 
 def tables(quick: bool) -> list[Table]:
@@ -60,7 +60,7 @@ def tables(quick: bool) -> list[Table]:
         _added("with us: added", whole, "with us", TARGET_US),
         _added("with us: added around the fork", around, "with us"),
     ]
-    return [Table("A fork of the arbiter's", TEXT, rows)]
+    return [Table("A fork of the arbiter", TEXT, rows)]
 
 
 def _added(

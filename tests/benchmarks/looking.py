@@ -22,10 +22,10 @@ LONGEST_S = "60"
 BEGUN_S = 1.0  # what looks has been imported by then, and looks
 
 TEXT = f"""\
-The processor time of a server's {1 + WORKERS} processes together, per request: one client, one
-request after the other, {REQUESTS} a round; by turns nobody looks, and `status` takes its ten
-samples a second all the time, as `top` does. The last row is the difference, round by round."""
-ALONE, LOOKED_AT = "nobody looks", "looked at"
+Processor time of a server's {1 + WORKERS} processes together, per request. One client sends one
+request after the other, {REQUESTS} a round. In turns, no command runs, and `status` takes its ten
+samples a second continuously, as `top` does. The last row is the difference, round by round."""
+ALONE, LOOKED_AT = "without a command", "with `status`"
 
 
 def tables(quick: bool) -> list[Table]:
@@ -41,7 +41,7 @@ def tables(quick: bool) -> list[Table]:
     low, high = interval_of_median(more)
     note = f"the median lies between {low:.1f} and {high:.1f} µs, with 95 %"
     rows = [row(name, "µs", values) for name, values in found.items()]
-    return [Table("Being looked at", TEXT, [*rows, row("more", "µs", more, note=note)])]
+    return [Table("Inspection of a server", TEXT, [*rows, row("more", "µs", more, note=note)])]
 
 
 def _us_per_request(server: Server, requests: int) -> float:

@@ -27,9 +27,10 @@ def when_ready(server):
 CONFIGS = {"without us": WITHOUT, "with only `datadog`": ONLY_DATADOG, "with us": WITH}
 
 TEXT = f"""\
-A page that n processes share counts 1/n of it in each (`Pss` of `smaps_rollup`); {WORKERS} sync
-workers, each of which answered nothing yet but one. The one with only `datadog` imports that, makes
-a client, and has a thread that sleeps. The last row is of arbiter and workers together."""
+Proportional set size (`Pss` of `smaps_rollup`): a page shared by n processes counts 1/n in each.
+{WORKERS} sync workers, of which one has served one request. "With only `datadog`" imports the
+package, creates a client, and has a sleeping thread. The last row is of arbiter and workers
+together."""
 
 
 class Megabytes(NamedTuple):

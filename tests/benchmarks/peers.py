@@ -143,11 +143,10 @@ def _around_a_request(
         if it.name in added
     ]
     return Table(
-        "Peers: what is put around a request",
-        "What a request of a sync worker takes of a processor beyond one without a monitor, in a "
-        "real gunicorn's worker whose own part, from the accept to the answer, is taken out: "
-        "wrapped methods, hooks and the access log are left. Rounds of "
-        f"{CALLS} requests, in turns. Bare, a "
+        "Peers: time added to a request",
+        "Processor time that a monitor adds to a request of a sync worker. The worker is "
+        "gunicorn's, without its own work from accept to response: wrapped methods, hooks and "
+        f"the access log remain. Rounds of {CALLS} requests, in turns. Without a monitor a "
         f"request takes {statistics.median(times[BASE]):,.0f} ns." + _absent(left_out),
         rows,
         beside="of gunicorn_backlog's",
@@ -157,8 +156,8 @@ def _around_a_request(
 def _note(contender: Contender) -> str:
     parts = [f"{contender.package} {contender.version}"]
     if contender.unseen:
-        working = "tells" if contender.tells_working else "does not tell"
-        parts += [f"{working} working workers", f"does not see {contender.unseen}"]
+        working = "reports" if contender.tells_working else "does not report"
+        parts += [f"{working} working workers", f"does not measure {contender.unseen}"]
     return "; ".join([*parts, contender.note] if contender.note else parts)
 
 
@@ -176,8 +175,8 @@ def _requests_per_second(
     return Table(
         "Peers: requests per second",
         f"`wrk` with four connections for {seconds} s at a time, in turns; one sync worker, the "
-        "smallest app. What is sent goes to a UDP port that nobody reads, or is dropped. Pairs: "
-        "beside the same turn without a monitor." + _absent(left_out),
+        "smallest app. Datagrams go to a UDP port without a reader, or are dropped. Pairs "
+        "compare with the same turn without a monitor." + _absent(left_out),
         rows,
         beside="of no monitor",
     )

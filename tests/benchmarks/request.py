@@ -28,12 +28,12 @@ FLOORS = {
 }
 
 TEXT = """\
-gunicorn's methods do nothing here, and what is measured of them is the difference between watched
-and not, round by round. Each case runs in processes of its own, in turns, with loops that pyperf
-calibrated. `gevent` is eventlet's too, `tornado` any server before which the app is wrapped, and
-`gthread` has the queue before its threads in it. The last two rows are floors: that system call
-and its decoder in the place where the wait is looked at. There they take longer than alone in a
-loop. Ours takes any arguments on top of it, for a worker of a user's own may pass others."""
+gunicorn's methods do nothing here. The figures are differences between instrumented and plain
+methods, round by round. Each case runs in processes of its own, in turns, with loops that pyperf
+calibrated. `gevent` includes eventlet, `tornado` any server with a wrapped app, and `gthread` the
+queue before its threads. The last two rows are floors: the system call and its decoder at the
+place of the wait's measurement, where both take longer than alone in a loop. Ours also accepts
+any arguments, since a user's own worker may pass others."""
 
 
 def tables(quick: bool) -> list[Table]:

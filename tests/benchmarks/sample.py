@@ -35,17 +35,17 @@ UNPACK = struct.Struct("=B7x16xII").unpack
 NOTICES = OnceLogger(logging.getLogger("benchmark"))
 
 LISTENERS_TEXT = f"""\
-All accept queues of a server, read once; the column beside is one listener's share, in terms of
+All accept queues of a server, read once. The last column is one listener's share, as a multiple of
 `getsockopt(TCP_INFO)` and `unpack` alone. With `reuse_port` {SHARING} workers listen at each
 address."""
 SAMPLES_TEXT = f"""\
-One sample of a whole server, listeners and workers, of which there are {SAMPLES} in an interval.
-`sync` unless threads are named, and all caches are warm. One of the workers has begun a request
-since the last sample: so what all of them say is made out anew."""
+One sample of a whole server, listeners and workers; an interval has {SAMPLES} samples.
+`sync` unless threads are named, with warm caches. One of the workers has begun a request
+since the last sample, and the state of all workers is computed anew."""
 STILL_TEXT = """\
-The same while no worker says anything new: then most of it is as it was found before."""
+The same while no worker's numbers change: most of the previous result is reused."""
 PUSHES_TEXT = """\
-One push: the drops, the waits, what the interval comes to, and its datagrams to a UDP socket."""
+One push: the drops, the waits, the summary of the interval, and its datagrams to a UDP socket."""
 
 
 class Step(NamedTuple):
@@ -90,7 +90,7 @@ def _of_servers(steps: dict[str, list[Step]]) -> list[Table]:
         pushes.append(row(size, "us", [step.push for step in found]))
     return [
         Table("A sample", SAMPLES_TEXT, samples),
-        Table("A sample of workers that are still", STILL_TEXT, still),
+        Table("A sample of idle workers", STILL_TEXT, still),
         Table("A push", PUSHES_TEXT, pushes),
     ]
 

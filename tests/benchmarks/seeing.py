@@ -30,25 +30,25 @@ def tables(quick: bool) -> list[Table]:
     bursts = run(lanes, of_each)
     text = (
         f"A worker is held at a request while {HEIGHTS[0]} to {HEIGHTS[1]} clients connect, and "
-        f"let go after so many ms; {lanes * of_each} bursts of each length at random moments "
-        f"(seed {SEED}), {GAP_S[0]:g} to {GAP_S[1]:g} s apart, at {lanes} servers. Every server "
-        "is watched by all tools at once: ours, by its defaults, samples ten times a second and "
-        "pushes once; gunicorn's own (`enable_backlog_metric`) looks and sends once a second, and "
-        "so does the hand-written one, by our choice. gunicorn-prometheus-exporter, "
+        f"released after the given time. {lanes * of_each} bursts of each length at random "
+        f"moments (seed {SEED}), {GAP_S[0]:g} to {GAP_S[1]:g} s apart, at {lanes} servers. All "
+        "tools measure every server at once. Ours, with its defaults, samples ten times a second "
+        "and pushes once. gunicorn's own (`enable_backlog_metric`) reads and sends once a "
+        "second. The hand-written one does the same, by our choice. gunicorn-prometheus-exporter, "
         "opentelemetry-instrumentation-gunicorn and judoscale send no backlog."
     )
     return [
         Table(
-            "Seeing: the share of bursts that are reported at all",
-            f"{text} Seen: some value above 0 was sent. The interval is Wilson's, of 95 %.",
+            "Seeing: share of bursts that are reported at all",
+            f"{text} Seen means that a value above 0 was sent. The interval is Wilson's, of 95 %.",
             [_share(_of(bursts, length), length, tool) for length in LENGTHS_MS for tool in TOOLS],
             middle="share",
             spread="95 % interval",
         ),
         Table(
-            "Seeing: the peak that is reported, of the true one",
-            "Of the same bursts, those that are seen: the highest value sent, in terms of the "
-            "number of connections. Where fewer than two are seen there is no row.",
+            "Seeing: reported peak, as a share of the true one",
+            "The highest value sent of each burst that was seen, as a share of its connections. "
+            "There is no row for fewer than two.",
             [
                 it
                 for length in LENGTHS_MS

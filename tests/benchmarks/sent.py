@@ -21,10 +21,10 @@ TARGET_BYTES, TARGET_EACH = 1432, 350
 LAST_LINE = b"_sc|gunicorn.is_running"
 
 TEXT = """\
-All that a real server with 4 workers sends of one interval, to a UDP socket: with short tags
-(`DD_ENV`, `DD_SERVICE` and `DD_VERSION` are `prod`, `shop` and `1.4.2`) and with long ones
-(`production`, `shop-checkout` and `2026.11.25-1`). Each of the 15 lines of a sync server, 18 of a
-gthread one, bears them, for DogStatsD has no tags of a datagram's."""
+The push of one interval of a real server with 4 workers, to a UDP socket. Short tags:
+`DD_ENV`, `DD_SERVICE` and `DD_VERSION` are `prod`, `shop` and `1.4.2`. Long tags: `production`,
+`shop-checkout` and `2026.11.25-1`. Each of the 15 lines of a sync server (18 with gthread) has all
+tags, since DogStatsD has no tags per datagram."""
 
 
 class Push(NamedTuple):
@@ -44,7 +44,7 @@ def tables(quick: bool) -> list[Table]:
         threads = _heard(1, THREADS, tags, intervals)
         rows.append(_row(f"1 listener, gthread, {words} tags", threads))
         rows.append(_each(f"each further listener, {words} tags", tags, one, intervals))
-    return [Table("What is sent of an interval", TEXT, rows)]
+    return [Table("The push of an interval", TEXT, rows)]
 
 
 def _row(name: str, pushes: Sequence[Push]) -> Row:

@@ -32,9 +32,9 @@ print((time.perf_counter_ns() - began_ns) / 1e6)
 """
 
 TEXT = """\
-The import of the hooks, beyond gunicorn's own, first ever (nothing of it is compiled yet) and
-afterwards; and how long a gunicorn with one sync worker takes from the command to its first
-answer: `when_ready` imports the rest of us, and `datadog`, before the first worker is forked."""
+The import of the hooks, without gunicorn's own: the first one (nothing is compiled yet) and later
+ones. Then the time of a gunicorn with one sync worker from the command to its first response:
+`when_ready` imports our other modules and `datadog` before the first worker is forked."""
 
 
 def tables(quick: bool) -> list[Table]:

@@ -55,10 +55,10 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 TEXT = """\
-The processor time of the thread in a real arbiter with the defaults, ten samples and a push a
-second: one listener, nobody asks for anything, so each time it wakes up its caches are cold. Beside
-it two threads written for this, in an arbiter without us, which push nothing: the floor of waking
-up, and that of one `getsockopt`."""
+Processor time of the thread in a real arbiter with the defaults: ten samples and a push a second,
+one listener, no requests. The caches are cold each time that the thread wakes up. The first two
+rows are threads written for this, in an arbiter without us, which push nothing: the floor of
+waking up, and that of one `getsockopt`."""
 
 
 def tables(quick: bool) -> list[Table]:

@@ -24,8 +24,8 @@ TARGET_PERCENT = 1.0
 TEXT = f"""\
 `wrk` with {wrk.CONNECTIONS} connections for {SECONDS} s at a time, in turns; one worker with the
 smallest app, and its arbiter, on one core. {PAIRS} turns; a pair is two servers in the same turn.
-Each run has a server of its own, started for it: what one process happens to be like is not taken
-for ours. The processor time is that of the worker, of all its threads, for each request."""
+Each run starts a server of its own: processes differ by some percent, for example by their place
+in memory. The processor time is that of all threads of the worker, per request."""
 
 
 class Run(NamedTuple):

@@ -1,0 +1,79 @@
+"""The documents: paths and links exist, and README.md stays short."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CONTRIBUTING = ".github/CONTRIBUTING.md"
+DOCUMENTS = sorted(
+    str(path.relative_to(ROOT))
+    for path in ROOT.rglob("*.md")
+    if not any(part.startswith(".") and part != ".github" for part in path.relative_to(ROOT).parts)
+)
+LONGEST_README = 2_200  # words, without code and tables
+
+
+def without_code(text: str) -> str:
+    """Return Markdown without its code blocks."""
+    return re.sub(r"^ *```.*?^ *```$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(text: str) -> set[str]:
+    """Return the anchors of the headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", without_code(text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", it).lower().replace(" ", "-") for it in headings}
+
+
+def missing_paths(text: str) -> list[str]:
+    """Return the paths in backticks that exist neither in the package nor in the repository."""
+    found = re.findall(r"`([\w./-]*(?:\w/|\.\w+))`", text)
+    paths = [it for it in found if "/" in it or it.endswith((".md", ".py"))]
+    places = (ROOT, ROOT / "gunicorn_backlog")
+    return [it for it in paths if not any((place / it).exists() for place in places)]
+
+
+def broken_links(document: str, text: str) -> list[str]:
+    """Return the relative links of a document that lead to no file, or to no heading."""
+    links = re.findall(r"\]\((?!https?:)([^)]+)\)", without_code(text))
+    return [link for link in links if not leads_somewhere(document, text, link)]
+
+
+def leads_somewhere(document: str, text: str, link: str) -> bool:
+    """Return whether the file of a relative link exists, and has the heading."""
+    path, _, anchor = link.partition("#")
+    target = (ROOT / document).parent / path
+    if not target.exists():
+        return False
+    return not anchor or anchor in anchors(target.read_text() if path else text)
+
+
+def test_every_path_in_contributing_exists() -> None:
+    """A newcomer finds each file that CONTRIBUTING.md names."""
+    assert missing_paths((ROOT / CONTRIBUTING).read_text()) == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_relative_link_leads_to_a_file(document: str) -> None:
+    """No document links to a file or heading that was moved."""
+    assert broken_links(document, (ROOT / document).read_text()) == []
+
+
+def test_a_planted_error_is_found() -> None:
+    """A wrong path, a wrong link and a wrong anchor are reported."""
+    assert missing_paths("`hooks.py`, `workers/`, `tests/lab/`, `no/such.py`, `workers/none/`") == [
+        "no/such.py",
+        "workers/none/",
+    ]
+    text = "[a](LICENSE) [b](#there) [c](NONE) [d](#nowhere) [e](README.md#nowhere)\n\n## There\n"
+    assert broken_links("README.md", text) == ["NONE", "#nowhere", "README.md#nowhere"]
+
+
+def test_the_readme_is_short() -> None:
+    """README.md has at most 2,200 words beside tables and code."""
+    lines = without_code((ROOT / "README.md").read_text()).splitlines()
+    prose = " ".join(line for line in lines if not line.startswith("|"))
+    assert len(re.sub(r"\]\([^)]*\)", "]", prose).split()) <= LONGEST_README
