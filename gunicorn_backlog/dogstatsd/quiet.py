@@ -1,9 +1,8 @@
-"""Whatever a library logs, or can't read, on our behalf: nobody asked it."""
+"""Suppress the log records of a library while this thread calls it."""
 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -27,19 +26,3 @@ def quiet(*names: str) -> Iterator[None]:
     finally:
         for logger in loggers:
             logger.removeFilter(passes)
-
-
-@contextmanager
-def hidden(*names: str) -> Iterator[None]:
-    """Meanwhile ``os.environ`` lacks these variables.
-
-    Not by ``del``: that calls ``unsetenv``, and in another thread a C library's ``getenv`` may be
-    reading what it moves.
-    """
-    kept: dict[bytes, bytes] = vars(os.environ)["_data"]
-    values = {key: kept.pop(key) for key in map(os.fsencode, names) if key in kept}
-    try:
-        yield
-    finally:
-        for key, value in values.items():
-            kept.setdefault(key, value)

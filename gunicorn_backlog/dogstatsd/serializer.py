@@ -9,33 +9,29 @@ from typing import TYPE_CHECKING, Any, cast
 
 from gunicorn_backlog.config import tags
 from gunicorn_backlog.config.settings import Settings
-from gunicorn_backlog.dogstatsd.isolated_import import import_apart
-from gunicorn_backlog.dogstatsd.quiet import hidden, quiet
+from gunicorn_backlog.dogstatsd.isolated_import import isolated_import
+from gunicorn_backlog.dogstatsd.quiet import quiet
 from gunicorn_backlog.metrics.points import Point
 
 _LOGGERS = ("datadog.dogstatsd", "datadog.util")
-# The module makes a client of its own when it is imported, and raises what these cause: a URL
-# that is none, a port that is no number.
-_UNREADABLE = ("DD_DOGSTATSD_URL", "DD_TELEMETRY_HOST")
+_IMPORT_ENVIRON = {
+    # The client's fork handlers serve a client that we don't use, and stay registered for good.
+    # They took longer at each fork than all of our own work there (commit 8bed184).
+    "DD_DOGSTATSD_DISABLE_FORK_SUPPORT": "1",
+    # The import creates a client, which raises ValueError for an invalid URL or port here.
+    "DD_DOGSTATSD_URL": None,
+    "DD_TELEMETRY_HOST": None,
+}
 # Keys of tags that separate the series of one pod or host from those of others.
 _ORIGINS = frozenset({"container_id", "dd.internal.entity_id", "host", "pod", "pod_name"})
 _ENDS_A_FIELD = re.compile(r"[|\s]")
 
 
-def _imported() -> Any:
-    name = "datadog.dogstatsd.base"
-    with quiet(*_LOGGERS):
-        try:
-            return import_apart(name)
-        except ValueError:
-            with hidden(*_UNREADABLE):
-                return import_apart(name)
-
-
 if TYPE_CHECKING:
     from datadog.dogstatsd.base import DogStatsd
 else:
-    DogStatsd = _imported().DogStatsd
+    with quiet(*_LOGGERS):
+        DogStatsd = isolated_import("datadog.dogstatsd.base", _IMPORT_ENVIRON).DogStatsd
 
 
 class _Outbox:
