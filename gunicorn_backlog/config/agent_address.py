@@ -15,7 +15,6 @@ URL_FORMS = "udp://host:port, unix:///path, unixgram:///path or unixstream:///pa
 DISABLED = "DD_DOGSTATSD_DISABLE is set: nothing is sent"
 
 _DISABLING = frozenset({"True", "true", "yes", "1"})  # as the ``datadog`` client has them
-_LABEL_MAX = 63  # RFC 1035
 _HOST_MAX = 253  # characters, RFC 1035
 _SUN_PATH_MAX = 107  # bytes: sizeof(sockaddr_un.sun_path) less the closing NUL
 
@@ -70,7 +69,9 @@ def _host(host: str) -> str:
     """Return a host's name or number that may be looked up. Raises ValueError."""
     _check_printable(host)
     try:
-        encoded_host(host)
+        # getaddrinfo encodes a name likewise. The codec takes 144 kB.
+        if host != "localhost" and number_family(host) is None:
+            host.encode("idna")
     except UnicodeError:
         raise ValueError(f"{host!r} is no host name") from None
     if len(host) > _HOST_MAX:
@@ -88,19 +89,6 @@ def _unbracketed(host: str) -> str:
     """Return an IPv6 number without the brackets that it has in a URL, other hosts as they are."""
     inside = host[1:-1]
     return inside if host == f"[{inside}]" and ":" in inside else host
-
-
-def encoded_host(host: str) -> bytes:
-    """Return a host's name as it is looked up. Raises UnicodeError for an empty or too long label.
-
-    Python's own codec would do it all, but brings 300 KB into the arbiter: let it, if it is needed.
-    """
-    if not host.isascii():
-        return host.encode("idna")
-    labels = host.removesuffix(".").split(".")
-    if not all(0 < len(label) <= _LABEL_MAX for label in labels):
-        raise UnicodeError("label empty or too long")
-    return host.encode("ascii")
 
 
 def _check_printable(text: str) -> None:

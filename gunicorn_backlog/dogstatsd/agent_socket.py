@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from gunicorn_backlog._threads.unpatched import Socket, original
-from gunicorn_backlog.config.agent_address import Address, encoded_host, is_localhost, number_family
+from gunicorn_backlog.config.agent_address import Address, is_localhost, number_family
 
 # EAGAIN and ENOBUFS: the Agent is there, but its queue is full.
 FULL = frozenset({errno.EAGAIN, errno.ENOBUFS})
@@ -107,10 +107,7 @@ def resolve(address: Address) -> Target:
     if number_family(address.host) is not None:
         return _of_number(address.host, address.port)
     getaddrinfo = original("socket", "getaddrinfo")
-    # An app's own function in its place expects text.
-    is_original = getattr(getaddrinfo, "__globals__", None) is vars(socket)
-    host = encoded_host(address.host) if is_original else address.host
-    found = getaddrinfo(host, address.port, 0, socket.SOCK_DGRAM)
+    found = getaddrinfo(address.host, address.port, 0, socket.SOCK_DGRAM)
     family, _, _, _, where = min(found, key=lambda entry: entry[0] != socket.AF_INET)
     return Target(family, where)
 
