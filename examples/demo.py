@@ -15,8 +15,6 @@ import signal
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import argparse
-import socket
-import struct
 import sys
 import time
 from contextlib import ExitStack
@@ -55,14 +53,6 @@ PHASES = (
 )
 
 
-def _forward(real: agent_socket.AgentSocket, octets: bytes) -> None:
-    if real.type == socket.SOCK_STREAM:
-        real.sendall(struct.pack("<I", len(octets)))
-        real.sendall(octets)
-    else:
-        real.send(octets)
-
-
 def _connected(stack: ExitStack, address: Address) -> agent_socket.AgentSocket:
     """Return a socket to the real Agent. Raises SystemExit."""
     try:
@@ -80,7 +70,7 @@ def _run(console: Console, address: Address | None, stop: Event) -> Show:
         def heard(datagram: Datagram) -> None:
             show.heard(datagram)
             if real is not None:
-                _forward(real, datagram.octets)
+                real.deliver(datagram.octets)
 
         agent = stack.enter_context(StandInAgent(heard=heard))
         port = load.free_port()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gunicorn_backlog.metrics.catalog import (
     BACKLOG,
-    CATALOGUE,
+    CATALOG,
     DEEPEST,
     DROPPED,
     QUEUED,
@@ -48,7 +48,7 @@ def text() -> str:
     file = io.StringIO()
     writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(row for metric in CATALOGUE for row in rows(metric))
+    writer.writerows(row for metric in CATALOG for row in rows(metric))
     return file.getvalue()
 
 

@@ -11,13 +11,13 @@ from gunicorn_backlog._threads.unpatched import original
 
 @contextmanager
 def quiet(*names: str) -> Iterator[None]:
-    """Meanwhile drop what this thread logs with these loggers; other threads' records pass."""
+    """Drop this thread's records of the loggers with these names; those of other threads pass."""
     thread_id = original("_thread", "get_ident")
-    ours = thread_id()
+    own_id = thread_id()
     loggers = [logging.getLogger(name) for name in names]
 
     def passes(_: logging.LogRecord) -> bool:
-        return bool(thread_id() != ours)
+        return bool(thread_id() != own_id)
 
     for logger in loggers:
         logger.addFilter(passes)

@@ -134,7 +134,7 @@ IS_RUNNING = Metric(
     "OK while the arbiter lives and has a worker, CRITICAL on the last push of a shutdown",
 )
 
-CATALOGUE = (
+CATALOG = (
     BACKLOG,
     LIMIT,
     DROPPED,

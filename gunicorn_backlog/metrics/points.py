@@ -43,7 +43,7 @@ class Point(NamedTuple):
     tags: tuple[str, ...]
 
 
-def points(
+def interval_points(
     interval: IntervalSummary,
     *,
     app: str,

@@ -5,7 +5,7 @@ check(parse("avg(last_5m):max:gunicorn.backlog.max{*} by {app,listener} > 0"))
 
 from __future__ import annotations
 
-from gunicorn_backlog.metrics.catalog import CATALOGUE, Metric
+from gunicorn_backlog.metrics.catalog import CATALOG, Metric
 from tests.datadog.grammar import SCOPE_ITEM, parse
 from tests.datadog.query import CheckQuery, MetricQuery, Query, QueryError, Selection
 
@@ -16,7 +16,7 @@ HISTOGRAM_SUFFIXES = ("avg", "max", "median", "95percentile", "count")  # the Ag
 # The first two are on all of it; the others come from DD_ENV and its like, or from the Agent.
 COMMON_KEYS = frozenset({"app", "bind", "env", "service", "version", "host"})
 KUBERNETES_KEYS = frozenset({"kube_cluster_name", "kube_deployment", "kube_namespace", "pod_name"})
-_METRICS = {metric.name: metric for metric in CATALOGUE}
+_METRICS = {metric.name: metric for metric in CATALOG}
 
 
 def check(query: Query) -> None:

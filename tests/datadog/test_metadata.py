@@ -7,7 +7,7 @@ import csv
 import pytest
 import write_metadata
 
-from gunicorn_backlog.metrics.catalog import BACKLOG, CATALOGUE, LIMIT
+from gunicorn_backlog.metrics.catalog import BACKLOG, CATALOG, LIMIT
 from tests.datadog.files import FOLDER
 from tests.datadog.models import MetricMetadata, complaints
 from tests.datadog.queries import HISTOGRAM_SUFFIXES, QueryError, metric_of
@@ -32,7 +32,7 @@ def test_it_has_each_series_that_datadog_keeps() -> None:
     assert len(set(names)) == len(names)
     made = [
         f"{metric.name}{suffix}"
-        for metric in CATALOGUE
+        for metric in CATALOG
         if metric.type != "service_check"
         for suffix in ([f".{it}" for it in HISTOGRAM_SUFFIXES] if metric is BACKLOG else [""])
     ]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gunicorn_backlog.metrics.catalog import CATALOGUE
+from gunicorn_backlog.metrics.catalog import CATALOG
 from tests.datadog.files import FOLDER, MONITORS, every_monitor, query_of
 from tests.datadog.grammar import parse
 from tests.datadog.models import Monitor, complaints
@@ -96,7 +96,7 @@ def test_one_monitor_tells_of_silence_by_a_gauge() -> None:
     assert loud == {"no_data"}
     query = query_of("no_data")
     assert isinstance(query, MetricQuery)
-    types = {metric.name: metric.type for metric in CATALOGUE}
+    types = {metric.name: metric.type for metric in CATALOG}
     assert [types[selection.metric] for selection in query.selections()] == ["gauge"]
 
 

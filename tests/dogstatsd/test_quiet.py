@@ -43,11 +43,11 @@ def test_the_client_reads_a_bad_variable(url: str, level: str, environ: dict[str
     program = (
         f"import logging, os; logging.basicConfig(level=logging.{level})\n"
         "from gunicorn_backlog.config.agent_address import parse\n"
-        "from gunicorn_backlog.dogstatsd.serializer import Client, DogStatsd\n"
+        "from gunicorn_backlog.dogstatsd.serializer import Serializer\n"
         "from gunicorn_backlog.metrics.points import Point\n"
         "from gunicorn_backlog.config.settings import Settings\n"
-        f"client = Client(Settings()._replace(address=parse({url!r})))\n"
-        "print(client.lines([Point('a', 'gauge', (1,), ())])[0][:7])\n"
+        f"serializer = Serializer(Settings()._replace(address=parse({url!r})))\n"
+        "print(serializer.lines([Point('a', 'gauge', (1,), ())])[0][:7])\n"
         f"assert {set(environ)!r} <= set(os.environ)\n"
         "logging.getLogger('datadog.dogstatsd').warning('the app')\n"
     )

@@ -55,9 +55,9 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Names:
     return names
 
 
-def ask(resolver: Resolver, *, away: bool = False) -> None:
+def ask(resolver: Resolver, *, unreachable: bool = False) -> None:
     """Refresh, and wait until no look-up is under way."""
-    resolver.refresh(away=away)
+    resolver.refresh(unreachable=unreachable)
     wait_for("the look-up", lambda: resolver._thread is None or resolver._thread.returned)
 
 
@@ -70,10 +70,10 @@ def test_each_minute_and_more_often_while_the_agent_is_away(names: Names) -> Non
     clock.now_s += REFRESH_S - 1
     ask(resolver)
     assert names.asked == 1
-    ask(resolver, away=True)
+    ask(resolver, unreachable=True)
     assert names.asked == 2
     clock.now_s += RETRY_S / 2
-    ask(resolver, away=True)
+    ask(resolver, unreachable=True)
     assert names.asked == 2
     clock.now_s += REFRESH_S
     ask(resolver)
@@ -111,7 +111,7 @@ def test_one_look_up_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     resolver = Resolver(NAME, clock=clock)
     for _ in range(5):
         clock.now_s += REFRESH_S
-        resolver.refresh(away=True)
+        resolver.refresh(unreachable=True)
     wait_for("the look-up", lambda: asked)
     go_on.set()
     wait_for("its end", lambda: resolver.target == FIRST)
@@ -128,7 +128,7 @@ def test_of_a_look_up_that_hangs_one_fork_waits_and_not_long(
     monkeypatch.setattr(agent_socket, "resolve", lambda _: go_on.wait(20) and FIRST)
     resolver = Resolver(NAME)
     resolver.before_fork(time.monotonic() + 20)  # no look-up yet
-    resolver.refresh(away=False)
+    resolver.refresh(unreachable=False)
     waits_s = []
     for _ in range(3):
         began_s = time.monotonic()
@@ -169,7 +169,7 @@ def test_no_thread_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     resolver = Resolver(NAME, clock=clock)
     with monkeypatch.context() as patch:
         patch.setattr(one_shot, "original", lambda *_: refuse)
-        resolver.refresh(away=False)
+        resolver.refresh(unreachable=False)
     assert "no thread" in str(resolver.error)
     monkeypatch.setattr(agent_socket, "resolve", Names())
     clock.now_s += RETRY_S
@@ -228,17 +228,17 @@ def test_localhost_leads_to_one_address_or_the_other() -> None:
     """It turns between them, and stays where it was turned to; others don't turn."""
     clock = Clock()
     resolver = Resolver(Address("udp", "localhost", 8125), clock=clock)
-    assert not resolver.turn()
-    resolver.refresh(away=False)
+    assert not resolver.switch_loopback()
+    resolver.refresh(unreachable=False)
     assert resolver.target == FIRST
-    assert resolver.turn()
+    assert resolver.switch_loopback()
     clock.now_s += REFRESH_S
-    resolver.refresh(away=True)
+    resolver.refresh(unreachable=True)
     assert resolver.target == Target(socket.AF_INET6, ("::1", 8125, 0, 0))
-    assert resolver.turn()
+    assert resolver.switch_loopback()
     assert resolver.target == FIRST
     other = Resolver(Address("udp", "127.0.0.1", 8125))
-    other.refresh(away=False)
-    assert not other.can_turn
-    assert not other.turn()
+    other.refresh(unreachable=False)
+    assert not other.is_loopback
+    assert not other.switch_loopback()
     assert other.target == FIRST

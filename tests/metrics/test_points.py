@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from gunicorn_backlog.config.options import BacklogType
-from gunicorn_backlog.metrics.catalog import CATALOGUE
-from gunicorn_backlog.metrics.points import Point, points
+from gunicorn_backlog.metrics.catalog import CATALOG
+from gunicorn_backlog.metrics.points import Point, interval_points
 from gunicorn_backlog.sampling.window import BacklogSummary, IntervalSummary
 from gunicorn_backlog.sampling.worker_counts import ThreadCounts, WorkerCounts
 from gunicorn_backlog.scoreboard.wait_histogram import WaitSummary
@@ -35,9 +35,9 @@ def by_name(found: list[Point], name: str) -> list[Point]:
 
 def test_all_of_the_catalogue_is_sent() -> None:
     """Every metric of the catalogue, with its type and its tags, and no other."""
-    found = points(INTERVAL, app="web", bind=BIND, backlog_type="histogram")
-    assert {(point.name, point.type) for point in found} == {(m.name, m.type) for m in CATALOGUE}
-    for metric in CATALOGUE:
+    found = interval_points(INTERVAL, app="web", bind=BIND, backlog_type="histogram")
+    assert {(point.name, point.type) for point in found} == {(m.name, m.type) for m in CATALOG}
+    for metric in CATALOG:
         keys = {tag.partition(":")[0] for tag in metric.tags} | {"app", "bind"}
         for point in by_name(found, metric.name):
             assert {tag.partition(":")[0] for tag in point.tags} == keys
@@ -50,7 +50,8 @@ def test_all_of_the_catalogue_is_sent() -> None:
 def test_types_of_the_backlog(backlog_type: BacklogType, values: tuple[int, ...]) -> None:
     """Every sample, or the interval's maximum."""
     (point,) = by_name(
-        points(INTERVAL, app="web", bind=BIND, backlog_type=backlog_type), "gunicorn.backlog"
+        interval_points(INTERVAL, app="web", bind=BIND, backlog_type=backlog_type),
+        "gunicorn.backlog",
     )
     assert (point.type, point.values) == (backlog_type, values)
 
@@ -58,7 +59,9 @@ def test_types_of_the_backlog(backlog_type: BacklogType, values: tuple[int, ...]
 def test_without_states_the_total_is_sent() -> None:
     """Workers that can't be watched are counted; what they do is not made up."""
     crew = WorkerCounts(idle=1, working=0, starting=0, unknown=2, in_flight=None)
-    found = points(IntervalSummary((), {}, crew, 0), app="web", bind=BIND, backlog_type="histogram")
+    found = interval_points(
+        IntervalSummary((), {}, crew, 0), app="web", bind=BIND, backlog_type="histogram"
+    )
     assert by_name(found, "gunicorn.workers") == [
         Point("gunicorn.workers", "gauge", (3,), ("app:web", f"bind:{BIND}"))
     ]
@@ -67,7 +70,7 @@ def test_without_states_the_total_is_sent() -> None:
 
 def test_threads_and_shares_of_the_interval() -> None:
     """Threads by state; percent as they are; nothing of them where there is no capacity."""
-    found = points(INTERVAL, app="web", bind=BIND, backlog_type="histogram")
+    found = interval_points(INTERVAL, app="web", bind=BIND, backlog_type="histogram")
     sent = {" ".join((point.name, *point.tags[2:])): point.values[0] for point in found}
     assert sent["gunicorn.threads state:idle"] == 1
     assert sent["gunicorn.threads state:working"] == 3
@@ -82,7 +85,8 @@ def test_threads_and_shares_of_the_interval() -> None:
 
     unbounded = IntervalSummary((), {}, CREW._replace(threads=None), 4)
     names = {
-        point.name for point in points(unbounded, app="web", bind=BIND, backlog_type="histogram")
+        point.name
+        for point in interval_points(unbounded, app="web", bind=BIND, backlog_type="histogram")
     }
     assert names == {
         "gunicorn.workers",
@@ -105,7 +109,7 @@ def test_threads_and_shares_of_the_interval() -> None:
 )
 def test_is_running(crew: WorkerCounts | None, stopping: bool, status: list[int]) -> None:
     """OK with a worker, CRITICAL without or at the end; nothing if nothing is known."""
-    found = points(
+    found = interval_points(
         IntervalSummary((), {}, crew, 0),
         app="web",
         bind=BIND,
@@ -118,7 +122,9 @@ def test_is_running(crew: WorkerCounts | None, stopping: bool, status: list[int]
 def test_names_become_legal_tags() -> None:
     """proc_name and a socket's path may have any character."""
     interval = IntervalSummary((BacklogSummary("/run/my app,#1.sock", (0,), 1),), {}, None, 0)
-    found = points(interval, app="web|x\ny", bind="/run/my app,#1.sock", backlog_type="gauge")
+    found = interval_points(
+        interval, app="web|x\ny", bind="/run/my app,#1.sock", backlog_type="gauge"
+    )
     assert [p.name for p in found if "listener" in str(p.tags)] == [
         "gunicorn.backlog",
         "gunicorn.backlog.limit",
@@ -132,14 +138,14 @@ def test_names_become_legal_tags() -> None:
 
 def test_without_a_known_listener_there_is_no_bind() -> None:
     """No point has an empty tag; all else is sent."""
-    found = points(INTERVAL, app="web", bind="", backlog_type="histogram")
-    assert {point.name for point in found} == {metric.name for metric in CATALOGUE}
+    found = interval_points(INTERVAL, app="web", bind="", backlog_type="histogram")
+    assert {point.name for point in found} == {metric.name for metric in CATALOG}
     assert not [point for point in found if "bind" in str(point.tags)]
 
 
 def test_names_and_types_are_datadogs() -> None:
     """Letters, digits, underscores and dots; a letter first; at most 200."""
-    for metric in CATALOGUE:
+    for metric in CATALOG:
         assert re.fullmatch(r"[a-z][a-z0-9_.]{0,199}", metric.name)
         assert metric.description
         assert metric.unit or metric.type == "service_check"
@@ -156,6 +162,6 @@ def test_the_readme_has_the_catalogue() -> None:
             ", ".join(f"`{tag}`" for tag in metric.tags),
             metric.description,
         ]
-        for metric in CATALOGUE
+        for metric in CATALOG
     }
     assert written == expected
