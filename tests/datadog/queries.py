@@ -1,4 +1,4 @@
-"""Queries against the catalogue: does somebody send what they ask for, and is it sensible?
+"""Queries against the catalog: does somebody send what they ask for, and is it sensible?
 
 check(parse("avg(last_5m):max:gunicorn.backlog.max{*} by {app,listener} > 0"))
 """
@@ -37,13 +37,13 @@ def check(query: Query) -> None:
 
 
 def metric_of(name: str) -> tuple[Metric, str]:
-    """Return a metric of the catalogue, and a histogram's suffix or "". Raises QueryError."""
+    """Return a metric of the catalog, and a histogram's suffix or "". Raises QueryError."""
     metric = _METRICS.get(name)
     stem, _, suffix = name.rpartition(".")
     if metric is None:
         metric = _METRICS.get(stem)
         if metric is None:
-            raise QueryError(f"{name}: not in the catalogue")
+            raise QueryError(f"{name}: not in the catalog")
         if metric.type != "histogram":
             raise QueryError(f"{name}: {stem} is a {metric.type}, only a histogram has a .{suffix}")
         if suffix not in HISTOGRAM_SUFFIXES:
@@ -89,7 +89,7 @@ def _check_sum_over_time(query: MetricQuery) -> None:
 def _check_check(query: CheckQuery) -> None:
     metric = _METRICS.get(query.name)
     if metric is None or metric.type != "service_check":
-        raise QueryError(f"{query}: {query.name} is no service check of the catalogue")
+        raise QueryError(f"{query}: {query.name} is no service check of the catalog")
     for tag in query.over:
         _check_tag(metric, tag, str(query))
     for key in query.by:

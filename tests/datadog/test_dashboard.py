@@ -47,7 +47,7 @@ def test_datadogs_models_know_every_field_and_value() -> None:
 
 
 def test_its_queries_ask_for_what_is_sent() -> None:
-    """Each is of our subset, one metric without a condition, and right by the catalogue."""
+    """Each is of our subset, one metric without a condition, and right by the catalog."""
     texts = [query["query"] for request in requests() for query in request["queries"]]
     assert len(texts) > 20
     for text in texts:
