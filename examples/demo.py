@@ -67,12 +67,12 @@ def _run(console: Console, address: Address | None, stop: Event) -> Show:
     with ExitStack() as stack:
         real = _connected(stack, address) if address else None
 
-        def heard(datagram: Datagram) -> None:
-            show.heard(datagram)
+        def forward(datagram: Datagram) -> None:
+            show.add(datagram)
             if real is not None:
                 real.deliver(datagram.octets)
 
-        agent = stack.enter_context(StandInAgent(heard=heard))
+        agent = stack.enter_context(StandInAgent(on_datagram=forward))
         port = load.free_port()
         stack.enter_context(load.gunicorn(port, WORKERS, agent.url, stop))
         where = f"{agent.url}, and on to {address}" if address else agent.url

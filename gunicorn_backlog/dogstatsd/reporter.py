@@ -80,9 +80,9 @@ class Reporter:
     def _warn_of_shared_series(self) -> None:
         self._logger.warn(
             "origin",
-            "no tag names this pod, and UDP does not show it to the Agent: pods with the same bind "
-            "push the same series, and the Agent keeps the last value; set DD_ENTITY_ID, add a tag "
-            "pod_name or host, or push to the Agent's Unix socket",
+            "no tag names this pod, and the Agent cannot see the sender of UDP: pods with the same "
+            "bind push the same series, and the Agent keeps the last value; set DD_ENTITY_ID, add "
+            "a tag pod_name or host, or push to the Agent's Unix socket",
             until_reset=True,
         )
 
@@ -97,8 +97,8 @@ class Reporter:
     def _warn_of_full_queue(self) -> None:
         self._logger.warn(
             "full",
-            f"the Agent at {self._agent.address} does not read as fast as it is sent to: "
-            "metrics are dropped whenever its queue is full; this is not said again",
+            f"the Agent at {self._agent.address} does not read as fast as metrics are sent: "
+            "metrics are dropped while its queue is full; this warning is not repeated",
         )
 
     def _warn_of_unreachable_agent(self, error: str) -> None:

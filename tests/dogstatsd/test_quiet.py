@@ -1,4 +1,4 @@
-"""quiet: what is not logged, and what is not read, for a moment."""
+"""Tests of ``quiet``, and of the client's silence about bad variables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gunicorn_backlog.dogstatsd.quiet import quiet
 
 
 def test_only_this_thread_is_quiet(caplog: pytest.LogCaptureFixture) -> None:
-    """Another thread's records pass meanwhile, and ours before and after."""
+    """This thread's records are dropped inside ``quiet`` only; another thread's records pass."""
     logger = logging.getLogger("lab")
     logger.warning("before")
     with quiet("lab"):
@@ -39,7 +39,7 @@ def test_only_this_thread_is_quiet(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize("level", ["WARNING", "DEBUG"])
 @pytest.mark.parametrize("url", ["udp://localhost:8125", "unix:///nowhere"])
 def test_the_client_reads_a_bad_variable(url: str, level: str, environ: dict[str, str]) -> None:
-    """Nothing is written, whatever the level of logging; another client logs as ever."""
+    """Bad variables cause no record of ours at any level; the app's own records pass."""
     program = (
         f"import logging, os; logging.basicConfig(level=logging.{level})\n"
         "from gunicorn_backlog.config.agent_address import parse\n"
