@@ -1,8 +1,8 @@
-"""A stand-in for Datadog's Agent: receives DogStatsD datagrams, and shows what is in them.
+"""A stand-in for Datadog's Agent: receives DogStatsD datagrams, and prints them.
 
     python examples/agent.py udp://127.0.0.1:8125
 
-It keeps and forwards nothing to Datadog. The protocol:
+Nothing is forwarded to Datadog. The protocol:
 https://docs.datadoghq.com/developers/dogstatsd/datagram_shell/
 """
 
@@ -42,7 +42,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Datagram:
-    """What arrived in one piece, and when (``time.monotonic()``)."""
+    """The bytes of one datagram or message, and its arrival (``time.monotonic()``)."""
 
     octets: bytes
     at_s: float
@@ -70,17 +70,17 @@ def parse_line(text: str) -> Line:
 
 
 class StandInAgent:
-    """Listens at a DogStatsD address, in a thread; port 0 takes a free one (see ``url``).
+    """Listens at a DogStatsD address in a thread; a context manager.
 
-    Use it as a context manager. ``url`` is what to give to whoever sends, ``datagrams`` grows as
-    they arrive.
+    ``url``: the address, with a free port if the given port is 0. ``datagrams``: all datagrams so
+    far. ``on_datagram`` is called in the thread with each datagram.
     """
 
     def __init__(
-        self, address: Address = FREE_PORT, *, heard: Callable[[Datagram], None] | None = None
+        self, address: Address = FREE_PORT, *, on_datagram: Callable[[Datagram], None] | None = None
     ) -> None:
         self.datagrams: list[Datagram] = []
-        self._heard = heard
+        self._on_datagram = on_datagram
         self._path = address.path
         self._stop = threading.Event()
         self._socket = _listen(address)
@@ -97,7 +97,7 @@ class StandInAgent:
         self.stop()
 
     def stop(self) -> None:
-        """Stop listening; a second time it does nothing."""
+        """Stop listening; a second call does nothing."""
         self._stop.set()
         self._thread.join()
         self._socket.close()
@@ -130,7 +130,7 @@ class StandInAgent:
                 unread = self._take_framed(unread + received)
 
     def _take_framed(self, octets: bytes) -> bytes:
-        """Take each datagram that is complete behind its length; return what is left."""
+        """Take each complete message after its length; return the remaining bytes."""
         while len(octets) >= 4:
             (length,) = struct.unpack_from("<I", octets)
             if len(octets) < 4 + length:
@@ -142,8 +142,8 @@ class StandInAgent:
     def _take(self, octets: bytes) -> None:
         datagram = Datagram(octets, time.monotonic())
         self.datagrams.append(datagram)
-        if self._heard is not None:
-            self._heard(datagram)
+        if self._on_datagram is not None:
+            self._on_datagram(datagram)
 
 
 def _listen(address: Address) -> socket.socket:
@@ -168,10 +168,10 @@ def _show(datagram: Datagram) -> None:
 
 
 def main() -> None:
-    """Print all that arrives at the URL of the command line, until Ctrl-C."""
+    """Print all datagrams to the URL of the command line, until Ctrl-C."""
     url = sys.argv[1] if len(sys.argv) > 1 else "udp://127.0.0.1:8125"
     try:
-        with StandInAgent(parse(url), heard=_show) as agent:
+        with StandInAgent(parse(url), on_datagram=_show) as agent:
             print(f"listening at {agent.url}", flush=True)
             threading.Event().wait()
     except KeyboardInterrupt:

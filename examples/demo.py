@@ -15,8 +15,6 @@ import signal
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import argparse
-import socket
-import struct
 import sys
 import time
 from contextlib import ExitStack
@@ -55,14 +53,6 @@ PHASES = (
 )
 
 
-def _forward(real: agent_socket.AgentSocket, octets: bytes) -> None:
-    if real.type == socket.SOCK_STREAM:
-        real.sendall(struct.pack("<I", len(octets)))
-        real.sendall(octets)
-    else:
-        real.send(octets)
-
-
 def _connected(stack: ExitStack, address: Address) -> agent_socket.AgentSocket:
     """Return a socket to the real Agent. Raises SystemExit."""
     try:
@@ -77,12 +67,12 @@ def _run(console: Console, address: Address | None, stop: Event) -> Show:
     with ExitStack() as stack:
         real = _connected(stack, address) if address else None
 
-        def heard(datagram: Datagram) -> None:
-            show.heard(datagram)
+        def forward(datagram: Datagram) -> None:
+            show.add(datagram)
             if real is not None:
-                _forward(real, datagram.octets)
+                real.deliver(datagram.octets)
 
-        agent = stack.enter_context(StandInAgent(heard=heard))
+        agent = stack.enter_context(StandInAgent(on_datagram=forward))
         port = load.free_port()
         stack.enter_context(load.gunicorn(port, WORKERS, agent.url, stop))
         where = f"{agent.url}, and on to {address}" if address else agent.url

@@ -15,7 +15,7 @@ from rich.text import Text
 
 @dataclass
 class Push:
-    """What one push says, by the names of the metrics."""
+    """Values of one push; ``at_s``: its arrival, ``workers``: by state."""
 
     at_s: float
     backlog: tuple[float, ...] = ()
@@ -24,8 +24,8 @@ class Push:
     in_flight: float = 0
 
     @classmethod
-    def of(cls, at_s: float, lines: Iterable[Line]) -> Push:
-        """Read the metrics that the demo shows."""
+    def from_lines(cls, at_s: float, lines: Iterable[Line]) -> Push:
+        """Return a push with the metrics that the demo shows."""
         push = cls(at_s)
         for line in lines:
             match line.name:
@@ -41,7 +41,7 @@ class Push:
 
 
 class Show:
-    """What is seen so far: the pushes by phase, the latest as bars."""
+    """Shows the latest push as bars. ``pushes``: all pushes by phase."""
 
     def __init__(self, *, interval_s: float, workers: int, clients: int) -> None:
         self.pushes: dict[str, list[Push]] = {}
@@ -50,30 +50,30 @@ class Show:
         self._clients = clients
         self._phase, self._what = "", ""
         self._from_s = math.inf
-        self._lines: list[Line] = []  # of a push that goes on: it may take two datagrams
+        self._lines: list[Line] = []  # of an incomplete push, which may take two datagrams
         self._latest: Push | None = None
 
     def begin(self, phase: str, what: str, now_s: float) -> None:
-        """Count pushes to this phase, from the first whose interval lies in it."""
+        """Add pushes to this phase, from the first whose interval lies in the phase."""
         self.pushes[phase] = []
         self._phase, self._what = phase, what
         self._from_s = now_s + self._interval_s
 
     def end(self) -> None:
-        """Count pushes to no phase, until the next begins."""
+        """Add pushes to no phase, until the next phase begins."""
         self._from_s = math.inf
 
-    def heard(self, datagram: Datagram) -> None:
-        """Take in a push, once its last line is there, the service check."""
+    def add(self, datagram: Datagram) -> None:
+        """Add a datagram; the service check is the last line of a push."""
         self._lines += datagram.lines
         if all(line.type != "_sc" for line in datagram.lines):
             return
-        self._latest, self._lines = Push.of(datagram.at_s, self._lines), []
+        self._latest, self._lines = Push.from_lines(datagram.at_s, self._lines), []
         if datagram.at_s > self._from_s:
             self.pushes[self._phase].append(self._latest)
 
     def __rich__(self) -> Group:
-        """Draw the phase and the latest push."""
+        """Return the phase and the latest push."""
         title = Text.assemble((f" {self._phase} ", "reverse"), "  ", self._what)
         if self._latest is None:
             return Group(title, Text("waiting for the first push", style="dim"))
@@ -92,8 +92,8 @@ class Show:
         return table
 
     def summary(self) -> Table:
-        """Return what was pushed in each phase, lowest to highest."""
-        table = Table(title="What Datadog was told")
+        """Return a table of the lowest and highest value of each phase."""
+        table = Table(title="What was pushed to Datadog")
         for column in ("phase", "pushes", "backlog", "limit", "working", "idle", "in flight"):
             table.add_column(column, justify="left" if column == "phase" else "right")
         for name, pushes in self.pushes.items():

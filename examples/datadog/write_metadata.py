@@ -1,4 +1,4 @@
-"""Write ``metadata.csv``, in the columns of Datadog's integrations, from our catalogue.
+"""Write ``metadata.csv``, in the columns of Datadog's integrations, from the metric catalog.
 
 python examples/datadog/write_metadata.py
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gunicorn_backlog.metrics.catalog import (
     BACKLOG,
-    CATALOGUE,
+    CATALOG,
     DEEPEST,
     DROPPED,
     QUEUED,
@@ -34,12 +34,12 @@ BAD_IF_HIGH = (
     *(BACKLOG, DROPPED, DEEPEST, SPAWNED, SATURATED, QUEUED),
     *(WAIT_AVG, WAIT_MAX, WAIT_95),
 )
-# What the Agent makes of a histogram; the last one counts values, not connections.
+# The Agent's aggregates of a histogram, without ``.count``, which counts values.
 AGGREGATES = {
-    "avg": "the average of ten seconds",
-    "max": "the highest of ten seconds",
-    "median": "the median of ten seconds",
-    "95percentile": "the 95th percentile of ten seconds",
+    "avg": "average of ten seconds",
+    "max": "maximum of ten seconds",
+    "median": "median of ten seconds",
+    "95percentile": "95th percentile of ten seconds",
 }
 
 
@@ -48,19 +48,19 @@ def text() -> str:
     file = io.StringIO()
     writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(row for metric in CATALOGUE for row in rows(metric))
+    writer.writerows(row for metric in CATALOG for row in rows(metric))
     return file.getvalue()
 
 
 def rows(metric: Metric) -> Iterator[dict[str, object]]:
-    """Return a row for each series that Datadog keeps of a metric; a service check has none."""
+    """Yield a row for each series that Datadog keeps of a metric; a service check has none."""
     if metric.type == "histogram":
-        for suffix, what in AGGREGATES.items():
-            yield _row(metric, f".{suffix}", "gauge", f"{metric.description}: {what}")
-        description = "How many samples of the accept queue there were"
+        for suffix, aggregate in AGGREGATES.items():
+            yield _row(metric, f".{suffix}", "gauge", f"{metric.description}: {aggregate}")
+        description = "Samples of the accept queue"
         yield _row(metric, ".count", "rate", description) | {"unit_name": "", "orientation": 0}
     elif metric.type == "count":
-        # The Agent sends what DogStatsD counts as a rate per second.
+        # The Agent converts counts to rates per second.
         yield _row(metric, "", "rate", metric.description) | {"per_unit_name": "second"}
     elif metric.type == "gauge":
         yield _row(metric, "", "gauge", metric.description)

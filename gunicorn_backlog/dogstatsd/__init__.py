@@ -1,1 +1,1 @@
-"""Points to the Agent; the only folder that imports ``datadog``."""
+"""Push points to the Agent; the only folder that imports ``datadog``."""

@@ -1,4 +1,4 @@
-"""The socket to the Agent: it never waits, and keeps the error of a send, instead of raising it."""
+"""The socket to the Agent: non-blocking, and without exceptions from a send."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from gunicorn_backlog._threads.unpatched import Socket, original
 from gunicorn_backlog.config.agent_address import Address, is_localhost, number_family
 
-# EAGAIN and ENOBUFS: the Agent is there, but its queue is full.
+# errno of a send while the Agent's receive queue is full
 FULL = frozenset({errno.EAGAIN, errno.ENOBUFS})
 
 _LOOPBACK = ("127.0.0.1", "::1")
@@ -24,59 +24,46 @@ _KINDS = {
 
 
 class Target(NamedTuple):
-    """A socket address and its family, as ``connect`` takes them."""
+    """Address family and socket address, as ``connect`` takes them."""
 
     family: int
     sockaddr: Any
 
 
 class AgentSocket(Socket):
-    """A connected, non-blocking socket, of which ``send`` and ``sendall`` don't raise."""
+    """A connected, non-blocking socket to the Agent.
+
+    ``error`` is the latest error of a send, or None: ``deliver`` stores errors and raises none.
+    """
 
     error: OSError | None = None
 
-    def send(self, octets: bytes, flags: int = 0, /) -> int:  # type: ignore[override]  # bytes do
-        """Send one datagram; a refusal is an earlier one's: note it, and send all the same."""
-        try:
-            return super().send(octets, flags)
-        except ConnectionRefusedError as error:
-            self.error = error
-        except OSError as error:
-            self.error = error
-            return 0
-        return self._send_again(octets, flags)
-
-    def _send_again(self, octets: bytes, flags: int) -> int:
-        try:
-            return super().send(octets, flags)
-        except OSError as error:
-            self.error = error
-            return 0
-
-    def sendall(self, octets: bytes, flags: int = 0, /) -> None:  # type: ignore[override]  # same
-        """Send a part of a stream, unless an earlier part failed: the Agent could not parse it."""
-        if self.error is not None:
-            return
-        try:
-            super().sendall(octets, flags)
-        except OSError as error:
-            self.error = error
-
     def deliver(self, payload: bytes) -> None:
-        """Send one datagram; in a stream its length, four bytes in little endian, goes first."""
-        if self.type == socket.SOCK_STREAM:
+        """Send one datagram; or one message of a stream, after its length as 32 bits LE."""
+        try:
+            if self.type == socket.SOCK_STREAM:
+                self._send_message(payload)
+            else:
+                self._send_datagram(payload)
+        except OSError as error:
+            self.error = error
+
+    def _send_message(self, payload: bytes) -> None:
+        if self.error is None:  # after a truncated message the Agent cannot parse another
             self.sendall(len(payload).to_bytes(4, "little") + payload)
-        else:
+
+    def _send_datagram(self, payload: bytes) -> None:
+        try:
+            self.send(payload)
+        except ConnectionRefusedError as error:
+            # The refusal of an earlier datagram: the kernel has not sent this one.
+            self.error = error
             self.send(payload)
 
-    def is_refused(self) -> bool:
-        """Note an error of the first datagram; return whether it was refused."""
-        return self.note_refusal() == errno.ECONNREFUSED
+    def read_error(self) -> int:
+        """Return the errno of a pending error, and store the error; 0 if there is none.
 
-    def note_refusal(self) -> int:
-        """Note the socket's pending error, and return its errno.
-
-        From an Agent on this host it has come when ``send`` returns.
+        The refusal by a host's own Agent is pending when ``send`` returns.
         """
         code = self.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code and self.error is None:
@@ -85,45 +72,45 @@ class AgentSocket(Socket):
 
     @property
     def broken(self) -> bool:
-        """Whether it must be replaced: the peer is gone, or a part of a message is missing."""
+        """Whether a new socket is needed: the peer is gone, or a message is incomplete."""
         if self.error is None or self.error.errno == errno.EMSGSIZE:
             return False
         if self.type == socket.SOCK_STREAM:
             return True
         if self.family != socket.AF_UNIX and isinstance(self.error, ConnectionRefusedError):
-            return False  # it is good for the next datagram, and for hearing of the next refusal
+            return False  # this socket can send to a restarted Agent, and report its next refusal
         return self.error.errno not in FULL
 
 
 def resolve(address: Address) -> Target:
-    """Return where to connect to; IPv4 comes first, as the ``datadog`` client does it.
+    """Return the target of an address. IPv4 comes first, as in the ``datadog`` client.
 
-    May wait for the resolver, if the host is a name other than localhost. Raises OSError.
+    Waits for a name server if the host is a name other than localhost. Raises OSError.
     """
     if address.scheme != "udp":
         return Target(socket.AF_UNIX, address.path)
     if is_localhost(address.host):
-        return _of_number(_LOOPBACK[0], address.port)
+        return _numeric_target(_LOOPBACK[0], address.port)
     if number_family(address.host) is not None:
-        return _of_number(address.host, address.port)
+        return _numeric_target(address.host, address.port)
     getaddrinfo = original("socket", "getaddrinfo")
     found = getaddrinfo(address.host, address.port, 0, socket.SOCK_DGRAM)
-    family, _, _, _, where = min(found, key=lambda entry: entry[0] != socket.AF_INET)
-    return Target(family, where)
+    family, _, _, _, sockaddr = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+    return Target(family, sockaddr)
 
 
 def other_loopback(address: Address, target: Target) -> Target | None:
-    """Return localhost's address of the other family than the target's; None for other hosts."""
+    """Return localhost's target of the other address family; None for other hosts."""
     if address.scheme != "udp" or not is_localhost(address.host):
         return None
-    return _of_number(_LOOPBACK[target.family == socket.AF_INET], address.port)
+    return _numeric_target(_LOOPBACK[target.family == socket.AF_INET], address.port)
 
 
-def _of_number(host: str, port: int) -> Target:
-    """Return where a number leads to. Raises OSError: it names no interface of this host.
+def _numeric_target(host: str, port: int) -> Target:
+    """Return the target of a numeric host. Raises OSError: its scope is no interface of this host.
 
-    ``getaddrinfo`` reads the resolver's configuration for a number, too, and an app may have put
-    its own function in that place.
+    ``getaddrinfo`` reads the resolver's configuration even for a number, and may be an app's own
+    function.
     """
     if number_family(host) == socket.AF_INET:
         return Target(socket.AF_INET, (host, port))

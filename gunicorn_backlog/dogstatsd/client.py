@@ -1,4 +1,4 @@
-"""Points to the Agent: where it is, whether it takes them, and how much fits."""
+"""Push points to the Agent: serialize, pack, resolve, send."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from gunicorn_backlog.config.agent_address import is_disabled
 from gunicorn_backlog.config.settings import Settings
 from gunicorn_backlog.dogstatsd import agent_socket
 from gunicorn_backlog.dogstatsd.agent_socket import AgentSocket, Target
-from gunicorn_backlog.dogstatsd.payloads import LONGEST, UDP_UNSPLIT, packed
+from gunicorn_backlog.dogstatsd.payloads import MAX_BYTES, UDP_BYTES, pack
 from gunicorn_backlog.dogstatsd.resolver import Resolver
-from gunicorn_backlog.dogstatsd.serializer import Client
+from gunicorn_backlog.dogstatsd.serializer import Serializer
 from gunicorn_backlog.metrics.points import Point
 
 QUEUE_FULL = "its queue is full"
 
 
 class AgentClient:
-    """The way to one Agent; ``push`` never waits.
+    """Pushes points to one Agent; no method waits.
 
-    ``error`` says why the last push may not have arrived, QUEUE_FULL among others; None: nothing is
-    known against it. ``left_out`` is how many of its points were too long for an Agent. Nothing is
-    sent unless it is ``enabled``.
+    ``address``: the Agent's. ``enabled``: false if DD_DOGSTATSD_DISABLE is set; then nothing is
+    sent. ``error``: why the latest push may not have arrived, or None. ``left_out``: number of
+    points of the latest push that were too long for an Agent. ``may_share_series``: the Agent may
+    be unable to distinguish this pod from others.
     """
 
     def __init__(
@@ -33,7 +34,7 @@ class AgentClient:
         *,
         former: AgentClient | None = None,
     ) -> None:
-        """Keep what the ``former`` found out about the same address: no look-up for each HUP."""
+        """Share the resolver of a ``former`` client of the same address: a HUP needs no look-up."""
         self.address = settings.address
         self.error: str | None = None
         self.left_out = 0
@@ -43,72 +44,77 @@ class AgentClient:
             if former is not None and former.address == settings.address
             else Resolver(settings.address)
         )
-        self._target: Target | None = None
+        self._target: Target | None = None  # of the socket
         self._socket: AgentSocket | None = None
-        self._client = Client(settings)
-        # A Unix socket shows the Agent the sending process. Other pods are the norm in Kubernetes.
+        self._serializer = Serializer(settings)
+        # Over a Unix socket the Agent sees the sending process. In Kubernetes a pod has siblings.
         self.may_share_series = (
             settings.address.scheme == "udp"
             and "KUBERNETES_SERVICE_HOST" in environ
-            and not self._client.names_its_origin
+            and not self._serializer.has_origin
         )
-        self._size = UDP_UNSPLIT if settings.address.scheme == "udp" else LONGEST
+        self._payload_bytes = UDP_BYTES if settings.address.scheme == "udp" else MAX_BYTES
 
     def prepare(self) -> None:
-        """Begin to look the Agent's name up, so that the first push knows where to. Never waits."""
+        """Begin the look-up of the Agent's name, so that the first push has a target."""
         if self.enabled:
-            self._resolver.refresh(away=False)
+            self._resolver.refresh(unreachable=False)
 
     def push(self, points: list[Point]) -> None:
-        """Send the points, in one datagram if they fit; without a way to the Agent drop them."""
+        """Send points, in one payload if they fit; drop them if the Agent is unreachable."""
         if not self.enabled:
             return
         self._refresh()
-        datagrams, self.left_out = packed(self._client.lines(points), self._size)
+        payloads, self.left_out = pack(self._serializer.lines(points), self._payload_bytes)
         try:
-            self._send(datagrams)
+            self._send(payloads)
         except OSError as error:
-            self.error = _described(error)
-            if self._resolver.turn():
-                self._send_to_the_other(datagrams)
-        self._refresh()  # if the Agent has just gone, the next push knows where it is now
+            self.error = _describe(error)
+            if self._resolver.switch_loopback():
+                self._send_to_other_loopback(payloads)
+        self._refresh()  # after a failed push, a look-up finds a new target for the next one
 
-    def _send(self, datagrams: list[bytes]) -> None:
-        """Send the datagrams, and note an error of the socket's. Raises OSError: none arrived."""
+    def _send(self, payloads: list[bytes]) -> None:
+        """Send payloads, and set ``error``. Raises OSError if none arrived."""
         sock = self._connected()
-        for number, datagram in enumerate(datagrams):
-            sock.deliver(datagram)
-            if number == 0 and self._resolver.can_turn and sock.is_refused():
-                raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
-        sock.note_refusal()
-        self.error = _described(sock.error) if sock.error else None
+        for number, payload in enumerate(payloads):
+            sock.deliver(payload)
+            if number == 0 and self._resolver.is_loopback:
+                self._raise_if_refused(sock)
+        sock.read_error()
+        self.error = _describe(sock.error) if sock.error else None
         if sock.broken:
             self.close()
         if isinstance(sock.error, ConnectionRefusedError):
-            self._resolver.turn()  # it came too late to send these again
+            self._resolver.switch_loopback()  # for the next push: some of these have arrived
 
-    def _send_to_the_other(self, datagrams: list[bytes]) -> None:
-        """Send to localhost's other address; if that fails, too, the first one's error stays."""
+    def _raise_if_refused(self, sock: AgentSocket) -> None:
+        code = sock.read_error()
+        if code == errno.ECONNREFUSED:
+            raise ConnectionRefusedError(code, os.strerror(code))
+
+    def _send_to_other_loopback(self, payloads: list[bytes]) -> None:
+        """Send to localhost's other address; after a failure ``error`` remains the first one's."""
         try:
-            self._send(datagrams)
+            self._send(payloads)
         except OSError:
-            self._resolver.turn()
+            self._resolver.switch_loopback()
 
     def before_fork(self, until_s: float) -> None:
-        """Let a look-up of the Agent's name end, until then or for some milliseconds."""
+        """Wait for the end of a look-up, until ``until_s`` or for some milliseconds."""
         self._resolver.before_fork(until_s)
 
     def close(self) -> None:
-        """Close the socket; the next push makes another."""
+        """Close the socket; the next push opens another."""
         if self._socket is not None:
             self._socket.close()
         self._socket = None
 
     def _refresh(self) -> None:
-        self._resolver.refresh(away=self.error not in (None, QUEUE_FULL))
+        self._resolver.refresh(unreachable=self.error not in (None, QUEUE_FULL))
 
     def _connected(self) -> AgentSocket:
-        """Return a socket to where the Agent is now, without an error. Raises OSError."""
+        """Return a socket to the present target, with its error reset. Raises OSError."""
         if self._resolver.target is None:
             raise self._resolver.error or OSError(errno.EINPROGRESS, "its name is being resolved")
         if self._target != self._resolver.target:
@@ -120,7 +126,7 @@ class AgentClient:
         return self._socket
 
 
-def _described(error: OSError) -> str:
+def _describe(error: OSError) -> str:
     if error.errno in agent_socket.FULL:
         return QUEUE_FULL
     name = errno.errorcode.get(error.errno or 0, type(error).__name__)

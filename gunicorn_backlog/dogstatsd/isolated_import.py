@@ -1,9 +1,9 @@
-"""An import that nobody else sees, of one module and what it needs.
+"""Import one module of a package without the rest of the package.
 
-``import datadog`` brings all of Datadog's API along, with requests and urllib3, and those keep what
-they find in ``ssl``. But a gevent worker patches ``ssl`` only after the fork: if they are there
-before, every HTTPS request of its app ends in a RecursionError. So the arbiter must not have them
-for our sake; nor a ``datadog`` that is a part of itself. And each page more makes its forks longer.
+``import datadog`` imports all of Datadog's API with requests and urllib3, which keep references to
+``ssl``. A gevent worker patches ``ssl`` only after the fork; with the old references every HTTPS
+request of its app ends in a RecursionError. Therefore the arbiter imports the DogStatsD client
+alone, and leaves no partial ``datadog`` behind. Fewer pages in the arbiter also shorten its forks.
 """
 
 from __future__ import annotations
@@ -11,83 +11,59 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec, module_from_spec
 from types import ModuleType
 
-from gunicorn_backlog._threads.unpatched import original
 
-WAIT_S = 5.0  # far longer than the import takes
+def isolated_import(name: str, environ: Mapping[str, str | None]) -> ModuleType:
+    """Return a module of a package, imported without the package's ``__init__``.
 
+    ``sys.modules`` contains nothing of the package afterwards: a later ``import`` by the app gets a
+    complete package of its own. A package that was imported before is shared as it is.
 
-def import_apart(name: str) -> ModuleType:
-    """Import a module of a package without running the package's ``__init__``.
-
-    Nothing of the package is left in ``sys.modules``, and nothing of it is told of forks: an app
-    that imports it gets a whole one of its own. If the package is there already it is as it is, and
-    stays. Raises ImportError.
+    :param name: the module's dotted name.
+    :param environ: environment variables during an isolated import; None removes a variable.
+    :raises ImportError: the package or one of its requirements is missing.
     """
     package = name.partition(".")[0]
     if package in sys.modules:
-        importlib.import_module(package)  # another thread may be at it
+        importlib.import_module(package)  # waits for an import in another thread
         return importlib.import_module(name)
-    with _part_of(package), _not_told_of_forks(package):
+    with _placeholder(package), _variables(environ):
         return importlib.import_module(name)
 
 
 @contextmanager
-def _part_of(package: str) -> Iterator[None]:
-    """Have an empty package in ``sys.modules`` meanwhile.
-
-    Another thread of an app's that happens to import it now keeps what it finds: so what it asks
-    that for is answered by the whole package, when we are done.
-    """
+def _placeholder(package: str) -> Iterator[None]:
+    """Put an empty package into ``sys.modules``; remove it and its modules at the end."""
     spec = find_spec(package)
     if spec is None:
         raise ModuleNotFoundError(f"No module named {package!r}", name=package)
-    part = module_from_spec(spec)
-    thread_id = original("_thread", "get_ident")
-    ours, done = thread_id(), original("_thread", "allocate_lock")()
-    done.acquire()
-    under_way = True
-
-    def of_the_whole(name: str) -> object:
-        if name.startswith("__") or (under_way and thread_id() == ours):
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        if done.acquire(timeout=WAIT_S):
-            done.release()
-        return getattr(importlib.import_module(package), name)
-
-    vars(part)["__getattr__"] = of_the_whole
-    sys.modules[package] = part
+    sys.modules[package] = module_from_spec(spec)
     try:
         yield
     finally:
         for imported in list(sys.modules):
             if imported.partition(".")[0] == package:
                 del sys.modules[imported]
-        under_way = False
-        done.release()
 
 
 @contextmanager
-def _not_told_of_forks(package: str) -> Iterator[None]:
-    """Meanwhile ``os.register_at_fork`` passes over what modules of this package ask for.
+def _variables(values: Mapping[str, str | None]) -> Iterator[None]:
+    """Change variables of ``os.environ``, and restore them at the end.
 
-    Who is registered stays so for good. The ``datadog`` client is for a client of its own that
-    nobody here uses, and took longer at each fork than all that we do then. Others, in whatever
-    thread, get what they ask for.
+    The process's own environment stays unchanged: ``putenv`` and ``unsetenv`` move memory that a C
+    library's ``getenv`` may be reading in another thread.
     """
-    register = os.register_at_fork
-
-    def pass_over(**handlers: Callable[[], object]) -> None:
-        caller = str(sys._getframe(1).f_globals.get("__name__"))
-        if caller.partition(".")[0] != package:
-            register(**handlers)
-
-    vars(os)["register_at_fork"] = pass_over
+    data: dict[bytes, bytes] = vars(os.environ)["_data"]
+    former = {key: data.pop(key, None) for key in map(os.fsencode, values)}
+    data.update((os.fsencode(k), os.fsencode(v)) for k, v in values.items() if v is not None)
     try:
         yield
     finally:
-        vars(os)["register_at_fork"] = register
+        for key, value in former.items():
+            data.pop(key, None)
+            if value is not None:
+                data[key] = value

@@ -1,51 +1,52 @@
-"""Lines to datagrams that a network passes unsplit and an Agent reads whole."""
+"""Pack serialized lines into payloads: datagrams, or messages of a stream.
+
+The Agent's ``dogstatsd_buffer_size`` is 8,192 bytes: it truncates longer datagrams, and closes a
+stream with a longer message. The ``datadog`` client has the same limits, but counts characters.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
-# Bytes of a datagram, or of a stream's message. An Agent's ``dogstatsd_buffer_size`` is 8,192: it
-# cuts longer datagrams off, and closes a stream with a longer message. The ``datadog`` client has
-# the same two, but counts characters.
-LONGEST = 8192
-UDP_UNSPLIT = 1432  # UDP and IPv6 headers and some room, of Ethernet's 1,500
+MAX_BYTES = 8192
+UDP_BYTES = 1432  # fits into Ethernet's 1,500 bytes with IPv6 and UDP headers: no fragments
 
 
 class Payloads(NamedTuple):
-    """``datagrams`` in the order of their lines; ``left_out``: lines too long for any datagram."""
+    """``payloads`` in the order of their lines; ``left_out``: number of lines over MAX_BYTES."""
 
-    datagrams: list[bytes]
+    payloads: list[bytes]
     left_out: int
 
 
-def packed(lines: Iterable[bytes], size: int) -> Payloads:
-    """Fill datagrams of up to ``size`` bytes with whole lines; a line over ``size`` is alone.
+def pack(lines: Iterable[bytes], size: int) -> Payloads:
+    """Pack whole lines into payloads of up to ``size`` bytes; a longer line has its own payload.
 
-    :param lines: each with its newline.
+    :param lines: each ends with a newline.
     """
-    datagrams, batch, left_out = [], b"", 0
+    payloads, batch, left_out = [], b"", 0
     for line in lines:
-        parts = fitting(line)
+        parts = split_values(line)
         left_out += not parts
         for part in parts:
             if batch and len(batch) + len(part) > size:
-                datagrams.append(batch)
+                payloads.append(batch)
                 batch = b""
             batch += part
-    return Payloads([*datagrams, batch] if batch else datagrams, left_out)
+    return Payloads([*payloads, batch] if batch else payloads, left_out)
 
 
-def fitting(line: bytes, longest: int = LONGEST) -> list[bytes]:
-    """Return the line, or several lines with some of its values each; empty: no line fits.
+def split_values(line: bytes, max_bytes: int = MAX_BYTES) -> list[bytes]:
+    """Return lines of up to ``max_bytes`` that share the values of ``line``; empty: none fits.
 
-    ``name:1:2:3|h|#tag`` is three samples of a histogram, wherever they stand.
+    ``name:1:2:3|h|#tag`` has three samples of a histogram, which several lines can carry as well.
     """
-    if len(line) <= longest:
+    if len(line) <= max_bytes:
         return [line]
     head, bar, tail = line.partition(b"|")
     name, *values = head.split(b":")
-    room = longest - len(name) - len(bar + tail)
+    room = max_bytes - len(name) - len(bar + tail)
     if not values or max(map(len, values)) + 1 > room:
         return []
     groups = [b""]

@@ -1,4 +1,4 @@
-"""The Agent's name, looked up where nothing waits for it."""
+"""Look-ups of the Agent's name in a thread, so that nothing waits for a name server."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from gunicorn_backlog.config.agent_address import Address, is_local
 from gunicorn_backlog.dogstatsd import agent_socket
 from gunicorn_backlog.dogstatsd.agent_socket import Target
 
-REFRESH_S = 60.0  # the name may come to mean another address without any send failing
-RETRY_S = 0.9  # while the Agent is away: with each push of the default interval, early ones too
-FORK_WAIT_S = 0.01  # that a fork waits for a look-up at the least, after it waited for our thread
+REFRESH_S = 60.0  # a name can get another address without a failed send
+RETRY_S = 0.9  # while the Agent is unreachable: at each push of the default interval, with jitter
+FORK_WAIT_S = 0.01  # the least time that a fork waits for a look-up, after the wait for our thread
 
 
 class Resolver:
-    """Knows where an address leads to now.
+    """Resolves an address to its present target.
 
-    A name is looked up in a thread that ends with the look-up: a resolver may hang for as long as
-    it likes. ``target`` is the latest answer, kept while there is no newer one; ``error`` says why
-    the latest look-up failed.
+    ``target`` is the latest target, None before the first; ``error`` is the error of the latest
+    look-up. A name is looked up in a thread that ends with the look-up, because a name server may
+    hang.
 
-    The C library takes locks when a look-up begins, and when its thread ends. A fork copies them:
-    the first look-up of a worker that was born at such a moment would hang for ever.
+    The C library holds locks at the begin of a look-up and at the end of its thread. A fork copies
+    held locks: the first look-up of a worker forked at this moment would hang forever.
     """
 
     def __init__(self, address: Address, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -39,50 +39,53 @@ class Resolver:
         self._thread: ShortThread | None = None  # of the latest look-up
         self._hangs = False
 
-    def refresh(self, *, away: bool) -> None:
-        """Look the name up again if it is time to; ``away``: the Agent does not answer there."""
+    def refresh(self, *, unreachable: bool) -> None:
+        """Begin a look-up if one is due. Never waits.
+
+        :param unreachable: the Agent does not accept pushes at the target.
+        """
         now_s = self._clock()
-        wait_s = RETRY_S if away or self.target is None else REFRESH_S
-        if self._asked_s is not None and now_s - self._asked_s < wait_s:
+        period_s = RETRY_S if unreachable or self.target is None else REFRESH_S
+        if self._asked_s is not None and now_s - self._asked_s < period_s:
             return
         if self._thread is not None and not self._thread.returned:
             return
         self._asked_s = now_s
-        if self.can_turn:
-            return  # it is known, and which of the two it is shows with each push
+        if self.is_loopback:
+            return  # ``switch_loopback`` selects the target from now on
         if is_local(self._address):
             self._look_up()
         else:
-            # The thread's first use would import it, and a fork amid that leaves it half imported.
+            # A first use in the thread would import the codec: a fork would copy half of a module.
             codecs.lookup("idna")
             _read_configuration()
-            self._look_up_apart()
+            self._start_look_up()
 
     @property
-    def can_turn(self) -> bool:
-        """Whether the address is localhost, which has another address than the target."""
-        return self._other() is not None
+    def is_loopback(self) -> bool:
+        """Whether the target is one of localhost's two addresses."""
+        return self._other_loopback() is not None
 
-    def turn(self) -> bool:
-        """Lead to localhost's other address from now on; return whether it has one."""
-        other = self._other()
+    def switch_loopback(self) -> bool:
+        """Switch the target to localhost's other address; return whether there is one."""
+        other = self._other_loopback()
         self.target = other or self.target
         return other is not None
 
-    def _other(self) -> Target | None:
+    def _other_loopback(self) -> Target | None:
         return self.target and agent_socket.other_loopback(self._address, self.target)
 
     def before_fork(self, until_s: float) -> None:
-        """Let the look-up end that is under way, until ``until_s`` of the monotonic clock.
+        """Wait for the end of a look-up, until ``until_s`` and at least FORK_WAIT_S.
 
-        Of one that hangs no fork but the first waits. Most take far less than a millisecond, but on
-        a busy machine their thread may have to wait for a processor.
+        Only the first fork waits for a hung look-up. Most look-ups take far less than a
+        millisecond, but on a busy machine their thread may have to wait for a processor.
         """
         if self._thread is not None and not self._hangs:
             self._hangs = not self._thread.wait(max(FORK_WAIT_S, until_s - time.monotonic()))
 
-    def _look_up_apart(self) -> None:
-        """Start a thread; it inherits the mask of ours, who calls this, and so takes no signals."""
+    def _start_look_up(self) -> None:
+        """Start a thread. It inherits the caller's signal mask, and thus receives no signals."""
         try:
             self._thread, self._hangs = ShortThread(self._look_up), False
         except RuntimeError:
@@ -94,15 +97,15 @@ class Resolver:
             self.error = None
         except OSError as error:
             self.error = error
-        except Exception as error:  # of a function that an app put into that one's place
+        except Exception as error:  # an app may have replaced ``getaddrinfo``
             self.error = OSError(errno.EINVAL, f"{type(error).__name__}: {error}")
 
 
 def _read_configuration() -> None:
-    """Have the C library read /etc/resolv.conf, if it is new: it asks nobody for a number.
+    """Make the C library read a changed /etc/resolv.conf; a numeric host needs no name server.
 
-    It holds a lock meanwhile, which the look-up then need not take for as long: here, inside the
-    fork gate, no fork copies it, however slow the file or the machine is.
+    The C library holds a lock while it reads. The caller is inside the fork gate: no fork copies
+    this lock, and the look-up that follows holds it for a shorter time.
     """
     with suppress(OSError):
         original("socket", "gethostbyname_ex")("127.0.0.1")

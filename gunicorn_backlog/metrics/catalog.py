@@ -1,4 +1,4 @@
-"""The catalogue of what is sent; README, metadata and dashboards are checked against it."""
+"""The metric catalog. README, metadata.csv and dashboards are checked against it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ MetricType = Literal["gauge", "count", "histogram", "distribution", "service_che
 
 
 class Metric(NamedTuple):
-    """One line of it.
+    """A metric of the catalog.
 
-    ``tags`` are those it has beside ``app`` and ``bind``, which all have; ``type`` and ``unit`` are
-    Datadog's words.
+    ``type`` and ``unit`` are Datadog's terms; a service check has no unit. ``tags`` are keys, or
+    ``key:value`` for each possible value, in addition to ``app`` and ``bind`` of every metric.
     """
 
     name: str
@@ -33,108 +33,108 @@ LIMIT = Metric(
     "gauge",
     "connection",
     ("listener",),
-    "The limit that the kernel enforces; with reuse_port the sum of all workers' queues",
+    "Accept queue limit enforced by the kernel; with reuse_port the sum over all workers",
 )
 DROPPED = Metric(
     "gunicorn.backlog.dropped",
     "count",
     "connection",
     ("listener",),
-    "Connections that this listener dropped since the last push, each attempt of a client counted",
+    "Connection attempts that this listener dropped, with each retry of a client",
 )
 DEEPEST = Metric(
     "gunicorn.backlog.deepest",
     "gauge",
     "connection",
     ("listener",),
-    "With reuse_port only: the longest queue of a single worker in the interval",
+    "Longest accept queue of a single worker in the interval (reuse_port only)",
 )
 WORKERS = Metric(
     "gunicorn.workers",
     "gauge",
     "worker",
     ("state:idle", "state:working", "state:starting"),
-    "Workers by state",
+    "Workers by state: idle, working, starting",
 )
 SPAWNED = Metric(
     "gunicorn.workers.spawned",
     "count",
     "worker",
     (),
-    "Workers forked since the last push; a crash loop shows here",
+    "Workers forked; a crash loop raises this count",
 )
 UTILIZATION = Metric(
     "gunicorn.workers.utilization",
     "gauge",
     "percent",
     (),
-    "Share of the interval that workers spent working; of gthread's workers, their threads",
+    "Share of the interval that workers were busy; for gthread, that threads were busy",
 )
 SATURATED = Metric(
     "gunicorn.workers.saturated",
     "gauge",
     "percent",
     (),
-    "Share of the interval's samples in which no worker and no thread was free",
+    "Share of samples in which no worker and no gthread thread was free",
 )
 THREADS = Metric(
     "gunicorn.threads",
     "gauge",
     "thread",
     ("state:idle", "state:working"),
-    "Threads of gthread's workers by state",
+    "gthread threads by state: idle, working",
 )
 QUEUED = Metric(
     "gunicorn.threads.queued",
     "gauge",
     "connection",
     (),
-    "Connections that gthread's workers handed to their threads and none has begun",
+    "Connections queued for a gthread thread",
 )
 IN_FLIGHT = Metric(
     "gunicorn.requests.in_flight",
     "gauge",
     "request",
     (),
-    "Requests being served now",
+    "Requests being served",
 )
 WAIT_AVG = Metric(
     "gunicorn.request.wait.avg",
     "gauge",
     "millisecond",
     (),
-    "How long requests lay until a worker or thread took them: the average of the interval",
+    "Average time that a request waited before a worker or thread took it",
 )
 WAIT_MAX = Metric(
     "gunicorn.request.wait.max",
     "gauge",
     "millisecond",
     (),
-    "How long requests lay until a worker or thread took them: the longest",
+    "Longest time that a request waited before a worker or thread took it",
 )
 WAIT_95 = Metric(
     "gunicorn.request.wait.95percentile",
     "gauge",
     "millisecond",
     (),
-    "How long requests lay until a worker or thread took them: 95 % of them no longer than this",
+    "95th percentile of the time that requests waited before a worker or thread took them",
 )
 WAIT_COUNT = Metric(
     "gunicorn.request.wait.count",
     "count",
     "request",
     (),
-    "Requests that were taken, and of which is known how long they lay",
+    "Requests included in the wait statistics",
 )
 IS_RUNNING = Metric(
     "gunicorn.is_running",
     "service_check",
     "",
     (),
-    "OK while the arbiter lives and has a worker, CRITICAL on the last push of a shutdown",
+    "OK while the arbiter runs and has a worker; CRITICAL on the last push of a shutdown",
 )
 
-CATALOGUE = (
+CATALOG = (
     BACKLOG,
     LIMIT,
     DROPPED,

@@ -1,4 +1,4 @@
-"""gunicorn's own metric ``gunicorn.backlog``, and how it clashes with ours."""
+"""The clash of gunicorn's own metric ``gunicorn.backlog`` with ours."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ REMEDY = "unset enable_backlog_metric: it has no listener and no limit"
 
 
 def clash(backlog_type: str) -> str:
-    """Return what it means that gunicorn pushes a metric of that name, too."""
+    """Return a warning: gunicorn, too, pushes a metric of this name.
+
+    :param backlog_type: the type of our metric.
+    """
     text = "enable_backlog_metric is on: gunicorn pushes a histogram gunicorn.backlog of its own, "
     if backlog_type == "histogram":
         return text + "and graphs and monitors that select no tag mix it with ours"

@@ -1,4 +1,4 @@
-"""An interval's totals as points of the catalogue's metrics."""
+"""Convert an interval's summary to points of the catalog's metrics."""
 
 from __future__ import annotations
 
@@ -31,11 +31,14 @@ from gunicorn_backlog.sampling.window import BacklogSummary, IntervalSummary
 from gunicorn_backlog.sampling.worker_counts import WorkerCounts
 from gunicorn_backlog.scoreboard.wait_histogram import WaitSummary
 
-OK, CRITICAL = 0, 2  # Datadog's service check states
+OK, CRITICAL = 0, 2  # status of a service check
 
 
 class Point(NamedTuple):
-    """One line to the Agent: ``values`` has more than one for a histogram or distribution only."""
+    """One metric with its values and tags, which becomes one line to the Agent.
+
+    ``values`` has one item, or one for each sample of a histogram or distribution.
+    """
 
     name: str
     type: MetricType
@@ -43,7 +46,7 @@ class Point(NamedTuple):
     tags: tuple[str, ...]
 
 
-def points(
+def interval_points(
     interval: IntervalSummary,
     *,
     app: str,
@@ -51,26 +54,26 @@ def points(
     backlog_type: BacklogType,
     stopping: bool = False,
 ) -> list[Point]:
-    """Return all that is to be sent of one interval; what could not be measured is left out.
+    """Return the points of one interval, without those that could not be measured.
 
-    :param app: the server's ``proc_name``, the value of the tag ``app``.
-    :param bind: the server's first listener, the value of the tag ``bind``; empty: no such tag.
-    :param stopping: whether this is the last push of a shutdown.
+    :param app: value of the tag ``app``: the server's ``proc_name``.
+    :param bind: value of the tag ``bind``: the server's first listener; empty: no tag.
+    :param backlog_type: type of ``gunicorn.backlog``; a gauge has the maximum of the samples.
+    :param stopping: this is the last push of a shutdown.
     """
     server = _server_tags(app, bind)
-    check = _is_running(interval.crew, stopping, server)
     return [
         *_backlog_points(interval.queues, backlog_type, server),
         *_drop_points(interval.dropped, server),
         *_worker_points(interval.crew, server),
-        *_work_points(interval, server),
+        *_load_points(interval, server),
         *_wait_points(interval.waits, server),
-        *([check] if check else []),
+        *_check_points(interval.crew, stopping, server),
     ]
 
 
 def _server_tags(app: str, bind: str) -> tuple[str, ...]:
-    """Return the tags of every point: two servers of one name on one host differ in ``bind``."""
+    """Return the tags of every point; ``bind`` separates servers of one name on one host."""
     app_tag = clean(f"app:{app}")
     return (app_tag, clean(f"bind:{bind}")) if bind else (app_tag,)
 
@@ -84,7 +87,7 @@ def _backlog_points(
 ) -> Iterator[Point]:
     for queue in queues:
         tags = (*server, _listener_tag(queue.listener))
-        # An Agent keeps the last gauge of its ten seconds: send the worst, not a random one.
+        # Of a gauge the Agent keeps one value per ten seconds: the maximum shows short bursts.
         values = (max(queue.waiting),) if backlog_type == "gauge" else queue.waiting
         yield Point(BACKLOG.name, backlog_type, values, tags)
         if queue.limit is not None:
@@ -102,24 +105,24 @@ def _listener_tag(listener: str) -> str:
     return clean(f"listener:{listener}")
 
 
-def _worker_points(crew: WorkerCounts | None, server: tuple[str, ...]) -> Iterator[Point]:
-    if crew is None:
+def _worker_points(counts: WorkerCounts | None, server: tuple[str, ...]) -> Iterator[Point]:
+    if counts is None:
         return
-    if crew.unknown:
-        yield _point(WORKERS, crew.total, *server)
+    if counts.unknown:
+        yield _point(WORKERS, counts.total, *server)
         return
-    yield _point(WORKERS, crew.idle, *server, "state:idle")
-    yield _point(WORKERS, crew.working, *server, "state:working")
-    yield _point(WORKERS, crew.starting, *server, "state:starting")
-    if crew.in_flight is not None:
-        yield _point(IN_FLIGHT, crew.in_flight, *server)
-    if crew.threads is not None:
-        yield _point(THREADS, crew.threads.idle, *server, "state:idle")
-        yield _point(THREADS, crew.threads.working, *server, "state:working")
-        yield _point(QUEUED, crew.threads.queued, *server)
+    yield _point(WORKERS, counts.idle, *server, "state:idle")
+    yield _point(WORKERS, counts.working, *server, "state:working")
+    yield _point(WORKERS, counts.starting, *server, "state:starting")
+    if counts.in_flight is not None:
+        yield _point(IN_FLIGHT, counts.in_flight, *server)
+    if counts.threads is not None:
+        yield _point(THREADS, counts.threads.idle, *server, "state:idle")
+        yield _point(THREADS, counts.threads.working, *server, "state:working")
+        yield _point(QUEUED, counts.threads.queued, *server)
 
 
-def _work_points(interval: IntervalSummary, server: tuple[str, ...]) -> Iterator[Point]:
+def _load_points(interval: IntervalSummary, server: tuple[str, ...]) -> Iterator[Point]:
     yield _point(SPAWNED, interval.spawned, *server)
     if interval.utilization is not None:
         yield _point(UTILIZATION, interval.utilization, *server)
@@ -135,8 +138,10 @@ def _wait_points(waits: WaitSummary | None, server: tuple[str, ...]) -> Iterator
         yield _point(WAIT_COUNT, waits.requests, *server)
 
 
-def _is_running(crew: WorkerCounts | None, stopping: bool, server: tuple[str, ...]) -> Point | None:
-    if crew is None and not stopping:
-        return None
-    alive = crew is not None and crew.total > 0 and not stopping
-    return _point(IS_RUNNING, OK if alive else CRITICAL, *server)
+def _check_points(
+    counts: WorkerCounts | None, stopping: bool, server: tuple[str, ...]
+) -> Iterator[Point]:
+    if stopping:
+        yield _point(IS_RUNNING, CRITICAL, *server)
+    elif counts is not None:
+        yield _point(IS_RUNNING, OK if counts.total > 0 else CRITICAL, *server)

@@ -22,12 +22,11 @@ from gunicorn_backlog.config import configure
 from gunicorn_backlog.config.agent_address import parse
 from gunicorn_backlog.config.configure import Configured
 from gunicorn_backlog.config.settings import Settings, load
-from gunicorn_backlog.dogstatsd import agent_socket
+from gunicorn_backlog.dogstatsd import agent_socket, reporter
 from gunicorn_backlog.dogstatsd.client import AgentClient
 from gunicorn_backlog.dogstatsd.reporter import Reporter
-from gunicorn_backlog.dogstatsd.serializer import Client
+from gunicorn_backlog.dogstatsd.serializer import Serializer
 from gunicorn_backlog.log import OnceLogger
-from gunicorn_backlog.metrics import points as metrics
 from gunicorn_backlog.metrics.points import Point
 from gunicorn_backlog.sampling.limits import Limits
 from gunicorn_backlog.sampling.listeners import Listeners
@@ -110,9 +109,9 @@ STAGES: dict[str, Sequence[tuple[object, str]]] = {
     "pushing": (
         (Window, "close"),
         (Reporter, "deliver"),
-        (metrics, "points"),
+        (reporter, "interval_points"),
         (AgentClient, "push"),
-        (Client, "_report"),
+        (Serializer, "_report"),
     ),
 }
 

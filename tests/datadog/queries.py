@@ -1,11 +1,11 @@
-"""Queries against the catalogue: does somebody send what they ask for, and is it sensible?
+"""Queries against the catalog: does somebody send what they ask for, and is it sensible?
 
 check(parse("avg(last_5m):max:gunicorn.backlog.max{*} by {app,listener} > 0"))
 """
 
 from __future__ import annotations
 
-from gunicorn_backlog.metrics.catalog import CATALOGUE, Metric
+from gunicorn_backlog.metrics.catalog import CATALOG, Metric
 from tests.datadog.grammar import SCOPE_ITEM, parse
 from tests.datadog.query import CheckQuery, MetricQuery, Query, QueryError, Selection
 
@@ -16,7 +16,7 @@ HISTOGRAM_SUFFIXES = ("avg", "max", "median", "95percentile", "count")  # the Ag
 # The first two are on all of it; the others come from DD_ENV and its like, or from the Agent.
 COMMON_KEYS = frozenset({"app", "bind", "env", "service", "version", "host"})
 KUBERNETES_KEYS = frozenset({"kube_cluster_name", "kube_deployment", "kube_namespace", "pod_name"})
-_METRICS = {metric.name: metric for metric in CATALOGUE}
+_METRICS = {metric.name: metric for metric in CATALOG}
 
 
 def check(query: Query) -> None:
@@ -37,13 +37,13 @@ def check(query: Query) -> None:
 
 
 def metric_of(name: str) -> tuple[Metric, str]:
-    """Return a metric of the catalogue, and a histogram's suffix or "". Raises QueryError."""
+    """Return a metric of the catalog, and a histogram's suffix or "". Raises QueryError."""
     metric = _METRICS.get(name)
     stem, _, suffix = name.rpartition(".")
     if metric is None:
         metric = _METRICS.get(stem)
         if metric is None:
-            raise QueryError(f"{name}: not in the catalogue")
+            raise QueryError(f"{name}: not in the catalog")
         if metric.type != "histogram":
             raise QueryError(f"{name}: {stem} is a {metric.type}, only a histogram has a .{suffix}")
         if suffix not in HISTOGRAM_SUFFIXES:
@@ -89,7 +89,7 @@ def _check_sum_over_time(query: MetricQuery) -> None:
 def _check_check(query: CheckQuery) -> None:
     metric = _METRICS.get(query.name)
     if metric is None or metric.type != "service_check":
-        raise QueryError(f"{query}: {query.name} is no service check of the catalogue")
+        raise QueryError(f"{query}: {query.name} is no service check of the catalog")
     for tag in query.over:
         _check_tag(metric, tag, str(query))
     for key in query.by:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gunicorn_backlog.metrics.catalog import CATALOGUE
+from gunicorn_backlog.metrics.catalog import CATALOG
 from tests.datadog.files import DASHBOARD
 from tests.datadog.grammar import parse
 from tests.datadog.models import Dashboard, complaints
@@ -47,7 +47,7 @@ def test_datadogs_models_know_every_field_and_value() -> None:
 
 
 def test_its_queries_ask_for_what_is_sent() -> None:
-    """Each is of our subset, one metric without a condition, and right by the catalogue."""
+    """Each is of our subset, one metric without a condition, and right by the catalog."""
     texts = [query["query"] for request in requests() for query in request["queries"]]
     assert len(texts) > 20
     for text in texts:
@@ -103,7 +103,7 @@ def test_every_metric_is_shown() -> None:
     """The service check too."""
     shown = {metric_of(it.metric)[0].name for query in queries() for it in query.selections()}
     shown |= {widget["check"] for widget in widgets() if widget["type"] == "check_status"}
-    assert shown == {metric.name for metric in CATALOGUE}
+    assert shown == {metric.name for metric in CATALOG}
 
 
 def test_it_tells_the_story_from_left_to_right() -> None:

@@ -1,4 +1,4 @@
-"""metadata.csv: made from the catalogue, in the columns of Datadog's integrations."""
+"""metadata.csv: made from the catalog, in the columns of Datadog's integrations."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import csv
 import pytest
 import write_metadata
 
-from gunicorn_backlog.metrics.catalog import BACKLOG, CATALOGUE, LIMIT
+from gunicorn_backlog.metrics.catalog import BACKLOG, CATALOG, LIMIT
 from tests.datadog.files import FOLDER
 from tests.datadog.models import MetricMetadata, complaints
 from tests.datadog.queries import HISTOGRAM_SUFFIXES, QueryError, metric_of
@@ -20,7 +20,7 @@ LONGEST_DESCRIPTION = 400  # in Datadog's own check of such a file
 ROWS = list(csv.DictReader((FOLDER / "metadata.csv").read_text().splitlines()))
 
 
-def test_it_is_what_the_catalogue_makes() -> None:
+def test_it_is_what_the_catalog_makes() -> None:
     """A metric that is added or changed makes this fail until write_metadata.py is run."""
     assert (FOLDER / "metadata.csv").read_text() == write_metadata.text()
     assert (FOLDER / "metadata.csv").read_text().splitlines()[0] == COLUMNS
@@ -32,7 +32,7 @@ def test_it_has_each_series_that_datadog_keeps() -> None:
     assert len(set(names)) == len(names)
     made = [
         f"{metric.name}{suffix}"
-        for metric in CATALOGUE
+        for metric in CATALOG
         if metric.type != "service_check"
         for suffix in ([f".{it}" for it in HISTOGRAM_SUFFIXES] if metric is BACKLOG else [""])
     ]
@@ -40,7 +40,7 @@ def test_it_has_each_series_that_datadog_keeps() -> None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["metric_name"])
-def test_a_row_says_what_the_catalogue_says(row: dict[str, str]) -> None:
+def test_a_row_says_what_the_catalog_says(row: dict[str, str]) -> None:
     """Unit and description are the metric's; a count is kept as a rate per second."""
     metric, suffix = metric_of(row["metric_name"])
     counts = metric.type == "count" or suffix == "count"
@@ -63,7 +63,7 @@ def test_datadogs_models_take_each_row() -> None:
     assert "Invalid type for variable 'statsd_interval'" in found
 
 
-def test_a_name_that_is_not_in_the_catalogue_is_found() -> None:
+def test_a_name_that_is_not_in_the_catalog_is_found() -> None:
     """Here by the check that the queries have."""
     with pytest.raises(QueryError):
         metric_of("gunicorn.backlog.depth")

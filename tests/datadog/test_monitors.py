@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gunicorn_backlog.metrics.catalog import CATALOGUE
+from gunicorn_backlog.metrics.catalog import CATALOG
 from tests.datadog.files import FOLDER, MONITORS, every_monitor, query_of
 from tests.datadog.grammar import parse
 from tests.datadog.models import Monitor, complaints
@@ -36,7 +36,7 @@ def test_datadogs_models_know_every_field_and_value(name: str) -> None:
 
 @every_monitor
 def test_the_layout_is_that_of_recommended_monitors(name: str) -> None:
-    """Its fields, in their order, and texts of a length that their catalogue takes."""
+    """Its fields, in their order, and texts of a length that their catalog takes."""
     monitor = MONITORS[name]
     assert list(monitor) == LAYOUT
     assert monitor["version"] == 2
@@ -50,7 +50,7 @@ def test_the_layout_is_that_of_recommended_monitors(name: str) -> None:
 
 @every_monitor
 def test_its_query_asks_for_what_is_sent(name: str) -> None:
-    """It is of our subset, written as we write it, and right by the catalogue."""
+    """It is of our subset, written as we write it, and right by the catalog."""
     query = query_of(name)
     check(query)
     assert str(query) == MONITORS[name]["definition"]["query"]
@@ -96,7 +96,7 @@ def test_one_monitor_tells_of_silence_by_a_gauge() -> None:
     assert loud == {"no_data"}
     query = query_of("no_data")
     assert isinstance(query, MetricQuery)
-    types = {metric.name: metric.type for metric in CATALOGUE}
+    types = {metric.name: metric.type for metric in CATALOG}
     assert [types[selection.metric] for selection in query.selections()] == ["gauge"]
 
 

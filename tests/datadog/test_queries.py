@@ -1,4 +1,4 @@
-"""The grammar of the queries that we use, and their check against the catalogue."""
+"""The grammar of the queries that we use, and their check against the catalog."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_what_we_do_not_use_is_refused(text: str, complaint: str) -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("avg:gunicorn.worker{*}", "gunicorn.worker: not in the catalogue"),
+        ("avg:gunicorn.worker{*}", "gunicorn.worker: not in the catalog"),
         ("max:gunicorn.workers.max{*}", "gunicorn.workers is a gauge, only a histogram has a .max"),
         ("max:gunicorn.backlog{*}", "a histogram has no series of that name, only .avg, .max"),
         ("max:gunicorn.backlog.min{*}", "the Agent makes avg, max, median, 95percentile, count"),
@@ -123,7 +123,7 @@ def test_what_we_do_not_use_is_refused(text: str, complaint: str) -> None:
         ("sum(last_5m):sum:gunicorn.workers{*} > 1", "sum(last_5m) goes with as_count()"),
         ("avg:gunicorn.workers{listener:a}", "gunicorn.workers has no tag listener"),
         ("avg:gunicorn.workers{!listener:a*}", "gunicorn.workers has no tag listener"),
-        ("default_zero(avg:gunicorn.worker{*})", "gunicorn.worker: not in the catalogue"),
+        ("default_zero(avg:gunicorn.worker{*})", "gunicorn.worker: not in the catalog"),
         ("avg:gunicorn.workers{$listener}", "gunicorn.workers has no tag listener"),
         ("avg:gunicorn.workers{*} by {listener}", "gunicorn.workers has no tag listener"),
         (
@@ -139,7 +139,7 @@ def test_what_we_do_not_use_is_refused(text: str, complaint: str) -> None:
     ],
 )
 def test_what_nobody_sends_is_refused(text: str, complaint: str) -> None:
-    """A metric, tag or value that is not in the catalogue, and what its type is not fit for."""
+    """A metric, tag or value that is not in the catalog, and what its type is not fit for."""
     with pytest.raises(QueryError) as caught:
         check(parse(text))
     assert complaint in str(caught.value)

@@ -1,4 +1,4 @@
-"""dogstatsd: points to a real receiver, and Agents that are away."""
+"""Tests of ``AgentClient`` with real receivers, and with Agents that are unreachable."""
 
 from __future__ import annotations
 
@@ -76,14 +76,14 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def receiver() -> Iterator[StandInAgent]:
-    """Return an Agent's stand-in."""
+    """Run a stand-in Agent."""
     with StandInAgent() as agent:
         yield agent
 
 
 @pytest.fixture
 def sending_to() -> Iterator[Callable[..., AgentClient]]:
-    """Return a function that makes Agents of ours for a URL; closed at the end."""
+    """Return a function that creates a client for a URL; clients are closed at the end."""
     agents: list[AgentClient] = []
 
     def make(url: str, **settings: object) -> AgentClient:
@@ -97,19 +97,19 @@ def sending_to() -> Iterator[Callable[..., AgentClient]]:
 
 
 def error_of_push(agent: AgentClient, points: Sequence[Point] = (POINT,)) -> str | None:
-    """Push, and return what is said of it."""
+    """Push, and return the client's error."""
     agent.push(list(points))
     return agent.error
 
 
 def received(receiver: StandInAgent) -> str:
-    """Wait for a datagram and return the latest as text."""
+    """Wait for a datagram, and return the text of the latest."""
     wait_for("a datagram", lambda: receiver.datagrams)
     return receiver.datagrams[-1].octets.decode()
 
 
 def test_one_line_a_point(receiver: StandInAgent, sending_to: Sending) -> None:
-    """Several values are packed; a service check has its own form; all in one datagram."""
+    """One datagram has a line per point: packed values, and a service check in its own form."""
     packed = Point("gunicorn.backlog", "histogram", (0, 0, 3), ("app:web",))
     check = Point("gunicorn.is_running", "service_check", (0,), ("app:web",))
     sending_to(receiver.url).push([POINT, packed, check])
@@ -121,7 +121,7 @@ def test_one_line_a_point(receiver: StandInAgent, sending_to: Sending) -> None:
 
 
 def test_a_prefix_is_put_before_metrics(receiver: StandInAgent, sending_to: Sending) -> None:
-    """As gunicorn's own statsd does it."""
+    """The prefix precedes the name, as in gunicorn's own statsd."""
     sending_to(receiver.url, prefix="my.app").push([POINT])
     assert received(receiver).strip() == f"my.app.{LINE}"
 
@@ -129,7 +129,7 @@ def test_a_prefix_is_put_before_metrics(receiver: StandInAgent, sending_to: Send
 def test_every_source_of_tags_once(
     receiver: StandInAgent, sending_to: Sending, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the client reads itself is not doubled by what is ours."""
+    """A tag of both the client's environment and our settings is sent once."""
     monkeypatch.setenv("DATADOG_TAGS", "team:web,tier:1")
     monkeypatch.setenv("DD_ENV", "prod")
     monkeypatch.setenv("DD_ENTITY_ID", "pod-1")
@@ -155,14 +155,14 @@ def test_every_source_of_tags_once(
         ("", ""),
     ],
 )
-def test_where_a_container_says_that_it_is_from(
+def test_external_data_of_a_container(
     external: str,
     sent: str,
     receiver: StandInAgent,
     sending_to: Sending,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """DD_EXTERNAL_ENV goes with each line, unless a line would end by it, or another begin."""
+    """DD_EXTERNAL_ENV is sent with each line, unless its text would end a field or a line."""
     monkeypatch.delenv("DD_ORIGIN_DETECTION_ENABLED")
     monkeypatch.setenv("DD_EXTERNAL_ENV", external)
     sending_to(receiver.url).push([POINT])
@@ -172,10 +172,10 @@ def test_where_a_container_says_that_it_is_from(
     assert [field for field in fields if not field.startswith("c:")] == sent.split("|")[1:]
 
 
-def test_more_than_a_payload_becomes_several_datagrams(
+def test_a_large_push_becomes_several_datagrams(
     receiver: StandInAgent, sending_to: Sending
 ) -> None:
-    """No datagram is larger than what goes through a network unsplit; no line is cut."""
+    """No UDP datagram exceeds 1,432 bytes, and every line is whole."""
     agent = sending_to(receiver.url)
     agent.push([POINT] * 100)
     wait_for("all", lambda: sum(len(d.lines) for d in receiver.datagrams) == 100)
@@ -186,7 +186,7 @@ def test_more_than_a_payload_becomes_several_datagrams(
 def test_the_client_is_quiet_and_alone(
     receiver: StandInAgent, sending_to: Sending, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """No thread, no telemetry, no line in the log, whether the Agent is there or not."""
+    """The client starts no thread, sends no telemetry and logs nothing, with or without Agent."""
     threads = threading.active_count()
     with caplog.at_level(logging.WARNING):
         agent = sending_to(receiver.url)
@@ -201,7 +201,7 @@ def test_the_client_is_quiet_and_alone(
 
 
 def test_a_udp_agent_that_goes_and_comes_back(sending_to: Sending) -> None:
-    """Refused: there is an error; back at the same port: no error, and every push arrives."""
+    """After a refusal ``error`` is set; when the Agent is back, each push arrives."""
     with StandInAgent() as receiver:
         agent = sending_to(receiver.url)
         assert error_of_push(agent) is None
@@ -217,19 +217,19 @@ def test_a_udp_agent_that_goes_and_comes_back(sending_to: Sending) -> None:
 
 
 def test_an_agent_at_either_address_of_localhost(sending_to: Sending) -> None:
-    """Each push arrives, the first one, too, and those after it moved from one to the other."""
+    """Each push arrives, including the first one after the Agent moved to the other address."""
     port = free_port(socket.SOCK_DGRAM, "::")
     agent = sending_to(f"udp://localhost:{port}")
     for host in ("::1", "127.0.0.1", "::1"):
         with StandInAgent(Address("udp", host, port)) as receiver:
             for number in range(3):
                 assert error_of_push(agent) is None
-                wait_for("it", lambda: len(receiver.datagrams) > number)  # noqa: B023 # called here
+                wait_for("a push", lambda: len(receiver.datagrams) > number)  # noqa: B023 # called here
             assert len(receiver.datagrams) == 3
 
 
 def test_no_agent_at_any_address_of_localhost(sending_to: Sending) -> None:
-    """The error is that of 127.0.0.1, with each push; one that comes gets the next push."""
+    """``error`` is that of 127.0.0.1; an Agent that starts receives the next push."""
     port = free_port(socket.SOCK_DGRAM, "::")
     agent = sending_to(f"udp://localhost:{port}")
     for _ in range(3):
@@ -240,14 +240,14 @@ def test_no_agent_at_any_address_of_localhost(sending_to: Sending) -> None:
 
 
 def test_localhost_without_ipv4() -> None:
-    """The loopback interface has ::1 only."""
+    """A push arrives over a loopback interface that has ::1 only."""
     with network() as net:
         done = net.run(sys.executable, "-c", WITHOUT_IPV4)
     assert done == f"None {LINE}\n", done
 
 
 def test_long_tags(receiver: StandInAgent, sending_to: Sending) -> None:
-    """Over UDP and with many letters of two bytes, no datagram is longer than an Agent accepts."""
+    """Long tags of two-byte characters fill no UDP datagram beyond the Agent's 8,192 bytes."""
     tags = tuple(f"k{number}:" + "\u00e9" * 187 for number in range(21))
     agent = sending_to(receiver.url, tags=tags)
     samples = Point("gunicorn.backlog", "histogram", (10_000,) * 100, ("app:web",))
@@ -263,7 +263,7 @@ def test_long_tags(receiver: StandInAgent, sending_to: Sending) -> None:
 
 @pytest.mark.parametrize("scheme", ["unixgram", "unixstream"])
 def test_a_push_is_counted_in_bytes(scheme: str, tmp_path: Path, sending_to: Sending) -> None:
-    """Letters of several bytes fill no datagram and no message of a stream beyond its limit."""
+    """Two-byte characters fill no Unix datagram and no stream message beyond 8,192 bytes."""
     with StandInAgent(Address(scheme, path=str(tmp_path / "agent"))) as receiver:
         agent = sending_to(receiver.url, tags=("k:" + "\u00e9" * 190,))
         agent.push([POINT] * 100)
@@ -276,7 +276,7 @@ def test_a_push_is_counted_in_bytes(scheme: str, tmp_path: Path, sending_to: Sen
 def test_a_unix_agent_that_goes_and_comes_back(
     scheme: str, tmp_path: Path, sending_to: Sending
 ) -> None:
-    """Not there yet, there, gone, there again: each push to one that is there arrives."""
+    """Each push to a listening Agent arrives, before and after the Agent was away."""
     kind = "unixstream" if scheme == "unixstream" else "unixgram"
     address = Address(kind, path=str(tmp_path / "agent"))
     agent = sending_to(f"{scheme}://{address.path}")
@@ -292,7 +292,7 @@ def test_a_unix_agent_that_goes_and_comes_back(
 def test_an_agent_that_does_not_read(
     kind: socket.SocketKind, tmp_path: Path, sending_to: Sending
 ) -> None:
-    """A full queue: the push is dropped at once, and there is an error until there is room."""
+    """A push to a full queue is dropped at once, and ``error`` names the queue."""
     path = str(tmp_path / "agent")
     with socket.socket(socket.AF_UNIX, kind) as deaf:
         deaf.bind(path)
@@ -304,17 +304,14 @@ def test_an_agent_that_does_not_read(
         agent.push([POINT])
 
 
-def test_a_stream_is_framed_anew_after_a_cut_message(tmp_path: Path, sending_to: Sending) -> None:
-    """What could be sent in part only is never continued: a new connection begins with a length.
-
-    The Agent here reads nothing at first, as one that hangs.
-    """
+def test_a_new_connection_after_a_truncated_message(tmp_path: Path, sending_to: Sending) -> None:
+    """A truncated message is never continued: a new connection begins with a length."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "agent"))
         listener.listen()
         listener.settimeout(20)
         agent = sending_to(f"unixstream://{tmp_path}/agent")
-        wait_for("a message that is cut", lambda: error_of_push(agent, [POINT] * 10_000))
+        wait_for("a truncated message", lambda: error_of_push(agent, [POINT] * 10_000))
         wait_for("a new connection", lambda: error_of_push(agent) is None)
         first, second = listener.accept()[0], listener.accept()[0]
         with first, second:
@@ -327,7 +324,7 @@ def test_a_stream_is_framed_anew_after_a_cut_message(tmp_path: Path, sending_to:
 def test_a_name_that_moves(
     receiver: StandInAgent, sending_to: Sending, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Points go to where the name leads now; mocked, for there is no name that we could move."""
+    """Points go to the name's new address. Mocked: no real name can be moved here."""
     port = int(receiver.url.rpartition(":")[2])
     answers = [("127.0.0.2", port)]
     monkeypatch.setattr(
@@ -344,20 +341,20 @@ def test_a_name_that_moves(
 
 
 def test_a_name_that_does_not_resolve(sending_to: Sending) -> None:
-    """There is an error that says so, and pushes are dropped."""
+    """``error`` is the resolver's error, and pushes are dropped."""
     agent = sending_to("udp://no-such-host.invalid:8125")
-    wait_for("the resolver's word", lambda: "gaierror" in (error_of_push(agent) or ""))
+    wait_for("the resolver's error", lambda: "gaierror" in (error_of_push(agent) or ""))
 
 
 def test_a_host_whose_own_address_is_gone(sending_to: Sending) -> None:
-    """A UDP socket is bound to an address of ours: if that goes, another socket is made."""
+    """A UDP socket whose local address was removed is replaced."""
     with network() as net:
         done = net.run(sys.executable, "-c", MOVE)
     assert done.split("\n")[:3] == ["None", "ENETUNREACH (Network is unreachable)", "None"], done
 
 
 def test_dd_dogstatsd_disable_sends_nothing(receiver: StandInAgent, sending_to: Sending) -> None:
-    """Datadog's own switch; the client by itself would still send service checks."""
+    """DD_DOGSTATSD_DISABLE stops service checks, too, which the client alone would send."""
     settings = Settings()._replace(address=parse(receiver.url))
     agent = AgentClient(settings, {"DD_DOGSTATSD_DISABLE": "true"})
     agent.push([Point("gunicorn.is_running", "service_check", (0,), ())])

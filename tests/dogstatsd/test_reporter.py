@@ -1,4 +1,4 @@
-"""delivery: what the log says of an Agent that comes and goes."""
+"""Tests of the reporter's log lines about the Agent."""
 
 from __future__ import annotations
 
@@ -22,77 +22,75 @@ BIND = "127.0.0.1:8000"
 
 
 def texts(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return what was logged, without its beginning."""
+    """Return the beginning of each text after ``does not``."""
     return [record.getMessage().partition(" does not ")[2][:20] for record in caplog.records]
 
 
-def test_an_agent_that_reads_now_and_then_is_told_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Its queue is full, has room, is full again: one line, however often."""
+def test_a_slow_agent_causes_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A queue that is full several times causes one line."""
     caplog.set_level(logging.INFO)
     path = str(tmp_path / "agent")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as slow:
         slow.bind(path)
         settings = Settings()._replace(address=Address("unixgram", path=path))
-        delivery = Reporter(settings, OnceLogger(logging.getLogger("lab")))
+        reporter = Reporter(settings, OnceLogger(logging.getLogger("lab")))
         for _ in range(3):
             for _ in range(500):
-                delivery.deliver(INTERVAL, "lab", BIND)
+                reporter.deliver(INTERVAL, "lab", BIND)
             slow.setblocking(False)
             with suppress(BlockingIOError):
                 while slow.recv(65536):
                     pass
-        delivery.close()
-    assert texts(caplog) == ["read as fast as it i"]
+        reporter.close()
+    assert texts(caplog) == ["read as fast as metr"]
 
 
-def test_one_that_is_slow_is_forgotten_with_its_address(tmp_path: Path) -> None:
-    """A reload that leaves the address leaves the warning, too."""
-    notices, former = OnceLogger(logging.getLogger("lab")), None
+def test_a_slow_agents_warning_ends_with_its_address(tmp_path: Path) -> None:
+    """A reload with the same address keeps the warning; another address removes it."""
+    logger, former = OnceLogger(logging.getLogger("lab")), None
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as slow:
         slow.bind(str(tmp_path / "slow"))
         for name, expected in (("slow", 1), ("slow", 1), ("other", 0), ("slow", 1)):
             address = Address("unixgram", path=str(tmp_path / name))
-            former = Reporter(Settings()._replace(address=address), notices, former=former)
+            former = Reporter(Settings()._replace(address=address), logger, former=former)
             for _ in range(500 if name == "slow" else 0):
                 former.deliver(INTERVAL, "lab", BIND)
-            assert len(notices.warnings) == expected
+            assert len(logger.warnings) == expected
             former.close()
 
 
-def test_one_line_when_it_goes_and_one_when_it_is_back(
+def test_one_line_for_an_outage_and_one_for_its_end(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Not with the first push that meets no error, but after a few."""
+    """The end of an outage is logged after BACK_AFTER pushes without an error."""
     caplog.set_level(logging.INFO)
     address = Address("unixgram", path=str(tmp_path / "agent"))
-    delivery = Reporter(Settings()._replace(address=address), OnceLogger(logging.getLogger("lab")))
+    reporter = Reporter(Settings()._replace(address=address), OnceLogger(logging.getLogger("lab")))
     for _ in range(2):
         for _ in range(5):
-            delivery.deliver(INTERVAL, "lab", BIND)
+            reporter.deliver(INTERVAL, "lab", BIND)
         with StandInAgent(address):
             for number in range(BACK_AFTER + 3):
-                delivery.deliver(INTERVAL, "lab", BIND)
+                reporter.deliver(INTERVAL, "lab", BIND)
                 assert ("again" in caplog.messages[-1]) == (number + 1 >= BACK_AFTER)
-    delivery.close()
+    reporter.close()
     assert len(caplog.records) == 4
 
 
-def test_points_that_are_too_long_are_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
-    """How many they are, and the remedy; again only after a reload with other tags."""
+def test_points_that_are_too_long_cause_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    """One line has number and remedy; only a reload with other tags causes another."""
     tags = tuple(f"k{number}:{'x' * 190}" for number in range(45))
-    notices, former = OnceLogger(logging.getLogger("lab")), None
+    logger, former = OnceLogger(logging.getLogger("lab")), None
     with StandInAgent() as agent:
         address = parse(agent.url)
-        for kept, told in ((45, 1), (45, 1), (44, 2), (1, 2)):
+        for kept, lines in ((45, 1), (45, 1), (44, 2), (1, 2)):
             settings = Settings()._replace(address=address, inherited_tags=tags[:kept])
-            former = Reporter(settings, notices, former=former)
+            former = Reporter(settings, logger, former=former)
             for _ in range(3):
                 former.deliver(INTERVAL, "lab", "")
-            assert len(caplog.messages) == told
+            assert len(caplog.messages) == lines
             former.close()
         wait_for("pushes", lambda: len(agent.datagrams) == 3)
     assert "1 of 1 metrics are not sent: " in caplog.messages[0]
     assert "DD_TAGS" in caplog.messages[0]
-    assert notices.warnings == ()
+    assert logger.warnings == ()

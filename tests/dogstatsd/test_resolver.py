@@ -1,4 +1,4 @@
-"""resolver: when a name is looked up, and where nothing is."""
+"""Tests of the resolver: when it looks a name up, and which addresses need no look-up."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FIRST = Target(socket.AF_INET, ("127.0.0.1", 8125))
 
 
 class Names:
-    """A name server that we can steer: the real one is not ours to."""
+    """A replacement for ``resolve`` with a settable answer; ``asked`` counts calls."""
 
     def __init__(self) -> None:
         self.answer: Target | OSError = FIRST
@@ -29,7 +29,7 @@ class Names:
         self.threads: set[int] = set()
 
     def __call__(self, _: Address) -> Target:
-        """Answer."""
+        """Return or raise the answer."""
         self.asked += 1
         self.threads.add(threading.get_ident())
         if isinstance(self.answer, OSError):
@@ -38,7 +38,7 @@ class Names:
 
 
 class Clock:
-    """A clock that stands still until it is set."""
+    """A clock that stands still until ``now_s`` is set."""
 
     now_s = 0.0
 
@@ -49,20 +49,20 @@ class Clock:
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> Names:
-    """Take the place of the resolver."""
+    """Replace ``resolve``."""
     names = Names()
     monkeypatch.setattr(agent_socket, "resolve", names)
     return names
 
 
-def ask(resolver: Resolver, *, away: bool = False) -> None:
-    """Refresh, and wait until no look-up is under way."""
-    resolver.refresh(away=away)
+def ask(resolver: Resolver, *, unreachable: bool = False) -> None:
+    """Refresh, and wait for the end of a look-up."""
+    resolver.refresh(unreachable=unreachable)
     wait_for("the look-up", lambda: resolver._thread is None or resolver._thread.returned)
 
 
-def test_each_minute_and_more_often_while_the_agent_is_away(names: Names) -> None:
-    """Not with each push: a fleet must not fall upon its name servers when they are down."""
+def test_each_minute_and_more_often_while_the_agent_is_unreachable(names: Names) -> None:
+    """Look-ups have a minimum period, because a fleet must not flood its name servers."""
     clock = Clock()
     resolver = Resolver(NAME, clock=clock)
     ask(resolver)
@@ -70,10 +70,10 @@ def test_each_minute_and_more_often_while_the_agent_is_away(names: Names) -> Non
     clock.now_s += REFRESH_S - 1
     ask(resolver)
     assert names.asked == 1
-    ask(resolver, away=True)
+    ask(resolver, unreachable=True)
     assert names.asked == 2
     clock.now_s += RETRY_S / 2
-    ask(resolver, away=True)
+    ask(resolver, unreachable=True)
     assert names.asked == 2
     clock.now_s += REFRESH_S
     ask(resolver)
@@ -81,8 +81,8 @@ def test_each_minute_and_more_often_while_the_agent_is_away(names: Names) -> Non
     assert threading.get_ident() not in names.threads
 
 
-def test_a_failed_look_up_leaves_the_former_answer(names: Names) -> None:
-    """The name server may be gone: the Agent need not be."""
+def test_a_failed_look_up_keeps_the_target(names: Names) -> None:
+    """A failed look-up sets ``error``, and keeps the former target."""
     clock = Clock()
     resolver = Resolver(NAME, clock=clock)
     ask(resolver)
@@ -97,7 +97,7 @@ def test_a_failed_look_up_leaves_the_former_answer(names: Names) -> None:
 
 
 def test_one_look_up_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While one hangs no other is begun, and nobody waits for it."""
+    """While a look-up hangs, no other begins, and ``refresh`` returns at once."""
     go_on = threading.Event()
     asked: list[Address] = []
 
@@ -111,7 +111,7 @@ def test_one_look_up_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     resolver = Resolver(NAME, clock=clock)
     for _ in range(5):
         clock.now_s += REFRESH_S
-        resolver.refresh(away=True)
+        resolver.refresh(unreachable=True)
     wait_for("the look-up", lambda: asked)
     go_on.set()
     wait_for("its end", lambda: resolver.target == FIRST)
@@ -119,16 +119,16 @@ def test_one_look_up_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("spare_s", [-0.01, 0.03])
-def test_of_a_look_up_that_hangs_one_fork_waits_and_not_long(
+def test_only_the_first_fork_waits_for_a_hung_look_up(
     spare_s: float,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It waits for its name server, with no lock of the C library's: a fork may go on."""
+    """One fork waits for a bounded time; a hung look-up holds no lock of the C library."""
     go_on = threading.Event()
     monkeypatch.setattr(agent_socket, "resolve", lambda _: go_on.wait(20) and FIRST)
     resolver = Resolver(NAME)
     resolver.before_fork(time.monotonic() + 20)  # no look-up yet
-    resolver.refresh(away=False)
+    resolver.refresh(unreachable=False)
     waits_s = []
     for _ in range(3):
         began_s = time.monotonic()
@@ -154,13 +154,13 @@ def test_of_a_look_up_that_hangs_one_fork_waits_and_not_long(
         ("udp://agent.example:1", False),
     ],
 )
-def test_what_needs_no_name_server(url: str, local: bool) -> None:
-    """It is looked up at once, without a thread."""
+def test_addresses_that_need_no_look_up(url: str, local: bool) -> None:
+    """Paths, numbers and localhost need no thread and no name server."""
     assert is_local(parse(url)) == local
 
 
-def test_no_thread_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is said, and tried again; mocked, for a machine that has none left."""
+def test_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``error`` names the cause, and the look-up is retried. Mocked: a machine without threads."""
 
     def refuse(*_: object) -> None:
         raise RuntimeError("can't start new thread")
@@ -169,7 +169,7 @@ def test_no_thread_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     resolver = Resolver(NAME, clock=clock)
     with monkeypatch.context() as patch:
         patch.setattr(one_shot, "original", lambda *_: refuse)
-        resolver.refresh(away=False)
+        resolver.refresh(unreachable=False)
     assert "no thread" in str(resolver.error)
     monkeypatch.setattr(agent_socket, "resolve", Names())
     clock.now_s += RETRY_S
@@ -177,8 +177,8 @@ def test_no_thread_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (resolver.target, resolver.error) == (FIRST, None)
 
 
-def test_an_app_has_put_its_own_function_in_that_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is asked with text, as by anybody; whatever it raises is the reason, once."""
+def test_an_app_replaced_getaddrinfo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The app's function is called with text; its exception becomes ``error``."""
     resolver, real = Resolver(NAME), socket.getaddrinfo
 
     def pinned(host: str, *args: Any, **named: Any) -> Any:
@@ -206,10 +206,10 @@ def test_an_app_has_put_its_own_function_in_that_place(monkeypatch: pytest.Monke
         ("fe80::1%7", Target(socket.AF_INET6, ("fe80::1", 8125, 0, 7))),
     ],
 )
-def test_what_is_never_looked_up(
+def test_targets_without_a_look_up(
     host: str, target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No function of the resolver is called for this host and for numbers; as it would answer."""
+    """Localhost and numbers resolve as by ``getaddrinfo``, which is not called."""
     if not host.lower().rstrip(".").endswith("localhost"):
         _, _, _, _, where = socket.getaddrinfo(host, 8125, 0, socket.SOCK_DGRAM)[0]
         assert where == target.sockaddr
@@ -218,27 +218,27 @@ def test_what_is_never_looked_up(
 
 
 @pytest.mark.parametrize("scope", ["", "nosuch0", "4294967296"])
-def test_a_number_of_an_interface_that_is_not_there(scope: str) -> None:
-    """It is an error of the operating system's, which is tried again."""
+def test_a_number_of_a_missing_interface(scope: str) -> None:
+    """A missing interface raises OSError."""
     with pytest.raises(OSError, match="no interface"):
         agent_socket.resolve(Address("udp", f"fe80::1%{scope}", 8125))
 
 
-def test_localhost_leads_to_one_address_or_the_other() -> None:
-    """It turns between them, and stays where it was turned to; others don't turn."""
+def test_localhost_switches_between_its_addresses() -> None:
+    """The target stays at the selected address; other hosts have no second address."""
     clock = Clock()
     resolver = Resolver(Address("udp", "localhost", 8125), clock=clock)
-    assert not resolver.turn()
-    resolver.refresh(away=False)
+    assert not resolver.switch_loopback()
+    resolver.refresh(unreachable=False)
     assert resolver.target == FIRST
-    assert resolver.turn()
+    assert resolver.switch_loopback()
     clock.now_s += REFRESH_S
-    resolver.refresh(away=True)
+    resolver.refresh(unreachable=True)
     assert resolver.target == Target(socket.AF_INET6, ("::1", 8125, 0, 0))
-    assert resolver.turn()
+    assert resolver.switch_loopback()
     assert resolver.target == FIRST
     other = Resolver(Address("udp", "127.0.0.1", 8125))
-    other.refresh(away=False)
-    assert not other.can_turn
-    assert not other.turn()
+    other.refresh(unreachable=False)
+    assert not other.is_loopback
+    assert not other.switch_loopback()
     assert other.target == FIRST

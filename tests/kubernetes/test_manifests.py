@@ -94,7 +94,7 @@ def test_a_planted_error_is_caught(planted: str) -> None:
 
 
 def test_queries_ask_for_what_is_sent() -> None:
-    """Metrics and tags are the catalogue's; one series comes back, over half a minute each."""
+    """Metrics and tags are the catalog's; one series comes back, over half a minute each."""
     found = list(manifests.queries(manifests.everything()))
     assert len(found) == 4
     for text in found:

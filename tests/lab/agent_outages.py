@@ -1,4 +1,4 @@
-"""An Agent that was away and is back: what the log says, and how soon points flow."""
+"""Log lines of an Agent's outages, and bounds for the time until points arrive again."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from tests.lab.server import Server
 from tests.lab.waiting import wait_for
 
 AWAY, AGAIN = "does not take metrics", "takes metrics again"
-STRAY_S = 0.25  # more than was to be: until a test sees it
-SHARED_STRAY_S = 1.0  # where other tests run beside it
+STRAY_S = 0.25  # tolerance: the delay until a test sees a push
+SHARED_STRAY_S = 1.0  # the same while other tests run
 
 
-def wait_until_told(server: Server, text: str, times: int) -> None:
-    """Wait until the log says something for that time."""
+def wait_until_logged(server: Server, text: str, times: int) -> None:
+    """Wait until the log contains a text ``times`` times."""
     wait_for(f"{text!r}, {times} times, in {server.log}", lambda: server.log.count(text) == times)
 
 
 def check_lines(server: Server, rounds: int) -> None:
-    """Assert that there was one line when it went and one when it was back, each time, in turns."""
+    """Assert that each outage has one line at its begin and one at its end."""
     lines = server.our_lines
     assert [AWAY in line for line in lines] == [True, False] * rounds, lines
     assert [AGAIN in line for line in lines] == [False, True] * rounds, lines
@@ -25,5 +25,5 @@ def check_lines(server: Server, rounds: int) -> None:
 
 
 def stray_s(rounds: int) -> float:
-    """Return how far from a bound the machine may be; a short form shares it with other tests."""
+    """Return the tolerance in seconds; a short form runs beside other tests."""
     return SHARED_STRAY_S if rounds == 1 else STRAY_S

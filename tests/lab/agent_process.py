@@ -1,4 +1,4 @@
-"""A stand-in Agent in a process of its own, which can be killed, and held up unawares."""
+"""A stand-in Agent in a process of its own, which can be killed and stopped."""
 
 from __future__ import annotations
 
@@ -18,10 +18,13 @@ LAST_LINE = "_sc|gunicorn.is_running|"  # of each push
 
 
 class AgentProcess:
-    """Listens at an address from the time it is made; a context manager that ends with a kill."""
+    """Listens at an address; a context manager whose exit kills the process.
+
+    ``began_s``: time of the monotonic clock when it listened.
+    """
 
     def __init__(self, address: Address, folder: Path) -> None:
-        if address.path:  # the socket of one that was killed: the Agent removes it, too
+        if address.path:  # a killed process leaves its socket; the Agent removes it likewise
             Path(address.path).unlink(missing_ok=True)
         self._output = folder / f"agent-{time.monotonic_ns()}"
         with self._output.open("wb") as output:
@@ -42,28 +45,28 @@ class AgentProcess:
 
     @property
     def text(self) -> str:
-        """What it received so far."""
+        """All text that was received so far."""
         return self._output.read_text()
 
     @property
     def pushes(self) -> int:
-        """How many pushes it received so far."""
+        """Number of pushes received so far."""
         return self.text.count(LAST_LINE)
 
-    def wait_for_a_push(self, since_s: float, saying: str = LAST_LINE) -> float:
-        """Wait for a push that says this, and return how many seconds after ``since_s`` it was."""
-        wait_for(f"a push with {saying}", lambda: saying in self.text)
+    def wait_for_a_push(self, since_s: float, containing: str = LAST_LINE) -> float:
+        """Wait for a push with a text; return the seconds between ``since_s`` and its arrival."""
+        wait_for(f"a push with {containing}", lambda: containing in self.text)
         return time.monotonic() - since_s
 
     def stop(self) -> None:
-        """Stop it as a machine does that is too busy for it: its socket stays, nobody reads."""
+        """Stop the process: its socket stays, and is not read."""
         self._process.send_signal(signal.SIGSTOP)
 
     def go_on(self) -> None:
-        """Let it run again."""
+        """Continue the process."""
         self._process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """Kill it; a Unix socket's path stays behind. A second time it does nothing."""
+        """Kill the process; a Unix socket's path remains. A second call does nothing."""
         self._process.kill()
         self._process.wait()

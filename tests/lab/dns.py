@@ -1,4 +1,4 @@
-"""Names that lead where a test wants: hosts and name servers that one server alone sees."""
+"""Host names and name servers that only one server under test sees."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pytest
 from tests.lab.sandbox import require
 
 NAME = "agent.test"
-LOOK_UP_S = 10  # how long a look-up hangs
+LOOK_UP_S = 10  # until a look-up without an answer fails
 _DNS = 53
-_NOBODY = "127.53.255.254"  # no name server is there: a look-up fails at once
+_REFUSING = "127.53.255.254"  # without a name server: a look-up fails at once
 
 _MOUNT = """
 set -e
@@ -25,9 +25,12 @@ exec "$@"
 
 
 class Names:
-    """What a server knows of names, in a mount namespace of its own: see ``run_by``."""
+    """Host names of one server, in a mount namespace of its own.
 
-    def __init__(self, folder: Path, name_server: str = _NOBODY) -> None:
+    ``run_by`` is the command that runs the server.
+    """
+
+    def __init__(self, folder: Path, name_server: str = _REFUSING) -> None:
         require("unshare", "-m", "true")
         self._folder = folder
         self._hosts = folder / "hosts"
@@ -38,21 +41,21 @@ class Names:
 
     @property
     def run_by(self) -> tuple[str, ...]:
-        """The command that runs a program with these names."""
+        """Command that runs a program with these names."""
         return ("unshare", "-m", "sh", "-c", _MOUNT, str(self._folder))
 
     def lead_to(self, host: str) -> None:
-        """Let NAME mean another address."""
-        # In place: it is the file that is mounted, not its path.
+        """Set the address of NAME."""
+        # Written in place, because the file is mounted, not its path.
         self._hosts.write_text(f"127.0.0.1 localhost\n{host} {NAME}\n")
 
     def forget(self) -> None:
-        """Let NAME mean nothing."""
+        """Remove the address of NAME."""
         self._hosts.write_text("127.0.0.1 localhost\n")
 
 
 class SilentNameServer:
-    """A name server that is asked and never answers."""
+    """A name server that receives queries and never answers."""
 
     def __init__(self, host: str) -> None:
         self.host = host
@@ -61,16 +64,16 @@ class SilentNameServer:
         self._askers: set[tuple[str, int]] = set()
 
     def bind(self) -> None:
-        """Begin to be silent. Raises OSError."""
+        """Bind the port. Raises OSError."""
         self._socket.bind((self.host, _DNS))
 
     def close(self) -> None:
-        """End."""
+        """Close the socket."""
         self._socket.close()
 
     @property
     def look_ups(self) -> int:
-        """How many look-ups there were: each has a socket of its own, of several questions."""
+        """Number of look-ups: each has one socket for all of its queries."""
         with suppress(BlockingIOError):
             while True:
                 self._askers.add(self._socket.recvfrom(512)[1])

@@ -37,7 +37,7 @@ class MovingAgent:
 
     def come(self) -> None:
         """Listen."""
-        self._agent = StandInAgent(self.address, heard=self.datagrams.append).__enter__()
+        self._agent = StandInAgent(self.address, on_datagram=self.datagrams.append).__enter__()
 
     def go(self) -> None:
         """Listen no more."""

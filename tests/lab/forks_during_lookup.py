@@ -41,7 +41,7 @@ def main() -> None:
     os.register_at_fork(before=lambda: resolver.before_fork(time.monotonic() + WAIT_S))
     hung = 0
     for _ in range(int(forks)):
-        resolver.refresh(away=True)
+        resolver.refresh(unreachable=True)
         time.sleep(random.uniform(0, LOOK_UP_S))
         hung += child_hung()
     print(hung)

@@ -1,4 +1,4 @@
-"""Agents that are not as they should be: each is a place that a server's metrics are sent to."""
+"""Agents that fail in various ways, each as a destination of a server's metrics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gunicorn_backlog.config.agent_address import Address
 from tests.lab.dns import NAME, Names, silent_name_server
 from tests.lab.ports import free_port
 
-MANY = 200  # listeners: far more than a datagram's worth of lines
+MANY = 200  # listeners, whose lines fill many datagrams
 HOSTS = ("127.0.0.2", "127.0.0.3")
 CHANGES_S = 0.5
 
@@ -25,10 +25,10 @@ SLOW = "does not read as fast"
 
 @dataclass(frozen=True)
 class Place:
-    """Where the metrics are sent to.
+    """A destination of metrics, and what a server needs for it.
 
-    :param line: what our only line in the log says of it; empty: there is none.
-    :param run_by: the command to run the server by.
+    ``line``: part of our only line in the log; empty: no line. ``run_by``: a command that runs the
+    server. ``arguments`` and ``environ``: the server's.
     """
 
     url: str
@@ -45,19 +45,19 @@ def more_listeners(count: int) -> tuple[str, ...]:
 
 @contextmanager
 def refused(folder: Path) -> Iterator[Place]:
-    """Nobody is at the UDP port."""
+    """A UDP port without a receiver."""
     yield Place(f"udp://127.0.0.1:{free_port(socket.SOCK_DGRAM)}")
 
 
 @contextmanager
 def missing(folder: Path) -> Iterator[Place]:
-    """There is no such path."""
+    """A path that does not exist."""
     yield Place(f"unix://{folder}/nowhere")
 
 
 @contextmanager
 def killed(folder: Path) -> Iterator[Place]:
-    """The path is that of a socket whose owner is gone."""
+    """The path of a socket whose owner has exited."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind(f"{folder}/killed")
     yield Place(f"unix://{folder}/killed")
@@ -65,7 +65,7 @@ def killed(folder: Path) -> Iterator[Place]:
 
 @contextmanager
 def deaf_to_datagrams(folder: Path) -> Iterator[Place]:
-    """It never reads: soon its queue is full."""
+    """A datagram socket that is never read: its queue fills up."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind(f"{folder}/deaf")
         yield Place(f"unixgram://{folder}/deaf", SLOW)
@@ -73,7 +73,7 @@ def deaf_to_datagrams(folder: Path) -> Iterator[Place]:
 
 @contextmanager
 def deaf_to_streams(folder: Path) -> Iterator[Place]:
-    """It never accepts: soon a connection's buffer is full, and then its accept queue."""
+    """A listener that never accepts: a connection's buffer fills up, then the accept queue."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(f"{folder}/deaf")
         sock.listen(0)
@@ -82,27 +82,27 @@ def deaf_to_streams(folder: Path) -> Iterator[Place]:
 
 @contextmanager
 def nameless(folder: Path) -> Iterator[Place]:
-    """Its name does not resolve."""
+    """A name that does not resolve."""
     yield Place(f"udp://{NAME}:8125", run_by=Names(folder).run_by)
 
 
 @contextmanager
 def behind_a_silent_name_server(folder: Path) -> Iterator[Place]:
-    """The look-up of its name hangs."""
+    """A name whose look-up hangs."""
     with silent_name_server() as name_server:
         yield Place(f"udp://{NAME}:8125", run_by=Names(folder, name_server.host).run_by)
 
 
 @contextmanager
 def with_many_listeners(address: Address) -> Iterator[Place]:
-    """It reads, but a push is many datagrams."""
+    """A reading Agent; each push takes many datagrams."""
     with StandInAgent(address) as agent:
         yield Place(agent.url, line="", arguments=more_listeners(MANY - 1), environ={})
 
 
 @contextmanager
 def changing(change: Callable[[int], None]) -> Iterator[None]:
-    """Change something in a thread, again and again; it is told how often it did."""
+    """Call ``change`` in a thread every CHANGES_S seconds, with the number of calls."""
     over = threading.Event()
 
     def run() -> None:
@@ -122,7 +122,7 @@ def changing(change: Callable[[int], None]) -> Iterator[None]:
 
 @contextmanager
 def coming_and_going(folder: Path) -> Iterator[Place]:
-    """It dies and is started again, all the time."""
+    """An Agent that stops and starts again, repeatedly."""
     address = Address("udp", "127.0.0.1", free_port(socket.SOCK_DGRAM))
     with ExitStack() as life:
 
@@ -138,7 +138,7 @@ def coming_and_going(folder: Path) -> Iterator[Place]:
 
 @contextmanager
 def moving(folder: Path) -> Iterator[Place]:
-    """It moves to another address all the time, and its name goes with it."""
+    """An Agent that moves to another address with its name, repeatedly."""
     names = Names(folder)
     port = free_port(socket.SOCK_DGRAM, HOSTS[0])
     with ExitStack() as life:

@@ -1,7 +1,7 @@
-"""Pushes that tell of themselves, as one stream for each arbiter; and what must be true of them.
+"""Pushes as one stream for each arbiter, and checks of these streams.
 
-Under the configs made here each push bears the arbiter's pid, and the settings in force, as tags;
-and each arbiter writes down its forks.
+With the configs of this module each push has the arbiter's pid and the settings in force as tags,
+and each arbiter writes its forks to a file.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def pre_fork(server, worker):
 _MARK = b"lab.mark:1|c"
 
 
-def telling(
+def tagging_config(
     agent: StandInAgent,
     forks: Path,
     *,
@@ -47,7 +47,7 @@ def telling(
 ) -> str:
     """Return a config with these settings.
 
-    :param forks: where the arbiters write down each fork of a worker.
+    :param forks: the file to which arbiters write each fork of a worker.
     :param reading: the number of times that a config was read before this one.
     """
     return _CONFIG.format(
@@ -61,8 +61,8 @@ def telling(
     )
 
 
-class Told(Push):
-    """A push with what its tags tell."""
+class TaggedPush(Push):
+    """A push with the values of its tags."""
 
     def __init__(self, *datagrams: Datagram) -> None:
         super().__init__(*datagrams)
@@ -76,18 +76,18 @@ class Told(Push):
         (self.spawned,) = self.values("gunicorn.workers.spawned")
 
 
-def told(*agents: StandInAgent) -> list[Told]:
-    """Return all pushes so far to any of these Agents, as they came."""
+def tagged_pushes(*agents: StandInAgent) -> list[TaggedPush]:
+    """Return all pushes so far to any of these Agents, by time of arrival."""
     found = []
     for agent in agents:
-        came = [Told(*push) for its in _by_arbiter(agent).values() for push in complete(its)]
+        came = [TaggedPush(*push) for its in _by_arbiter(agent).values() for push in complete(its)]
         assert {push.port for push in came} <= {parse(agent.url).port}, "a push to a former url"
         found += came
     return sorted(found, key=lambda push: push.at_s)
 
 
 def _by_arbiter(agent: StandInAgent) -> dict[str | None, list[Datagram]]:
-    """Return the datagrams of each arbiter: a push has more than one, and they may mix."""
+    """Return the datagrams of each arbiter; those of several arbiters may be interleaved."""
     found: dict[str | None, list[Datagram]] = {}
     for datagram in list(agent.datagrams):
         if datagram.octets.strip() != _MARK:
@@ -95,13 +95,13 @@ def _by_arbiter(agent: StandInAgent) -> dict[str | None, list[Datagram]]:
     return found
 
 
-def stream(arbiter: int, *agents: StandInAgent) -> list[Told]:
+def stream(arbiter: int, *agents: StandInAgent) -> list[TaggedPush]:
     """Return the pushes of one arbiter so far."""
-    return [push for push in told(*agents) if push.arbiter == arbiter]
+    return [push for push in tagged_pushes(*agents) if push.arbiter == arbiter]
 
 
 def wait_until_all_came(*agents: StandInAgent) -> None:
-    """Wait for a datagram of our own at each Agent: what was sent before it came before it."""
+    """Wait for a datagram of our own at each Agent: all earlier datagrams have arrived then."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         for agent in agents:
             marks = _marks(agent)
@@ -114,10 +114,12 @@ def _marks(agent: StandInAgent) -> int:
     return sum(1 for it in list(agent.datagrams) if it.octets.strip() == _MARK)
 
 
-def check_pace(pushes: Sequence[Told], *, spare_s: float, without: Collection[int] = ()) -> float:
+def check_pace(
+    pushes: Sequence[TaggedPush], *, spare_s: float, without: Collection[int] = ()
+) -> float:
     """Check that each interval was pushed once; return the longest gap, in intervals.
 
-    :param spare_s: how late a machine with other work may be.
+    :param spare_s: tolerance in seconds for a busy machine.
     :param without: the readings of configs that disable us; no gap is counted across one.
     """
     assert not {push.reading for push in pushes} & set(without), "a push while disabled"
@@ -137,17 +139,17 @@ def check_pace(pushes: Sequence[Told], *, spare_s: float, without: Collection[in
     return longest
 
 
-def check_end(pushes: Sequence[Told], *, alone: bool) -> None:
-    """Check that the last push says that the arbiter goes, and no other while it has a worker.
+def check_end(pushes: Sequence[TaggedPush], *, alone: bool) -> None:
+    """Check that only the last push, or one without workers, is CRITICAL.
 
-    :param alone: nothing else runs: then there is a last push, for which 0.1 s are allowed.
+    :param alone: no other test runs: a last push is required (it has 0.1 s).
     """
     assert pushes[-1].is_critical or not alone, "no last push"
     for push in pushes[:-1]:
         assert push.is_critical == (sum(push.workers.values()) == 0), push.workers
 
 
-def check_spawned(pushes: Sequence[Told], forks: Path, arbiter: int) -> int:
+def check_spawned(pushes: Sequence[TaggedPush], forks: Path, arbiter: int) -> int:
     """Check that all forks under configs that enable us were pushed; return their number."""
     forked = forks.read_text().split("\n").count(f"{arbiter} True")
     spawned = sum(push.spawned for push in pushes)
@@ -155,8 +157,8 @@ def check_spawned(pushes: Sequence[Told], forks: Path, arbiter: int) -> int:
     return forked
 
 
-def check_apps(pushes: Sequence[Told]) -> None:
-    """Check that no two arbiters pushed under one name at a time."""
+def check_apps(pushes: Sequence[TaggedPush]) -> None:
+    """Check that no two arbiters pushed with one ``app`` at a time."""
     for app in {push.app for push in pushes}:
         took_over = [it for it, _ in groupby(push.arbiter for push in pushes if push.app == app)]
         assert len(took_over) == len(set(took_over)), f"two arbiters pushed as {app}"

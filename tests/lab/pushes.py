@@ -1,4 +1,4 @@
-"""What was pushed: a stand-in Agent's datagrams, read as the story of one server."""
+"""A stand-in Agent's datagrams as the pushes of one server."""
 
 from __future__ import annotations
 
@@ -8,31 +8,30 @@ from agent import Datagram, Line, StandInAgent
 
 from tests.lab.waiting import wait_for
 
-LONGEST_WAIT_MS = 600_000  # nothing else of what is sent comes near it
+LONGEST_WAIT_MS = 600_000  # the largest legal value of all metrics
 
-
-LAST_LINE = b"is_running|"  # of each push that counted workers
+LAST_LINE = b"is_running|"  # of each push with counts of workers
 
 
 class Push:
-    """One push: all lines of its datagrams, of which there is one if they fit."""
+    """One push: the lines of its datagrams. ``at_s``: arrival of the first one."""
 
     def __init__(self, *datagrams: Datagram) -> None:
         self.at_s = datagrams[0].at_s
         self.lines = [line for datagram in datagrams for line in datagram.lines]
 
     def all(self, name: str, *tags: str) -> list[Line]:
-        """Return the lines of that name that have these tags."""
+        """Return the lines of a metric with these tags."""
         return [line for line in self.lines if line.name == name and line.tags >= set(tags)]
 
     def values(self, name: str, *tags: str) -> tuple[float, ...]:
-        """Return the values of the only line of that name with these tags."""
+        """Return the values of the only line of a metric with these tags."""
         (line,) = self.all(name, *tags)
         return line.values
 
     @property
     def workers(self) -> dict[str, float]:
-        """The workers by state."""
+        """Workers by state."""
         return {line.tag("state") or "": line.values[0] for line in self.all("gunicorn.workers")}
 
 
@@ -42,7 +41,7 @@ def pushes(agent: StandInAgent) -> list[Push]:
 
 
 def complete(datagrams: Iterable[Datagram]) -> list[list[Datagram]]:
-    """Return the datagrams of each push of one server; of the last one only if it is complete."""
+    """Return the datagrams of each push of one server, without an incomplete last one."""
     found: list[list[Datagram]] = [[]]
     for datagram in list(datagrams):
         if found[-1] and _begins_anew(datagram, found[-1]):
@@ -54,34 +53,34 @@ def complete(datagrams: Iterable[Datagram]) -> list[list[Datagram]]:
 
 
 def _begins_anew(datagram: Datagram, before: Iterable[Datagram]) -> bool:
-    """Return whether it repeats a series: the push before it had no last line."""
+    """Return whether a datagram repeats a series: the push before had no last line."""
     series = {(line.name, line.tags) for it in before for line in it.lines}
     return any((line.name, line.tags) in series for line in datagram.lines)
 
 
 def wait_until_all_are_idle(agent: StandInAgent, workers: int = 2) -> None:
-    """Wait for a push that says that all workers are up, and none is at work."""
+    """Wait for a push in which all workers are idle."""
     idle = {"idle": workers, "working": 0, "starting": 0}
     wait_for("all workers", lambda: next_pushes(agent, 1)[0].workers == idle)
 
 
 def next_pushes(agent: StandInAgent, count: int) -> list[Push]:
-    """Wait for that many further pushes, and return them.
+    """Wait for ``count`` further pushes, and return them.
 
-    The first is left out: its interval began before the call.
+    The first one is skipped, because its interval began before the call.
     """
     seen = len(agent.datagrams)
     wait_for(f"{count} pushes", lambda: len(complete(agent.datagrams[seen:])) > count)
     return [Push(*it) for it in complete(agent.datagrams[seen:])[1 : 1 + count]]
 
 
-def check_sanity(told: Iterable[Push], *, workers: int, connections: int) -> None:
-    """Assert of every push that nothing in it is negative or absurd.
+def check_sanity(received: Iterable[Push], *, workers: int, connections: int) -> None:
+    """Assert that no value of a push is negative or impossible.
 
-    :param workers: the most that there can be at a time.
-    :param connections: the same, those included that clients left and no worker has looked at.
+    :param workers: the largest number of workers.
+    :param connections: the largest number of connections, including abandoned ones.
     """
-    for push in told:
+    for push in received:
         for line in push.lines:
             assert all(0 <= value <= LONGEST_WAIT_MS for value in line.values), line
             if line.name in ("gunicorn.workers.utilization", "gunicorn.workers.saturated"):

@@ -1,4 +1,4 @@
-"""DogStatsD servers that we did not write: Datadog's own, and netdata's."""
+"""Third-party DogStatsD servers: Datadog's own and netdata's."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ mkdir -p /home/site/wwwroot
 echo '{}' > /home/site/wwwroot/host.json
 exec "$0"
 """
-# It serves Datadog's serverless platforms, and wants to be on one of them.
+# The server is made for serverless platforms, and starts on one of them only.
 _AZURE = {
     "FUNCTIONS_EXTENSION_VERSION": "4",
     "FUNCTIONS_WORKER_RUNTIME": "python",
@@ -52,7 +52,7 @@ class DatadogServer:
 
     @property
     def log(self) -> str:
-        """All that it logged at level trace: each packet, parse error, and flush."""
+        """The log at level trace: each packet, parse error and flush."""
         return _COLOUR.sub("", self._log.read_text(errors="replace"))
 
     def inside(self, *command: str) -> tuple[str, ...]:
@@ -62,7 +62,7 @@ class DatadogServer:
 
 @contextmanager
 def datadog_server(folder: Path) -> Iterator[DatadogServer]:
-    """Run Datadog's DogStatsD server; skip the test where it can't be."""
+    """Run Datadog's DogStatsD server, or skip the test."""
     binary = folder / "datadog-serverless-compat"
     shutil.copy(_datadog_binary(), binary)
     binary.chmod(0o755)
@@ -131,7 +131,7 @@ class Netdata:
         self.url = f"udp://127.0.0.1:{statsd}"
 
     def latest(self, chart: str) -> dict[str, float]:
-        """Return a chart's latest row by dimension; empty if there is no such chart yet."""
+        """Return a chart's latest row by dimension; empty before the chart exists."""
         with suppress(OSError):
             answer = self._get(f"data?chart={chart}&after=-2&points=1")
             return dict(zip(answer["labels"], answer["data"][0], strict=True))
@@ -145,7 +145,7 @@ class Netdata:
 
 @contextmanager
 def netdata(folder: Path) -> Iterator[Netdata]:
-    """Run netdata with its statsd plugin only; skip the test where it is not installed."""
+    """Run netdata with its statsd plugin only, or skip the test."""
     program = shutil.which("netdata", path=f"{os.environ['PATH']}:/usr/sbin")
     if program is None:
         pytest.skip("netdata is not installed (Debian: netdata-core, netdata-plugins-bash)")

@@ -1,4 +1,4 @@
-"""metrics: the catalogue, and an interval as points."""
+"""Tests of the metric catalog and of an interval's points."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from pathlib import Path
 import pytest
 
 from gunicorn_backlog.config.options import BacklogType
-from gunicorn_backlog.metrics.catalog import CATALOGUE
-from gunicorn_backlog.metrics.points import Point, points
+from gunicorn_backlog.metrics.catalog import CATALOG
+from gunicorn_backlog.metrics.points import Point, interval_points
 from gunicorn_backlog.sampling.window import BacklogSummary, IntervalSummary
 from gunicorn_backlog.sampling.worker_counts import ThreadCounts, WorkerCounts
 from gunicorn_backlog.scoreboard.wait_histogram import WaitSummary
 
 README = Path(__file__).parents[2] / "README.md"
 BIND = "127.0.0.1:8000"
-CREW = WorkerCounts(1, 2, 0, 0, 2, threads=ThreadCounts(idle=1, working=3, queued=9))
+COUNTS = WorkerCounts(1, 2, 0, 0, 2, threads=ThreadCounts(idle=1, working=3, queued=9))
 INTERVAL = IntervalSummary(
     (BacklogSummary("127.0.0.1:8000", (0, 5, 3), 128, 4),),
     {"127.0.0.1:8000": 7},
-    CREW,
+    COUNTS,
     4,
     utilization=62.5,
     saturated=0.0,
@@ -29,15 +29,15 @@ INTERVAL = IntervalSummary(
 
 
 def by_name(found: list[Point], name: str) -> list[Point]:
-    """Return the points of that name."""
+    """Return the points of one metric."""
     return [point for point in found if point.name == name]
 
 
-def test_all_of_the_catalogue_is_sent() -> None:
-    """Every metric of the catalogue, with its type and its tags, and no other."""
-    found = points(INTERVAL, app="web", bind=BIND, backlog_type="histogram")
-    assert {(point.name, point.type) for point in found} == {(m.name, m.type) for m in CATALOGUE}
-    for metric in CATALOGUE:
+def test_every_metric_of_the_catalog_is_sent() -> None:
+    """The points are those of the catalog, with type and tags, and no others."""
+    found = interval_points(INTERVAL, app="web", bind=BIND, backlog_type="histogram")
+    assert {(point.name, point.type) for point in found} == {(m.name, m.type) for m in CATALOG}
+    for metric in CATALOG:
         keys = {tag.partition(":")[0] for tag in metric.tags} | {"app", "bind"}
         for point in by_name(found, metric.name):
             assert {tag.partition(":")[0] for tag in point.tags} == keys
@@ -48,17 +48,20 @@ def test_all_of_the_catalogue_is_sent() -> None:
     [("histogram", (0, 5, 3)), ("distribution", (0, 5, 3)), ("gauge", (5,))],
 )
 def test_types_of_the_backlog(backlog_type: BacklogType, values: tuple[int, ...]) -> None:
-    """Every sample, or the interval's maximum."""
+    """A gauge has the interval's maximum; the other types have every sample."""
     (point,) = by_name(
-        points(INTERVAL, app="web", bind=BIND, backlog_type=backlog_type), "gunicorn.backlog"
+        interval_points(INTERVAL, app="web", bind=BIND, backlog_type=backlog_type),
+        "gunicorn.backlog",
     )
     assert (point.type, point.values) == (backlog_type, values)
 
 
 def test_without_states_the_total_is_sent() -> None:
-    """Workers that can't be watched are counted; what they do is not made up."""
-    crew = WorkerCounts(idle=1, working=0, starting=0, unknown=2, in_flight=None)
-    found = points(IntervalSummary((), {}, crew, 0), app="web", bind=BIND, backlog_type="histogram")
+    """Workers of unknown state are counted in total, without states and requests."""
+    counts = WorkerCounts(idle=1, working=0, starting=0, unknown=2, in_flight=None)
+    found = interval_points(
+        IntervalSummary((), {}, counts, 0), app="web", bind=BIND, backlog_type="histogram"
+    )
     assert by_name(found, "gunicorn.workers") == [
         Point("gunicorn.workers", "gauge", (3,), ("app:web", f"bind:{BIND}"))
     ]
@@ -66,8 +69,8 @@ def test_without_states_the_total_is_sent() -> None:
 
 
 def test_threads_and_shares_of_the_interval() -> None:
-    """Threads by state; percent as they are; nothing of them where there is no capacity."""
-    found = points(INTERVAL, app="web", bind=BIND, backlog_type="histogram")
+    """Threads, shares and waits are sent as measured; without a capacity they are absent."""
+    found = interval_points(INTERVAL, app="web", bind=BIND, backlog_type="histogram")
     sent = {" ".join((point.name, *point.tags[2:])): point.values[0] for point in found}
     assert sent["gunicorn.threads state:idle"] == 1
     assert sent["gunicorn.threads state:working"] == 3
@@ -80,9 +83,10 @@ def test_threads_and_shares_of_the_interval() -> None:
     assert sent["gunicorn.request.wait.95percentile"] == 40.5
     assert sent["gunicorn.request.wait.count"] == 250
 
-    unbounded = IntervalSummary((), {}, CREW._replace(threads=None), 4)
+    unbounded = IntervalSummary((), {}, COUNTS._replace(threads=None), 4)
     names = {
-        point.name for point in points(unbounded, app="web", bind=BIND, backlog_type="histogram")
+        point.name
+        for point in interval_points(unbounded, app="web", bind=BIND, backlog_type="histogram")
     }
     assert names == {
         "gunicorn.workers",
@@ -93,20 +97,20 @@ def test_threads_and_shares_of_the_interval() -> None:
 
 
 @pytest.mark.parametrize(
-    ("crew", "stopping", "status"),
+    ("counts", "stopping", "status"),
     [
-        (CREW, False, [0]),
-        (CREW, True, [2]),
+        (COUNTS, False, [0]),
+        (COUNTS, True, [2]),
         (WorkerCounts(0, 0, 0, 0, 0), False, [2]),
         (WorkerCounts(0, 0, 0, 2, None), False, [0]),
         (None, False, []),
         (None, True, [2]),
     ],
 )
-def test_is_running(crew: WorkerCounts | None, stopping: bool, status: list[int]) -> None:
-    """OK with a worker, CRITICAL without or at the end; nothing if nothing is known."""
-    found = points(
-        IntervalSummary((), {}, crew, 0),
+def test_is_running(counts: WorkerCounts | None, stopping: bool, status: list[int]) -> None:
+    """OK with a worker, CRITICAL without one or at the end, absent if workers are unknown."""
+    found = interval_points(
+        IntervalSummary((), {}, counts, 0),
         app="web",
         bind=BIND,
         backlog_type="gauge",
@@ -116,9 +120,11 @@ def test_is_running(crew: WorkerCounts | None, stopping: bool, status: list[int]
 
 
 def test_names_become_legal_tags() -> None:
-    """proc_name and a socket's path may have any character."""
+    """Characters that a tag cannot have are replaced in proc_name and in paths."""
     interval = IntervalSummary((BacklogSummary("/run/my app,#1.sock", (0,), 1),), {}, None, 0)
-    found = points(interval, app="web|x\ny", bind="/run/my app,#1.sock", backlog_type="gauge")
+    found = interval_points(
+        interval, app="web|x\ny", bind="/run/my app,#1.sock", backlog_type="gauge"
+    )
     assert [p.name for p in found if "listener" in str(p.tags)] == [
         "gunicorn.backlog",
         "gunicorn.backlog.limit",
@@ -131,22 +137,22 @@ def test_names_become_legal_tags() -> None:
 
 
 def test_without_a_known_listener_there_is_no_bind() -> None:
-    """No point has an empty tag; all else is sent."""
-    found = points(INTERVAL, app="web", bind="", backlog_type="histogram")
-    assert {point.name for point in found} == {metric.name for metric in CATALOGUE}
+    """Without a bind every metric is sent, and none has this tag."""
+    found = interval_points(INTERVAL, app="web", bind="", backlog_type="histogram")
+    assert {point.name for point in found} == {metric.name for metric in CATALOG}
     assert not [point for point in found if "bind" in str(point.tags)]
 
 
 def test_names_and_types_are_datadogs() -> None:
-    """Letters, digits, underscores and dots; a letter first; at most 200."""
-    for metric in CATALOGUE:
+    """Names are legal at Datadog; every metric has a description and, unless a check, a unit."""
+    for metric in CATALOG:
         assert re.fullmatch(r"[a-z][a-z0-9_.]{0,199}", metric.name)
         assert metric.description
         assert metric.unit or metric.type == "service_check"
 
 
-def test_the_readme_has_the_catalogue() -> None:
-    """The README's table of metrics is the catalogue, line by line."""
+def test_the_readme_has_the_catalog() -> None:
+    """The README's table of metrics equals the catalog, row by row."""
     rows = re.findall(r"^\| `(gunicorn\.[\w.]+)` \| (.*) \|$", README.read_text(), re.MULTILINE)
     written = {name: [cell.strip() for cell in rest.split(" | ")] for name, rest in rows}
     expected = {
@@ -156,6 +162,6 @@ def test_the_readme_has_the_catalogue() -> None:
             ", ".join(f"`{tag}`" for tag in metric.tags),
             metric.description,
         ]
-        for metric in CATALOGUE
+        for metric in CATALOG
     }
     assert written == expected

@@ -21,8 +21,8 @@ from tests.lab.push_streams import (
     check_pace,
     check_spawned,
     stream,
-    telling,
-    told,
+    tagged_pushes,
+    tagging_config,
     wait_until_all_came,
 )
 from tests.lab.short_and_soak import forms
@@ -89,7 +89,7 @@ def test_upgrades_and_back(
 ) -> None:
     """A new master that is given up, and then one that takes over, again and again."""
     forks = tmp_path / "forks"
-    server = serve(gunicorn, workers=None, config=telling(agent, forks, workers=WORKERS))
+    server = serve(gunicorn, workers=None, config=tagging_config(agent, forks, workers=WORKERS))
     arbiter, arbiters = server.pid, [server.pid]
     with ThreadWatch() as watch:
         watch.over(arbiter)
@@ -113,11 +113,11 @@ def test_upgrades_and_back(
         check_end(pushes, alone=upgrades == LONG)
         assert check_spawned(pushes, forks, pid) == WORKERS
         assert watch.counts(pid) == [1]
-    check_apps(told(agent))
-    assert {push.arbiter for push in told(agent)} == set(arbiters)
+    check_apps(tagged_pushes(agent))
+    assert {push.arbiter for push in tagged_pushes(agent)} == set(arbiters)
     assert "Traceback" not in server.log
     assert server.our_lines == []
     print(
-        f"{gunicorn.version}: {len(arbiters)} masters, {len(told(agent))} pushes, the longest gap "
-        f"{longest:.2f} intervals; {watch.looks} looks saw one thread in each"
+        f"{gunicorn.version}: {len(arbiters)} masters, {len(tagged_pushes(agent))} pushes, "
+        f"the longest gap {longest:.2f} intervals; {watch.looks} looks saw one thread in each"
     )

@@ -81,8 +81,8 @@ def _send(address: Address, target: Target) -> None:
     """Send the datagram, and wait for a refusal. Raises OSError."""
     with agent_socket.connect(address.scheme, target) as sock:
         if sock.type == socket.SOCK_DGRAM:
-            sock.send(_EMPTY_LINE)
+            sock.deliver(_EMPTY_LINE)
             select.select([sock], [], [], REFUSED_S if target.family != socket.AF_UNIX else 0)
-        sock.note_refusal()
+        sock.read_error()
         if sock.error is not None:
             raise sock.error

@@ -69,7 +69,7 @@ def _listener(listener: Listener) -> dict[str, Any]:
 def _metrics(interval: IntervalSummary, app: str) -> dict[str, Any]:
     """Return the values that would be pushed, by metric; those by state as an object of states."""
     found: dict[str, Any] = {}
-    for point in points.points(interval, app=app, bind="", backlog_type="gauge"):
+    for point in points.interval_points(interval, app=app, bind="", backlog_type="gauge"):
         (value,), (_, *tags) = point.values, point.tags
         if point.name == catalog.IS_RUNNING.name:
             found[point.name] = _CHECKS[int(value)]

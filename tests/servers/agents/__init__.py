@@ -1,1 +1,1 @@
-"""Tests of real servers: agents."""
+"""Tests of real servers and their Agents."""

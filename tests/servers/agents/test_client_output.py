@@ -1,4 +1,4 @@
-"""Datadog's client reads variables that we pass over: it writes nothing on our behalf."""
+"""The ``datadog`` client logs nothing about bad variables when we import and use it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BAD: dict[str, dict[str, str]] = {
 def test_one_line_and_it_is_ours(
     bad: str, log_level: str, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """One line for the variable that we read, none for others; pushes flow, also after a HUP."""
+    """A bad variable that we read causes one line of ours; pushes arrive, also after a HUP."""
     config = f"import logging; logging.basicConfig(level=logging.{log_level})\n{CONFIG}"
     host, port = agent.url.removeprefix("udp://").split(":")
     config += f"statsd_host = '{host}:{port}'\nlogger_class = 'gunicorn.glogging.Logger'\n"
@@ -47,7 +47,7 @@ def test_one_line_and_it_is_ours(
 def test_the_apps_own_client_logs_as_without_us(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """In workers it is imported with the same lines, and none is ours."""
+    """A client of the app logs the same lines in workers with our hooks and without."""
     logs = {}
     for config in (CONFIG, ""):
         environ = {"GUNICORN_BACKLOG_URL": agent.url, "DD_DOGSTATSD_PORT": "port"}

@@ -1,4 +1,4 @@
-"""The app's own use of the datadog client: what it says reaches stderr; ours says nothing."""
+"""The app's own ``datadog`` client logs as without our hooks; ours logs nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from agent import StandInAgent
 
 from tests.conftest import ServerFactory
-from tests.lab.agent_outages import AWAY, wait_until_told
+from tests.lab.agent_outages import AWAY, wait_until_logged
 from tests.lab.datadog_app import WARNING
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.latencies import answer_ms
@@ -28,7 +28,7 @@ PRELOADED = pytest.mark.parametrize(
 
 
 def warnings_of(server: Server, requests: int) -> tuple[int, int]:
-    """Send requests; return how many warnings there were before, and how many more they made."""
+    """Send requests; return the number of warnings before them, and caused by them."""
     server.wait_until_it_serves()
     before = server.log.count(WARNING)
     answer_ms(server, requests)
@@ -37,14 +37,14 @@ def warnings_of(server: Server, requests: int) -> tuple[int, int]:
 
 @PRELOADED
 @forms("requests", short=20, long=2000)
-def test_a_send_of_the_apps_that_fails_is_said_as_without_us(
+def test_failed_sends_of_the_app_are_logged_as_without_us(
     requests: int,
     arguments: tuple[str, ...],
     gunicorn: Gunicorn,
     serve: ServerFactory,
     agent: StandInAgent,
 ) -> None:
-    """The same number of warnings on stderr, while our own pushes arrive."""
+    """stderr has the same number of warnings, while our pushes arrive."""
     environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.1"}
     watched = serve(gunicorn, app=APP, arguments=arguments, environ=environ)
     with_us = warnings_of(watched, requests)
@@ -57,15 +57,15 @@ def test_a_send_of_the_apps_that_fails_is_said_as_without_us(
 
 @pytest.mark.parametrize("scheme", ["unix", "udp"])
 @forms("pushes", short=10, long=600)
-def test_our_thread_says_one_line(
+def test_our_thread_logs_one_line(
     pushes: int, scheme: str, gunicorn: Gunicorn, serve: ServerFactory
 ) -> None:
-    """Our Agent is away, too, and logging is set up in the arbiter: no push says anything else."""
+    """With an unreachable Agent our pushes cause one line in all."""
     url = "unix:///nowhere" if scheme == "unix" else f"udp://127.0.0.1:{free_port(SOCK_DGRAM)}"
     environ = {"GUNICORN_BACKLOG_URL": url, "GUNICORN_BACKLOG_INTERVAL": str(INTERVAL_S)}
     server = serve(gunicorn, app=APP, arguments=("--preload",), environ=environ)
     before, more = warnings_of(server, REQUESTS)
-    wait_until_told(server, AWAY, 1)
+    wait_until_logged(server, AWAY, 1)
     end_s = time.monotonic() + pushes * INTERVAL_S
     wait_for("pushes", lambda: time.monotonic() > end_s, deadline_s=20 + pushes * INTERVAL_S)
     assert more == REQUESTS

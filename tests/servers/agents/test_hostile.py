@@ -1,7 +1,6 @@
-"""Agents that are away, deaf, nameless or overwhelmed: the server does not feel any of it.
+"""Failing Agents do not affect the server.
 
-A short form runs each time; ``-m pytest -m soak`` runs the long one, and compares with a server
-that is not watched.
+``-m pytest -m soak`` runs the long form, and compares with a server without our hooks.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ from tests.lab.waiting import wait_for
 
 REQUESTS = 2000
 ROUNDS = 10
-SLOWER_MS = 50  # an end may be by that much, as medians
-PAYLOADS = {"udp": 1432, "unixgram": 8192}  # bytes, what the datadog client fills at most
+SLOWER_MS = 50  # of an end, as medians
+PAYLOADS = {"udp": 1432, "unixgram": 8192}  # bytes at most
 
 
 def started(place: Place, gunicorn: Gunicorn, serve: ServerFactory, config: str = CONFIG) -> Server:
-    """Start a server whose metrics go to that place."""
+    """Start a server that pushes to a place."""
     return serve(
         gunicorn,
         config=config,
@@ -44,16 +43,16 @@ def ours(server: Server) -> list[str]:
 
 
 def in_force(place: Place, server: Server) -> None:
-    """Wait until the place is as it is meant to be, as the log tells."""
+    """Wait for the log line of the place."""
     wait_for(f"{place.line!r} in the log", lambda: place.line in server.log)
 
 
 @pytest.mark.parametrize("name", PLACES)
 @forms("requests", short=100, long=20_000)
-def test_every_request_is_answered_and_one_line_is_said(
+def test_every_request_is_answered_and_one_line_is_logged(
     requests: int, name: str, newest: Gunicorn, serve: ServerFactory, tmp_path: Path
 ) -> None:
-    """All along, and then TERM ends the server; the client says nothing to stderr in our name."""
+    """Requests are answered, TERM ends the server, and one line is logged."""
     with PLACES[name](tmp_path) as place:
         server = started(place, newest, serve)
         in_force(place, server)
@@ -76,7 +75,7 @@ def test_a_push_of_many_datagrams_arrives_whole(
     listen: AgentFactory,
     tmp_path: Path,
 ) -> None:
-    """200 listeners: no line is lost, no datagram is larger than a payload."""
+    """With 200 listeners no line is lost, and no datagram exceeds its limit."""
     path = "" if scheme == "udp" else f"{tmp_path}/agent"
     address = Address(scheme, host="127.0.0.1" if scheme == "udp" else "", path=path)
     agent = listen(address)
@@ -95,7 +94,7 @@ def test_a_push_of_many_datagrams_arrives_whole(
 
 
 def whole_pushes(agent: StandInAgent) -> list[list[Line]]:
-    """Return the lines of each push, of however many datagrams: its last is the service check."""
+    """Return the lines of each push; the last line is the service check."""
     found: list[list[Line]] = [[]]
     for datagram in list(agent.datagrams):
         for line in datagram.lines:
@@ -110,7 +109,7 @@ def whole_pushes(agent: StandInAgent) -> list[list[Line]]:
 def test_no_slower_than_without_us(
     name: str, newest: Gunicorn, serve: ServerFactory, tmp_path: Path
 ) -> None:
-    """Side by side with a server that is not watched, by turns: answers, and the end after TERM."""
+    """Answers and the end after TERM take as long as in a server without our hooks."""
     answers: dict[str, list[float]] = {CONFIG: [], "": []}
     ends: dict[str, list[float]] = {CONFIG: [], "": []}
     with (PLACES | RESTLESS)[name](tmp_path) as place:

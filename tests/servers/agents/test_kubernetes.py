@@ -1,4 +1,4 @@
-"""Pods that push over UDP without anything that separates their series: one line."""
+"""Warning of pods that push the same series over UDP."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ENVIRONMENTS: dict[str, tuple[dict[str, str], int]] = {
 def test_series_that_may_collide(
     case: str, newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """One warning with the remedy, and none where a tag or a field names the pod."""
+    """One warning has the remedy; with a tag or field of the pod there is none."""
     environ, lines = ENVIRONMENTS[case]
     own = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
     server = serve(newest, environ=environ | own).wait_until_it_serves()

@@ -1,4 +1,4 @@
-"""An Agent at localhost: never resolved, and found at whichever of its addresses it listens."""
+"""An Agent at localhost is reached at 127.0.0.1 and at ::1, without a look-up."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from agent import StandInAgent
 
 from gunicorn_backlog.config.agent_address import Address
 from tests.conftest import ServerFactory
-from tests.lab.agent_outages import AGAIN, AWAY, wait_until_told
+from tests.lab.agent_outages import AGAIN, AWAY, wait_until_logged
 from tests.lab.dns import Names, silent_name_server
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.ports import free_port
@@ -25,7 +25,7 @@ WARNING = "[WARNING] gunicorn_backlog:"
 def test_with_no_hosts_and_a_name_server_that_never_answers(
     host: str, name: str, newest: Gunicorn, serve: ServerFactory, tmp_path: Path
 ) -> None:
-    """Pushes flow, no name server is asked, and the log has no warning."""
+    """Pushes arrive without a query to a name server and without a warning."""
     with (
         silent_name_server() as name_server,
         StandInAgent(Address("udp", host, free_port(socket.SOCK_DGRAM, "::"))) as agent,
@@ -45,7 +45,7 @@ def test_with_no_hosts_and_a_name_server_that_never_answers(
 def test_a_number(
     host: str, listens: str, newest: Gunicorn, serve: ServerFactory, tmp_path: Path
 ) -> None:
-    """Nor is a name server asked for a number, with an interface or in brackets."""
+    """Numbers, with an interface or in brackets, need no name server."""
     with (
         silent_name_server() as name_server,
         StandInAgent(Address("udp", listens, free_port(socket.SOCK_DGRAM, "::"))) as agent,
@@ -64,7 +64,7 @@ def test_a_number(
 def test_an_agent_that_moves_between_its_addresses(
     gunicorn: Gunicorn, serve: ServerFactory
 ) -> None:
-    """At once: no push is lost and no warning is logged. After it was away: one each time."""
+    """A move loses no push and logs nothing; each outage causes one warning."""
     port = free_port(socket.SOCK_DGRAM, "::")
     places = [Address("udp", host, port) for host in ("::1", "127.0.0.1")]
     environ = {"GUNICORN_BACKLOG_URL": f"udp://localhost:{port}"}
@@ -77,9 +77,9 @@ def test_an_agent_that_moves_between_its_addresses(
             gap_s = second.datagrams[0].at_s - first.datagrams[-1].at_s
             assert gap_s < 1.5, "one interval is 1 s"
             assert WARNING not in server.log
-    wait_until_told(server, AWAY, 1)
+    wait_until_logged(server, AWAY, 1)
     with StandInAgent(places[0]) as third:
         next_pushes(third, 2)
-        wait_until_told(server, AGAIN, 1)
-    wait_for("it to be away", lambda: server.log.count(AWAY) == 2)
+        wait_until_logged(server, AGAIN, 1)
+    wait_for("the second outage", lambda: server.log.count(AWAY) == 2)
     assert server.log.count(WARNING) == 2

@@ -1,4 +1,4 @@
-"""More tags than an Agent accepts in one line: what fits is sent, the rest is told of once."""
+"""Tags that exceed an Agent's line length: lines that fit are sent, one line is logged."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LEFT_OUT = r"gunicorn_backlog: (\d+) of (\d+) metrics are not sent: with their t
 
 
 def tags(count: int) -> str:
-    """Return so many tags of 192 characters each."""
+    """Return ``count`` tags of 192 characters each."""
     return ",".join(f"k{number:02}:{'x' * 188}" for number in range(count))
 
 
@@ -36,7 +36,7 @@ def test_no_datagram_is_longer_than_an_agent_accepts(
     agent: StandInAgent,
     tmp_path: Path,
 ) -> None:
-    """Nor is a message of a stream; lines that fit arrive, and one line is logged of the others."""
+    """Datagrams and messages have at most 8,192 bytes; lines that fit arrive, one is logged."""
     path = "" if scheme == "udp" else f"{tmp_path}/agent"
     with StandInAgent(Address(scheme, "" if path else "127.0.0.1", path=path)) as agent:
         environ = {
@@ -46,12 +46,14 @@ def test_no_datagram_is_longer_than_an_agent_accepts(
             "DD_TAGS": tags(count),
             "DD_ORIGIN_DETECTION_ENABLED": "false",
         }
-        # The tag of this listener is too long for lines that have room for those of the workers.
+        # Lines with the tag of this listener are too long even where lines of workers fit.
         second = ("--bind", f"unix:{tmp_path}/{'x' * 30}")
         server = serve(newest, arguments=second, environ=environ).wait_until_it_serves()
         if count < 45:
             name = b"gunicorn.workers:"
-            wait_for("pushes", lambda: sum(name in it.octets for it in agent.datagrams) > 20)
+            wait_for(
+                "pushes", lambda: sum(name in datagram.octets for datagram in agent.datagrams) > 20
+            )
         if not all_fit:
             wait_for("the line", lambda: re.search(LEFT_OUT, server.log))
         server.reload()
@@ -59,7 +61,7 @@ def test_no_datagram_is_longer_than_an_agent_accepts(
         assert all(len(datagram.octets) <= ACCEPTED for datagram in agent.datagrams)
         names = {line.name for datagram in agent.datagrams for line in datagram.lines}
     ours = [line for line in server.log.splitlines() if WARNING in line]
-    # Seventeen datagrams of 8 KB at a time are more than a Unix socket may hold.
+    # Seventeen datagrams of 8 KB exceed the queue of a Unix socket.
     ours = [line for line in ours if SLOW not in line]
     assert len(ours) == (not all_fit)
     if all_fit:
@@ -72,7 +74,7 @@ def test_no_datagram_is_longer_than_an_agent_accepts(
 def test_datadogs_own_server_reads_what_is_sent(
     newest: Gunicorn, serve: ServerFactory, tmp_path: Path
 ) -> None:
-    """No packet fills its buffer; the samples of one line arrive as several."""
+    """No packet exceeds the server's buffer; split samples arrive."""
     environ = {
         "GUNICORN_BACKLOG_URL": "udp://127.0.0.1:8125",
         "GUNICORN_BACKLOG_SAMPLES": "100",

@@ -1,4 +1,4 @@
-"""The Agent's name: it moves, resolves late or never, or its name server hangs."""
+"""Agents behind a name that moves, resolves late, or whose look-up hangs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from gunicorn_backlog.config.agent_address import Address
 from tests.conftest import ServerFactory
-from tests.lab.agent_outages import AGAIN, AWAY, STRAY_S, check_lines, stray_s, wait_until_told
+from tests.lab.agent_outages import AGAIN, AWAY, STRAY_S, check_lines, stray_s, wait_until_logged
 from tests.lab.agent_process import AgentProcess
 from tests.lab.dns import LOOK_UP_S, NAME, Names, silent_name_server
 from tests.lab.gunicorn_versions import Gunicorn
@@ -29,47 +29,47 @@ INTERVAL_S = 1.0  # the default
 
 @pytest.fixture
 def addresses() -> list[Address]:
-    """Return where the Agent is by turns: two addresses, one port."""
+    """Return two addresses with one port, which the Agent uses in turns."""
     port = free_port(SOCK_DGRAM, HOSTS[0])
     return [Address("udp", host, port) for host in HOSTS]
 
 
 def environ_of(addresses: list[Address]) -> dict[str, str]:
-    """Return the settings that send to the Agent by its name."""
+    """Return the settings to push to the Agent's name."""
     return {"GUNICORN_BACKLOG_URL": f"udp://{NAME}:{addresses[0].port}"}
 
 
 @forms("rounds", short=1, long=10)
-def test_one_that_moves_while_it_is_away(
+def test_an_agent_that_moves_during_an_outage(
     rounds: int,
     gunicorn: Gunicorn,
     serve: ServerFactory,
     addresses: list[Address],
     tmp_path: Path,
 ) -> None:
-    """It dies, and is back at another address behind the same name: two intervals later at most."""
+    """A push arrives at the name's new address within two intervals."""
     names, took_s = Names(tmp_path), []
     names.lead_to(HOSTS[0])
     with AgentProcess(addresses[0], tmp_path) as agent:
         server = serve(gunicorn, environ=environ_of(addresses), run_by=names.run_by)
         agent.wait_for_a_push(since_s=0)
     for number in range(1, rounds + 1):
-        wait_until_told(server, AWAY, number)
+        wait_until_logged(server, AWAY, number)
         with AgentProcess(addresses[number % 2], tmp_path) as agent:
             since_s = time.monotonic()
             names.lead_to(HOSTS[number % 2])
             took_s.append(agent.wait_for_a_push(since_s))
-            wait_until_told(server, AGAIN, number)
+            wait_until_logged(server, AGAIN, number)
             check_lines(server, number)
     print(f"moved: a push came {max(took_s):.2f} s after its return, of {rounds} the longest")
     assert max(took_s) <= 2 * INTERVAL_S + stray_s(rounds)
 
 
 @forms("rounds", short=1, long=10)
-def test_one_that_moves_at_once(
+def test_an_agent_that_moves_without_an_outage(
     rounds: int, newest: Gunicorn, serve: ServerFactory, addresses: list[Address], tmp_path: Path
 ) -> None:
-    """It is never away: one push is lost, and from this host's refusal it is known at once."""
+    """At most one push is lost: this host's refusal causes a look-up at once."""
     names, took_s = Names(tmp_path), []
     names.lead_to(HOSTS[0])
     with ExitStack() as stack:
@@ -82,7 +82,7 @@ def test_one_that_moves_at_once(
             names.lead_to(HOSTS[number % 2])
             former.kill()
             took_s.append(agent.wait_for_a_push(time.monotonic()))
-            wait_until_told(server, AGAIN, number)
+            wait_until_logged(server, AGAIN, number)
             check_lines(server, number)
     print(f"moved at once: a push came {max(took_s):.2f} s later, of {rounds} the longest")
     assert max(took_s) <= 2 * INTERVAL_S + stray_s(rounds)
@@ -92,17 +92,17 @@ def test_one_that_moves_at_once(
 def test_a_name_that_resolves_late(
     rounds: int, newest: Gunicorn, serve: ServerFactory, addresses: list[Address], tmp_path: Path
 ) -> None:
-    """It means nothing when the server starts; two intervals after it does, points flow."""
+    """A push arrives within two intervals after the name resolves."""
     took_s = []
     for _ in range(rounds):
         names = Names(tmp_path)
         with AgentProcess(addresses[0], tmp_path) as agent:
             server = serve(newest, environ=environ_of(addresses), run_by=names.run_by)
-            wait_until_told(server, AWAY, 1)
+            wait_until_logged(server, AWAY, 1)
             since_s = time.monotonic()
             names.lead_to(HOSTS[0])
             took_s.append(agent.wait_for_a_push(since_s))
-            wait_until_told(server, AGAIN, 1)
+            wait_until_logged(server, AGAIN, 1)
             check_lines(server, 1)
     print(f"late: a push came {max(took_s):.2f} s after the name, of {rounds} the longest")
     assert max(took_s) <= 2 * INTERVAL_S + stray_s(rounds)
@@ -112,11 +112,11 @@ def test_a_name_that_resolves_late(
 def test_one_look_up_at_a_time(
     pushes: int, newest: Gunicorn, serve: ServerFactory, addresses: list[Address], tmp_path: Path
 ) -> None:
-    """While one hangs there is no other, however many pushes are dropped, and one thread of it."""
+    """A hung look-up is the only one, with one thread, however many pushes are dropped."""
     with silent_name_server() as name_server:
         names = Names(tmp_path, name_server.host)
         server = serve(newest, environ=environ_of(addresses), run_by=names.run_by)
-        wait_until_told(server, AWAY, 1)
+        wait_until_logged(server, AWAY, 1)
         since_s = time.monotonic()
         wait_for("pushes", lambda: time.monotonic() - since_s > pushes * INTERVAL_S)
         assert name_server.look_ups == 1
@@ -128,15 +128,15 @@ def test_one_look_up_at_a_time(
 def test_a_look_up_that_hangs_and_ends(
     newest: Gunicorn, serve: ServerFactory, addresses: list[Address], tmp_path: Path
 ) -> None:
-    """The name comes to mean something while a look-up hangs: the one after it finds that."""
+    """A name that resolves during a hung look-up is found by the next look-up."""
     with silent_name_server() as name_server, AgentProcess(addresses[0], tmp_path) as agent:
         names = Names(tmp_path, name_server.host)
         server = serve(newest, environ=environ_of(addresses), run_by=names.run_by)
-        wait_until_told(server, AWAY, 1)
+        wait_until_logged(server, AWAY, 1)
         since_s = time.monotonic()
         names.lead_to(HOSTS[0])
         took_s = agent.wait_for_a_push(since_s)
-        wait_until_told(server, AGAIN, 1)
+        wait_until_logged(server, AGAIN, 1)
         check_lines(server, 1)
         print(f"{name_server.look_ups} look-ups; a push came {took_s:.2f} s after the name")
     assert took_s <= LOOK_UP_S + 2 * INTERVAL_S + STRAY_S
@@ -144,10 +144,10 @@ def test_a_look_up_that_hangs_and_ends(
 
 @pytest.mark.parametrize("resolves", [True, False], ids=["resolves", "does not resolve"])
 @forms("forks", short=300, long=20_000)
-def test_no_child_is_born_with_a_lock_of_the_resolver(
+def test_no_child_inherits_a_lock_of_the_resolver(
     forks: int, resolves: bool, tmp_path: Path
 ) -> None:
-    """Forked at any moment of a look-up, a child looks a name up, and does not hang."""
+    """A child forked during a look-up resolves a name without hanging."""
     names = Names(tmp_path)
     if resolves:
         names.lead_to(HOSTS[0])

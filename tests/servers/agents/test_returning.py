@@ -1,4 +1,4 @@
-"""Agents that go and come back to where they were: points flow again within two intervals."""
+"""Agents that return to their address receive a push within two intervals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from gunicorn_backlog.config.agent_address import Address
 from tests.conftest import ServerFactory
-from tests.lab.agent_outages import AGAIN, AWAY, check_lines, stray_s, wait_until_told
+from tests.lab.agent_outages import AGAIN, AWAY, check_lines, stray_s, wait_until_logged
 from tests.lab.agent_process import AgentProcess
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.hostile_agents import SLOW, more_listeners
@@ -23,7 +23,7 @@ AT_WORK = "gunicorn.workers:1|g|#app:lab,bind:{},state:working"
 
 
 def address_of(scheme: str, folder: Path) -> Address:
-    """Return an address that is free."""
+    """Return a free address."""
     if scheme == "udp":
         return Address("udp", "127.0.0.1", free_port(SOCK_DGRAM))
     return Address(scheme, path=f"{folder}/agent")
@@ -31,10 +31,10 @@ def address_of(scheme: str, folder: Path) -> Address:
 
 @pytest.mark.parametrize("scheme", ["udp", "unixgram", "unixstream"])
 @forms("rounds", short=1, long=10)
-def test_one_that_is_killed_and_started_again(
+def test_an_agent_that_is_killed_and_restarted(
     rounds: int, scheme: str, gunicorn: Gunicorn, serve: ServerFactory, tmp_path: Path
 ) -> None:
-    """By SIGKILL, so that a Unix socket's path stays; it comes back to the same address."""
+    """After SIGKILL a Unix socket's path remains; the restarted Agent receives pushes."""
     address = address_of(scheme, tmp_path)
     environ = {"GUNICORN_BACKLOG_URL": str(address), "GUNICORN_BACKLOG_INTERVAL": str(INTERVAL_S)}
     took_s = []
@@ -42,10 +42,10 @@ def test_one_that_is_killed_and_started_again(
         server = serve(gunicorn, environ=environ).wait_until_it_serves()
         agent.wait_for_a_push(since_s=0)
     for number in range(1, rounds + 1):
-        wait_until_told(server, AWAY, number)
+        wait_until_logged(server, AWAY, number)
         with AgentProcess(address, tmp_path) as agent:
             took_s.append(agent.wait_for_a_push(agent.began_s))
-            wait_until_told(server, AGAIN, number)
+            wait_until_logged(server, AGAIN, number)
             check_lines(server, number)
     print(f"{scheme}: a push came {max(took_s):.2f} s after its return, of {rounds} the longest")
     assert max(took_s) <= 2 * INTERVAL_S + stray_s(rounds)
@@ -53,10 +53,10 @@ def test_one_that_is_killed_and_started_again(
 
 @pytest.mark.parametrize("scheme", ["unixgram", "unixstream"])
 @forms("rounds", short=1, long=10)
-def test_one_that_is_held_up_and_goes_on(
+def test_an_agent_that_is_stopped_and_continued(
     rounds: int, scheme: str, newest: Gunicorn, serve: ServerFactory, tmp_path: Path
 ) -> None:
-    """By SIGSTOP until its queue is full: one line is said of it, however often."""
+    """A full queue of an Agent in SIGSTOP causes one line, however often."""
     address = address_of(scheme, tmp_path)
     environ = {"GUNICORN_BACKLOG_URL": str(address), "GUNICORN_BACKLOG_INTERVAL": "0.1"}
     took_s = []
@@ -66,10 +66,10 @@ def test_one_that_is_held_up_and_goes_on(
         for _ in range(rounds):
             agent.wait_for_a_push(since_s=0)
             agent.stop()
-            wait_until_told(server, SLOW, 1)
+            wait_until_logged(server, SLOW, 1)
             server.hold(1)
             agent.go_on()
-            # Nothing that is in its queue can say so.
+            # No push in the Agent's queue has this state.
             at_work = AT_WORK.format(server.address)
             seen = agent.text.count(at_work)
             since_s = time.monotonic()

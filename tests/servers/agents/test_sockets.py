@@ -1,4 +1,4 @@
-"""The other side: every kind of socket, and DogStatsD servers that we did not write."""
+"""Every kind of socket, and third-party DogStatsD servers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.lab.ss import enforced
 from tests.lab.third_party_agents import datadog_server, netdata
 from tests.lab.waiting import wait_for
 
-UDP_PAYLOAD = 1432  # bytes, what the datadog client fills at most
+UDP_PAYLOAD = 1432  # bytes at most
 KINDS = {
     "udp": Address("udp", host="127.0.0.1", port=0),
     "unixgram": Address("unixgram", path="/unixgram"),
@@ -30,7 +30,7 @@ KINDS = {
 def test_the_same_points_arrive_over_every_kind_of_socket(
     kind: str, gunicorn: Gunicorn, serve: ServerFactory, listen: AgentFactory, tmp_path: Path
 ) -> None:
-    """One push is one datagram with all points in it, over UDP and both kinds of Unix socket."""
+    """One push is one payload with all points, over every kind of socket."""
     address = KINDS[kind]
     if address.path:
         address = Address(address.scheme, path=f"{tmp_path}{address.path}")
@@ -65,10 +65,10 @@ def test_the_same_points_arrive_over_every_kind_of_socket(
 
 
 @pytest.mark.parametrize("kind", ["stream", "datagram"])
-def test_unix_finds_out_which_kind_of_socket_there_is(
+def test_unix_supports_both_kinds_of_socket(
     kind: str, newest: Gunicorn, serve: ServerFactory, listen: AgentFactory, tmp_path: Path
 ) -> None:
-    """``unix://`` works with an Agent that listens for datagrams and with one for streams."""
+    """``unix://`` works with a datagram socket and with a stream socket."""
     path = f"{tmp_path}/agent"
     address = Address("unixstream" if kind == "stream" else "unixgram", path=path)
     agent = listen(address)
@@ -89,7 +89,7 @@ def test_the_other_types_of_the_backlog(
     serve: ServerFactory,
     agent: StandInAgent,
 ) -> None:
-    """A gauge sends the interval's maximum, a distribution every sample."""
+    """A gauge has the interval's maximum, a distribution every sample."""
     environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_TYPE": backlog_type}
     serve(newest, environ=environ)
 
@@ -99,10 +99,10 @@ def test_the_other_types_of_the_backlog(
 
 
 @pytest.mark.parametrize("backlog_type", ["gauge", "distribution"])
-def test_datadogs_own_server_understands_every_packet(
+def test_datadogs_own_server_parses_every_packet(
     backlog_type: str, gunicorn: Gunicorn, serve: ServerFactory, tmp_path: Path
 ) -> None:
-    """It parses all our metrics without an error, and flushes the series with our tags."""
+    """Datadog's server parses all metrics, and flushes series with our tags."""
     variables = {
         "GUNICORN_BACKLOG_URL": "udp://127.0.0.1:8125",
         "GUNICORN_BACKLOG_TYPE": backlog_type,
@@ -110,7 +110,7 @@ def test_datadogs_own_server_understands_every_packet(
         "DD_ENV": "prod",
     }
     with datadog_server(tmp_path) as datadog:
-        wait_for("it to listen", lambda: "starting to listen" in datadog.log)
+        wait_for("the server to listen", lambda: "starting to listen" in datadog.log)
         server = serve(gunicorn, environ=variables, run_by=datadog.inside())
         wait_for("a flush", lambda: "Sending body" in datadog.log, deadline_s=40)
         server.process.terminate()
@@ -121,7 +121,7 @@ def test_datadogs_own_server_understands_every_packet(
 
     found = re.findall(r"contains (\d+) metric strings\n.*Parsed (\d+) valid metrics", log)
     assert len(found) >= 3
-    # It takes no service checks: one line of each push.
+    # The server ignores service checks: one line of each push.
     assert all(int(valid) == int(lines) - 1 for lines, valid in found)
     assert "Failed to parse" not in log
     tags = ('"app:lab"', '"env:prod"', '"team:web"')
@@ -134,7 +134,7 @@ def test_datadogs_own_server_understands_every_packet(
 
 
 def sent_of(lines: list[str]) -> str:
-    """Return all flushed series and sketches as one text, without their points."""
+    """Return all flushed series and sketches as one text, without points."""
     return re.sub(r"distributions: \[\], ", "", " ".join(lines))
 
 
@@ -146,7 +146,7 @@ def _send_junk(inside: tuple[str, ...]) -> None:
 def test_netdata_shows_the_histogram(
     newest: Gunicorn, serve: ServerFactory, tmp_path: Path
 ) -> None:
-    """A statsd server that knows histograms makes minimum, maximum and median of our samples."""
+    """netdata computes minimum, maximum and median of our samples."""
     with netdata(tmp_path) as receiver:
         server = serve(newest, environ={"GUNICORN_BACKLOG_URL": receiver.url})
         server.wait_until_it_serves().hold(9)

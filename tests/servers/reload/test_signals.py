@@ -24,8 +24,8 @@ from tests.lab.push_streams import (
     check_pace,
     check_spawned,
     stream,
-    telling,
-    told,
+    tagged_pushes,
+    tagging_config,
     wait_until_all_came,
 )
 from tests.lab.pushes import Push, next_pushes
@@ -71,16 +71,16 @@ def check(push: Push) -> float:
 
 def wait_until_in_force(reading: int, agent: StandInAgent) -> None:
     """Wait for a push under the settings that were read in that turn."""
-    wait_for("a push", lambda: reading in {it.reading for it in told(agent)[-1:]})
+    wait_for("a push", lambda: reading in {it.reading for it in tagged_pushes(agent)[-1:]})
 
 
 def wait_until_quiet(seconds: float, *agents: StandInAgent) -> None:
     """Let some time pass after the end of all servers: nobody may push in it."""
     wait_until_all_came(*agents)
-    before = len(told(*agents))
+    before = len(tagged_pushes(*agents))
     end_s = time.monotonic() + seconds
     wait_for("two intervals", lambda: time.monotonic() > end_s)
-    assert len(told(*agents)) == before
+    assert len(tagged_pushes(*agents)) == before
 
 
 @forms("reloads", short=5, long=LONG)
@@ -94,14 +94,14 @@ def test_reloads_with_other_settings(
 ) -> None:
     """HUPs that change interval, url, tags and workers, and that disable and enable us."""
     agents = (agent, other_agent)
-    server = serve(gunicorn, workers=None, config=telling(agent, forks, interval_s=1.0))
+    server = serve(gunicorn, workers=None, config=tagging_config(agent, forks, interval_s=1.0))
     disabled = {it for it in range(1, reloads + 1) if it % DISABLED_EVERY == 3}
     with ThreadWatch() as watch:
         watch.over(server.pid)
         pids = wait_for_workers(server.pid, 2, set())
         for reading in range(1, reloads + 1):
             workers = WORKERS[reading % len(WORKERS)]
-            config = telling(
+            config = tagging_config(
                 agents[reading % 2],
                 forks,
                 interval_s=INTERVALS_S[reading % len(INTERVALS_S)],
@@ -120,7 +120,7 @@ def test_reloads_with_other_settings(
     wait_until_quiet(2 * max(INTERVALS_S), *agents)
 
     pushes = stream(server.pid, *agents)
-    assert len(pushes) == len(told(*agents))
+    assert len(pushes) == len(tagged_pushes(*agents))
     assert {push.app for push in pushes} == {"lab"}
     longest = check_pace(pushes, spare_s=SPARE_S, without=disabled)
     check_end(pushes, alone=reloads == LONG)
@@ -140,13 +140,15 @@ def test_reloads_faster_than_the_interval(
     reloads: int, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, forks: Path
 ) -> None:
     """HUPs several times in an interval, with other tags, do not put the push off."""
-    server = serve(gunicorn, workers=None, config=telling(agent, forks, interval_s=2, workers=1))
+    server = serve(
+        gunicorn, workers=None, config=tagging_config(agent, forks, interval_s=2, workers=1)
+    )
     with ThreadWatch() as watch:
         watch.over(server.pid)
         pids = wait_for_workers(server.pid, 1, set())
         next_pushes(agent, 1)
         for reading in range(1, reloads + 1):
-            server.reload(telling(agent, forks, interval_s=2, workers=1, reading=reading))
+            server.reload(tagging_config(agent, forks, interval_s=2, workers=1, reading=reading))
             pids = wait_for_workers(server.pid, 1, pids)
         next_pushes(agent, 1)
         server.signal(signal.SIGTERM)
@@ -169,19 +171,19 @@ def test_more_and_fewer_workers(
     rounds: int, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, forks: Path
 ) -> None:
     """TTIN and TTOU: no push is lost or doubled, and each fork is counted."""
-    server = serve(gunicorn, workers=None, config=telling(agent, forks))
+    server = serve(gunicorn, workers=None, config=tagging_config(agent, forks))
     with ThreadWatch() as watch:
         watch.over(server.pid)
         wait_for_workers(server.pid, 2, set())
         next_pushes(agent, 1)
-        up = len(told(agent))
+        up = len(tagged_pushes(agent))
         for _ in range(rounds):
             server.signal(signal.SIGTTIN)
             wait_for_workers(server.pid, 3, set())
             server.signal(signal.SIGTTOU)
             wait_for_workers(server.pid, 2, set())
         next_pushes(agent, 1)
-        at_work = told(agent)[up:]
+        at_work = tagged_pushes(agent)[up:]
         server.signal(signal.SIGTERM)
         assert server.process.wait(20) == 0
     wait_until_all_came(agent)
@@ -221,7 +223,7 @@ def test_a_daemon_without_workers(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, forks: Path, pid_file: Path
 ) -> None:
     """WINCH has the workers leave when they are done: CRITICAL with none, OK again after a HUP."""
-    config = telling(agent, forks, interval_s=0.5)
+    config = tagging_config(agent, forks, interval_s=0.5)
     arguments = ("--daemon", "--pid", str(pid_file))
     server = serve(gunicorn, workers=None, config=config, arguments=arguments)
     arbiter = daemon(server, pid_file)
@@ -249,7 +251,7 @@ def test_a_daemon_without_workers(
         wait_for("its end", lambda: not is_alive(arbiter))
     wait_until_all_came(agent)
 
-    pushes = told(agent)  # its config was first read by the one that launched it
+    pushes = tagged_pushes(agent)  # its config was first read by the one that launched it
     longest = check_pace(pushes, spare_s=SPARE_S)
     assert check_spawned(pushes, forks, arbiter) == 4
     assert watch.counts(arbiter) == [1]
