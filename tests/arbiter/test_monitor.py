@@ -16,7 +16,7 @@ import pytest
 from agent import StandInAgent
 
 from gunicorn_backlog import _gunicorn
-from gunicorn_backlog.arbiter import pipeline
+from gunicorn_backlog.arbiter import pipeline, reload
 from gunicorn_backlog.arbiter.monitor import Monitor
 from gunicorn_backlog.config import configure
 from gunicorn_backlog.config.agent_address import parse
@@ -45,7 +45,7 @@ Starting = Callable[[], Monitor]
 @pytest.fixture(autouse=True)
 def _settings(monkeypatch: pytest.MonkeyPatch, agent: StandInAgent) -> None:
     monkeypatch.setattr(configure, "configured", Configured())
-    monkeypatch.setattr(pipeline, "configured", configure.configured)
+    monkeypatch.setattr(reload, "configured", configure.configured)
     monkeypatch.setenv("GUNICORN_BACKLOG_URL", agent.url)
     monkeypatch.setenv("GUNICORN_BACKLOG_INTERVAL", "0.1")
 
@@ -200,12 +200,12 @@ def test_an_error_in_a_reload_is_logged_and_the_former_settings_stay(
 
     started()
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "load", fail)
+        patch.setattr(reload, "load", fail)
         arbiter.cfg = Cfg()
         fork()
         fork()
     assert set(next_pushes(agent, 1)[-1].values("gunicorn.backlog")) == {0}
-    assert [r.getMessage().count("taking up the new config") for r in caplog.records] == [1]
+    assert [r.getMessage().count("applying the new config") for r in caplog.records] == [1]
 
 
 def test_a_new_config_is_taken_up_with_the_next_fork(
@@ -462,14 +462,14 @@ def test_a_new_config_that_no_fork_takes_up(
     started: Starting, arbiter: Arbiter, agent: StandInAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There may be no workers any more: the thread takes it up in the end, once."""
-    monkeypatch.setattr(pipeline, "RELOAD_WITHOUT_FORK_S", 0.1)
+    monkeypatch.setattr(reload, "RELOAD_WITHOUT_FORK_S", 0.1)
     loaded: list[object] = []
 
     def counted(cfg: Any, values: dict[str, object]) -> Settings:
         loaded.append(cfg)
         return load(cfg, values)
 
-    monkeypatch.setattr(pipeline, "load", counted)
+    monkeypatch.setattr(reload, "load", counted)
     started()
     next_pushes(agent, 1)
     arbiter.cfg = Cfg(dogstatsd_tags="color:blue")
@@ -484,7 +484,7 @@ def test_a_late_config_that_disables_it(
     started: Starting, arbiter: Arbiter, agent: StandInAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From then on nothing is sampled, and the thread ends."""
-    monkeypatch.setattr(pipeline, "RELOAD_WITHOUT_FORK_S", 0.1)
+    monkeypatch.setattr(reload, "RELOAD_WITHOUT_FORK_S", 0.1)
     sample, enabled = Sampler.sample, []
 
     def noted(sampler: Sampler) -> Sample:
@@ -503,20 +503,21 @@ def test_a_late_config_that_disables_it(
 
 def test_each_new_config_has_its_time(arbiter: Arbiter, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is late when nobody took it up, however late another was before it; without a thread."""
-    it = pipeline.Pipeline(arbiter, OnceLogger(logging.getLogger("lab")))
-    it.load()
-    assert not it.reload_overdue()
+    logger = OnceLogger(logging.getLogger("lab"))
+    reloader = reload.Reloader(arbiter, pipeline.Pipeline(arbiter, logger), logger)
+    reloader.load()
+    assert not reloader.is_overdue()
     for _ in range(2):
         arbiter.cfg = Cfg()
-        monkeypatch.setattr(pipeline, "RELOAD_WITHOUT_FORK_S", 1000.0)
-        assert not it.reload_overdue()
+        monkeypatch.setattr(reload, "RELOAD_WITHOUT_FORK_S", 1000.0)
+        assert not reloader.is_overdue()
         arbiter.cfg = Cfg()
-        assert it.reload_settings() is not None
+        assert reloader.reload(forked=0, restart=False)
         arbiter.cfg = Cfg()
-        monkeypatch.setattr(pipeline, "RELOAD_WITHOUT_FORK_S", 0.0)
-        assert it.reload_overdue()
-        assert it.reload_settings() is not None
-        assert not it.reload_overdue()
+        monkeypatch.setattr(reload, "RELOAD_WITHOUT_FORK_S", 0.0)
+        assert reloader.is_overdue()
+        assert reloader.reload(forked=0, restart=False)
+        assert not reloader.is_overdue()
 
 
 def test_a_late_config_that_can_not_be_used(
@@ -527,7 +528,7 @@ def test_a_late_config_that_can_not_be_used(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """One line, however often the thread looks; the former settings stay in force."""
-    monkeypatch.setattr(pipeline, "RELOAD_WITHOUT_FORK_S", 0.0)
+    monkeypatch.setattr(reload, "RELOAD_WITHOUT_FORK_S", 0.0)
     started()
     next_pushes(agent, 1)
     monkeypatch.setenv("GUNICORN_BACKLOG_SAMPLES", "0")
