@@ -11,7 +11,7 @@ from gunicorn_backlog._threads.unpatched import Event, original
 _PAUSE_S = 0.00005  # a thread is gone 0.1 ms after it returned
 
 
-class ShortThread:
+class OneShotThread:
     """Runs once, from the moment it is made; it inherits the signal mask of whoever makes it.
 
     A thread that has returned still has its C library's locks to take: it is over when the
