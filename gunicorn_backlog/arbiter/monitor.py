@@ -1,7 +1,7 @@
-"""The monitor of one arbiter: what the hooks call, the fork handlers, and the thread.
+"""The monitor of one arbiter: entry points for the hooks, fork handlers, and the thread.
 
-Everything that the thread does, it does with the fork gate held. The arbiter's main thread holds
-the gate during each fork. Settings change with the gate held, or before the thread starts.
+The thread holds the fork gate during each step, and the arbiter's main thread during each fork.
+Settings change with the gate held, or before the thread starts.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Monitor:
                 look_up = partial(self._pipeline.before_fork, until_s)
                 log_errors(self._logger, "waiting for a look-up", look_up)
             if self._reloader.is_outdated():
-                # gunicorn has counted the worker that it is about to fork.
+                # gunicorn counts a worker before its fork.
                 reload = partial(self._reload, uncounted=1)
                 log_errors(self._logger, "applying the new config", reload)
 
@@ -104,7 +104,10 @@ class Monitor:
     # With the gate held.
 
     def _reload(self, *, uncounted: int = 0) -> None:
-        """Apply the arbiter's config if it is new, see ``reload``; start a thread if none runs."""
+        """Apply the arbiter's config if it is new (``reload.py``); start a thread if none runs.
+
+        :param uncounted: workers that gunicorn has counted but not yet forked.
+        """
         forked = _gunicorn.forked(self._arbiter) - uncounted
         if self._reloader.reload(forked, restart=self._ended.is_set()):
             self._ensure_thread()
@@ -153,7 +156,7 @@ class Monitor:
                 if self._reloader.is_overdue():
                     log_errors(logger, "applying the new config", self._reload)
                 if not pipeline.settings.enabled:
-                    ended.set()  # with the gate held: a HUP that enables us starts a new thread
+                    ended.set()  # with the gate held: a HUP that enables pushing starts a new thread
                     return
                 log_errors(logger, "sampling", pipeline.sample)
                 if settings.pace == pipeline.settings.pace and schedule.sampled():
