@@ -67,10 +67,8 @@ class Monitor:
 
     def instrument_worker(self, worker: Worker) -> None:
         """In a new worker's process: allocate its slot and instrument the worker, once."""
-        scoreboard = self._pipeline.scoreboard
-        if not self._pipeline.settings.enabled or scoreboard is None:
-            return
-        if self._instrumented is worker:
+        scoreboard = self._pipeline.scoreboard if self._pipeline.settings.enabled else None
+        if scoreboard is None or self._instrumented is worker:
             return
         self._instrumented = worker
         try:
@@ -150,13 +148,13 @@ class Monitor:
 
     def _loop(self, ended: Event) -> None:
         pipeline, logger, settings = self._pipeline, self._logger, self._begin()
-        schedule = _scheduled(settings)
+        schedule = Schedule(settings.interval_s, settings.samples)
         while not self._stop.wait(schedule.wait_s()):
             with self._gate:
                 if self._reloader.is_overdue():
                     log_errors(logger, "applying the new config", self._reload)
                 if not pipeline.settings.enabled:
-                    ended.set()  # with the gate held: a HUP that enables pushing starts a new thread
+                    ended.set()  # with the gate held: a HUP that enables pushing starts another
                     return
                 log_errors(logger, "sampling", pipeline.sample)
                 if settings.pace == pipeline.settings.pace and schedule.sampled():
@@ -165,7 +163,7 @@ class Monitor:
             if settings is not pipeline.settings:
                 former, settings = settings, self._begin()
                 if settings.pace != former.pace:
-                    schedule = _scheduled(settings)
+                    schedule = Schedule(settings.interval_s, settings.samples)
         with self._gate:
             if pipeline.settings.enabled:
                 log_errors(logger, "sampling", pipeline.sample)
@@ -186,7 +184,3 @@ def _promote_to_old_generation() -> None:
     """
     if gc.isenabled():
         gc.collect(1)
-
-
-def _scheduled(settings: Settings) -> Schedule:
-    return Schedule(settings.interval_s, settings.samples)

@@ -45,8 +45,8 @@ class Pipeline:
     def apply_settings(self, settings: Settings, forked: int, *, restart: bool) -> None:
         """Put the settings in force.
 
-        The current interval goes on if its length and samples stay the same. Otherwise HUPs that
-        come faster than an interval lasts would postpone the push for as long as they come.
+        The current interval goes on if its pace stays the same. Otherwise HUPs that come faster
+        than an interval lasts would postpone the push for as long as they come.
 
         :param forked: workers that were forked before, under the former settings.
         :param restart: no thread runs, so there are no samples to continue from.
