@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from tests.conftest import ServerFactory
-from tests.lab.chaos_clients import Storm
+from tests.lab.chaos_clients import ChaosClients
 from tests.lab.faults import Faults, MovingAgent
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.procfs import descriptors, our_threads, resident_kb
@@ -55,7 +55,7 @@ def under_load(server: Server) -> Iterator[list[float]]:
 
     def rage() -> None:
         while not over.is_set():
-            Storm(server, 300, rarely=10**9, without={"leave"}).rage()
+            ChaosClients(server, 300, rarely=10**9, without={"leave"}).run()
 
     def ask() -> None:
         while not over.wait(0.01):

@@ -16,7 +16,7 @@ from agent import StandInAgent
 
 from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
-from tests.lab.procfs import hears_signals
+from tests.lab.procfs import has_own_handlers
 from tests.lab.push_streams import wait_until_all_came
 from tests.lab.pushes import Push, pushes
 from tests.lab.server import Server
@@ -53,7 +53,7 @@ def in_turns(with_us: Server, without_us: Server, *, with_us_first: bool) -> lis
     """Return both servers in the order in which they are to end, when both are up."""
     for server in (with_us, without_us):
         server.wait_until_it_serves()
-        wait_for("its workers", lambda: all(map(hears_signals, server.worker_pids())))  # noqa: B023
+        wait_for("its workers", lambda: all(map(has_own_handlers, server.worker_pids())))  # noqa: B023
     return [with_us, without_us] if with_us_first else [without_us, with_us]
 
 
