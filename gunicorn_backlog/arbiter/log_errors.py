@@ -10,13 +10,10 @@ from gunicorn_backlog.log import OnceLogger
 T = TypeVar("T")
 
 
-def log_errors(logger: OnceLogger, what: str, step: Callable[[], T]) -> T | None:
-    """Return the step's result, or None after an exception.
-
-    :param what: the subject of the log line "... failed".
-    """
+def log_errors(logger: OnceLogger, action: str, step: Callable[[], T]) -> T | None:
+    """Return the step's result; None after an exception, logged as "``action`` failed"."""
     try:
         return step()
     except Exception as error:
-        logger.exception(what, error)
+        logger.exception(action, error)
         return None

@@ -56,7 +56,7 @@ class Monitor:
             after_in_child=self._after_fork_in_child,
         )
         self._reloader.apply(settings, _gunicorn.forked(self._arbiter), restart=True)
-        self._ensure_thread()
+        self._start_thread_if_enabled()
         _promote_to_old_generation()
 
     def stop(self) -> None:
@@ -74,7 +74,7 @@ class Monitor:
         try:
             registry.enter(worker, scoreboard)
         except ClaimError as error:
-            self._logger.warn("unwatched", f"worker {worker.pid} is not watched: {error}")
+            self._logger.warn("unwatched", f"worker {worker.pid} is not instrumented: {error}")
 
     # Fork handlers, in the thread that forks: as a rule the arbiter's main thread.
 
@@ -106,12 +106,12 @@ class Monitor:
 
         :param uncounted: workers that gunicorn has counted but not yet forked.
         """
-        forked = _gunicorn.forked(self._arbiter) - uncounted
-        if self._reloader.reload(forked, restart=self._ended.is_set()):
-            self._ensure_thread()
+        forked, restart = _gunicorn.forked(self._arbiter) - uncounted, self._ended.is_set()
+        if self._reloader.reload(forked, restart=restart) and restart:
+            self._start_thread_if_enabled()
 
-    def _ensure_thread(self) -> None:
-        if not self._pipeline.settings.enabled or not self._ended.is_set():
+    def _start_thread_if_enabled(self) -> None:
+        if not self._pipeline.settings.enabled:
             return
         try:
             self._start_thread()
@@ -154,7 +154,7 @@ class Monitor:
                 if self._reloader.is_overdue():
                     log_errors(logger, "applying the new config", self._reload)
                 if not pipeline.settings.enabled:
-                    ended.set()  # with the gate held: a HUP that enables pushing starts another
+                    ended.set()  # with the gate held: a later HUP may start another thread
                     return
                 log_errors(logger, "sampling", pipeline.sample)
                 if settings.pace == pipeline.settings.pace and schedule.sampled():
@@ -172,12 +172,12 @@ class Monitor:
     def _begin(self) -> Settings:
         """Prepare for the settings in force, and return them."""
         with self._gate:
-            log_errors(self._logger, "preparing", self._pipeline.prepare)
+            log_errors(self._logger, "preparing the first push", self._pipeline.prepare)
             return self._pipeline.settings
 
 
 def _promote_to_old_generation() -> None:
-    """Move just-imported objects to an older GC generation.
+    """Move just-imported objects to the oldest GC generation.
 
     Otherwise the next young collection, soon after each fork, writes to all of them. Each page
     shared by the arbiter and its workers would then be copied.

@@ -80,7 +80,7 @@ class Pipeline:
         assert self._reporter is not None
         assert self._sampler is not None
         dropped = log_errors(self._logger, "counting drops", self._sampler.dropped)
-        waits = log_errors(self._logger, "adding up waits", self._sampler.waits)
+        waits = log_errors(self._logger, "summing the waits", self._sampler.waits)
         interval = self._window.close(dropped or {}, waits)
         if interval is not None:
             app, bind = self._arbiter.proc_name, self._sampler.bind

@@ -61,7 +61,7 @@ STAGES: dict[str, Sequence[tuple[object, str]]] = {
         (_gunicorn, "forked"),
     ),
     "counting drops": ((Listeners, "dropped"),),
-    "adding up waits": ((Reader, "waits"),),
+    "summing the waits": ((Reader, "waits"),),
     "pushing": (
         (Window, "close"),
         (Reporter, "deliver"),
@@ -117,7 +117,7 @@ def test_an_error_before_the_first_sample_is_logged(
     monkeypatch.setattr(Reporter, "prepare", fail)
     started()
     next_pushes(agent, 1)
-    assert [r.getMessage().count("preparing failed") for r in caplog.records] == [1]
+    assert [r.getMessage().count("preparing the first push failed") for r in caplog.records] == [1]
 
 
 def test_no_signal_is_delivered_to_the_thread(started: Starting, agent: StandInAgent) -> None:
