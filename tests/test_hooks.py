@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gunicorn_backlog import hooks
-from gunicorn_backlog.arbiter import pipeline
+from gunicorn_backlog.arbiter import reload
 from gunicorn_backlog.config.configure import Configured
 from gunicorn_backlog.log import OnceLogger
 from tests.lab.fake_arbiter import Arbiter, Worker
@@ -129,12 +129,12 @@ def test_the_monitor_and_the_hooks_share_a_logger(
     """A line of the arbiter's monitor is not repeated by the hooks of later workers."""
     monkeypatch.setattr(hooks, "_monitor", None)
     monkeypatch.setattr(hooks, "_was_ready", False)
-    monkeypatch.setattr(pipeline, "configured", Configured())
+    monkeypatch.setattr(reload, "configured", Configured())
     monkeypatch.setenv("GUNICORN_BACKLOG_ENABLED", "no")
     hooks.when_ready(Arbiter())
     monitor = hooks._monitor
     assert monitor is not None
-    assert monitor._pipeline._notices is hooks._logger
+    assert monitor._logger is hooks._logger
 
 
 NAMES = list(HOOKS)

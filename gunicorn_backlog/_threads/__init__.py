@@ -1,1 +1,1 @@
-"""Real OS threads, locks and sockets, even where gevent patched the modules."""
+"""OS threads, locks and sockets, even if gevent or eventlet patched the modules."""

@@ -1,4 +1,4 @@
-"""A thread that ends with what it does, and a way to know that nothing of it is left."""
+"""A thread that runs one function, and a wait for the end of its OS thread."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from collections.abc import Callable
 
 from gunicorn_backlog._threads.unpatched import Event, original
 
-_PAUSE_S = 0.00005  # a thread is gone 0.1 ms after it returned
+_PAUSE_S = 0.00005  # an OS thread ends 0.1 ms after its function returned
 
 
-class ShortThread:
-    """Runs once, from the moment it is made; it inherits the signal mask of whoever makes it.
+class OneShotThread:
+    """A thread that starts at once and inherits the signal mask of its creator.
 
-    A thread that has returned still has its C library's locks to take: it is over when the
-    operating system has it no more.
+    After its function returned, the thread still acquires locks of the C library. The thread is
+    over when the operating system no longer lists it.
     """
 
     def __init__(self, run: Callable[[], object]) -> None:
-        """Begin. Raises RuntimeError if there is no thread to be had."""
+        """Start the thread. Raises RuntimeError if the system has none left."""
         self._returned = Event()
         self._task = ""
         original("_thread", "start_new_thread")(self._run, (run,))
 
     @property
     def returned(self) -> bool:
-        """Whether it did what it was made for."""
+        """Whether the function returned or raised."""
         return self._returned.is_set()
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until it is over, at most ``timeout_s`` seconds; tell whether it is.
+        """Wait until the thread is over, at most ``timeout_s`` seconds; return whether it is.
 
-        Without Linux's ``/proc`` only until it returned.
+        Without Linux's ``/proc``, the wait ends when the function returned.
         """
         end_s = time.monotonic() + timeout_s
         if not self._returned.wait(timeout_s):

@@ -1,8 +1,8 @@
-"""What gevent and eventlet replaced, as it was before.
+"""The standard library's threads, locks and sockets, without the patches of gevent and eventlet.
 
-``monkey.patch_all()`` in a gunicorn config file turns threads into greenlets and locks into
-switches between them, in the arbiter too. A greenlet does not run while the arbiter sleeps, and
-is copied into every worker by ``fork``. Our thread has to be one of the operating system's.
+``monkey.patch_all()`` in a gunicorn config file replaces threads by greenlets and locks by
+switches between greenlets, also in the arbiter. A greenlet does not run while the arbiter sleeps,
+and ``fork`` copies it into every worker. Our thread therefore has to be an OS thread.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 
 def original(module_name: str, name: str) -> Any:
-    """Return ``module_name.name`` as the standard library made it, patched or not."""
+    """Return ``module_name.name`` of the standard library, whether or not it is patched."""
     gevent_monkey = sys.modules.get("gevent.monkey")
     if gevent_monkey is not None:
         return gevent_monkey.get_original(module_name, name)
@@ -25,23 +25,23 @@ def original(module_name: str, name: str) -> Any:
 
 
 class Event:
-    """``threading.Event`` for one waiting thread, made of one real lock."""
+    """``threading.Event`` for one waiting thread, made of one unpatched lock."""
 
     def __init__(self) -> None:
         self._unset = original("_thread", "allocate_lock")()
         self._unset.acquire()
 
     def set(self) -> None:
-        """Wake the waiting thread, now or when it comes to wait; a second call does nothing."""
-        with suppress(RuntimeError):  # raised when it is set already
+        """End the current or the next wait; a second call does nothing."""
+        with suppress(RuntimeError):  # raised when the event is set
             self._unset.release()
 
     def is_set(self) -> bool:
-        """Tell whether the event is set."""
+        """Return whether the event is set."""
         return not self._unset.locked()
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until the event is set, at most ``timeout_s`` seconds; tell whether it is."""
+        """Wait until the event is set, at most ``timeout_s`` seconds; return whether it is."""
         if not self._unset.acquire(timeout=max(0.0, timeout_s)):
             return False
         self.set()

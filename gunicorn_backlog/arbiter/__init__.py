@@ -1,1 +1,1 @@
-"""The arbiter's thread, its schedule, the fork gate, reloads."""
+"""The thread in the arbiter, its schedule, the fork gate, and reloads."""

@@ -1,7 +1,7 @@
-"""The gate between our thread and the arbiter's forks.
+"""A lock that keeps our thread and the arbiter's forks apart.
 
-A fork copies every lock as it is, and of the threads only the one that forks. While our thread
-holds a lock of logging, of stderr or of an allocator, no worker must be born.
+A fork copies every lock in its current state, but only the thread that forks. A lock of logging,
+of stderr or of an allocator that our thread held would stay locked in the worker for ever.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from typing import Any
 
 from gunicorn_backlog._threads.unpatched import original
 
-WAIT_S = 0.04  # at the most: a fork that waits for us costs the server a worker's start
+WAIT_S = 0.04  # longest wait of a fork, which delays the start of a worker
 LOCK_TIMEOUT_S = 1.0  # far longer than a fork takes
 
 
 class ForkGate:
-    """A lock that the thread holds while it works, and the arbiter while it forks.
+    """A context manager for each step of the thread, and handlers for ``os.register_at_fork``.
 
-    A signal handler that raises (gunicorn 20's, for a worker that can't boot) may break off what
-    the arbiter does here. So nothing is taken for granted: a lock that is not given back in time
-    is replaced, and each side gives back the very lock that it took.
+    A signal handler that raises (gunicorn 20's, for a worker that can't boot) may interrupt the
+    arbiter between two handlers. Therefore a lock that is not released in time is replaced, and
+    each side releases the lock object that it acquired.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class ForkGate:
         self._thread_holds.release()
 
     def before_fork(self) -> bool:
-        """Wait until the thread is between two steps, at most WAIT_S; tell whether it is."""
+        """Acquire the gate within WAIT_S; return whether the thread is now between two steps."""
         lock = self._lock
         if not lock.acquire(timeout=WAIT_S):
             return False
@@ -54,13 +54,13 @@ class ForkGate:
         return True
 
     def after_fork_in_parent(self) -> None:
-        """Let the thread go on, if ``before_fork`` of this very thread had stopped it."""
+        """Release the gate, if ``before_fork`` acquired it in this thread."""
         if self._fork_holds is not None and self._fork_holds[0] == self._thread_id():
             _, lock = self._fork_holds
             self._fork_holds = None
             lock.release()
 
     def after_fork_in_child(self) -> None:
-        """Forget the parent's lock, which nobody may be here to release."""
+        """Replace the parent's lock: the thread that may hold it does not exist here."""
         self._lock = self._new_lock()
         self._fork_holds = None

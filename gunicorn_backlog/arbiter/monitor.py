@@ -1,4 +1,8 @@
-"""The arbiter's monitor: a thread that samples and pushes, and the forks beside it."""
+"""The monitor of one arbiter: entry points for the hooks, fork handlers, and the thread.
+
+The thread holds the fork gate during each step, and the arbiter's main thread during each fork.
+Settings change with the gate held, or before the thread starts.
+"""
 
 from __future__ import annotations
 
@@ -6,52 +10,53 @@ import gc
 import os
 import signal
 import time
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
 from gunicorn_backlog import _gunicorn
 from gunicorn_backlog._threads.unpatched import Event, original
 from gunicorn_backlog.arbiter.fork_gate import WAIT_S, ForkGate
+from gunicorn_backlog.arbiter.log_errors import log_errors
 from gunicorn_backlog.arbiter.pipeline import Pipeline
+from gunicorn_backlog.arbiter.reload import Reloader
 from gunicorn_backlog.arbiter.schedule import Schedule
 from gunicorn_backlog.config.settings import Settings
 from gunicorn_backlog.log import OnceLogger
+from gunicorn_backlog.scoreboard.allocation import ClaimError
+from gunicorn_backlog.workers import registry
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import Arbiter, Worker
 
-LAST_PUSH_S = 0.1  # how long a shutdown may wait for the last push
+LAST_PUSH_S = 0.1  # how long a shutdown waits for the last push
 
 
 class Monitor:
-    """Watches one arbiter, from ``when_ready`` to ``on_exit``.
+    """Monitors one arbiter, from ``when_ready`` to ``on_exit``."""
 
-    All that the thread does it does inside the fork gate. The arbiter's main thread comes here to
-    start it, to stop it, and around each fork; then it holds the gate. The settings and what they
-    made are changed with the gate held only, or before there is a thread.
-    """
-
-    def __init__(self, arbiter: Arbiter, notices: OnceLogger | None = None) -> None:
+    def __init__(self, arbiter: Arbiter, logger: OnceLogger | None = None) -> None:
         self._arbiter = arbiter
-        self._notices = notices or OnceLogger()
-        self._pipeline = Pipeline(arbiter, self._notices)
+        self._logger = logger or OnceLogger()
+        self._pipeline = Pipeline(arbiter, self._logger)
+        self._reloader = Reloader(arbiter, self._pipeline, self._logger)
         self._pid = os.getpid()
         self._gate = ForkGate()
         self._stop = Event()
         self._ended = Event()  # of the latest thread
         self._ended.set()
+        self._instrumented: Worker | None = None  # in the worker's own process
 
     def start(self) -> None:
-        """Load the settings and begin, if they say so. Raises ConfigError."""
-        settings = self._pipeline.load()
-        # First, so that a HUP tries again if there was no memory or no thread for what follows.
+        """Load the settings, and start the thread unless they disable it. Raises ConfigError."""
+        settings = self._reloader.load()
+        # Registered first, so that a HUP retries if memory or a thread is missing below.
         os.register_at_fork(
             before=self._before_fork,
             after_in_parent=self._gate.after_fork_in_parent,
             after_in_child=self._after_fork_in_child,
         )
-        self._adopt(settings, _gunicorn.fork_count(self._arbiter))
+        self._reloader.apply(settings, _gunicorn.fork_count(self._arbiter), restart=True)
+        self._start_thread_if_enabled()
         _promote_to_old_generation()
 
     def stop(self) -> None:
@@ -61,80 +66,77 @@ class Monitor:
             self._ended.wait(LAST_PUSH_S)
 
     def instrument_worker(self, worker: Worker) -> None:
-        """In a new worker's process: watch it."""
-        self._pipeline.instrument_worker(worker)
+        """In a new worker's process: allocate its slot and instrument the worker, once."""
+        scoreboard = self._pipeline.scoreboard if self._pipeline.settings.enabled else None
+        if scoreboard is None or self._instrumented is worker:
+            return
+        self._instrumented = worker
+        try:
+            registry.enter(worker, scoreboard)
+        except ClaimError as error:
+            self._logger.warn("unwatched", f"worker {worker.pid} is not instrumented: {error}")
 
-    # Around forks, in the thread that forks: as a rule the arbiter's main thread.
+    # Fork handlers, in the thread that forks: as a rule the arbiter's main thread.
 
     def _before_fork(self) -> None:
-        """Stop the thread between two steps, and take up a config that was loaded since.
+        """Stop the thread between two steps, and apply a config that gunicorn has loaded.
 
-        HUP forks the new workers after it set all that the new config says, ``raw_env`` included,
-        and before it can load another: here what ``configure()`` was told and the environment
-        belong to the config in force, without a doubt. The thread can't know that, and takes up
-        only what nobody took up for long.
-
-        Since the fork before this one the arbiter's pages are copied when they are written to: each
-        object touched here may be a page fault, which takes longer than all else that is done.
+        Touches few objects: the previous fork made the arbiter's pages copy-on-write, and each
+        page fault takes longer than the rest of this function.
         """
         until_s = time.monotonic() + WAIT_S
         if os.getpid() == self._pid and not self._stop.is_set() and self._gate.before_fork():
-            if self._pipeline.looks_up:
-                self._log_errors(
-                    "waiting for a look-up", partial(self._pipeline.before_fork, until_s)
-                )
-            if self._pipeline.is_outdated():
-                # gunicorn has counted the worker that it is about to fork.
-                self._log_errors("taking up the new config", partial(self._reload, uncounted=1))
+            if self._pipeline.resolves_names:
+                look_up = partial(self._pipeline.before_fork, until_s)
+                log_errors(self._logger, "waiting for a look-up", look_up)
+            if self._reloader.is_outdated():
+                # gunicorn counts a worker before its fork.
+                reload = partial(self._reload, uncounted=1)
+                log_errors(self._logger, "applying the new config", reload)
 
     def _after_fork_in_child(self) -> None:
-        """Leave nothing of the thread in a worker, or of a worker in its own child."""
+        """Detach a worker from the thread's lock and socket, and a worker's child from its slot."""
         self._gate.after_fork_in_child()
-        self._log_errors("leaving a worker alone", self._pipeline.after_fork_in_child)
+        log_errors(self._logger, "cleaning up a fork", self._pipeline.after_fork_in_child)
 
-    # Inside the gate.
+    # With the gate held.
 
     def _reload(self, *, uncounted: int = 0) -> None:
-        """Take up the arbiter's config, if it is another one than last time."""
-        settings = self._pipeline.reload_settings()
-        if settings is not None:
-            self._adopt(settings, _gunicorn.fork_count(self._arbiter) - uncounted)
+        """Apply the arbiter's config if it is new (``reload.py``); start a thread if none runs.
 
-    def _adopt(self, settings: Settings, forked: int) -> None:
-        """Put the settings in force; see that there is a thread if they want one."""
-        anew = self._ended.is_set()
-        self._pipeline.apply_settings(settings, forked, anew=anew)
-        self._log_errors("telling of the server", self._pipeline.publish_server_info)
-        if settings.enabled:
-            self._log_errors("logging what runs", self._pipeline.announce)
-            if anew:
-                self._start_thread()
+        :param uncounted: workers that gunicorn has counted but not yet forked.
+        """
+        forked, restart = _gunicorn.fork_count(self._arbiter) - uncounted, self._ended.is_set()
+        if self._reloader.reload(forked, restart=restart) and restart:
+            self._start_thread_if_enabled()
+
+    def _start_thread_if_enabled(self) -> None:
+        if not self._pipeline.settings.enabled:
+            return
+        try:
+            self._start_thread()
+            self._logger.reset("thread")
+        except RuntimeError as error:
+            text = f"{error}: nothing is sent; a reload tries again"
+            self._logger.warn("thread", text, until_reset=True)
+            publish = self._pipeline.publish_server_info
+            log_errors(self._logger, "publishing the server info", publish)
 
     def _start_thread(self) -> None:
-        """Start a thread of the operating system that no signal is ever delivered to.
+        """Start an OS thread that blocks every signal. Raises RuntimeError.
 
-        A signal that the kernel gave to it would not wake the arbiter from its sleep.
+        The kernel may deliver a process's signal to any thread that does not block it. In ours the
+        signal would not wake the arbiter from its sleep.
         """
         ended = Event()
-        # Asked for first: a handler that raises while all are blocked must not leave them so.
+        # Read the mask first: a handler that raises below must not leave all signals blocked.
         former = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         try:
             signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
             original("_thread", "start_new_thread")(self._run, (ended,))
             self._ended = ended
-            self._notices.reset("thread")
-        except RuntimeError as error:
-            text = f"{error}: nothing is sent; a reload tries again"
-            self._notices.warn("thread", text, until_reset=True)
-            self._log_errors("telling of the server", self._pipeline.publish_server_info)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, former)
-
-    def _log_errors(self, what: str, step: Callable[[], None]) -> None:
-        try:
-            step()
-        except Exception as error:
-            self._notices.exception(what, error)
 
     # The thread.
 
@@ -145,47 +147,40 @@ class Monitor:
             ended.set()
 
     def _loop(self, ended: Event) -> None:
-        pipeline, settings = self._pipeline, self._begin()
-        schedule = _scheduled(settings)
+        pipeline, logger, settings = self._pipeline, self._logger, self._begin()
+        schedule = Schedule(settings.interval_s, settings.samples)
         while not self._stop.wait(schedule.wait_s()):
             with self._gate:
-                if pipeline.reload_overdue():
-                    self._log_errors("taking up the new config", self._reload)
+                if self._reloader.is_overdue():
+                    log_errors(logger, "applying the new config", self._reload)
                 if not pipeline.settings.enabled:
-                    ended.set()  # in the gate: a HUP that enables then starts another thread
+                    ended.set()  # with the gate held: a later HUP may start another thread
                     return
-                try:
-                    pipeline.sample()
-                except Exception as error:
-                    self._notices.exception("sampling", error)
+                log_errors(logger, "sampling", pipeline.sample)
                 if settings.pace == pipeline.settings.pace and schedule.sampled():
-                    self._log_errors("pushing", pipeline.push)
-                    self._log_errors("telling of the server", pipeline.publish_server_info)
+                    log_errors(logger, "pushing", pipeline.push)
+                    log_errors(logger, "publishing the server info", pipeline.publish_server_info)
             if settings is not pipeline.settings:
                 former, settings = settings, self._begin()
                 if settings.pace != former.pace:
-                    schedule = _scheduled(settings)
+                    schedule = Schedule(settings.interval_s, settings.samples)
         with self._gate:
             if pipeline.settings.enabled:
-                self._log_errors("sampling", pipeline.sample)
-                self._log_errors("the last push", lambda: pipeline.push(stopping=True))
+                log_errors(logger, "sampling", pipeline.sample)
+                log_errors(logger, "the last push", partial(pipeline.push, stopping=True))
 
     def _begin(self) -> Settings:
-        """Begin with the settings in force."""
+        """Prepare for the settings in force, and return them."""
         with self._gate:
-            self._log_errors("preparing", self._pipeline.prepare)
+            log_errors(self._logger, "preparing the first push", self._pipeline.prepare)
             return self._pipeline.settings
 
 
 def _promote_to_old_generation() -> None:
-    """Have the garbage collector take what was just imported for old.
+    """Move just-imported objects to the oldest GC generation.
 
-    The next collection of what is young, soon after each fork, would write to all of that, in the
-    arbiter and in each worker: of each page that they share there would be a copy more.
+    Otherwise the next young collection, soon after each fork, writes to all of them. Each page
+    shared by the arbiter and its workers would then be copied.
     """
     if gc.isenabled():
         gc.collect(1)
-
-
-def _scheduled(settings: Settings) -> Schedule:
-    return Schedule(settings.interval_s, settings.samples)

@@ -1,253 +1,151 @@
-"""What is seen of one arbiter and sent, by the settings in force: samples, and their pushes."""
+"""From samples to pushes, by the settings in force."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from gunicorn_backlog import _gunicorn as gunicorn
-from gunicorn_backlog.arbiter import server_info
+from gunicorn import __version__ as gunicorn_version
+
+from gunicorn_backlog import __version__
+from gunicorn_backlog.arbiter.log_errors import log_errors
 from gunicorn_backlog.config.agent_address import is_local
-from gunicorn_backlog.config.configure import configured
-from gunicorn_backlog.config.settings import ConfigError, Settings, load
+from gunicorn_backlog.config.settings import Settings
 from gunicorn_backlog.log import OnceLogger
-from gunicorn_backlog.metrics import own_metric
 from gunicorn_backlog.sampling.sampler import Sampler
 from gunicorn_backlog.sampling.window import Window
-from gunicorn_backlog.scoreboard.allocation import ClaimError
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
+from gunicorn_backlog.scoreboard.server_info import ServerInfo
 from gunicorn_backlog.workers import registry
 
 if TYPE_CHECKING:
-    from gunicorn_backlog._gunicorn import Arbiter, Config, Worker
+    from gunicorn_backlog._gunicorn import Arbiter
     from gunicorn_backlog.dogstatsd.reporter import Reporter
-    from gunicorn_backlog.scoreboard.server_info import ServerInfo
-
-T = TypeVar("T")
-
-_RUNNING, _HOOKS_REMOVED = "running", "hooks removed"  # kinds of lines
-RELOAD_WITHOUT_FORK_S = (
-    10.0  # gunicorn may import a preloaded app between the new config and the first fork
-)
 
 
 class Pipeline:
-    """Samples, and pushes; nobody calls it while somebody else does, see ``monitor``."""
+    """Samples an arbiter, sums up each interval, and pushes it.
 
-    def __init__(self, arbiter: Arbiter, notices: OnceLogger) -> None:
+    Call its methods with the fork gate held, or before the thread starts.
+
+    :ivar settings: the settings in force.
+    :ivar scoreboard: the shared memory; None if there is none.
+    :ivar resolves_names: whether the Agent's address is a name that needs look-ups.
+    """
+
+    def __init__(self, arbiter: Arbiter, logger: OnceLogger) -> None:
         self.settings = Settings(enabled=False)
-        self.looks_up = False  # whether the Agent's name is ever looked up
+        self.scoreboard: Scoreboard | None = None
+        self.resolves_names = False
         self._arbiter = arbiter
-        self._notices = notices
-        self._cfg: Config | None = None
-        self._hooks: gunicorn.Hooks | None = None  # of the config that was loaded last
-        self._lacks_hooks = False
-        self._late_s: float | None = None
-        self._scoreboard: Scoreboard | None = None
+        self._logger = logger
         self._sampler: Sampler | None = None
         self._reporter: Reporter | None = None
         self._window = Window()
-        self._entered: Worker | None = None  # in the worker's own process
 
-    def load(self) -> Settings:
-        """Return what the arbiter's config and the environment say. Raises ConfigError.
-
-        Whatever else breaks it off, a signal's handler say: the next call loads the same again.
-        """
-        cfg = self._arbiter.cfg
-        try:
-            settings = load(cfg, configured.values)
-        except ConfigError:
-            self._taken(cfg)
-            raise
-        self._taken(cfg)
-        return settings
-
-    def _taken(self, cfg: Config) -> None:
-        configured.mark_loaded()
-        self._cfg, self._late_s = cfg, None
-        former, self._hooks = self._hooks, gunicorn.hooks_of(cfg)
-        self._lacks_hooks = self._were_removed(former, self._hooks)
-
-    def is_outdated(self) -> bool:
-        """Tell whether the arbiter has loaded another config since."""
-        return self._arbiter.cfg is not self._cfg
-
-    def reload_overdue(self) -> bool:
-        """Tell whether there has been a new config for RELOAD_WITHOUT_FORK_S, and no fork at which
-        to take it up.
-
-        So it is if there are no workers, and if the fork did not get the gate.
-        """
-        if self._arbiter.cfg is self._cfg:  # not by a call: after a sleep each takes microseconds
-            return False
-        if self._late_s is None:
-            self._late_s = time.monotonic() + RELOAD_WITHOUT_FORK_S
-        return time.monotonic() >= self._late_s
-
-    def reload_settings(self) -> Settings | None:
-        """Return the settings of a config that was loaded since; None if there is no good one."""
-        if not self.is_outdated():
-            return None
-        self._notices.reloaded()
-        self._notices.reset("config")
-        try:
-            settings = self.load()
-        except ConfigError as error:
-            wrong = str(error).removeprefix("gunicorn_backlog: ")
-            text = f"{wrong}; the former settings stay in force"
-            self._notices.warn("config", text, until_reset=True)
-            return None
-        return self._without_hooks(settings) if self._lacks_hooks else settings
-
-    def _were_removed(self, former: gunicorn.Hooks | None, hooks: gunicorn.Hooks) -> bool:
-        """Return whether a reload removed the hooks, and none has brought them back.
-
-        A hook of the user's own may call ours. gunicorn's own ``post_worker_init`` does not. A
-        server whose config never had a hook calls ours itself.
-        """
-        if former is None or hooks.has_ours or not hooks.post_worker_init_is_default:
-            return False
-        lost_when_ready = hooks.when_ready_is_default and not former.when_ready_is_default
-        return self._lacks_hooks or former.has_ours or lost_when_ready
-
-    def _without_hooks(self, settings: Settings) -> Settings:
-        if self.settings.enabled:
-            self._notices.warn(
-                _HOOKS_REMOVED,
-                "a reload removed the hooks from the config: nothing is pushed until a reload "
-                "finds them again",
-                until_reset=True,
-            )
-            self._notices.reset(_RUNNING)  # logged again when they are found again
-        return settings._replace(enabled=False)
-
-    def apply_settings(self, settings: Settings, forked: int, *, anew: bool) -> None:
+    def apply_settings(self, settings: Settings, forked: int, *, restart: bool) -> None:
         """Put the settings in force.
 
-        The interval under way goes on if they leave its pace: else HUPs that follow each other
-        faster than an interval lasts would put the push off for as long as they do.
+        The current interval goes on if its pace stays the same. Otherwise HUPs that come faster
+        than an interval lasts would postpone the push for as long as they come.
 
-        :param forked: the workers that were forked before, under other settings.
-        :param anew: whether nothing was sampled since.
+        :param forked: workers that were forked before, under the former settings.
+        :param restart: no thread runs, so there are no samples to continue from.
         """
         former, self.settings = self.settings, settings
-        self._notices.warn_each("unusable", [f"{it}; passed over" for it in settings.unusable])
         if not settings.enabled:
-            if not self._notices.was_logged(_HOOKS_REMOVED):
-                self._notices.inform(_RUNNING, server_info.SWITCHED_OFF)
             return
-        self._notices.reset(_HOOKS_REMOVED)
-        clashes = gunicorn.pushes_backlog(self._arbiter.cfg)
-        texts = [f"{own_metric.clash(settings.backlog_type)}; {own_metric.REMEDY}"]
-        self._notices.warn_each("own metric", texts if clashes else [])
-        self._redirect(settings)
+        self._create_reporter(settings)
         registry.prepare(self._arbiter)
-        if self._scoreboard is None or self._sampler is None:
-            self._sampler = Sampler(self._arbiter, self._create_scoreboard(), self._notices)
+        if self.scoreboard is None or self._sampler is None:
+            self._sampler = Sampler(self._arbiter, self._create_scoreboard(), self._logger)
             self._sampler.begin(forked)
-        if anew:
+        if restart:
             self._window = Window(forked)
             self._sampler.begin(forked)
         elif settings.pace != former.pace:
             self._window.discard()
 
     def prepare(self) -> None:
-        """Find out where the Agent is, some time before the first push."""
+        """Start the look-up of the Agent's name, before the first push needs the address."""
         if self._reporter is not None:
             self._reporter.prepare()
 
     def sample(self) -> None:
-        """Look at everything once."""
+        """Sample all listeners and workers once."""
         assert self._sampler is not None
         self._window.add(self._sampler.sample())
 
     def push(self, *, stopping: bool = False) -> None:
-        """Send what the samples since the last push come to."""
+        """Push the interval that ends now; an error in one number does not keep the others back."""
         assert self._reporter is not None
         assert self._sampler is not None
-        dropped = self._asked("counting drops", self._sampler.dropped)
-        waits = self._asked("adding up waits", self._sampler.waits)
+        dropped = log_errors(self._logger, "counting drops", self._sampler.dropped)
+        waits = log_errors(self._logger, "summing the waits", self._sampler.waits)
         interval = self._window.close(dropped or {}, waits)
         if interval is not None:
             app, bind = self._arbiter.proc_name, self._sampler.bind
             self._reporter.deliver(interval, app, bind, stopping=stopping)
 
-    def _asked(self, what: str, question: Callable[[], T]) -> T | None:
-        """Return the answer; without one the interval is over all the same."""
-        try:
-            return question()
-        except Exception as error:
-            self._notices.exception(what, error)
-            return None
-
     def publish_server_info(self) -> None:
-        """Say in the shared memory what this server is, and what could not be done."""
-        about = self._about()
-        if self._scoreboard is not None and about is not None:
-            self._scoreboard.publish(about)
+        """Write the server info to the shared memory, for the inspection commands."""
+        server_info = self.server_info()
+        if self.scoreboard is not None and server_info is not None:
+            self.scoreboard.publish(server_info)
 
-    def _about(self) -> ServerInfo | None:
+    def server_info(self) -> ServerInfo | None:
+        """Return the server info by the settings in force; None before the first are enabled."""
         if self._sampler is None or self._reporter is None:
             return None
-        return server_info.about(
-            self._arbiter,
-            self.settings,
-            self._sampler,
+        return ServerInfo(
+            app=self._arbiter.proc_name,
+            version=__version__,
+            gunicorn=gunicorn_version,
+            worker_class=self._arbiter.cfg.worker_class_str,
+            kind=int(registry.kind_forked(self._arbiter)),
+            enabled=self.settings.enabled,
+            interval_s=self.settings.interval_s,
+            backlog=self._arbiter.cfg.backlog,
+            boot_limit_s=self._sampler.boot_limit_s(),
+            watched_since_ns=self._sampler.since_ns,
+            agent=str(self.settings.address),
+            agent_from=self.settings.address_from,
             agent_error=self._reporter.error,
-            warnings=self._notices.warnings,
+            listeners=self._sampler.places(),
+            warnings=self._logger.warnings,
         )
 
-    def announce(self) -> None:
-        """Log what runs, once; after a reload only if that has changed."""
-        about = self._about()
-        if about is not None:
-            line = server_info.startup_line(about, self._arbiter.cfg.workers)
-            self._notices.inform(_RUNNING, line)
-
     def before_fork(self, until_s: float) -> None:
-        """Let a look-up of the Agent's name end, until then or for some milliseconds."""
+        """Wait for the end of a look-up, until ``until_s`` or for a few milliseconds."""
         if self._reporter is not None:
             self._reporter.before_fork(until_s)
 
     def after_fork_in_child(self) -> None:
-        """Leave a worker no socket; and a worker's child no slot, for it did not claim one."""
-        if self._scoreboard is not None:
-            self._scoreboard.detach()
+        """Close the worker's copy of the socket, and detach a worker's child from its slot."""
+        if self.scoreboard is not None:
+            self.scoreboard.detach()
         if self._reporter is not None:
             self._reporter.close()
 
-    def instrument_worker(self, worker: Worker) -> None:
-        """In a new worker's process: claim its slot, and watch the worker, once."""
-        if not self.settings.enabled or self._scoreboard is None or self._entered is worker:
-            return
-        self._entered = worker
-        try:
-            registry.enter(worker, self._scoreboard)
-        except ClaimError as error:
-            self._notices.warn("unwatched", f"worker {worker.pid} is not watched: {error}")
-
-    def _redirect(self, settings: Settings) -> None:
-        # Imports datadog: not while gunicorn reads its config, not if we are disabled, and not in
-        # our thread, for a fork would leave the module half imported in the worker.
+    def _create_reporter(self, settings: Settings) -> None:
+        # Imports datadog here: gunicorn reads its config without it, and so does a disabled server.
+        # In our thread a fork could leave the module half imported in the worker.
         from gunicorn_backlog.dogstatsd.reporter import Reporter
 
         former = self._reporter
         if former is not None:
             former.close()
-        self._reporter = Reporter(settings, self._notices, former=former)
-        self.looks_up = not is_local(settings.address)
+        self._reporter = Reporter(settings, self._logger, former=former)
+        self.resolves_names = not is_local(settings.address)
 
     def _create_scoreboard(self) -> Scoreboard | None:
         try:
-            self._scoreboard = Scoreboard()
-            self._notices.reset("scoreboard")
+            self.scoreboard = Scoreboard()
+            self._logger.reset("scoreboard")
         except (OSError, ValueError) as error:
-            self._notices.warn(
+            self._logger.warn(
                 "scoreboard",
                 f"no shared memory ({error}): workers are counted, their states and requests "
                 "in flight are not sent; a reload tries again",
                 until_reset=True,
             )
-        return self._scoreboard
+        return self.scoreboard

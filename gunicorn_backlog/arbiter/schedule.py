@@ -1,4 +1,4 @@
-"""When to sample, and when an interval is over."""
+"""The times of samples, and the ends of intervals."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 
 class Schedule:
-    """Evenly spaced samples on a fixed grid, so that neither late ones nor long ones add up.
+    """Evenly spaced samples on a fixed grid: late or long samples do not shift later ones.
 
-    Samples whose time passed while the process was stopped or starved are left out.
+    Samples that were due while the process was stopped or starved are skipped.
     """
 
     def __init__(
@@ -22,11 +22,11 @@ class Schedule:
         self._next = 1
 
     def wait_s(self) -> float:
-        """Return the seconds to wait for the next sample; 0 if it is due."""
+        """Return the seconds until the next sample; 0 if it is due."""
         return max(0.0, self._began_s + self._next * self._period_s - self._clock())
 
     def sampled(self) -> bool:
-        """Note that the sample was made; tell whether it was the last one of its interval."""
+        """Record that the sample was made; return whether it was the last of its interval."""
         made = self._next
         missed = int((self._clock() - self._began_s) / self._period_s)
         self._next = max(made, missed) + 1

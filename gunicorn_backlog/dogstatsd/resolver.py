@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from gunicorn_backlog._threads.one_shot import ShortThread
+from gunicorn_backlog._threads.one_shot import OneShotThread
 from gunicorn_backlog._threads.unpatched import original
 from gunicorn_backlog.config.agent_address import Address, is_local
 from gunicorn_backlog.dogstatsd import agent_socket
@@ -36,7 +36,7 @@ class Resolver:
         self._address = address
         self._clock = clock
         self._asked_s: float | None = None
-        self._thread: ShortThread | None = None  # of the latest look-up
+        self._thread: OneShotThread | None = None  # of the latest look-up
         self._hangs = False
 
     def refresh(self, *, unreachable: bool) -> None:
@@ -87,7 +87,7 @@ class Resolver:
     def _start_look_up(self) -> None:
         """Start a thread. It inherits the caller's signal mask, and thus receives no signals."""
         try:
-            self._thread, self._hangs = ShortThread(self._look_up), False
+            self._thread, self._hangs = OneShotThread(self._look_up), False
         except RuntimeError:
             self.error = OSError(errno.EBUSY, "no thread to look its name up in")
 

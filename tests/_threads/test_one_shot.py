@@ -1,4 +1,4 @@
-"""short_thread: when it returned, and when nothing of it is left."""
+"""one_shot: the return of the function, and the end of the OS thread."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from pathlib import Path
 import pytest
 
 from gunicorn_backlog._threads import one_shot
-from gunicorn_backlog._threads.one_shot import ShortThread
+from gunicorn_backlog._threads.one_shot import OneShotThread
 
 TASKS = Path("/proc/self/task")
 
 
-def test_nothing_of_it_is_left_after_the_wait() -> None:
-    """Not even what the kernel has of it: a fork may follow at once."""
+def test_the_os_thread_is_over_after_the_wait() -> None:
+    """The kernel no longer lists the thread: a fork may follow at once."""
     tasks = set(TASKS.iterdir())
     for _ in range(200):
-        thread = ShortThread(lambda: None)
+        thread = OneShotThread(lambda: None)
         assert thread.wait(20)
         assert thread.returned
         assert set(TASKS.iterdir()) <= tasks
 
 
-def test_a_wait_has_an_end() -> None:
-    """It tells that the thread goes on; and later, that it is over."""
+def test_a_wait_ends_after_its_timeout() -> None:
+    """The wait returns False while the thread runs, and True afterwards."""
     go_on = threading.Event()
-    thread = ShortThread(lambda: go_on.wait(20))
+    thread = OneShotThread(lambda: go_on.wait(20))
     assert not thread.wait(0.01)
     assert not thread.returned
     go_on.set()
     assert thread.wait(20)
 
 
-def test_a_thread_that_does_not_come_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It returned, but the kernel still has it: the wait has an end; a path that stays, for one."""
-    thread = ShortThread(lambda: None)
+def test_a_thread_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel lists the thread after its function returned: the wait ends; simulated."""
+    thread = OneShotThread(lambda: None)
     assert thread.wait(20)
     monkeypatch.setattr(thread, "_task", "/proc/self")
     monkeypatch.setattr(one_shot, "_PAUSE_S", 0.001)

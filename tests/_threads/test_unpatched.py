@@ -1,4 +1,4 @@
-"""unpatched: real threads' tools, with and without a patch."""
+"""unpatched: threads, locks and sockets of the standard library, with and without a patch."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ assert original("socket", "getaddrinfo")("127.0.0.1", 1)
 
 @pytest.mark.parametrize("patch", PATCHES)
 def test_a_real_thread_whatever_is_patched(patch: str) -> None:
-    """While the main thread waits in a real lock, another runs, and the kernel counts it."""
+    """While the main thread waits for a lock, another OS thread runs."""
     if patch != "nothing" and importlib.util.find_spec(patch) is None:
         pytest.skip(f"{patch} is not installed")
     program = f"{PATCHES[patch]}\n{PROGRAM}"
@@ -49,7 +49,7 @@ def test_a_real_thread_whatever_is_patched(patch: str) -> None:
 
 
 def test_event() -> None:
-    """Not set: waits in vain; set, once or twice: does not wait, now and later."""
+    """``wait`` returns False after the timeout, and True at once after one or two ``set``."""
     event = Event()
     assert not event.is_set()
     assert not event.wait(0.01)
@@ -61,7 +61,7 @@ def test_event() -> None:
 
 
 def test_event_wakes_the_waiting_thread() -> None:
-    """The wait ends when another thread sets the event."""
+    """``wait`` ends when another thread sets the event."""
     event = Event()
     threading.Timer(0.05, event.set).start()
     began_s = time.monotonic()
@@ -70,5 +70,5 @@ def test_event_wakes_the_waiting_thread() -> None:
 
 
 def test_original_without_a_patch_is_the_module_s() -> None:
-    """Nothing patched: the very function."""
+    """``original`` returns the module's own function."""
     assert original("_thread", "get_ident") is _thread.get_ident

@@ -1,4 +1,4 @@
-"""gate: a real fork beside a real thread."""
+"""fork_gate: forks and a thread that holds the gate."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.lab.waiting import DEADLINE_S
 
 
 def test_a_fork_passes_while_the_thread_rests() -> None:
-    """Nobody in the gate: the fork passes at once, and the thread can enter afterwards."""
+    """The gate is free: the fork proceeds at once, and the thread can enter afterwards."""
     gate = ForkGate()
     assert gate.before_fork()
     gate.after_fork_in_parent()
@@ -21,7 +21,7 @@ def test_a_fork_passes_while_the_thread_rests() -> None:
 
 
 def test_a_fork_waits_for_the_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The thread is at work: the fork passes when it is done, not before."""
+    """The thread holds the gate: the fork proceeds after the thread's step, not before."""
     monkeypatch.setattr(module, "WAIT_S", DEADLINE_S)
     gate = ForkGate()
     inside, passed = threading.Event(), threading.Event()
@@ -30,7 +30,7 @@ def test_a_fork_waits_for_the_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     def work() -> None:
         with gate:
             inside.set()
-            too_early.append(passed.wait(0.05))  # as long as it must not come
+            too_early.append(passed.wait(0.05))  # the fork must not proceed within that time
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -43,7 +43,7 @@ def test_a_fork_waits_for_the_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_fork_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The thread hangs: the fork goes on, leaves its lock alone, and the child can work."""
+    """The thread hangs: the fork proceeds without the lock, and the gate of the child is free."""
     monkeypatch.setattr(module, "WAIT_S", 0.01)
     gate = ForkGate()
     with gate:
@@ -57,7 +57,7 @@ def test_a_fork_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_two_threads_may_fork() -> None:
-    """The one that passed releases the gate, not the one that gave up waiting."""
+    """The thread that acquired the gate releases it, not the one whose wait timed out."""
     gate = ForkGate()
     assert gate.before_fork()
     passed: list[bool] = []
@@ -76,7 +76,7 @@ def test_two_threads_may_fork() -> None:
 
 
 def test_a_lock_that_is_never_given_back_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A signal handler that raised broke off what the fork was to do: the thread goes on, later."""
+    """A signal handler that raised skipped the release: the thread continues after the timeout."""
     monkeypatch.setattr(module, "LOCK_TIMEOUT_S", 0.05)
     gate = ForkGate()
     assert gate.before_fork()

@@ -1,4 +1,4 @@
-"""schedule: a fixed grid of samples, on a clock that the test sets."""
+"""schedule: a fixed grid of samples, with a clock set by the test."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from gunicorn_backlog.arbiter.schedule import Schedule
 
 
 class Clock:
-    """A clock that stands still until it is set."""
+    """A clock that stands still; ``now_s`` is its time."""
 
     now_s = 1000.0
 
     def __call__(self) -> float:
-        """Return the time."""
+        """Return ``now_s``."""
         return self.now_s
 
 
-def test_an_interval_is_so_many_samples() -> None:
-    """Ten samples, each a tenth of the interval apart; with the tenth the interval is over."""
+def test_an_interval_ends_with_its_last_sample() -> None:
+    """Ten samples, a tenth of the interval apart: the tenth ends the interval."""
     clock = Clock()
     schedule = Schedule(2.0, 10, clock=clock)
     closed = []
@@ -30,7 +30,7 @@ def test_an_interval_is_so_many_samples() -> None:
 
 
 def test_late_samples_do_not_move_the_grid() -> None:
-    """Each sample takes half a period: the next comes at its own time all the same."""
+    """Each sample takes half a period: the next one still has its time of the grid."""
     clock = Clock()
     schedule = Schedule(1.0, 10, clock=clock)
     for number in range(1, 100):
@@ -40,8 +40,8 @@ def test_late_samples_do_not_move_the_grid() -> None:
         schedule.sampled()
 
 
-def test_after_a_long_stop_missed_samples_are_left_out() -> None:
-    """Stopped for 30 s: one interval is closed at once, and the next is a whole one."""
+def test_after_a_long_stop_missed_samples_are_skipped() -> None:
+    """Stopped for 30 s: the current interval ends at once, and the next is complete."""
     clock = Clock()
     schedule = Schedule(1.0, 10, clock=clock)
     clock.now_s += 30.05

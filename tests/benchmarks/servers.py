@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.benchmarks.stand_in import deaf_agent
 from tests.lab.gunicorn_versions import Gunicorn
-from tests.lab.procfs import hears_signals
+from tests.lab.procfs import has_own_handlers
 from tests.lab.server import CONFIG, Server
 from tests.lab.waiting import wait_for
 
@@ -37,4 +37,4 @@ def running(config: str, *, workers: int = 4, **options: Any) -> Iterator[Server
 def all_are_up(server: Server, workers: int) -> bool:
     """Tell whether there are so many workers, and each has come up."""
     pids = server.worker_pids()
-    return len(pids) == workers and all(map(hears_signals, pids))
+    return len(pids) == workers and all(map(has_own_handlers, pids))

@@ -1,4 +1,4 @@
-"""Clients that end their requests in every way there is, and a hand that kills workers."""
+"""Clients that end their requests in many ways, and some that kill workers."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ TIMEOUT_S = 3.0
 HEAD = b"GET /plain HTTP/1.1\r\nHost: test\r\n"
 
 
-class Storm:
-    """Sends so many requests, from several clients; ``kills`` is when workers were killed.
+class ChaosClients:
+    """Sends requests from several clients.
 
-    :param rarely: how many requests there are for each that kills a worker.
-    :param without: the ends, of WEIGHTS, that it has not.
+    :param rarely: requests for each request that kills a worker.
+    :param without: keys of WEIGHTS to leave out.
+    :ivar sent: requests by kind.
+    :ivar kills_s: times at which workers were killed.
     """
 
     def __init__(
@@ -39,8 +41,8 @@ class Storm:
         self._deaths = cycle(("abort", "kill", "overdue"))
         self._weights = {how: weight for how, weight in WEIGHTS.items() if how not in without}
 
-    def rage(self) -> None:
-        """Return when all requests were sent, and answered or not."""
+    def run(self) -> None:
+        """Send all requests, and return after the last answer or failure."""
         clients = [threading.Thread(target=self._send, args=(seed,)) for seed in range(CLIENTS)]
         for client in clients:
             client.start()
@@ -77,19 +79,19 @@ class Storm:
         self._get(chance.choice(("/fail", "/fail-late")))
 
     def _leave(self, chance: random.Random) -> None:
-        """The app calls sys.exit(): a sync worker answers 500, or ends."""
+        """Call sys.exit() in the app: a sync worker answers 500, or ends."""
         with self._killing():
             self._get("/leave")
 
     def _several(self, chance: random.Random) -> None:
-        """Several requests on one connection, if it is kept alive."""
+        """Send several requests on one connection, if the worker keeps it alive."""
         with self._connect() as client:
             for _ in range(3):
                 client.sendall(HEAD + b"\r\n")
                 client.recv(65536)
 
     def _at_once(self, chance: random.Random) -> None:
-        """Two requests in one packet."""
+        """Send two requests in one packet."""
         with self._connect() as client:
             client.sendall(HEAD + b"\r\n" + request("/plain"))
             while client.recv(65536):
@@ -113,7 +115,7 @@ class Storm:
             client.recv(65536)
 
     def _reset(self, chance: random.Random) -> None:
-        """The client is gone in the midst of its request, or of the answer, with an RST."""
+        """Reset the connection during the request or the answer."""
         with self._connect() as client:
             client.sendall(request(chance.choice(("/endless", "/last/5", "/stream"))))
             if chance.random() < 0.5:
@@ -124,17 +126,17 @@ class Storm:
         self._signal(chance, signal.SIGKILL)
 
     def _abort(self, chance: random.Random) -> None:
-        """What the arbiter does to a worker whose time is up."""
+        """Send SIGABRT, as the arbiter does to a worker after the timeout."""
         self._signal(chance, signal.SIGABRT)
 
     def _overdue(self, chance: random.Random) -> None:
-        """A request that is longer than the server's timeout, if a worker has one for requests."""
+        """Request an answer that takes longer than the server's timeout."""
         with self._killing():
             self._get("/last/2500")
 
     @contextmanager
     def _killing(self) -> Iterator[None]:
-        """Note that a worker may die now, and when it has."""
+        """Record the times before and after a worker may die."""
         self.kills_s.append(time.monotonic())
         try:
             yield
@@ -150,7 +152,7 @@ class Storm:
             client.recv(65536)
 
 
-# How often each, beside the rare ones.
+# Relative frequencies, apart from the requests that kill.
 WEIGHTS = {
     "well": 40,
     "several": 10,

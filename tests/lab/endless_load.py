@@ -1,4 +1,4 @@
-"""Clients that send one request after the other, and count how each of them ended."""
+"""Clients that send one request after the other, and count the outcomes."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from types import TracebackType
 
 from tests.lab.server import Server
 
-HANG_S = 20.0  # a request that is not answered by then never will be
+HANG_S = 20.0  # a request without an answer for that long counts as hung
 
 
 class EndlessLoad:
-    """Loads a server from several threads, as long as it is open.
+    """Loads a server from several threads while the context is open.
 
-    A request is ``answered``, ``hung``, or ``closed``: refused, reset, or closed without an answer,
-    as workers of gunicorn's do to those who come while they end.
+    Outcomes: ``answered``, ``hung``, and ``closed``: refused, reset, or closed without an answer,
+    as gunicorn's workers close connections that arrive while they end.
     """
 
     def __init__(self, server: Server, clients: int = 4) -> None:
@@ -41,7 +41,7 @@ class EndlessLoad:
 
     @property
     def ends(self) -> Counter[str]:
-        """How many requests ended in which way so far."""
+        """The number of requests by outcome."""
         return Counter(self._ends)
 
     def _send(self) -> None:

@@ -1,4 +1,4 @@
-"""Faults, one at a time, to a gunicorn that is under load: its workers, its arbiter, its Agent."""
+"""Faults, one at a time, for a gunicorn under load: workers, arbiter, Agent, and clock."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from agent import Datagram, StandInAgent
 
 from gunicorn_backlog.config.agent_address import Address
-from tests.lab.procfs import hears_signals
+from tests.lab.procfs import has_own_handlers
 from tests.lab.server import Server
 from tests.lab.waiting import wait_for
 
@@ -23,7 +23,7 @@ LASTS_S = 1.0
 
 
 class MovingAgent:
-    """A stand-in Agent at a Unix socket's path, that comes and goes; all that it got is kept."""
+    """A stand-in Agent at a Unix socket that starts and stops; keeps all ``datagrams``."""
 
     def __init__(self, path: Path) -> None:
         self.address = Address("unixgram", path=str(path))
@@ -32,22 +32,22 @@ class MovingAgent:
 
     @property
     def url(self) -> str:
-        """Where it is, when it is there."""
+        """The address, whether or not the Agent listens."""
         return str(self.address)
 
     def come(self) -> None:
-        """Listen."""
+        """Start to listen."""
         self._agent = StandInAgent(self.address, on_datagram=self.datagrams.append).__enter__()
 
     def go(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         if self._agent is not None:
             self._agent.stop()
         self._agent = None
 
     @contextmanager
     def deaf(self) -> Iterator[None]:
-        """Be there, with a full queue, and read nothing."""
+        """Listen with a full queue, and read nothing."""
         self.go()
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
             sock.bind(self.address.path)
@@ -61,9 +61,9 @@ class MovingAgent:
 
 
 class Faults:
-    """Does a random fault; ``windows`` is when there was one, and of which kind.
+    """Causes random faults; ``done`` counts them, ``windows`` lists begin, end and kind of each.
 
-    :param offset: the file that says how far off the server's time of day is.
+    :param offset: the file with the offset of the server's time of day.
     """
 
     def __init__(self, server: Server, agent: MovingAgent, offset: Path, *, seed: int) -> None:
@@ -75,10 +75,10 @@ class Faults:
         self._chance = random.Random(seed)
 
     def do_one(self) -> None:
-        """Do one, and return when it is over."""
+        """Cause one fault, and return when it is over."""
         kinds: dict[str, Callable[[], None]] = {
-            it.__name__: it
-            for it in (
+            fault.__name__: fault
+            for fault in (
                 self.kill_a_worker,
                 self.abort_a_worker,
                 self.stop_a_worker,
@@ -101,17 +101,17 @@ class Faults:
         return self._chance.choice(sorted(self._server.worker_pids()))
 
     def kill_a_worker(self) -> None:
-        """As the kernel does without memory."""
+        """Send SIGKILL, as the kernel does without memory."""
         with suppress(ProcessLookupError):
             os.kill(self._worker(), signal.SIGKILL)
 
     def abort_a_worker(self) -> None:
-        """As the arbiter does after the timeout."""
+        """Send SIGABRT, as the arbiter does after the timeout."""
         with suppress(ProcessLookupError):
             os.kill(self._worker(), signal.SIGABRT)
 
     def stop_a_worker(self) -> None:
-        """For a while."""
+        """Send SIGSTOP, and SIGCONT after LASTS_S."""
         worker = self._worker()
         with suppress(ProcessLookupError):
             os.kill(worker, signal.SIGSTOP)
@@ -119,19 +119,19 @@ class Faults:
             os.kill(worker, signal.SIGCONT)
 
     def stop_the_arbiter(self) -> None:
-        """For a while."""
+        """Send SIGSTOP, and SIGCONT after LASTS_S."""
         self._server.signal(signal.SIGSTOP)
         time.sleep(LASTS_S)
         self._server.signal(signal.SIGCONT)
 
     def more_and_fewer_workers(self) -> None:
-        """One more, and one less."""
+        """Add a worker, and remove one."""
         self._server.signal(signal.SIGTTIN)
         time.sleep(LASTS_S)
         self._server.signal(signal.SIGTTOU)
 
     def reload(self) -> None:
-        """With another tag."""
+        """Send SIGHUP with another tag in the config."""
         former = self._server.worker_pids()
         config = self._server.config.read_text().partition("\nconfigure(")[0]
         tag = f"color:{self._chance.choice(('red', 'green', 'blue'))}"
@@ -139,38 +139,38 @@ class Faults:
         wait_for("the former workers to leave", lambda: not former & self._server.worker_pids())
 
     def upgrade_and_back(self) -> None:
-        """A second master comes up, and is sent away again."""
+        """Start a second master by SIGUSR2, and end it after its first push."""
         former = self._server.worker_pids()
         self._server.signal(signal.SIGUSR2)
         (new,) = wait_for("a new master", lambda: self._masters(former))
         seen = len(self._agent.datagrams)
 
-        def it_pushes() -> bool:
-            return any(b"app:lab.2" in it.octets for it in self._agent.datagrams[seen:])
+        def has_pushed() -> bool:
+            return any(b"app:lab.2" in each.octets for each in self._agent.datagrams[seen:])
 
-        wait_for("its push", it_pushes)
+        wait_for("a push of the new master", has_pushed)
         os.kill(new, signal.SIGTERM)
-        wait_for("it to end", lambda: not Path(f"/proc/{new}").exists(), deadline_s=40)
+        wait_for("the new master to end", lambda: not Path(f"/proc/{new}").exists(), deadline_s=40)
 
     def _masters(self, former: set[int]) -> list[int]:
-        """Return the arbiter's new children that have children, or will: they handle SIGHUP."""
+        """Return the arbiter's new children that handle SIGHUP and have children."""
         return [
             pid
             for pid in self._server.worker_pids() - former
-            if not hears_signals(pid) and Path(f"/proc/{pid}/task/{pid}/children").read_text()
+            if not has_own_handlers(pid) and Path(f"/proc/{pid}/task/{pid}/children").read_text()
         ]
 
     def agent_away(self) -> None:
-        """It is restarted."""
+        """Stop the Agent, and start it after LASTS_S."""
         self._agent.go()
         time.sleep(LASTS_S)
         self._agent.come()
 
     def agent_deaf(self) -> None:
-        """Its queue is full."""
+        """Fill the Agent's queue for LASTS_S."""
         with self._agent.deaf():
             time.sleep(LASTS_S)
 
     def set_the_clock(self) -> None:
-        """By up to an hour, forth or back."""
+        """Set the time of day by up to an hour, forward or back."""
         self._offset.write_text(f"{self._chance.randint(-3600, 3600):+d}\n")

@@ -1,8 +1,8 @@
-"""A stopwatch on os.fork() in the arbiter, begun by its config file before our hooks come in.
+"""A stopwatch on os.fork() in the arbiter, started by the config file before our hooks.
 
-It writes a line for each fork into the file $FORKS: how long the whole call took, and how long what
-was registered after the stopwatch took of it, both in nanoseconds. What is registered last comes
-first before a fork, and last after it; so the stopwatch is read where our part ends and begins.
+Each fork writes one line into the file $FORKS: the duration of the whole call, and that of the
+fork handlers registered after the stopwatch, both in nanoseconds. The handlers registered last run
+first before a fork, and last after a fork: the stopwatch is read where ours end and begin.
 """
 
 from __future__ import annotations
@@ -46,19 +46,19 @@ def begin() -> None:
 
 
 class Fork(NamedTuple):
-    """How long one fork took: all of it, and what is added to it."""
+    """The duration of one fork, and of our handlers in that fork."""
 
     whole_ms: float
     added_ms: float
 
 
 def forks(log: Path) -> list[Fork]:
-    """Read what the stopwatch wrote so far."""
+    """Return the forks that the stopwatch has written so far."""
     lines = log.read_text().splitlines() if log.exists() else []
     return [Fork(*(int(ns) / 1e6 for ns in line.split())) for line in lines]
 
 
 def described(values_ms: Sequence[float]) -> str:
-    """Return the median, the 99th percentile and the most."""
+    """Return the median, the 99th percentile and the maximum."""
     percentiles = statistics.quantiles(values_ms, n=100, method="inclusive")
     return f"{percentiles[49]:.3f} / {percentiles[98]:.3f} / {max(values_ms):.3f} ms"

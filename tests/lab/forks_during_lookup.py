@@ -1,4 +1,4 @@
-"""Forks beside look-ups of a name, and children that look another one up.
+"""Forks during look-ups of a name; each child looks up another name.
 
     python -m tests.lab.forks_during_lookup URL FORKS
 
@@ -20,11 +20,11 @@ from gunicorn_backlog.config.agent_address import parse
 from gunicorn_backlog.dogstatsd.resolver import REFRESH_S, Resolver
 
 HANGS_S = 5
-LOOK_UP_S = 0.0003  # about as long as one takes
+LOOK_UP_S = 0.0003  # about the duration of a look-up
 
 
 def child_hung() -> bool:
-    """Fork a child that looks a name up; tell whether it had to be killed."""
+    """Fork a child that looks up a name; return whether the child had to be killed."""
     pid = os.fork()
     if pid == 0:
         signal.alarm(HANGS_S)
@@ -34,9 +34,9 @@ def child_hung() -> bool:
 
 
 def main() -> None:
-    """Begin a look-up and fork at some moment of it, again and again."""
+    """Start look-ups, and fork at a random moment of each."""
     url, forks = sys.argv[1:]
-    times_s = itertools.count(step=int(REFRESH_S))  # so that each refresh asks
+    times_s = itertools.count(step=int(REFRESH_S))  # so that each refresh starts a look-up
     resolver = Resolver(parse(url), clock=lambda: float(next(times_s)))
     os.register_at_fork(before=lambda: resolver.before_fork(time.monotonic() + WAIT_S))
     hung = 0

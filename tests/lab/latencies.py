@@ -1,4 +1,4 @@
-"""What clients feel of a server: how long its answers take, and its end."""
+"""Durations that clients notice: of answers, and of a shutdown."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tests.lab.server import Server
 
 
 def answer_ms(server: Server, requests: int) -> list[float]:
-    """Send so many requests, one after the other, and return how long each answer took.
+    """Send requests one after the other, and return the duration of each answer.
 
-    Raises OSError if one is not answered.
+    Raises OSError if a request has no answer.
     """
     found = []
     for _ in range(requests):
@@ -23,12 +23,12 @@ def answer_ms(server: Server, requests: int) -> list[float]:
 
 
 def p99(values: list[float]) -> float:
-    """Return the value that one in a hundred exceeds."""
+    """Return the 99th percentile."""
     return quantiles(values, n=100)[-1]
 
 
 def end_ms(server: Server) -> float:
-    """Send TERM, and return how long the arbiter takes to end."""
+    """Send SIGTERM, and return the time until the arbiter ends."""
     began_s = time.perf_counter()
     server.signal(signal.SIGTERM)
     assert server.process.wait() == 0, server.log

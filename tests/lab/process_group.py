@@ -1,4 +1,4 @@
-"""A process with all that it starts, none of which outlives its use."""
+"""A process whose descendants end with its context."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ SIGNAL_PROCESS_GROUP = 4  # PIDFD_SIGNAL_PROCESS_GROUP of linux/pidfd.h, since L
 class Group(subprocess.Popen[bytes]):
     """A process in a session of its own; leaving the context kills the group and waits, once.
 
-    The group is held by a descriptor: once its first process was reaped, its number can be that of
-    someone else, while others of the group may well be left. An older kernel knows no group by
-    descriptor: there the group is killed as long as its first process was not reaped.
+    The group is signalled through a descriptor. After its first process was reaped, the number may
+    belong to another group, while other processes of this one still run. Kernels before 6.9 can't
+    signal a group by descriptor: there the group is killed if its first process was not reaped.
     """
 
     def __init__(self, command: list[str], **how: Any) -> None:
@@ -33,7 +33,7 @@ class Group(subprocess.Popen[bytes]):
             self._kill_all()
             os.close(self._descriptor)
             self._descriptor = -1
-        super().__exit__(kind, value, traceback)  # which waits
+        super().__exit__(kind, value, traceback)  # waits
 
     def _kill_all(self) -> None:
         try:

@@ -1,4 +1,4 @@
-"""What the kernel says of a process: its threads, descriptors and memory."""
+"""Threads, descriptors and memory of a process, from /proc."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ SCOREBOARD = "/memfd:gunicorn_backlog"
 
 
 def our_threads(pid: int) -> list[int]:
-    """Return the threads of an arbiter that block every signal, as none does but ours.
+    """Return the threads of an arbiter that block every signal: only ours do.
 
-    A thread in which the Agent's name is looked up is one of them, while it lasts. The main thread
-    is none: it blocks signals for the moment in which it starts ours.
+    The thread of a look-up of the Agent's name is one of them. The main thread is excluded: it
+    blocks signals for the moment in which it starts ours.
     """
-    return [it for it in threads(pid) if it != pid and _blocks_sigterm(pid, it)]
+    return [thread for thread in threads(pid) if thread != pid and _blocks_sigterm(pid, thread)]
 
 
 def threads(pid: int) -> list[int]:
@@ -25,8 +25,8 @@ def threads(pid: int) -> list[int]:
 
 
 def processes() -> set[int]:
-    """Return the pids of all processes that can be seen from here."""
-    return {int(it.name) for it in Path("/proc").iterdir() if it.name.isdecimal()}
+    """Return the pids of all visible processes."""
+    return {int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()}
 
 
 def children(pid: int) -> set[int]:
@@ -35,21 +35,21 @@ def children(pid: int) -> set[int]:
 
 
 def is_alive(pid: int) -> bool:
-    """Tell whether the process runs; one that has ended may still wait to be reaped."""
+    """Return whether the process runs; False for one that has ended but was not reaped."""
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     return False
 
 
 def _blocks_sigterm(pid: int, thread: int) -> bool:
-    with suppress(OSError):  # it has ended
+    with suppress(OSError):  # the thread has ended
         status = Path(f"/proc/{pid}/task/{thread}/status").read_text()
         return bool(field(status, "SigBlk", base=16) & (1 << (signal.SIGTERM - 1)))
     return False
 
 
 def descriptors(pid: int) -> dict[int, str]:
-    """Return what each open descriptor stands for; one that is closed meanwhile is left out."""
+    """Return the target of each open descriptor; one that is closed during the read is left out."""
     found = {}
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(FileNotFoundError):
@@ -60,7 +60,7 @@ def descriptors(pid: int) -> dict[int, str]:
 def scoreboards(pid: int) -> set[int]:
     """Return the inodes of the scoreboards that a process has open or mapped."""
     found = set()
-    with suppress(OSError):  # it has ended
+    with suppress(OSError):  # the process has ended
         for fd, link in descriptors(pid).items():
             if SCOREBOARD in link:
                 found.add(os.stat(f"/proc/{pid}/fd/{fd}").st_ino)
@@ -70,19 +70,19 @@ def scoreboards(pid: int) -> set[int]:
 
 
 def resident_kb(pid: int) -> int:
-    """Return the resident memory."""
+    """Return the resident memory in kB."""
     return field(Path(f"/proc/{pid}/status").read_text(), "VmRSS")
 
 
 def cpu_ns(pid: int, thread: int) -> int:
-    """Return how long a thread was on a processor."""
+    """Return the CPU time of a thread."""
     return int(Path(f"/proc/{pid}/task/{thread}/schedstat").read_text().split()[0])
 
 
-def hears_signals(worker_pid: int) -> bool:
-    """Tell whether a worker has put its own handlers in the place of the arbiter's.
+def has_own_handlers(worker_pid: int) -> bool:
+    """Return whether a worker has replaced the arbiter's signal handlers by its own.
 
-    Before that a SIGTERM of the arbiter's is lost in it, and a reload would wait for ever. The
+    Before that, the worker loses a SIGTERM of the arbiter, and a reload would wait for ever. The
     arbiter handles SIGHUP, and no worker does.
     """
     with suppress(OSError):
@@ -92,11 +92,11 @@ def hears_signals(worker_pid: int) -> bool:
 
 
 def field(status: str, name: str, *, base: int = 10) -> int:
-    """Return a number of ``/proc/PID/status``."""
+    """Return a number from the text of ``/proc/PID/status``."""
     (value,) = [line.split()[1] for line in status.splitlines() if line.startswith(f"{name}:")]
     return int(value, base)
 
 
 def is_stopped(pid: int) -> bool:
-    """Tell whether a process was stopped by a signal."""
+    """Return whether a signal has stopped the process."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"

@@ -18,7 +18,7 @@ from typing import IO, cast
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.ports import free_port
 from tests.lab.process_group import Group
-from tests.lab.procfs import children, hears_signals
+from tests.lab.procfs import children, has_own_handlers
 from tests.lab.request_log import Journal
 from tests.lab.waiting import wait_for
 
@@ -192,7 +192,7 @@ class Server:
 
     def reload(self, config: str | None = None) -> None:
         """Have the arbiter read its config again, or another, when all workers hear signals."""
-        wait_for("its workers", lambda: all(map(hears_signals, self.worker_pids())))
+        wait_for("its workers", lambda: all(map(has_own_handlers, self.worker_pids())))
         if config is not None:
             self.config.write_text(config)
         self.signal(signal.SIGHUP)

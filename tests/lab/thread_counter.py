@@ -1,4 +1,4 @@
-"""A watch over arbiters: how many threads of ours each has, at all times."""
+"""Counts our threads in arbiters, fifty times a second."""
 
 from __future__ import annotations
 
@@ -7,38 +7,38 @@ from contextlib import suppress
 
 from tests.lab.procfs import our_threads
 
-LOOK_EVERY_S = 0.02
+PERIOD_S = 0.02
 
 
-class ThreadWatch:
-    """Counts our threads in each arbiter that it was told of, until its context is left."""
+class ThreadCounter:
+    """Counts our threads in each added arbiter, ``samples`` times until the context ends."""
 
     def __init__(self) -> None:
-        self.looks = 0
+        self.samples = 0
         self._counts: dict[int, list[int]] = {}
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._count, daemon=True)
 
-    def __enter__(self) -> ThreadWatch:
+    def __enter__(self) -> ThreadCounter:
         self._thread.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._over.set()
+        self._stop.set()
         self._thread.join()
 
-    def over(self, pid: int) -> None:
-        """Watch this arbiter too, from now to its end."""
+    def add(self, pid: int) -> None:
+        """Count the threads of this arbiter from now on."""
         self._counts.setdefault(pid, [])
 
     def latest(self, pid: int) -> int | None:
-        """Return the number of threads at the latest look; None before the first."""
+        """Return the latest number of threads; None before the first sample."""
         return self._counts[pid][-1] if self._counts[pid] else None
 
     def counts(self, pid: int) -> list[int]:
-        """Return the numbers of threads, each that is not as the one before.
+        """Return the numbers of threads, without repetitions.
 
-        Without the zeros of an arbiter that does not yet, or no longer, push.
+        Zeros at the beginning and the end are left out: the arbiter does not push yet or any more.
         """
         counts = list(self._counts[pid])
         while counts and counts[0] == 0:
@@ -47,11 +47,11 @@ class ThreadWatch:
             del counts[-1]
         return counts
 
-    def _look(self) -> None:
-        while not self._over.wait(LOOK_EVERY_S):
-            self.looks += 1
+    def _count(self) -> None:
+        while not self._stop.wait(PERIOD_S):
+            self.samples += 1
             for pid, counts in list(self._counts.items()):
-                with suppress(OSError):  # it has ended
+                with suppress(OSError):  # the arbiter has ended
                     count = len(our_threads(pid))
                     if counts[-1:] != [count]:
                         counts.append(count)

@@ -1,4 +1,4 @@
-"""Traces of our thread where it must not be: an app that looks for them in its own process."""
+"""An app that looks for copies of our thread in its own process, where none may be."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Answer /traces with the pid and the copies of our thread; /first, and as the tests' app."""
+    """Answer /traces with the pid and the number of copies of our thread; others as wsgi_app."""
     if environ["PATH_INFO"] == "/first":
         return first_request_app.app(environ, start_response)
     if environ["PATH_INFO"] != "/traces":
@@ -31,14 +31,14 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
 
 
 def copies_of_our_thread() -> int:
-    """Count the threads and greenlets of this process that are in our monitor's code."""
+    """Return the number of threads and greenlets of this process that run our monitor's code."""
     frames: list[Any] = list(sys._current_frames().values())
-    frames += [getattr(it, "gr_frame", None) for it in gc.get_objects() if _is_greenlet(it)]
+    frames += [getattr(each, "gr_frame", None) for each in gc.get_objects() if _is_greenlet(each)]
     return sum(map(_is_ours, frames))
 
 
-def _is_greenlet(it: object) -> bool:
-    return any(base.__name__ == "greenlet" for base in type(it).__mro__)
+def _is_greenlet(candidate: object) -> bool:
+    return any(base.__name__ == "greenlet" for base in type(candidate).__mro__)
 
 
 def _is_ours(frame: FrameType | None) -> bool:
@@ -50,7 +50,7 @@ def _is_ours(frame: FrameType | None) -> bool:
 
 
 def udp_sockets_to(port: int, pid: int) -> int:
-    """Count the process's UDP sockets that are connected to that port of IPv4."""
+    """Return the number of the process's UDP sockets connected to that port of IPv4."""
     rows = [row.split() for row in Path("/proc/net/udp").read_text().splitlines()[1:]]
     inodes = {row[9] for row in rows if int(row[2].partition(":")[2], 16) == port}
     return sum(link.removeprefix("socket:[")[:-1] in inodes for link in descriptors(pid).values())

@@ -30,7 +30,7 @@ from gunicorn_backlog import hooks
 
 def post_worker_init(worker):
     hooks.post_worker_init(worker)
-    fd = hooks._monitor._watch._scoreboard._fd
+    fd = hooks._monitor._pipeline.scoreboard._fd
     for attack in (
         lambda: os.ftruncate(fd, 0),
         lambda: os.pwrite(fd, bytes(reversed(range(256))), 20),

@@ -14,7 +14,7 @@ from agent import StandInAgent
 
 from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
-from tests.lab.procfs import children, hears_signals, is_alive, scoreboards
+from tests.lab.procfs import children, has_own_handlers, is_alive, scoreboards
 from tests.lab.push_streams import (
     check_apps,
     check_end,
@@ -26,7 +26,7 @@ from tests.lab.push_streams import (
     wait_until_all_came,
 )
 from tests.lab.short_and_soak import forms
-from tests.lab.thread_counter import ThreadWatch
+from tests.lab.thread_counter import ThreadCounter
 from tests.lab.waiting import wait_for
 
 LONG = 10  # times, when nothing else runs
@@ -39,7 +39,7 @@ def wait_for_workers(arbiter: int, besides: int = 0) -> None:
 
     def settled() -> bool:
         pids = children(arbiter) - {besides}
-        return len(pids) == WORKERS and all(map(hears_signals, pids))
+        return len(pids) == WORKERS and all(map(has_own_handlers, pids))
 
     wait_for("workers", settled)
 
@@ -55,12 +55,12 @@ def wait_for_push(agent: StandInAgent, arbiter: int, app: str) -> None:
     wait_for(f"a push of {app}", pushed)
 
 
-def upgrade(agent: StandInAgent, watch: ThreadWatch, former: int) -> int:
+def upgrade(agent: StandInAgent, counter: ThreadCounter, former: int) -> int:
     """Have an arbiter start a new one, and return its pid when both push."""
     workers = children(former)
     os.kill(former, signal.SIGUSR2)
     (new,) = wait_for("a new master", lambda: children(former) - workers)
-    watch.over(new)
+    counter.add(new)
     wait_for_push(agent, new, "lab.2")
     wait_for_push(agent, former, "lab")
     wait_for_workers(new)
@@ -91,14 +91,14 @@ def test_upgrades_and_back(
     forks = tmp_path / "forks"
     server = serve(gunicorn, workers=None, config=tagging_config(agent, forks, workers=WORKERS))
     arbiter, arbiters = server.pid, [server.pid]
-    with ThreadWatch() as watch:
-        watch.over(arbiter)
+    with ThreadCounter() as counter:
+        counter.add(arbiter)
         wait_for_push(agent, arbiter, "lab")
         wait_for_workers(arbiter)
         for _ in range(upgrades):
-            arbiters.append(upgrade(agent, watch, arbiter))
+            arbiters.append(upgrade(agent, counter, arbiter))
             back(agent, arbiter, arbiters[-1])
-            arbiters.append(upgrade(agent, watch, arbiter))
+            arbiters.append(upgrade(agent, counter, arbiter))
             forth(agent, arbiter, arbiters[-1])
             arbiter = arbiters[-1]
         assert server.get()
@@ -112,12 +112,12 @@ def test_upgrades_and_back(
         longest = max(longest, check_pace(pushes, spare_s=SPARE_S))
         check_end(pushes, alone=upgrades == LONG)
         assert check_spawned(pushes, forks, pid) == WORKERS
-        assert watch.counts(pid) == [1]
+        assert counter.counts(pid) == [1]
     check_apps(tagged_pushes(agent))
     assert {push.arbiter for push in tagged_pushes(agent)} == set(arbiters)
     assert "Traceback" not in server.log
     assert server.our_lines == []
     print(
         f"{gunicorn.version}: {len(arbiters)} masters, {len(tagged_pushes(agent))} pushes, "
-        f"the longest gap {longest:.2f} intervals; {watch.looks} looks saw one thread in each"
+        f"the longest gap {longest:.2f} intervals; {counter.samples} samples saw one thread in each"
     )

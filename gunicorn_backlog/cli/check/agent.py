@@ -7,7 +7,7 @@ import select
 import socket
 from contextlib import suppress
 
-from gunicorn_backlog._threads.one_shot import ShortThread
+from gunicorn_backlog._threads.one_shot import OneShotThread
 from gunicorn_backlog.cli.check.findings import Finding, failed, ok, warning
 from gunicorn_backlog.config.agent_address import DISABLED, Address, is_local, parse
 from gunicorn_backlog.dogstatsd import agent_socket
@@ -60,7 +60,7 @@ def _resolved(address: Address) -> Target | str:
         except OSError as error:
             found.append(f"its name is not known: {error.strerror or error}")
 
-    ShortThread(resolve).wait(RESOLVED_S)
+    OneShotThread(resolve).wait(RESOLVED_S)
     return found[0] if found else f"no name server answered within {RESOLVED_S:g} s"
 
 

@@ -1,4 +1,4 @@
-"""A server under mixed load, to which something happens every few seconds; for an hour, if asked.
+"""A server under mixed load with a fault every few seconds; the long form takes an hour.
 
 The long form alone:
 ``python -m pytest -n0 -m soak tests/servers/faults/test_everything_at_once.py -s``.
@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from tests.conftest import ServerFactory
-from tests.lab.chaos_clients import Storm
+from tests.lab.chaos_clients import ChaosClients
 from tests.lab.faults import Faults, MovingAgent
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.procfs import descriptors, our_threads, resident_kb
@@ -25,12 +25,12 @@ from tests.lab.short_and_soak import forms
 from tests.lab.waiting import wait_for
 
 WORKERS = 4
-MOST_WORKERS = 3 * WORKERS  # of a reload that follows another at once
-MOST_CONNECTIONS = 100  # 7 clients, and what they left: one in five does not wait for an answer
+MOST_WORKERS = 3 * WORKERS  # of two reloads in quick succession
+MOST_CONNECTIONS = 100  # of 7 clients; one in five does not wait for an answer
 INTERVAL_S = 0.5
 FAULT_EVERY_S = 5.0
 SETTLED_S = 1.5  # before and after a fault
-SPARE_S = 1.0  # what a machine with other work may add to an interval
+SPARE_S = 1.0  # what other load may add to an interval
 GROWTH_KB = 2048
 CONFIG = f"""
 import select, time
@@ -49,13 +49,13 @@ loglevel = "warning"
 
 @contextmanager
 def under_load(server: Server) -> Iterator[list[float]]:
-    """Send requests of every kind but those that kill; yield when one was not answered."""
+    """Send all kinds of requests but killing ones; yield the times of those without an answer."""
     over = threading.Event()
     unanswered_s: list[float] = []
 
-    def rage() -> None:
+    def storm() -> None:
         while not over.is_set():
-            Storm(server, 300, rarely=10**9, without={"leave"}).rage()
+            ChaosClients(server, 300, rarely=10**9, without={"leave"}).run()
 
     def ask() -> None:
         while not over.wait(0.01):
@@ -67,7 +67,7 @@ def under_load(server: Server) -> Iterator[list[float]]:
             if not answered:
                 unanswered_s.append(began_s)
 
-    threads = [threading.Thread(target=it) for it in (rage, ask)]
+    threads = [threading.Thread(target=run) for run in (storm, ask)]
     for thread in threads:
         thread.start()
     try:
@@ -82,7 +82,7 @@ def under_load(server: Server) -> Iterator[list[float]]:
 def test_everything_at_once(
     minutes: float, newest: Gunicorn, serve: ServerFactory, tmp_path: Path
 ) -> None:
-    """Every few seconds a fault: gunicorn serves, one thread watches, and what is sent is true."""
+    """A fault every few seconds: gunicorn serves, one thread runs, and all numbers are right."""
     offset = tmp_path / "offset"
     offset.write_text("+0\n")
     agent = MovingAgent(tmp_path / "agent")
@@ -103,11 +103,11 @@ def test_everything_at_once(
             next_s = time.monotonic() + FAULT_EVERY_S
             wait_for("one thread of ours", lambda: len(our_threads(server.pid)) == 1)
             resident.append(resident_kb(server.pid))
-            time.sleep(max(0.0, next_s - time.monotonic()))  # then comes the next fault
+            time.sleep(max(0.0, next_s - time.monotonic()))  # the time of the next fault
     wait_until_idle(agent)
     agent.go()
 
-    pushed = [Push(it) for it in agent.datagrams if it.octets != b"full"]
+    pushed = [Push(each) for each in agent.datagrams if each.octets != b"full"]
     print(f"{dict(faults.done)}; {len(pushed)} pushes, {len(unanswered_s)} requests unanswered")
     check_pushes(pushed, faults)
     check_growth(resident)
@@ -117,7 +117,7 @@ def test_everything_at_once(
 
 
 def wait_until_idle(agent: MovingAgent) -> None:
-    """Wait for a push that says that all is as it was before."""
+    """Wait for a push with all workers idle and nothing in flight or queued."""
     idle = {"idle": WORKERS, "working": 0, "starting": 0}
 
     def settled() -> bool:
@@ -128,13 +128,13 @@ def wait_until_idle(agent: MovingAgent) -> None:
 
 
 def is_at_rest(push: Push) -> bool:
-    """Tell whether nothing is under way or waits."""
+    """Return whether nothing is in flight or queued."""
     names = ("gunicorn.requests.in_flight", "gunicorn.threads.queued")
     return not any(push.values(name)[0] for name in names)
 
 
 def check_pushes(pushed: Sequence[Push], faults: Faults) -> None:
-    """Nothing absurd; and none was late but for a fault that kept it back."""
+    """Assert that all numbers are possible, and that only faults delayed a push."""
     check_sanity(pushed, workers=MOST_WORKERS, connections=MOST_CONNECTIONS)
     own = [push for push in pushed if push.all("gunicorn.is_running", "app:lab")]
     longest_s = 0.0
@@ -146,7 +146,7 @@ def check_pushes(pushed: Sequence[Push], faults: Faults) -> None:
 
 
 def check_growth(resident: Sequence[int]) -> None:
-    """The arbiter's memory is flat, after a while."""
+    """Assert that the arbiter's memory does not grow after the first quarter."""
     settled = resident[len(resident) // 4 :]
     grown_kb = max(settled[-len(settled) // 4 :]) - max(settled[: len(settled) // 4 + 1])
     print(f"resident: {min(resident)} to {max(resident)} kB, grown by {grown_kb} kB")
@@ -154,13 +154,13 @@ def check_growth(resident: Sequence[int]) -> None:
 
 
 def check_answers(unanswered_s: Sequence[float], faults: Faults) -> None:
-    """Only those requests had no answer whose worker was killed, or was on its way out."""
+    """Assert that requests had no answer only near a fault, when a worker was killed or exited."""
     for began_s in unanswered_s:
         assert faulty(faults, began_s, began_s), began_s
 
 
 def faulty(faults: Faults, began_s: float, ended_s: float) -> bool:
-    """Tell whether there was a fault about that time."""
+    """Return whether a fault happened near that time."""
     return any(
         begin_s - SETTLED_S < ended_s and began_s < end_s + SETTLED_S
         for begin_s, end_s, _ in faults.windows
@@ -168,11 +168,11 @@ def faulty(faults: Faults, began_s: float, ended_s: float) -> bool:
 
 
 def check_log(server: Server, faults: Faults) -> None:
-    """One line when the Agent goes, one when it is back; and no defect of ours."""
+    """Assert one line per loss and return of the Agent, and no error of ours."""
     lines = server.our_lines
     assert not [line for line in lines if "gunicorn is not affected" in line]
     ours = [line for line in lines if "the Agent at" in line]
     assert ours == lines
-    times = sum(faults.done[it] for it in ("agent_away", "agent_deaf"))
+    times = sum(faults.done[kind] for kind in ("agent_away", "agent_deaf"))
     masters = 1 + faults.done["upgrade_and_back"]
     assert len(lines) <= 2 * times * masters + masters

@@ -1,6 +1,6 @@
-"""A machine that gives less than was asked for, stops, or changes its clock.
+"""A machine without memory, descriptors or threads, a stopped arbiter, and a changed clock.
 
-gunicorn serves on; what is sent is true, and complete again as soon as it can be.
+gunicorn serves; all numbers are right, and complete again when the cause is over.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ INTERVAL_S = 0.5
 BOTH_WORKING = {"idle": 0, "working": 2, "starting": 0}
 HOUR_S = 3600
 
-# libfaketime 0.9.10 refuses the absolute clock_nanosleep() of Python's own sleep().
+# libfaketime 0.9.10 fails at the absolute clock_nanosleep() of Python's sleep().
 SLEEP_BY_SELECT = """
 import select, time
 time.sleep = lambda seconds: select.select([], [], [], seconds)
 """
 
-# Our when_ready, under a limit that is as it was afterwards, so that gunicorn itself goes on.
+# The limit applies to our when_ready only, so that gunicorn itself can start.
 UNDER_A_LIMIT = """
 import os, resource
 from gunicorn_backlog.dogstatsd import reporter
 from gunicorn_backlog import hooks
 from gunicorn_backlog.arbiter import monitor
-from gunicorn_backlog.workers import sync  # all of it before the limit
+from gunicorn_backlog.workers import sync  # imported before the limit
 from gunicorn_backlog.hooks import on_exit, post_worker_init
 
 def when_ready(server):
@@ -54,20 +54,20 @@ def when_ready(server):
     finally:
         resource.setrlimit({kind}, former)
 """
-DESCRIPTORS_USED = "1 + max(int(it) for it in os.listdir('/proc/self/fd')[:-1])"
+DESCRIPTORS_USED = "1 + max(int(fd) for fd in os.listdir('/proc/self/fd')[:-1])"
 ADDRESSES_USED = "resource.getpagesize() * int(open('/proc/self/statm').read().split()[0])"
 NO_MEMORY = f"{ADDRESSES_USED} + 20 * 2**20"  # enough for a thread, not for the scoreboard
 NO_THREAD = f"{ADDRESSES_USED} + 4 * 2**20"
 
 
 def environ(agent: StandInAgent, **more: str) -> dict[str, str]:
-    """Return where to push to, and how often."""
+    """Return the variables for the Agent's address and the interval."""
     url, interval = {"GUNICORN_BACKLOG_URL": agent.url}, str(INTERVAL_S)
     return url | {"GUNICORN_BACKLOG_INTERVAL": interval} | more
 
 
 def check_that_both_work(server: Server, agent: StandInAgent) -> None:
-    """Hold three requests of two workers, and compare what is pushed with that."""
+    """Hold three requests of two workers: two working, one in the accept queue."""
     wait_until_all_are_idle(agent)
     server.hold(3)
     wait_for("both to work", lambda: next_pushes(agent, 1)[0].workers == BOTH_WORKING)
@@ -78,39 +78,34 @@ def check_that_both_work(server: Server, agent: StandInAgent) -> None:
     wait_until_all_are_idle(agent)
 
 
-def told(server: Server) -> list[str]:
-    """Return our lines in the log."""
-    return server.our_lines
-
-
 def test_a_kernel_without_memfd(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, tmp_path: Path
 ) -> None:
-    """The shared memory is a temporary file without a name; every number is right."""
+    """The shared memory is an unlinked temporary file; all numbers are right."""
     (tmp_path / "temporary").mkdir()
     variables = environ(agent, TMPDIR=str(tmp_path / "temporary"))
     server = serve(gunicorn, run_by=refusing("memfd"), environ=variables)
     check_that_both_work(server, agent)
-    assert not any("/memfd:" in it for it in descriptors(server.pid).values())
+    assert not any("/memfd:" in link for link in descriptors(server.pid).values())
     assert list((tmp_path / "temporary").iterdir()) == []
-    assert told(server) == []
+    assert server.our_lines == []
 
 
-def test_files_that_can_only_be_read(
+def test_a_read_only_file_system(
     newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """Nothing is missing: we write no file."""
+    """All numbers are sent: we write no file."""
     arguments = ("--worker-tmp-dir", "/dev/shm")
     server = serve(newest, run_by=on_read_only_files(), environ=environ(agent), arguments=arguments)
     wait_until_all_are_idle(agent)
     assert b"con" in server.get("/plain")
-    assert told(server) == []
+    assert server.our_lines == []
 
 
 def test_neither_memfd_nor_a_file(
     newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """Without shared memory workers are counted, their states left out, and one line says so."""
+    """Without shared memory: workers are counted, states are absent, one line gives the reason."""
     arguments = ("--worker-tmp-dir", "/dev/shm")
     run_by = (*on_read_only_files(), *refusing("memfd"))
     server = serve(newest, run_by=run_by, environ=environ(agent), arguments=arguments)
@@ -118,7 +113,7 @@ def test_neither_memfd_nor_a_file(
     for push in next_pushes(agent, 2):
         assert push.workers == {"": 2}
         assert set(push.values("gunicorn.backlog")) == {0}
-    assert [line.partition(": ")[2][:16] for line in told(server)] == ["no shared memory"]
+    assert [line.partition(": ")[2][:16] for line in server.our_lines] == ["no shared memory"]
 
 
 @pytest.mark.parametrize(
@@ -138,10 +133,10 @@ def test_a_limit_at_the_start(
     serve: ServerFactory,
     agent: StandInAgent,
 ) -> None:
-    """gunicorn starts and serves, a line says what is not sent, and after a reload all is sent."""
+    """gunicorn serves, a line names what is not sent, and after a reload all numbers are sent."""
     config = UNDER_A_LIMIT.format(kind=kind, limit=limit)
     server = serve(gunicorn, config=config, environ=environ(agent)).wait_until_it_serves()
-    (first, *others) = told(server)
+    (first, *others) = server.our_lines
     assert line in first
     if limit == NO_THREAD:
         assert len(others) == 1
@@ -151,22 +146,22 @@ def test_a_limit_at_the_start(
         assert next_pushes(agent, 1)[0].workers == {"": 2}
     server.reload()
     check_that_both_work(server, agent)
-    assert told(server) == [first, *others]
-    wait_for("it to be over", lambda: status(server.pid)["server"]["warnings"] == [])
+    assert server.our_lines == [first, *others]
+    wait_for("the warnings to end", lambda: status(server.pid)["server"]["warnings"] == [])
 
 
 def test_no_descriptor_is_left(
     newest: Gunicorn, serve: ServerFactory, listen: AgentFactory, tmp_path: Path
 ) -> None:
-    """The Agent comes back when there is no descriptor for a socket to it: later it is found."""
+    """The Agent returns while the arbiter can't open a socket: pushes resume later."""
     address = Address("unixgram", path=str(tmp_path / "agent"))
     with StandInAgent(address) as agent:
         bind = ("127.0.0.1:0", f"unix:{tmp_path}/app.sock")
         server = serve(newest, environ=environ(agent), bind=bind)
         wait_until_all_are_idle(agent)
-    wait_for("it to be missed", lambda: len(told(server)) == 1)
+    wait_for("the line of a lost Agent", lambda: len(server.our_lines) == 1)
     with no_descriptor_left(server), StandInAgent(address) as agent:
-        wait_for("that to be told", lambda: "EMFILE" in server.log)
+        wait_for("the line of the missing descriptor", lambda: "EMFILE" in server.log)
         assert agent.datagrams == []
     agent = listen(address)
     wait_for("a push", lambda: agent.datagrams)
@@ -178,7 +173,7 @@ def test_no_descriptor_is_left(
 
 @contextmanager
 def no_descriptor_left(server: Server) -> Iterator[None]:
-    """Let the arbiter open nothing meanwhile."""
+    """Forbid the arbiter to open descriptors within the context."""
     used = max(descriptors(server.pid)) + 1
     former = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (used, former[1]))
@@ -194,7 +189,7 @@ def test_the_time_of_day_is_set(
     agent: StandInAgent,
     tmp_path: Path,
 ) -> None:
-    """Back and forth by an hour: pushes come at their interval, and say what they said before."""
+    """By an hour, forward and back: pushes keep their interval and their numbers."""
     offset = tmp_path / "offset"
     offset.write_text("+0\n")
     variables = environ(agent, **with_false_time(offset))
@@ -224,13 +219,13 @@ def test_the_time_of_day_is_set(
 def test_the_arbiter_is_stopped_for_a_while(
     stopped_s: float, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """After SIGSTOP and SIGCONT there is no burst of pushes, and nothing in them is absurd."""
+    """After SIGSTOP and SIGCONT: no burst of pushes, and all numbers are possible."""
     server = serve(gunicorn, environ=environ(agent), arguments=("--timeout", "120"))
     wait_until_all_are_idle(agent)
     server.hold(1)
     wait_for("one to work", lambda: next_pushes(agent, 1)[0].workers["working"] == 1)
     server.signal(signal.SIGSTOP)
-    time.sleep(stopped_s)  # nothing happens that could be waited for
+    time.sleep(stopped_s)  # no condition to wait for
     seen = len(pushes(agent))
     server.signal(signal.SIGCONT)
     continued_s = time.monotonic()

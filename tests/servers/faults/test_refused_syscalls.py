@@ -1,4 +1,4 @@
-"""Where something is refused: gunicorn serves, what is sent is true, one line says what is not."""
+"""Refused system calls: gunicorn serves, numbers are right or absent, with one line each."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def started(
 
 
 def seen(push: Push) -> dict[str, dict[str, set[float]]]:
-    """Return what a push says of each listener, by metric."""
+    """Return a push's values by listener and metric."""
     found: dict[str, dict[str, set[float]]] = {}
     for line in push.lines:
         if listener := line.tag("listener"):
@@ -58,14 +58,9 @@ def seen(push: Push) -> dict[str, dict[str, set[float]]]:
     return found
 
 
-def told(server: Server) -> list[str]:
-    """Return our lines in the log."""
-    return server.our_lines
-
-
 @pytest.fixture
 def path(tmp_path: Path) -> Iterator[str]:
-    """Return a path for a Unix socket where everybody may make one."""
+    """Yield a path for a Unix socket in a directory that all users may write to."""
     path = Path(tempfile.gettempdir()) / f"gunicorn_backlog-{os.getpid()}-{tmp_path.name}.sock"
     yield str(path)
     path.unlink(missing_ok=True)
@@ -107,20 +102,20 @@ REFUSED = {
 def test_nothing_is_missing(
     place: str, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, path: str
 ) -> None:
-    """Here everything can be read, by one way or another, and no line is needed."""
+    """All numbers are sent, through one API or another, without a log line."""
     server = started(gunicorn, serve, agent, PLACES[place](gunicorn), path)
     for push in next_pushes(agent, 2):
         assert seen(push) == {server.address: TCP, path: UNIX}
-    assert told(server) == []
+    assert server.our_lines == []
     server.let_go()
     assert server.get()
 
 
 @pytest.mark.parametrize("refused", REFUSED)
-def test_what_is_refused_is_absent_and_told(
+def test_refused_numbers_are_absent_and_logged(
     refused: str, newest: Gunicorn, serve: ServerFactory, agent: StandInAgent, path: str
 ) -> None:
-    """What can't be read is not sent, all else is, and there is one line for each."""
+    """Only the unreadable numbers are absent, with one line for each cause."""
     server = started(newest, serve, agent, refusing(*refused.split(",")), path)
     expected = {server.address: dict(TCP), path: {"backlog": {0.0}}}
     if "SO_MEMINFO" in refused:
@@ -131,25 +126,26 @@ def test_what_is_refused_is_absent_and_told(
     for push in next_pushes(agent, 2):
         assert seen(push) == expected
         assert push.workers == BOTH_WORKING
-    wait_for("the lines", lambda: len(told(server)) == len(REFUSED[refused]))
-    lines = told(server)
+    wait_for("the lines", lambda: len(server.our_lines) == len(REFUSED[refused]))
+    lines = server.our_lines
     for text in REFUSED[refused].values():
-        (line,) = [it for it in lines if text.format(unix=path, tcp=server.address) in it]
+        (line,) = [line for line in lines if text.format(unix=path, tcp=server.address) in line]
         assert line.endswith(remedy)
     server.let_go()
     assert server.get()
 
 
 def unix_lengths(agent: StandInAgent, path: str) -> set[float]:
-    """Return what the next push has of a Unix listener."""
+    """Return the accept queue lengths of a Unix listener in the next push."""
     (push,) = next_pushes(agent, 1)
-    return {value for it in push.all("gunicorn.backlog", f"listener:{path}") for value in it.values}
+    lines = push.all("gunicorn.backlog", f"listener:{path}")
+    return {value for line in lines for value in line.values}
 
 
 def test_unix_step_by_step_without_netlink(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, path: str
 ) -> None:
-    """0, 1, 2, and 1 when one is accepted, as ss has it; status has it from the server."""
+    """Pushes report 0, 1, 2 and 0 waiting clients like ss; status reads them from the server."""
     refused = refusing("netlink=EAFNOSUPPORT")
     server = started(gunicorn, serve, agent, refused, path)
     for pid in server.worker_pids():
@@ -158,13 +154,13 @@ def test_unix_step_by_step_without_netlink(
         for waiting in (1, 2):
             client = clients.enter_context(socket.socket(socket.AF_UNIX))
             client.connect(path)
-            wait_for("it to wait", lambda n=waiting: unix_lengths(agent, path) == {n})  # type: ignore[misc]  # the default binds it
-            assert [it.recv_q for it in ss_unix(path)] == [waiting]
+            wait_for("the client to wait", lambda n=waiting: unix_lengths(agent, path) == {n})  # type: ignore[misc]  # the default binds it
+            assert [row.recv_q for row in ss_unix(path)] == [waiting]
         for run_by in (refused, ()):
             (shown,) = [
-                it
-                for it in status(server.pid, run_by=run_by)["listeners"]
-                if it["listener"] == path
+                listener
+                for listener in status(server.pid, run_by=run_by)["listeners"]
+                if listener["listener"] == path
             ]
             assert shown["gunicorn.backlog"] == 2
             assert shown["gunicorn.backlog.limit"] == (None if run_by else enforced(2048))
@@ -180,21 +176,21 @@ def test_unix_step_by_step_without_netlink(
 def test_a_path_bound_twice_without_netlink(
     newest: Gunicorn, serve: ServerFactory, agent: StandInAgent, path: str
 ) -> None:
-    """A second socket listens at the unlinked path: absent from then, and one line."""
+    """While a second socket listens at the unlinked path, the length is absent."""
     started(newest, serve, agent, refusing("netlink=EAFNOSUPPORT"), path).let_go()
     assert unix_lengths(agent, path) == {0}
     Path(path).unlink()
     with socket.socket(socket.AF_UNIX) as other:
         other.bind(path)
         other.listen(1)
-        wait_for("it to be absent", lambda: unix_lengths(agent, path) == set())
-    wait_for("it to be back", lambda: unix_lengths(agent, path) == {0})
+        wait_for("the length to be absent", lambda: unix_lengths(agent, path) == set())
+    wait_for("the length to be back", lambda: unix_lengths(agent, path) == {0})
 
 
 def test_reuse_port_without_netlink(
     newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """Nothing else reads the workers' sockets: absent, with the reason and the remedy."""
+    """Only netlink reads the workers' sockets: the numbers are absent, with reason and remedy."""
     server = serve(
         newest,
         arguments=("--reuse-port",),
@@ -203,5 +199,5 @@ def test_reuse_port_without_netlink(
     )
     wait_until_all_are_idle(agent)
     assert not next_pushes(agent, 1)[0].all("gunicorn.backlog")
-    (line,) = wait_for("the line", lambda: told(server))
+    (line,) = wait_for("the line", lambda: server.our_lines)
     assert f"can't be read (inet_diag: {EAFNOSUPPORT}): not sent, all else is{BY_UNIT}" in line

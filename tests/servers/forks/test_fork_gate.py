@@ -1,4 +1,4 @@
-"""What we add to each os.fork() of the arbiter, whatever our thread and the Agent are at."""
+"""Duration of the arbiter's os.fork(), in every state of our thread and the Agent."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from tests.lab.short_and_soak import forms
 from tests.lab.waiting import wait_for
 
 MOST_MS = 50.0
-NOISE_MS = 1000.0  # that a machine with other work adds; a fork that waits for a name takes 10 s
+NOISE_MS = 1000.0  # what other load may add; a fork that waits for a hung look-up takes 10 s
 LONG = 2_000
 
 TIMED = "from tests.lab import fork_stopwatch\nfork_stopwatch.begin()\n"
-# Workers that end at once, so that there is one fork after the other.
+# Workers end at once, so that gunicorn forks continuously.
 ENDING = """
 import os
 def post_fork(server, worker):
@@ -46,7 +46,7 @@ BUSY = {"GUNICORN_BACKLOG_INTERVAL": "0.1", "GUNICORN_BACKLOG_SAMPLES": "20"}
 
 
 class Timed:
-    """A server of which each fork is timed."""
+    """A server with a stopwatch on each fork."""
 
     def __init__(
         self,
@@ -71,19 +71,19 @@ class Timed:
 
     @property
     def forks(self) -> list[Fork]:
-        """All forks so far."""
+        """The forks so far."""
         return forks(self._log)
 
     def report(self) -> None:
-        """Print its figures."""
-        whole = described([it.whole_ms for it in self.forks])
-        added = described([it.added_ms for it in self.forks])
+        """Print the server's figures."""
+        whole = described([fork.whole_ms for fork in self.forks])
+        added = described([fork.added_ms for fork in self.forks])
         print(f"{self.name}: {len(self.forks)} forks, {whole}; added {added}")
 
 
 @pytest.fixture
 def full_socket(tmp_path: Path) -> Iterator[str]:
-    """A Unix datagram socket that nobody reads, as full as it gets."""
+    """Yield the URL of a Unix datagram socket whose queue is full."""
     path = tmp_path / "full"
     with (
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as unread,
@@ -99,14 +99,14 @@ def full_socket(tmp_path: Path) -> Iterator[str]:
 
 
 @forms("count", short=25, long=LONG)
-def test_nothing_holds_up_a_fork(
+def test_nothing_delays_a_fork(
     count: int,
     newest: Gunicorn,
     serve: ServerFactory,
     tmp_path: Path,
     full_socket: str,
 ) -> None:
-    """Whatever the Agent does, a fork takes as long as without us, and never 50 ms more."""
+    """With any Agent, a fork takes as long as without us, and never 50 ms more."""
     start = partial(Timed, serve=serve, gunicorn=newest, folder=tmp_path)
     with silent_name_server() as name_server:
         names = Names(tmp_path, name_server.host)
@@ -118,12 +118,12 @@ def test_nothing_holds_up_a_fork(
             start("200 samples a second", environ=DEFAULT | BUSY),
             start("a name that hangs", environ=hanging, run_by=names.run_by),
             start("a full socket", environ=full),
-            start("stopped meanwhile", environ=DEFAULT | BUSY, config=STOPPED.format(after_s=1)),
+            start("stopped", environ=DEFAULT | BUSY, config=STOPPED.format(after_s=1)),
         ]
         wait_for("a look-up that hangs", lambda: len(our_threads(sides[2].server.pid)) == 2)
         wait_for(
             f"{count} forks of each",
-            lambda: all(len(it.forks) >= count for it in (without, *sides)),
+            lambda: all(len(side.forks) >= count for side in (without, *sides)),
             deadline_s=60 + count,
         )
     assert "does not read as fast" in sides[3].server.log
@@ -133,10 +133,10 @@ def test_nothing_holds_up_a_fork(
 
 
 def check(sides: list[Timed], without: Timed, *, long: bool) -> None:
-    """Assert that no fork is held up, and that the median is that of a run without us."""
+    """Assert that no fork is delayed, and that the median is that of a run without us."""
     for side in sides:
         assert "Traceback" not in side.server.log
-        added_ms = [it.added_ms for it in side.forks]
+        added_ms = [fork.added_ms for fork in side.forks]
         assert statistics.median(added_ms) < MOST_MS / 2
         assert max(added_ms) < (MOST_MS if long else NOISE_MS)
         if long:
@@ -144,15 +144,15 @@ def check(sides: list[Timed], without: Timed, *, long: bool) -> None:
 
 
 def median_ms(side: Timed) -> float:
-    """Return the median of whole forks."""
-    return statistics.median(it.whole_ms for it in side.forks)
+    """Return the median duration of forks."""
+    return statistics.median(fork.whole_ms for fork in side.forks)
 
 
 @forms("rounds", short=2, long=30)
-def test_stopping_amid_forks(
+def test_stopping_during_forks(
     rounds: int, gunicorn: Gunicorn, serve: ServerFactory, tmp_path: Path
 ) -> None:
-    """A TERM at any moment while forks go on: none is held up, and the arbiter ends well."""
+    """SIGTERM at a random moment: no fork is delayed, and the arbiter exits with 0."""
     chance = random.Random(rounds)
     most_ms = MOST_MS if rounds > 2 else NOISE_MS
     added_ms, ended_s = [], []
@@ -164,7 +164,7 @@ def test_stopping_amid_forks(
         began_s = time.monotonic()
         assert side.server.process.wait(timeout=20) == 0
         ended_s.append(time.monotonic() - began_s)
-        added_ms += [it.added_ms for it in side.forks]
+        added_ms += [fork.added_ms for fork in side.forks]
         assert "Traceback" not in side.server.log
     print(f"{len(added_ms)} forks, added {described(added_ms)}; ended within {max(ended_s):.2f} s")
     assert max(added_ms) < most_ms

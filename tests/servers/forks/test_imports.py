@@ -1,4 +1,4 @@
-"""What we import in the arbiter for ourselves is not there for the app, to be stumbled over."""
+"""Modules that we import in the arbiter do not break the app's imports."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ NOT_OURS_TO_IMPORT = {"datadog", "requests", "urllib3"}
 
 
 class Hello(http.server.BaseHTTPRequestHandler):
-    """Says hello."""
+    """Answers each request with hello."""
 
     def do_GET(self) -> None:
-        """Answer."""
+        """Send the answer."""
         self.send_response(200)
         self.send_header("Content-Length", "5")
         self.end_headers()
         self.wfile.write(b"hello")
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def https(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """Serve HTTPS; return the variables by which the app finds it, and trusts it."""
+    """Serve HTTPS; yield the variables with the server's URL and certificate."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -54,15 +54,17 @@ def https(tmp_path: Path) -> Iterator[dict[str, str]]:
         thread.join()
 
 
-@pytest.mark.parametrize("worker_class", [SYNC, GTHREAD, GEVENT, PYWSGI], ids=lambda it: it.name)
-def test_an_app_that_asks_others_by_https(
+@pytest.mark.parametrize(
+    "worker_class", [SYNC, GTHREAD, GEVENT, PYWSGI], ids=lambda each: each.name
+)
+def test_an_app_that_is_an_https_client(
     worker_class: WorkerClass,
     gunicorn: Gunicorn,
     serve: ServerFactory,
     agent: StandInAgent,
     https: dict[str, str],
 ) -> None:
-    """It can: gevent has patched what requests finds, for nobody had imported that before."""
+    """The app's requests use the ssl module that gevent patched: we did not import them before."""
     environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"} | https
     server = serve(
         gunicorn,

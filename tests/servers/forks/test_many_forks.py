@@ -1,4 +1,4 @@
-"""Thousands of worker forks beside our thread: no worker hangs, and nothing grows."""
+"""Thousands of forks while our thread runs: no worker hangs, and nothing grows."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from tests.lab.short_and_soak import forms
 from tests.lab.waiting import wait_for
 from tests.lab.worker_classes import GTHREAD, SYNC, WorkerClass
 
-# So that there are many forks: gunicorn rests 50 ms on average after each, and here it does not;
-# and what takes a worker longest, to import datadog, was done for it.
+# For many forks: gunicorn sleeps random.random() * 0.1 s after each, and a worker's longest
+# task is to import datadog.
 FAST = "import random\nimport datadog\nrandom.random = lambda: 0.0\n"
 INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.1", "GUNICORN_BACKLOG_SAMPLES": "10"}
 MB_PER_10_000_FORKS = 1.0
@@ -34,7 +34,7 @@ LONG = 10_000
 
 @dataclass(frozen=True)
 class Case:
-    """Workers that answer one request each."""
+    """A server whose workers answer one request each."""
 
     worker_class: WorkerClass
     workers: int
@@ -43,7 +43,7 @@ class Case:
     def start(
         self, gunicorn: Gunicorn, serve: ServerFactory, config: str, environ: dict[str, str]
     ) -> Side:
-        """Start a server of such workers, each of which does in its request all that may hang."""
+        """Start the server; each request does everything that could hang."""
         preload = ("--preload",) if self.preload else ()
         server = serve(
             gunicorn,
@@ -66,7 +66,7 @@ CASES = [
 
 @dataclass(frozen=True)
 class Vitals:
-    """An arbiter, after so many forks."""
+    """Threads, descriptors and memory of an arbiter after a number of forks."""
 
     forks: int
     threads: int
@@ -82,8 +82,8 @@ class Side:
     load: EndlessLoad
     vitals: list[Vitals] = field(default_factory=list)
 
-    def look(self) -> None:
-        """Note the arbiter's vitals now, without the files by which workers show that they live."""
+    def measure(self) -> None:
+        """Append the arbiter's vitals, without the descriptors of the workers' heartbeat files."""
         pid = self.server.pid
         kept = [link for link in descriptors(pid).values() if "wgunicorn" not in link]
         self.vitals.append(
@@ -91,44 +91,44 @@ class Side:
         )
 
     def run(self, count: int) -> None:
-        """Look twice a second, until there were that many forks."""
+        """Measure twice a second until the number of forks is reached."""
         deadline_s = time.monotonic() + 30 + count
         with self.load:
             while not self.vitals or self.vitals[-1].forks < count:
                 assert time.monotonic() < deadline_s, "too few forks"
                 time.sleep(0.5)
-                self.look()
+                self.measure()
                 assert self.load.ends["hung"] == 0
 
     def report(self, name: str) -> None:
-        """Print its figures."""
-        told = f"{name}: {self.vitals[-1].forks} forks; requests {dict(self.load.ends)}"
-        told += f"; threads {spread([it.threads for it in self.vitals])}"
-        told += f"; descriptors {spread([it.descriptors for it in self.vitals])}"
-        told += f"; resident {spread([it.resident_kb for it in self.vitals])} kB"
-        print(f"{told}, slope {mb_per_10_000_forks(self.vitals):.2f} MB per 10,000 forks")
+        """Print the server's figures."""
+        figures = f"{name}: {self.vitals[-1].forks} forks; requests {dict(self.load.ends)}"
+        figures += f"; threads {spread([each.threads for each in self.vitals])}"
+        figures += f"; descriptors {spread([each.descriptors for each in self.vitals])}"
+        figures += f"; resident {spread([each.resident_kb for each in self.vitals])} kB"
+        print(f"{figures}, slope {mb_per_10_000_forks(self.vitals):.2f} MB per 10,000 forks")
 
 
 def port(agent: StandInAgent) -> str:
-    """Return where it listens."""
+    """Return the port of the Agent."""
     return agent.url.rpartition(":")[2]
 
 
 def forks(server: Server) -> int:
-    """Return how many workers were begun."""
+    """Return the number of workers that booted."""
     return server.log.count("Booting worker")
 
 
 def spread(values: Sequence[int]) -> str:
-    """Return the least, the median and the most."""
+    """Return the minimum, the median and the maximum."""
     return f"{min(values)} / {statistics.median(values):.0f} / {max(values)}"
 
 
 def mb_per_10_000_forks(vitals: Sequence[Vitals]) -> float:
-    """Return how fast the resident memory grows, after a quarter of the forks for warming up."""
-    warm = [it for it in vitals if it.forks >= vitals[-1].forks / 4]
+    """Return the growth of the resident memory, without the first quarter of the forks."""
+    warm = [each for each in vitals if each.forks >= vitals[-1].forks / 4]
     slope, _ = statistics.linear_regression(
-        [it.forks for it in warm], [it.resident_kb for it in warm]
+        [each.forks for each in warm], [each.resident_kb for each in warm]
     )
     return slope * 10_000 / 1024
 
@@ -138,7 +138,7 @@ def mb_per_10_000_forks(vitals: Sequence[Vitals]) -> float:
 def test_no_worker_hangs_and_nothing_grows(
     case: Case, count: int, newest: Gunicorn, serve: ServerFactory, listen: AgentFactory
 ) -> None:
-    """Each worker answers one request, in which the app logs, sends a metric, looks up a name."""
+    """In its only request, each worker logs, sends a metric, and looks up a name."""
     agent, apps_agent = listen(), listen()
     environ = {"GUNICORN_BACKLOG_URL": agent.url, "APP_STATSD_PORT": port(apps_agent)}
     side = case.start(newest, serve, CONFIG, environ)
@@ -154,7 +154,7 @@ def test_no_worker_hangs_and_nothing_grows(
 def test_the_same_without_us(
     case: Case, newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """What gunicorn does by itself, to compare with: it closes no fewer connections."""
+    """For comparison: gunicorn itself closes no fewer connections."""
     side = case.start(newest, serve, "", {"APP_STATSD_PORT": port(agent)})
     side.run(LONG // 5)
     side.report("without us")
@@ -164,9 +164,9 @@ def test_the_same_without_us(
 def test_a_look_up_of_ours_hangs_no_worker(
     newest: Gunicorn, serve: ServerFactory, agent: StandInAgent, tmp_path: Path
 ) -> None:
-    """A worker is not forked while the C library holds a lock for our look-up of the Agent's name.
+    """No fork happens while the C library holds a lock for our look-up of the Agent's name.
 
-    It would wait for that lock for ever, in the app's first look-up.
+    The worker would wait for that lock for ever in the app's first look-up.
     """
     names = Names(tmp_path)
     names.lead_to("127.0.0.1")
@@ -187,18 +187,18 @@ def test_a_look_up_of_ours_hangs_no_worker(
 
 
 def check(side: Side, agent: StandInAgent, apps_agent: StandInAgent) -> None:
-    """Assert that all are answered, one thread of ours at all times, and no descriptor stays."""
+    """Assert that no request hung, one thread of ours ran, and no descriptor leaked."""
     ends = side.load.ends
     assert ends["hung"] == 0
-    assert {it.threads for it in side.vitals} == {2}
+    assert {each.threads for each in side.vitals} == {2}
     assert len(our_threads(side.server.pid)) == 1
-    kept = [it.descriptors for it in side.vitals]
+    kept = [each.descriptors for each in side.vitals]
     assert max(kept) - min(kept) <= 3
     assert "Traceback" not in side.server.log
-    wait_for("each fork to be told once", lambda: spawned(agent) == forks(side.server))
-    assert sum(METRIC in it.octets.decode() for it in apps_agent.datagrams) > 0
+    wait_for("each fork to be counted once", lambda: spawned(agent) == forks(side.server))
+    assert sum(METRIC in each.octets.decode() for each in apps_agent.datagrams) > 0
 
 
 def spawned(agent: StandInAgent) -> float:
-    """Return how many forks the pushes told of."""
+    """Return the sum of gunicorn.workers.spawned."""
     return sum(push.values("gunicorn.workers.spawned")[0] for push in pushes(agent))

@@ -1,4 +1,4 @@
-"""gevent or eventlet patched in the arbiter: a real thread there, and no trace of it in workers."""
+"""An arbiter patched by gevent or eventlet: an OS thread there, and no copy in workers."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ CRITICAL = (2,)
 HELD = (0, 1, 5)
 CASES = [
     *(
-        pytest.param(GEVENT_ALL, it, version, id=f"gevent-{it.name}-{version}")
-        for it in (GEVENT, SYNC)
+        pytest.param(GEVENT_ALL, each, version, id=f"gevent-{each.name}-{version}")
+        for each in (GEVENT, SYNC)
         for version in VERSIONS
     ),
     pytest.param(EVENTLET_BUT_OS, EVENTLET, "23.0.0", id="eventlet-eventlet-23.0.0"),
@@ -43,7 +43,7 @@ CASES = [
 
 
 class Patched(NamedTuple):
-    """A server whose arbiter is patched, and where it and its app send to."""
+    """A server with a patched arbiter, our Agent, and the app's Agent."""
 
     server: Server
     worker_class: WorkerClass
@@ -51,7 +51,7 @@ class Patched(NamedTuple):
     apps_agent: StandInAgent
 
     def check_at_work(self) -> None:
-        """Assert that there is no trace of us in workers, and that all numbers are exact."""
+        """Assert that workers have no copy of our thread, and that all numbers are exact."""
         check_traces(self.server, self.agent)
         for clients in HELD:
             check_numbers(self.server, self.agent, self.worker_class, clients)
@@ -61,13 +61,13 @@ class Patched(NamedTuple):
 
 @pytest.fixture
 def apps_agent(listen: AgentFactory) -> StandInAgent:
-    """Where the app itself sends a metric."""
+    """The Agent of the app's own metric."""
     return listen()
 
 
 @pytest.fixture
 def patched(serve: ServerFactory, agent: StandInAgent, apps_agent: StandInAgent) -> Patching:
-    """Start a server whose config begins with a patch."""
+    """Return a function that starts a server whose config begins with a patch."""
 
     def start(patch: str, worker_class: WorkerClass, gunicorn: Gunicorn) -> Patched:
         server = serve(
@@ -92,38 +92,38 @@ def test_a_patched_arbiter(
     installed: Callable[[str], Gunicorn],
     patched: Patching,
 ) -> None:
-    """Its thread is real, workers have no copy, numbers are exact, the app's own metrics arrive.
+    """An OS thread, no copy in workers, exact numbers, and the app's own metrics.
 
-    So it is when workers were killed and reloaded, too, and no traceback is there at the end.
+    The same holds after a kill and a reload of workers. The log has no traceback at the end.
     """
-    it = patched(patch, worker_class, installed(version))
-    it.check_at_work()
-    replace_workers(it.server, it.agent)
-    check_traces(it.server, it.agent)
-    check_numbers(it.server, it.agent, worker_class, 1)
-    it.server.signal(signal.SIGTERM)
-    assert it.server.process.wait(timeout=20) == 0
-    wait_for("the last push", lambda: is_running(it.agent) == CRITICAL)
-    assert "Traceback" not in it.server.log
+    under_test = patched(patch, worker_class, installed(version))
+    under_test.check_at_work()
+    replace_workers(under_test.server, under_test.agent)
+    check_traces(under_test.server, under_test.agent)
+    check_numbers(under_test.server, under_test.agent, worker_class, 1)
+    under_test.server.signal(signal.SIGTERM)
+    assert under_test.server.process.wait(timeout=20) == 0
+    wait_for("the last push", lambda: is_running(under_test.agent) == CRITICAL)
+    assert "Traceback" not in under_test.server.log
 
 
 def test_an_arbiter_with_all_of_eventlet_s_patches(
     installed: Callable[[str], Gunicorn], patched: Patching
 ) -> None:
-    """The same until the first signal: at that such an arbiter ends, with us and without.
+    """The same until the first signal, at which this arbiter ends, with us and without.
 
-    eventlet's ``os.write`` refuses to wake the arbiter from a signal handler.
+    eventlet's ``os.write`` raises in the signal handler that wakes the arbiter.
     """
     patched(EVENTLET_ALL, EVENTLET, installed("23.0.0")).check_at_work()
 
 
 def is_running(agent: StandInAgent) -> tuple[float, ...]:
-    """Return the latest service check."""
+    """Return the status of the latest service check."""
     return pushes(agent)[-1].values("gunicorn.is_running")
 
 
 def port(agent: StandInAgent) -> int:
-    """Return where it listens."""
+    """Return the port of the Agent."""
     return int(agent.url.rpartition(":")[2])
 
 
@@ -136,13 +136,13 @@ def check_traces(server: Server, agent: StandInAgent) -> None:
         assert our_threads(pid) == []
         assert udp_sockets_to(port(agent), pid) == 0
     found: dict[int, int] = {}
-    wait_for("both workers to look", lambda: look(server, found) >= workers)
+    wait_for("both workers to count", lambda: count_copies(server, found) >= workers)
     print(f"copies of our thread by worker: {found}")
     assert set(found.values()) == {0}
 
 
-def look(server: Server, found: dict[int, int]) -> set[int]:
-    """Have a worker, whichever it is, count copies of our thread; return who did so far."""
+def count_copies(server: Server, found: dict[int, int]) -> set[int]:
+    """Let one worker count copies of our thread; return the pids that did so far."""
     pid, copies = map(int, server.get("/traces").split())
     found[pid] = copies
     return set(found)
@@ -151,7 +151,7 @@ def look(server: Server, found: dict[int, int]) -> set[int]:
 def check_numbers(
     server: Server, agent: StandInAgent, worker_class: WorkerClass, clients: int
 ) -> None:
-    """Hold so many requests, and compare what is pushed with what the app and ``ss`` say."""
+    """Hold ``clients`` requests, and compare pushes with the app and ``ss``."""
     server.hold(clients)
     wait_for(f"{clients} clients to settle", partial(settled, server, agent, clients))
     held = server.journal.in_flight()
@@ -163,7 +163,7 @@ def check_numbers(
 
 
 def check_the_apps_metrics(server: Server, apps_agent: StandInAgent) -> None:
-    """Assert that each worker's own metric arrives once, as the app sends it."""
+    """Assert that the app's metric of each worker arrives once."""
     answered: set[bytes] = set()
 
     def both_answered() -> bool:
@@ -175,14 +175,14 @@ def check_the_apps_metrics(server: Server, apps_agent: StandInAgent) -> None:
 
 
 def apps_metrics(apps_agent: StandInAgent) -> int:
-    """Count what the app sent."""
+    """Return the number of the app's metrics."""
     sent = [line for datagram in apps_agent.datagrams for line in datagram.lines]
     assert not [line for line in sent if line.name.startswith("gunicorn.")]
     return sum(line.name == METRIC for line in sent)
 
 
 def replace_workers(server: Server, agent: StandInAgent) -> None:
-    """Kill a worker, then have the arbiter reload: each worker is another one."""
+    """Kill a worker, then reload, so that all workers are new."""
     before = server.worker_pids()
     os.kill(min(before), signal.SIGKILL)
     wait_for("another worker", lambda: server.worker_pids() - before)

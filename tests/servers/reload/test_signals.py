@@ -18,7 +18,7 @@ from agent import StandInAgent
 
 from tests.conftest import AgentFactory, ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
-from tests.lab.procfs import children, hears_signals, is_alive
+from tests.lab.procfs import children, has_own_handlers, is_alive
 from tests.lab.push_streams import (
     check_end,
     check_pace,
@@ -31,7 +31,7 @@ from tests.lab.push_streams import (
 from tests.lab.pushes import Push, next_pushes
 from tests.lab.server import Server
 from tests.lab.short_and_soak import forms
-from tests.lab.thread_counter import ThreadWatch
+from tests.lab.thread_counter import ThreadCounter
 from tests.lab.waiting import wait_for
 
 LONG = 100  # times, when nothing else runs
@@ -58,7 +58,7 @@ def wait_for_workers(arbiter: int, count: int, without: set[int]) -> set[int]:
 
     def settled() -> set[int] | None:
         pids = children(arbiter)
-        ready = len(pids) == count and not pids & without and all(map(hears_signals, pids))
+        ready = len(pids) == count and not pids & without and all(map(has_own_handlers, pids))
         return pids if ready else None
 
     return wait_for(f"{count} workers", settled)
@@ -96,8 +96,8 @@ def test_reloads_with_other_settings(
     agents = (agent, other_agent)
     server = serve(gunicorn, workers=None, config=tagging_config(agent, forks, interval_s=1.0))
     disabled = {it for it in range(1, reloads + 1) if it % DISABLED_EVERY == 3}
-    with ThreadWatch() as watch:
-        watch.over(server.pid)
+    with ThreadCounter() as counter:
+        counter.add(server.pid)
         pids = wait_for_workers(server.pid, 2, set())
         for reading in range(1, reloads + 1):
             workers = WORKERS[reading % len(WORKERS)]
@@ -112,7 +112,7 @@ def test_reloads_with_other_settings(
             server.reload(config)
             pids = wait_for_workers(server.pid, workers, pids)
             if reading in disabled:
-                wait_for("its thread to end", lambda: watch.latest(server.pid) == 0)
+                wait_for("its thread to end", lambda: counter.latest(server.pid) == 0)
             else:
                 wait_until_in_force(reading, agents[reading % 2])
         server.signal(signal.SIGTERM)
@@ -125,13 +125,13 @@ def test_reloads_with_other_settings(
     longest = check_pace(pushes, spare_s=SPARE_S, without=disabled)
     check_end(pushes, alone=reloads == LONG)
     forked = check_spawned(pushes, forks, server.pid)
-    assert watch.counts(server.pid) == [1] + [0, 1] * len(disabled)
+    assert counter.counts(server.pid) == [1] + [0, 1] * len(disabled)
     assert "Traceback" not in server.log
     assert server.our_lines == []
     print(
         f"{gunicorn.version}: {reloads} HUPs, {len(disabled)} of them disabled; "
         f"{len(pushes)} pushes, the longest gap {longest:.2f} intervals; {forked} forks counted; "
-        f"{watch.looks} looks saw one thread"
+        f"{counter.samples} samples saw one thread"
     )
 
 
@@ -143,8 +143,8 @@ def test_reloads_faster_than_the_interval(
     server = serve(
         gunicorn, workers=None, config=tagging_config(agent, forks, interval_s=2, workers=1)
     )
-    with ThreadWatch() as watch:
-        watch.over(server.pid)
+    with ThreadCounter() as counter:
+        counter.add(server.pid)
         pids = wait_for_workers(server.pid, 1, set())
         next_pushes(agent, 1)
         for reading in range(1, reloads + 1):
@@ -163,7 +163,7 @@ def test_reloads_faster_than_the_interval(
     check_pace(pushes, spare_s=SPARE_S)
     check_end(pushes, alone=reloads == LONG)
     check_spawned(pushes, forks, server.pid)
-    assert watch.counts(server.pid) == [1]
+    assert counter.counts(server.pid) == [1]
 
 
 @forms("rounds", short=3, long=LONG)
@@ -172,8 +172,8 @@ def test_more_and_fewer_workers(
 ) -> None:
     """TTIN and TTOU: no push is lost or doubled, and each fork is counted."""
     server = serve(gunicorn, workers=None, config=tagging_config(agent, forks))
-    with ThreadWatch() as watch:
-        watch.over(server.pid)
+    with ThreadCounter() as counter:
+        counter.add(server.pid)
         wait_for_workers(server.pid, 2, set())
         next_pushes(agent, 1)
         up = len(tagged_pushes(agent))
@@ -193,7 +193,7 @@ def test_more_and_fewer_workers(
     longest = check_pace(pushes, spare_s=SPARE_S)
     check_end(pushes, alone=rounds == LONG)
     assert check_spawned(pushes, forks, server.pid) == 2 + rounds
-    assert watch.counts(server.pid) == [1]
+    assert counter.counts(server.pid) == [1]
     print(
         f"{gunicorn.version}: {rounds} TTIN and TTOU; {len(pushes)} pushes, the longest gap "
         f"{longest:.2f} intervals"
@@ -227,8 +227,8 @@ def test_a_daemon_without_workers(
     arguments = ("--daemon", "--pid", str(pid_file))
     server = serve(gunicorn, workers=None, config=config, arguments=arguments)
     arbiter = daemon(server, pid_file)
-    with ThreadWatch() as watch:
-        watch.over(arbiter)
+    with ThreadCounter() as counter:
+        counter.add(arbiter)
         wait_for_workers(arbiter, 2, set())
         server.hold(1)
         wait_for("one at work", lambda: next_pushes(agent, 1)[0].workers["working"] == 1)
@@ -254,5 +254,5 @@ def test_a_daemon_without_workers(
     pushes = tagged_pushes(agent)  # its config was first read by the one that launched it
     longest = check_pace(pushes, spare_s=SPARE_S)
     assert check_spawned(pushes, forks, arbiter) == 4
-    assert watch.counts(arbiter) == [1]
+    assert counter.counts(arbiter) == [1]
     print(f"{gunicorn.version}: {len(pushes)} pushes, the longest gap {longest:.2f} intervals")

@@ -1,4 +1,4 @@
-"""Workers that leave while they work: counted to their end, in a shutdown and in a reload."""
+"""Workers that finish a request after a shutdown or a reload are counted to their end."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.1", "GUNICORN_BACKLOG_SAMPLES": "5"}
 CLASSES = pytest.mark.parametrize(
     ("worker_class", "version"),
     [
-        pytest.param(it, version, id=f"{it.name}-{version}")
-        for it in (SYNC, GTHREAD, GEVENT, ASGI_OWN)
-        for version in (it.versions[0], it.versions[-1])
+        pytest.param(each, version, id=f"{each.name}-{version}")
+        for each in (SYNC, GTHREAD, GEVENT, ASGI_OWN)
+        for version in (each.versions[0], each.versions[-1])
     ],
 )
 
 
-def at_work(
+def with_a_request(
     worker_class: WorkerClass, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> Server:
-    """Return a server with one request under way, whose app was loaded by the arbiter."""
+    """Start a server with a preloaded app, and hold one request in flight."""
     server = serve(
         gunicorn,
-        # The asgi worker of gunicorn 25.3.0 does not leave before its time is up.
+        # The asgi worker of gunicorn 25.3.0 does not exit before the graceful timeout.
         arguments=(*worker_class.arguments, "--preload", "--graceful-timeout", "6"),
         app=worker_class.app,
         environ=INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url},
     )
     wait_until_all_are_idle(agent)
     server.hold(1)
-    wait_for("it to begin", lambda: server.journal.in_flight().total() == 1)
+    wait_for("the request to begin", lambda: server.journal.in_flight().total() == 1)
     return server
 
 
 def next_push(agent: StandInAgent) -> Push:
-    """Return a push of an interval that begins now."""
+    """Return the push of the first interval that begins from now on."""
     return next_pushes(agent, 1)[0]
 
 
@@ -56,8 +56,8 @@ def test_a_shutdown_waits_for_a_request(
     serve: ServerFactory,
     agent: StandInAgent,
 ) -> None:
-    """After SIGTERM the others leave; the one at work is working until it is done."""
-    server = at_work(worker_class, installed(version), serve, agent)
+    """After SIGTERM the idle workers exit; the busy one is working to the end of its request."""
+    server = with_a_request(worker_class, installed(version), serve, agent)
     server.signal(signal.SIGTERM)
     left = {"idle": 0, "working": 1, "starting": 0}
     wait_for("the others to leave", lambda: next_push(agent).workers == left)
@@ -78,8 +78,8 @@ def test_a_reload_waits_for_a_request(
     serve: ServerFactory,
     agent: StandInAgent,
 ) -> None:
-    """After SIGHUP there are the new workers and the old one, until it is done."""
-    server = at_work(worker_class, installed(version), serve, agent)
+    """After SIGHUP the new workers and the busy old one are counted to the end of its request."""
+    server = with_a_request(worker_class, installed(version), serve, agent)
     server.reload()
     both = {"idle": WORKERS, "working": 1, "starting": 0}
     wait_for("old and new workers", lambda: next_push(agent).workers == both)
@@ -93,8 +93,8 @@ def test_a_reload_waits_for_a_request(
 def test_from_one_class_to_another(
     newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """While the last sync worker is at work and the new ones are gevent's there are no shares."""
-    server = at_work(WorkerClass("", capacity=2), newest, serve, agent)
+    """While sync and gevent workers coexist, utilization and saturated are absent."""
+    server = with_a_request(WorkerClass("", capacity=2), newest, serve, agent)
     config = server.config.read_text() + "worker_class = 'gevent'\n"
     assert next_push(agent).all("gunicorn.workers.utilization")
     server.reload(config)

@@ -1,6 +1,6 @@
-"""TERM, INT and QUIT end a server as fast with us as without, and the last push is the last.
+"""TERM, INT and QUIT end a server as fast with us as without, and the last push is complete.
 
-A short form runs each time; ``pytest -m soak`` runs the long one.
+A short form always runs; ``pytest -m soak`` runs the long one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from agent import StandInAgent
 
 from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
-from tests.lab.procfs import hears_signals
+from tests.lab.procfs import has_own_handlers
 from tests.lab.push_streams import wait_until_all_came
 from tests.lab.pushes import Push, pushes
 from tests.lab.server import Server
@@ -27,15 +27,15 @@ from tests.lab.worker_classes import GTHREAD, SYNC, WorkerClass
 LONG = 21  # rounds, when nothing else runs
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 LIMIT_S = 0.05
-LOOSE_LIMIT_S = 5.0  # in a short form, on a machine with other work
+LOOSE_LIMIT_S = 5.0  # of the short form, with other load on the machine
 DEADLINE_S = 20
 
 
 def shutdown_s(server: Server, number: signal.Signals) -> float:
-    """Return how long a server lives after a signal that ends it.
+    """Return the time from a signal to the end of the server.
 
-    The signal comes right after a request: a worker may look for signals only once a second, and
-    begins that second anew with each request.
+    The signal follows a request: a worker may check for signals only once a second, counted from
+    its latest request.
     """
     assert server.get()
     watched = os.pidfd_open(server.pid)
@@ -50,20 +50,20 @@ def shutdown_s(server: Server, number: signal.Signals) -> float:
 
 
 def in_turns(with_us: Server, without_us: Server, *, with_us_first: bool) -> list[Server]:
-    """Return both servers in the order in which they are to end, when both are up."""
+    """Wait until both servers are up; return them in the order of their shutdowns."""
     for server in (with_us, without_us):
         server.wait_until_it_serves()
-        wait_for("its workers", lambda: all(map(hears_signals, server.worker_pids())))  # noqa: B023
+        wait_for("its workers", lambda: all(map(has_own_handlers, server.worker_pids())))  # noqa: B023
     return [with_us, without_us] if with_us_first else [without_us, with_us]
 
 
 def is_last(push: Push) -> bool:
-    """Tell whether a push says that the server goes."""
+    """Return whether a push is the last one of a shutdown."""
     return push.values("gunicorn.is_running") == (2,)
 
 
 @forms("rounds", short=1, long=LONG)
-@pytest.mark.parametrize("worker_class", [SYNC, GTHREAD], ids=lambda it: it.name)
+@pytest.mark.parametrize("worker_class", [SYNC, GTHREAD], ids=lambda each: each.name)
 def test_a_shutdown_is_as_fast_as_without_us(
     worker_class: WorkerClass,
     rounds: int,
@@ -71,7 +71,7 @@ def test_a_shutdown_is_as_fast_as_without_us(
     serve: ServerFactory,
     agent: StandInAgent,
 ) -> None:
-    """Side by side, in turns: the medians are within 50 ms, and each server pushes to its end."""
+    """Alternating: the medians differ by less than 50 ms, and the last push arrives."""
     environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.5"}
     for number in SIGNALS:
         took_s: dict[str, list[float]] = {"with": [], "without": []}
@@ -85,7 +85,7 @@ def test_a_shutdown_is_as_fast_as_without_us(
                 took_s["with" if server is ours else "without"].append(shutdown_s(server, number))
                 assert server.process.wait() == 0
             wait_until_all_came(agent)
-            assert is_last(pushes(agent)[-2]) or rounds < LONG  # after it came our mark
+            assert is_last(pushes(agent)[-2]) or rounds < LONG  # followed by our mark
         limit_s = LIMIT_S if rounds == LONG else LOOSE_LIMIT_S
         report(gunicorn, worker_class, number, took_s)
         assert median(took_s["with"]) - median(took_s["without"]) < limit_s

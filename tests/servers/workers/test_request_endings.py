@@ -12,7 +12,7 @@ import pytest
 from agent import StandInAgent
 
 from tests.conftest import ServerFactory
-from tests.lab.chaos_clients import CLIENTS, Storm
+from tests.lab.chaos_clients import CLIENTS, ChaosClients
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.pushes import next_pushes, pushes, wait_until_all_are_idle
 from tests.lab.worker_classes import ASGI_OWN, CLASSES, GEVENT, GTHREAD, SYNC, WORKERS, WorkerClass
@@ -50,8 +50,8 @@ def weather(
     wait_until_all_are_idle(agent, WORKERS)
     # Its pool of threads loses one for each SystemExit of the app, before gunicorn 24, for good.
     without = {"leave"} if worker_class is GTHREAD and gunicorn.version < "24" else set()
-    storm = Storm(server, requests, rarely=max(100, requests // 50), without=without)
-    storm.rage()
+    storm = ChaosClients(server, requests, rarely=max(100, requests // 50), without=without)
+    storm.run()
     wait_until_all_are_idle(agent, WORKERS)
 
     for push in next_pushes(agent, 5):

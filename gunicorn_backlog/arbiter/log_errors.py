@@ -1,0 +1,19 @@
+"""A guard for each step of ours: an exception ends the step, and one log line records it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from gunicorn_backlog.log import OnceLogger
+
+T = TypeVar("T")
+
+
+def log_errors(logger: OnceLogger, action: str, step: Callable[[], T]) -> T | None:
+    """Return the step's result; None after an exception, logged as "``action`` failed"."""
+    try:
+        return step()
+    except Exception as error:
+        logger.exception(action, error)
+        return None
