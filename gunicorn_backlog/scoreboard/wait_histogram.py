@@ -24,14 +24,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 LONGEST_MS = 600_000
-_EXACT_MS = 32  # below this each ms has a bucket
+EXACT_MS = 32  # below this each ms has a bucket
 _EXACT_BITS = 5
 _MOST = 1 << 32  # requests between two looks
 
 
 def bucket_of(waited_ms: int) -> int:
     """Return the bucket of a wait, from 0 on."""
-    if waited_ms < _EXACT_MS:
+    if waited_ms < EXACT_MS:
         return waited_ms
     if waited_ms > LONGEST_MS:
         waited_ms = LONGEST_MS
@@ -41,7 +41,6 @@ def bucket_of(waited_ms: int) -> int:
 
 BUCKETS = bucket_of(LONGEST_MS) + 1
 NOT_KNOWN = BUCKETS
-SHORT = tuple(map(bucket_of, range(1024)))  # the same, of the first ms: to be looked up
 
 
 def middle_of(bucket: int) -> float:

@@ -27,7 +27,7 @@ from gunicorn_backlog.kernel import tcp_info
 from gunicorn_backlog.kernel.accept_queue import QueueError
 from gunicorn_backlog.kernel.tcp_info import IPPROTO_TCP, TCP_INFO
 from gunicorn_backlog.scoreboard.slot import BEGUN, Slot
-from gunicorn_backlog.scoreboard.wait_histogram import NOT_KNOWN, SHORT, bucket_of
+from gunicorn_backlog.scoreboard.wait_histogram import EXACT_MS, NOT_KNOWN, bucket_of
 from gunicorn_backlog.workers import request_start_header
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-IS_SHORT = len(SHORT)  # ms
 HEADERS = ("X-REQUEST-START", "X-QUEUE-START")  # gunicorn gives names in capitals
 
 # Errors of a measurement whose arguments are not gunicorn's own.
@@ -140,7 +139,8 @@ def _by_tcp(
             (waited_ms,) = unpack(sock.getsockopt(IPPROTO_TCP, TCP_INFO, size))
             if handshake_waits is not None:
                 waited_ms += handshake_waits.pop(sock)
-            bucket = SHORT[waited_ms] if waited_ms < IS_SHORT else bucket_of(waited_ms)
+            # Waits this short are their own bucket: a call would take 32 ns of 38 more.
+            bucket = waited_ms if waited_ms < EXACT_MS else bucket_of(waited_ms)
         except NO_SOCKET:
             pass
         except OSError as error:

@@ -40,7 +40,7 @@ def teed(waited_ms):
     os.write(sink, b"%d\\n" % waited_ms)
     os.close(sink)
     return bucket_of(waited_ms)
-request_wait.IS_SHORT, request_wait.bucket_of = 0, teed
+request_wait.EXACT_MS, request_wait.bucket_of = 0, teed
 """
 )
 

@@ -14,26 +14,33 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from gunicorn_backlog.kernel.tcp_info import last_data_recv_ms
+from gunicorn_backlog.scoreboard.wait_histogram import EXACT_MS
 from gunicorn_backlog.workers.registry import Allocate
 from tests.benchmarks import families
 from tests.benchmarks.families import Request
+from tests.lab.waiting import wait_for
 
 # What is counted is the most of Python 3.10, 3.11, 3.12 and 3.13, which differ by a fifth.
 SPARE = 1.25
+LONG_WAIT_INSTRUCTIONS = 27
 
 
 class Cost(NamedTuple):
-    """What a request takes."""
+    """The cost of one request."""
 
     instructions: int
     calls: int  # of functions in Python, and in C
 
 
-def cost_of(request: Callable[[], object]) -> Cost:
-    """Count, after the request has been made a few times."""
+def cost_of(request: Callable[[], object], prepare: Callable[[], object]) -> Cost:
+    """Return the cost after a few requests; ``prepare`` is called before each count."""
     for _ in range(3):
         request()
-    return Cost(instructions_of(request), calls_of(request))
+    prepare()
+    instructions = instructions_of(request)
+    prepare()
+    return Cost(instructions, calls_of(request))
 
 
 if sys.version_info >= (3, 12):
@@ -94,15 +101,31 @@ def calls_of(request: Callable[[], object]) -> int:
     return count
 
 
+class Connection(NamedTuple):
+    """A listener, and both ends of a connection that it accepted."""
+
+    listener: socket.socket
+    accepted: socket.socket
+    client: socket.socket
+
+    def send(self) -> None:
+        """Let the next request's wait begin now."""
+        self.client.sendall(b"x")
+
+    def wait(self) -> None:
+        """Let the next request's wait be longer than the histogram's exact buckets."""
+        wait_for("a wait", lambda: (last_data_recv_ms(self.accepted) or 0) >= EXACT_MS)
+
+
 @pytest.fixture
-def accepted() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Return a listener and a connection that it accepted."""
+def connection() -> Iterator[Connection]:
+    """Return an accepted connection."""
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
-        socket.create_connection(listener.getsockname()),
-        listener.accept()[0] as sock,
+        socket.create_connection(listener.getsockname()) as client,
+        listener.accept()[0] as accepted,
     ):
-        yield listener, sock
+        yield Connection(listener, accepted, client)
 
 
 @pytest.mark.parametrize(
@@ -119,19 +142,26 @@ def test_what_is_added_to_a_request(
     family: Callable[..., Request],
     watched: Cost,
     waiting: Cost | None,
-    accepted: tuple[socket.socket, socket.socket],
+    connection: Connection,
 ) -> None:
-    """By begin and end, and by the look at how long it waited."""
+    """Begin and end, and the read of the wait: a wait of 32 ms or more takes two calls more."""
 
-    def cost(claim: Allocate | None, *listeners: socket.socket) -> Cost:
+    def cost(
+        claim: Allocate | None,
+        *listeners: socket.socket,
+        prepare: Callable[[], None] = connection.send,
+    ) -> Cost:
         request = family(claim, *listeners)
-        return cost_of(lambda: request(accepted[1]))
+        return cost_of(lambda: request(connection.accepted), prepare)
 
     bare, begin_and_end = cost(None), cost(families.claim())
     assert is_within(added(begin_and_end, bare), watched)
     if waiting is not None:
-        all_of_it = cost(families.claim(), accepted[0])
-        assert is_within(added(all_of_it, begin_and_end), waiting)
+        short = cost(families.claim(), connection.listener)
+        assert is_within(added(short, begin_and_end), waiting)
+        long = cost(families.claim(), connection.listener, prepare=connection.wait)
+        assert added(long, short).calls == 2
+        assert added(long, short).instructions <= SPARE * LONG_WAIT_INSTRUCTIONS
 
 
 def added(cost: Cost, before: Cost) -> Cost:
