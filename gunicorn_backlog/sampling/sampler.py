@@ -107,7 +107,7 @@ class Sampler:
 
     def places(self) -> tuple[ListenerRef, ...]:
         """Return where each listener is."""
-        return self._listeners.places()
+        return self._listeners.refs()
 
     def boot_limit_s(self) -> int:
         """Return after how many seconds a worker without a slot is taken for one that gets none."""

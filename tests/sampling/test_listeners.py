@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
+from gunicorn_backlog.config.tags import listener_tag
 from gunicorn_backlog.kernel import so_meminfo, sock_diag, tcp_info
 from gunicorn_backlog.kernel.accept_queue import AcceptQueue, QueueError
 from gunicorn_backlog.log import OnceLogger
-from gunicorn_backlog.sampling.bind import tag_value
 from gunicorn_backlog.sampling.listeners import Listeners
 from tests.lab.fake_arbiter import Arbiter, Cfg, Listener
 from tests.lab.waiting import wait_for
@@ -45,7 +45,7 @@ def of(*sockets: Any, cfg: Cfg | None = None) -> Listeners:
 
 def name(sock: Opened) -> str:
     """Return the socket's tag."""
-    return tag_value(sock.getsockname())
+    return listener_tag(sock.getsockname())
 
 
 def test_each_listener_by_its_address(listening: Opened) -> None:
@@ -132,8 +132,8 @@ def test_queues_of_an_address_that_workers_share() -> None:
         own = [tcp_info.read(sock).length for sock in shared]
         assert sum(own) == 7
         expected = AcceptQueue(7, 3 * LIMIT, max_length=max(own), min_limit=LIMIT)
-        assert listeners.read() == {tag_value(address): expected}
-        assert listeners.dropped() == {tag_value(address): 0}
+        assert listeners.read() == {listener_tag(address): expected}
+        assert listeners.dropped() == {listener_tag(address): 0}
 
 
 def test_an_address_where_no_worker_listens_yet_is_not_there(
@@ -365,20 +365,3 @@ def test_bind_with_reuse_port_by_sockets(listening: Opened, tmp_path: Path) -> N
         server.LISTENERS, server.cfg = [], Cfg(reuse_port=True, address=[sock.fileno()])
         closing.dropped()
     assert closing.bind == name(listening)
-
-
-@pytest.mark.parametrize(
-    ("address", "tag"),
-    [
-        (("0.0.0.0", 8000), "0.0.0.0:8000"),
-        (("::", 8000, 0, 0), ":::8000"),
-        (("::1", 80, 0, 0), "::1:80"),
-        ("/run/app.sock", "/run/app.sock"),
-        ("app.sock", f"{os.getcwd()}/app.sock"),
-        (b"\0app", "abstract:app"),
-        ("\0app", "abstract:app"),
-    ],
-)
-def test_tags(address: object, tag: str) -> None:
-    """Readable, and made of what Datadog allows."""
-    assert tag_value(address) == tag

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from agent import StandInAgent
 
-from gunicorn_backlog.sampling.bind import tag_value
+from gunicorn_backlog.config.tags import listener_tag
 from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import BETWEEN, VERSIONS, Gunicorn
 from tests.lab.pushes import Push, next_pushes, wait_until_all_are_idle
@@ -79,13 +79,13 @@ def tcp(sock: socket.socket | tuple[str, int], connect_to: str | None = None) ->
     host, port = (sock.getsockname() if isinstance(sock, socket.socket) else sock)[:2]
     family = socket.AF_INET6 if ":" in (connect_to or host) else socket.AF_INET
     address = (connect_to or host, port)
-    return Target(tag_value((host, port)), family, address, lambda: ss_port(port))
+    return Target(listener_tag((host, port)), family, address, lambda: ss_port(port))
 
 
 def unix(address: str) -> Target:
     """Return a Unix listener's target."""
     path = f"@{address[1:]}" if address.startswith("\0") else address
-    return Target(tag_value(address), socket.AF_UNIX, address, lambda: ss_unix(path))
+    return Target(listener_tag(address), socket.AF_UNIX, address, lambda: ss_unix(path))
 
 
 def free(host: str = "127.0.0.1") -> tuple[str, int]:
