@@ -223,7 +223,7 @@ class Pipeline:
             return
         self._entered = worker
         try:
-            registry.enter(worker, self._scoreboard)
+            registry.instrument(worker, self._scoreboard)
         except ClaimError as error:
             self._notices.warn("unwatched", f"worker {worker.pid} is not watched: {error}")
 

@@ -23,7 +23,7 @@ class Limits:
         self._clock = clock
         self._since_s: dict[tuple[str, int, int], float] = {}
 
-    def look(
+    def check(
         self,
         queues: Mapping[str, AcceptQueue],
         asked: int,

@@ -129,7 +129,7 @@ class Sampler:
 
     def _look_at_limits(self, queues: Mapping[str, AcceptQueue]) -> None:
         worker_class = self._arbiter.cfg.worker_class_str
-        self._limits.look(queues, self._asked, worker_class, self._listeners.elsewhere())
+        self._limits.check(queues, self._asked, worker_class, self._listeners.elsewhere())
 
     def _crew(self) -> tuple[WorkerCounts | None, WorkTime | None]:
         """Return the workers, and what they worked; None if a slot could not be read this time.

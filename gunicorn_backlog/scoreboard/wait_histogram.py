@@ -63,7 +63,7 @@ class WaitSummary(NamedTuple):
     percentile_95_ms: float
 
 
-def waits_of(counters: Sequence[int]) -> WaitSummary:
+def summarize(counters: Sequence[int]) -> WaitSummary:
     """Return what the counters of all buckets come to."""
     requests = sum(counters)
     if not requests:
@@ -98,7 +98,7 @@ class HistogramDelta:
             since = tuple(now - then for now, then in zip(counters, before, strict=True))
         if since and (min(since) < 0 or max(since) > _MOST):
             raise WaitsError(f"a counter of waits changed by {max(since, key=abs)}")
-        waits = waits_of(since)
+        waits = summarize(since)
         self._any = from_header and not measured and (self._any or waits.requests > 0)
         return waits if measured or self._any else None
 

@@ -35,11 +35,11 @@ def instrument_uvicorn(worker: UvicornWorker, allocate: Allocate) -> None:
     config = worker.config
     load = config.load
 
-    def load_watched() -> None:
+    def load_counted() -> None:
         load()
         config.loaded_app = counted(config.loaded_app, in_flight)
 
-    config.load = load_watched
+    config.load = load_counted
 
 
 def counted(app: ASGIApp, in_flight: InFlight) -> ASGIApp:

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 def instrument(worker: GreenletWorker, allocate: Allocate) -> None:
     """Wrap ``handle_request``, and its sibling for HTTP/2 where there is one."""
     if getattr(worker, "server_class", None) is not None:  # it serves in the gevent worker's place
-        _watch_server(worker, allocate)
+        _instrument_pywsgi(worker, allocate)
         return
-    slot = allocate(Kind.GREENLET, 0, measures_wait=request_wait.tcp_tells(worker.sockets))
+    slot = allocate(Kind.GREENLET, 0, measures_wait=request_wait.tcp_measures_wait(worker.sockets))
     in_flight = InFlight(slot)
-    handle_request = request_wait.watch_requests(
+    handle_request = request_wait.instrument_requests(
         worker.handle_request,
         worker.sockets,
         slot,
@@ -36,7 +36,7 @@ def instrument(worker: GreenletWorker, allocate: Allocate) -> None:
         worker.handle_http2_request = in_flight.counted(worker.handle_http2_request)
 
 
-def _watch_server(worker: GreenletWorker, allocate: Allocate) -> None:
+def _instrument_pywsgi(worker: GreenletWorker, allocate: Allocate) -> None:
     """Watch gevent's pywsgi, or what was made of it: its handler runs the app for each request.
 
     The app itself is left alone where it can be, for handlers of websockets look at it, and never

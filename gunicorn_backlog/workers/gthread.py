@@ -38,15 +38,15 @@ def instrument(worker: ThreadWorker, allocate: Allocate) -> None:
 
     ``handle_request`` is called by ``handle``, when the head of a request was read.
     """
-    measures_wait = request_wait.tcp_tells(worker.sockets)
+    measures_wait = request_wait.tcp_measures_wait(worker.sockets)
     slot = allocate(Kind.GTHREAD, _size_of_pool(worker), measures_wait=measures_wait)
     pool = Pool(slot)
-    _watch_waits(worker, slot)
+    _instrument_requests(worker, slot)
     handles = [track_busy(worker.handle, record, takes=True) for record in slot.threads]
     worker.handle = with_free_record(handles, beyond=pool.without_record(worker.handle))
-    worker.enqueue_req = pool.handed(worker.enqueue_req)
+    worker.enqueue_req = pool.counted(worker.enqueue_req)
     if hasattr(worker, "handle_http2"):
-        _watch_http2(worker, pool, slot)
+        _instrument_http2(worker, pool, slot)
 
 
 class Pool:
@@ -55,7 +55,7 @@ class Pool:
     def __init__(self, slot: Slot) -> None:
         self._slot = slot
 
-    def handed(self, enqueue: Callable[..., T]) -> Callable[..., T]:
+    def counted(self, enqueue: Callable[..., T]) -> Callable[..., T]:
         """Return the function that hands a connection over, counted; one thread calls it."""
         slot, count = self._slot, 0
 
@@ -81,7 +81,7 @@ class Pool:
 
         return handle_counted
 
-    def parked(self) -> AbstractContextManager[None]:
+    def idle_http2(self) -> AbstractContextManager[None]:
         """Count a thread that is parked meanwhile."""
         return self._aside(IDLE_HTTP2)
 
@@ -103,9 +103,9 @@ def _size_of_pool(worker: ThreadWorker) -> int:
     return int(getattr(worker.tpool, "_max_workers", worker.cfg.threads))
 
 
-def _watch_waits(worker: ThreadWorker, slot: Slot) -> None:
+def _instrument_requests(worker: ThreadWorker, slot: Slot) -> None:
     handshake_waits = request_wait.HandshakeWaits() if worker.cfg.is_ssl else None
-    worker.handle_request = request_wait.watch_requests(
+    worker.handle_request = request_wait.instrument_requests(
         worker.handle_request,
         worker.sockets,
         slot,
@@ -115,10 +115,10 @@ def _watch_waits(worker: ThreadWorker, slot: Slot) -> None:
         handshake_waits=handshake_waits,
     )
     if handshake_waits is not None:
-        worker.handle = handshake_waits.watch(worker.handle, 0, in_connection=True)
+        worker.handle = handshake_waits.instrument(worker.handle, 0, in_connection=True)
 
 
-def _watch_http2(worker: ThreadWorker, pool: Pool, slot: Slot) -> None:
+def _instrument_http2(worker: ThreadWorker, pool: Pool, slot: Slot) -> None:
     """A thread stays with an HTTP/2 connection to its end: in use, but only at times at a request.
 
     A connection that was upgraded begins with a request, before ``handle_http2``.
@@ -126,21 +126,21 @@ def _watch_http2(worker: ThreadWorker, pool: Pool, slot: Slot) -> None:
     handle_http2, handle_http2_request = worker.handle_http2, worker.handle_http2_request
     parking: set[int] = set()
 
-    def handle_http2_watched(*args: object, **named: object) -> object:
+    def handle_http2_counted(*args: object, **named: object) -> object:
         thread = get_ident()
         parking.add(thread)
         try:
-            with pool.parked():
+            with pool.idle_http2():
                 return handle_http2(*args, **named)
         finally:
             parking.discard(thread)
 
-    def handle_http2_request_watched(*args: object, **named: object) -> object:
+    def handle_http2_request_counted(*args: object, **named: object) -> object:
         slot.add(BEGUN, 1)
         if get_ident() not in parking:
             return handle_http2_request(*args, **named)
         with pool.at_request():
             return handle_http2_request(*args, **named)
 
-    worker.handle_http2 = handle_http2_watched
-    worker.handle_http2_request = handle_http2_request_watched
+    worker.handle_http2 = handle_http2_counted
+    worker.handle_http2_request = handle_http2_request_counted

@@ -35,8 +35,8 @@ class Family(NamedTuple):
     def load(self) -> Callable[[Any, Allocate], None]:
         """Return the function; its module is imported when it is needed, and no other is."""
         module = import_module(f"{__package__}.{self.module}")
-        instrument: Callable[[Any, Allocate], None] = getattr(module, self.function)
-        return instrument
+        function: Callable[[Any, Allocate], None] = getattr(module, self.function)
+        return function
 
 
 FAMILIES = (
@@ -77,7 +77,7 @@ def prepare(arbiter: Arbiter) -> None:
         family.load()
 
 
-def enter(worker: Worker, scoreboard: Scoreboard) -> None:
+def instrument(worker: Worker, scoreboard: Scoreboard) -> None:
     """Claim a slot for this worker, in its own process, and watch it.
 
     A worker of an unknown class claims a slot too: then it is known to be up, and no more. So does

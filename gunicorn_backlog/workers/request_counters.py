@@ -192,8 +192,8 @@ def before_run(worker: Any, wrap: Callable[[], None]) -> None:
     """
     run = worker.run
 
-    def run_watched() -> None:
+    def run_wrapped() -> None:
         wrap()
         run()
 
-    worker.run = run_watched
+    worker.run = run_wrapped

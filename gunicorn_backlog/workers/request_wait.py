@@ -57,7 +57,7 @@ REFUSALS = frozenset(
 )
 
 
-def tcp_tells(sockets: Sequence[WorkerSocket]) -> bool:
+def tcp_measures_wait(sockets: Sequence[WorkerSocket]) -> bool:
     """Tell whether one of these listening sockets is of TCP, and this kernel fills TCP_INFO in."""
     for sock in sockets:
         if sock.family in (socket.AF_INET, socket.AF_INET6):
@@ -69,7 +69,7 @@ def tcp_tells(sockets: Sequence[WorkerSocket]) -> bool:
     return False
 
 
-def watch_requests(
+def instrument_requests(
     handle_request: Callable[..., T],
     sockets: Sequence[WorkerSocket],
     slot: Slot,
@@ -91,7 +91,7 @@ def watch_requests(
     :param handshake_waits: of TLS, if there is any.
     :param counts: False: the requests are counted elsewhere, and this counts the waits only.
     """
-    if tcp_tells(sockets):
+    if tcp_measures_wait(sockets):
         handle_request = _by_tcp(
             handle_request, slot, socket_at, in_connection, handshake_waits, counts
         )
@@ -210,7 +210,7 @@ class HandshakeWaits:
     def __init__(self) -> None:
         self._waited_ms: dict[int, int] = {}
 
-    def watch(
+    def instrument(
         self, handle: Callable[..., T], socket_at: int, *, in_connection: bool = False
     ) -> Callable[..., T]:
         """Return ``handle``, whose calls look at connections that have not greeted yet."""

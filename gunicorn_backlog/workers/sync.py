@@ -19,9 +19,9 @@ def instrument(worker: SyncWorker, allocate: Allocate) -> None:
     It is called right after the accept, so reading from a slow client counts as work.
     ``handle_request`` is called when the head of a request was read.
     """
-    slot = allocate(Kind.SYNC, 1, measures_wait=request_wait.tcp_tells(worker.sockets))
+    slot = allocate(Kind.SYNC, 1, measures_wait=request_wait.tcp_measures_wait(worker.sockets))
     handshake_waits = request_wait.HandshakeWaits() if worker.cfg.is_ssl else None
-    worker.handle_request = request_wait.watch_requests(
+    worker.handle_request = request_wait.instrument_requests(
         worker.handle_request,
         worker.sockets,
         slot,
@@ -30,5 +30,5 @@ def instrument(worker: SyncWorker, allocate: Allocate) -> None:
         handshake_waits=handshake_waits,
     )
     if handshake_waits is not None:
-        worker.handle = handshake_waits.watch(worker.handle, 1)
+        worker.handle = handshake_waits.instrument(worker.handle, 1)
     worker.handle = track_busy(worker.handle, slot)

@@ -50,7 +50,7 @@ def test_it_is_told_once(
     """Who is to blame is told by somaxconn; it is the machine's, so it is mocked here."""
     monkeypatch.setattr(module, "somaxconn", lambda: somaxconn)
     for limit in (128,) * 10 + (100,) * 10:
-        limits.look({LISTENER: AcceptQueue(0, limit)}, 2048)
+        limits.check({LISTENER: AcceptQueue(0, limit)}, 2048)
     (message,) = caplog.messages
     assert f"{LISTENER} was to be 2048, the kernel enforces 128: " in message
     assert why in message
@@ -73,7 +73,7 @@ def test_the_asgi_worker_is_named_only_if_it_set_the_limit(
 ) -> None:
     """asyncio's 100 is its trace; any other limit and any other class are none of it."""
     for _ in range(3):
-        limits.look({LISTENER: AcceptQueue(0, limit)}, 2048, worker_class)
+        limits.check({LISTENER: AcceptQueue(0, limit)}, 2048, worker_class)
     (message,) = caplog.messages
     assert ("gunicorn's asgi worker makes asyncio call listen(100)" in message) is named
 
@@ -83,7 +83,7 @@ def test_a_listener_of_another_network_namespace(
 ) -> None:
     """Its somaxconn is not ours: nothing is claimed of it."""
     for _ in range(3):
-        limits.look({LISTENER: AcceptQueue(0, 128)}, 2048, elsewhere={LISTENER})
+        limits.check({LISTENER: AcceptQueue(0, 128)}, 2048, elsewhere={LISTENER})
     (message,) = caplog.messages
     assert message.endswith("the kernel enforces 128: net.core.somaxconn can't be read here")
 
@@ -91,25 +91,25 @@ def test_a_listener_of_another_network_namespace(
 def test_a_limit_that_could_not_be_read(limits: Limits, caplog: pytest.LogCaptureFixture) -> None:
     """It is not compared."""
     for _ in range(10):
-        limits.look({LISTENER: AcceptQueue(0, None)}, 2048)
+        limits.check({LISTENER: AcceptQueue(0, None)}, 2048)
     assert caplog.messages == []
 
 
 def test_what_passes_is_not_told(limits: Limits, caplog: pytest.LogCaptureFixture) -> None:
     """Amid a HUP the config is the new one, and the sockets are still the old."""
     for _ in range(10):
-        limits.look({LISTENER: AcceptQueue(0, 128)}, 2048)
-        limits.look({LISTENER: AcceptQueue(0, 2048)}, 2048)
+        limits.check({LISTENER: AcceptQueue(0, 128)}, 2048)
+        limits.check({LISTENER: AcceptQueue(0, 2048)}, 2048)
     assert caplog.messages == []
 
 
 def test_each_of_several_queues_counts(limits: Limits, caplog: pytest.LogCaptureFixture) -> None:
     """With reuse_port the limit is a sum; what was asked for is each queue's."""
     for _ in range(10):
-        limits.look({LISTENER: AcceptQueue(0, 3 * 2048, max_length=0, min_limit=2048)}, 2048)
+        limits.check({LISTENER: AcceptQueue(0, 3 * 2048, max_length=0, min_limit=2048)}, 2048)
     assert caplog.messages == []
     for _ in range(10):
-        limits.look({LISTENER: AcceptQueue(0, 3 * 2000, max_length=0, min_limit=100)}, 2048)
+        limits.check({LISTENER: AcceptQueue(0, 3 * 2000, max_length=0, min_limit=100)}, 2048)
     assert "the kernel enforces 100" in caplog.text
 
 

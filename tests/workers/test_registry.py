@@ -26,7 +26,7 @@ from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from gunicorn_backlog.scoreboard.slot import ASIDE, LINE_SIZE, RETURNED, SUBMITTED, TAKEN, Kind
 from gunicorn_backlog.scoreboard.states import State
 from gunicorn_backlog.workers import asgi, greenlet, gthread, sync, tornado, wsgi
-from gunicorn_backlog.workers.registry import Allocate, enter, family_of
+from gunicorn_backlog.workers.registry import Allocate, family_of, instrument
 from gunicorn_backlog.workers.request_counters import InFlight
 from tests.lab.fake_arbiter import Worker
 from tests.lab.waiting import wait_for
@@ -75,7 +75,7 @@ def test_a_family_is_known_by_the_names_of_bases() -> None:
 def test_an_unknown_class_claims_a_slot(scoreboard: Scoreboard) -> None:
     """So that it is known to be up, and nothing else is."""
 
-    enter(Worker(os.getpid(), AGE), scoreboard)
+    instrument(Worker(os.getpid(), AGE), scoreboard)
     assert seen(scoreboard).kind == Kind.UNKNOWN
 
 
@@ -96,7 +96,7 @@ def test_a_worker_that_can_not_be_watched(scoreboard: Scoreboard) -> None:
     worker = Own()
     worker.cfg = Threaded.cfg
     with pytest.raises(AttributeError):
-        enter(worker, scoreboard)
+        instrument(worker, scoreboard)
     assert seen(scoreboard).kind == Kind.FAILED
     assert worker.handle(1) == 1
     assert seen(scoreboard).kind == Kind.FAILED
