@@ -16,7 +16,7 @@ class Http2Client:
     """One connection, by TLS or in clear text with prior knowledge. Use it as a context manager."""
 
     def __init__(self, server: Server, *, tls: bool = True) -> None:
-        """Connect and greet. Raises OSError."""
+        """Connect and send the preface. Raises OSError."""
         self._socket = server.connect()
         if tls:
             self._socket = _wrapped(self._socket)

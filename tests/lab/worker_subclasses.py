@@ -1,4 +1,4 @@
-"""A worker class of a user's own for each of gunicorn's: ``OwnSyncWorker`` and so on.
+"""A user's subclass of each worker class of gunicorn: ``OwnSyncWorker`` and so on.
 
 Made when gunicorn asks for it, for not every gunicorn has every class.
 """

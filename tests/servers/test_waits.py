@@ -1,4 +1,4 @@
-"""How long requests waited: what the clients' stopwatches say, less the time of the service."""
+"""The waits of requests are the clients' measured times less the time of the service."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BUCKET = 0.032
 SERVICE_MS = 200
 CLIENTS = 30
 
-# The watcher's waits as they are, not in buckets: one line each, by all workers.
+# The recorded waits in ms, not in buckets: all workers write one line for each.
 TEED = (
     CONFIG
     + """
@@ -55,13 +55,13 @@ def starting(
 
 
 def told(folder: Path) -> list[int]:
-    """Return the waits that the watcher recorded, sorted."""
+    """Return the recorded waits, sorted."""
     sink = folder / "sink"
     return sorted(map(int, sink.read_text().split())) if sink.exists() else []
 
 
 def of_all(agent: StandInAgent) -> dict[str, float]:
-    """Return what the pushes since then say together."""
+    """Return the summary of all pushes since then."""
     told = [push for push in pushes(agent) if push.all(f"{WAIT}.count")]
     busy = [push for push in told if push.values(f"{WAIT}.count")[0]]
     if not busy:
@@ -79,7 +79,7 @@ def of_all(agent: StandInAgent) -> dict[str, float]:
 def stopwatch(address: tuple[str, int], octets: bytes, clients: int) -> list[float]:
     """Let so many clients ask at once.
 
-    Return how long each had no answer after it had asked, in ms, sorted.
+    Return the time from each request to its answer, in ms, sorted.
     """
     took_ms = []
     ready = threading.Barrier(clients)
@@ -103,7 +103,7 @@ def stopwatch(address: tuple[str, int], octets: bytes, clients: int) -> list[flo
 
 
 def compare(agent: StandInAgent, folder: Path, waited_ms: list[float], within_ms: float) -> None:
-    """Compare what was recorded and what was pushed with what the clients waited."""
+    """Compare the recorded and the pushed waits with the clients'."""
     recorded = told(folder)
     errors = [abs(ours - its) for ours, its in zip(recorded, waited_ms, strict=True)]
     print(f"errors: median {statistics.median(errors):.1f} ms, greatest {max(errors):.1f} ms")
@@ -125,7 +125,7 @@ def at_once(
     within_ms: float,
     interval_s: float = 0.2,
 ) -> list[float]:
-    """Let 30 clients ask at once, right after a push; return what they waited, in ms, sorted."""
+    """Let 30 clients ask at once, right after a push; return their waits, in ms, sorted."""
     environ = {"GUNICORN_BACKLOG_URL": agent.url, "SINK": str(folder / "sink")}
     environ["GUNICORN_BACKLOG_INTERVAL"] = str(interval_s)
     arguments = worker_class.arguments
@@ -152,7 +152,7 @@ def test_thirty_clients_at_once(
     agent: StandInAgent,
     tmp_path: Path,
 ) -> None:
-    """Each wait is that of a client's stopwatch; roughly, for other tests run beside this one."""
+    """Each wait agrees with a client's, roughly: other tests run beside this one."""
     at_once(worker_class, 2, gunicorn, serve, agent, tmp_path, within_ms=250)
 
 
@@ -167,7 +167,7 @@ def test_thirty_clients_at_once_exactly(
     agent: StandInAgent,
     tmp_path: Path,
 ) -> None:
-    """Within 15 ms each, with nothing else going on; and the percentile, for one push has all."""
+    """On an idle machine each wait agrees within 15 ms; the percentile does, too."""
     waited_ms = at_once(worker_class, workers, newest, serve, agent, tmp_path, 15, interval_s=10)
     (push,) = [push for push in pushes(agent) if push.values(f"{WAIT}.count") == (CLIENTS,)]
     nearest_rank = waited_ms[-(-95 * CLIENTS // 100) - 1]
@@ -213,9 +213,9 @@ def test_who_is_taken_at_once_has_not_waited(
     agent: StandInAgent,
     tmp_path: Path,
 ) -> None:
-    """Nor has who is silent for long, and then sends: the worker waited for it.
+    """A client that is silent and then sends has not waited: the worker waited for it.
 
-    Without a request there is no wait. A header that says otherwise is not believed on TCP.
+    Without a request there is no wait. On TCP a header is ignored.
     """
     # gevent's worker lets no first request wait for longer than a kept connection's next.
     arguments = (*worker_class.arguments, "--keep-alive", "20")
@@ -254,7 +254,7 @@ def test_what_waiting_means(
     agent: StandInAgent,
     tmp_path: Path,
 ) -> None:
-    """Counted from the latest bytes that had come when the head of the request was read.
+    """The wait begins with the latest bytes before the head of the request was read.
 
     One in two packets, both there, from the second; one whose end is still to come has waited for
     nobody, for no worker could have served it; an upload that goes on, from its latest part.
@@ -288,7 +288,7 @@ def test_what_waiting_means(
 def test_a_pipelined_request(
     newest: Gunicorn, serve: ServerFactory, agent: StandInAgent, tmp_path: Path
 ) -> None:
-    """It waits for the one before it, on its own connection, from when its bytes came."""
+    """A pipelined request waits for the one before it, from the arrival of its bytes."""
     server = starting(newest, serve, agent, tmp_path, workers=1, arguments=GTHREAD.arguments)
     wait_until_all_are_idle(agent, workers=1)
     with server.connect() as client:
@@ -309,9 +309,9 @@ def test_tls(
     tmp_path: Path,
     certificate: Path,
 ) -> None:
-    """There a client's greeting lies, as long as the worker is busy.
+    """With TLS the client's first message lies in the queue while the worker is busy.
 
-    On a kept-alive connection the next request lies itself, behind the other client's first.
+    On a kept-alive connection the next request itself lies there.
     """
     if sys.version_info >= (3, 12) and gunicorn.version == "20.1.0":
         pytest.skip("gunicorn 20.1.0 calls ssl.wrap_socket, which Python 3.12 has no more")
@@ -350,7 +350,7 @@ def test_who_greets_late_has_not_waited(
     tmp_path: Path,
     certificate: Path,
 ) -> None:
-    """A client that connects to a busy worker, and begins with TLS when that is free."""
+    """A client connects to a busy worker, and begins TLS when the worker is free."""
     tls = ("--certfile", str(certificate), "--keyfile", str(certificate))
     arguments = (*worker_class.arguments[:2], "--threads", "1", *tls)
     server = starting(newest, serve, agent, tmp_path, workers=1, arguments=arguments)
@@ -374,7 +374,7 @@ def test_who_greets_late_has_not_waited(
 def test_where_it_can_not_be_told(
     worker_class: WorkerClass, newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """Nothing is sent, not even 0."""
+    """Without a measurement nothing is sent, not even 0."""
     server = serve(
         newest,
         arguments=worker_class.arguments,
@@ -389,7 +389,7 @@ def test_where_it_can_not_be_told(
 def test_a_unix_socket_without_a_header(
     newest: Gunicorn, serve: ServerFactory, agent: StandInAgent, tmp_path: Path
 ) -> None:
-    """Absent, until a first header comes; then its waits."""
+    """The waits are absent until the first header arrives."""
     path = f"{tmp_path}/app.sock"
     starting(newest, serve, agent, tmp_path, workers=1, bind=(f"unix:{path}",))
     wait_until_all_are_idle(agent, workers=1)

@@ -1,4 +1,4 @@
-"""What watching adds to each request, in instructions of Python's bytecode and in calls.
+"""The cost that instrumentation adds to each request, in bytecode instructions and calls.
 
 Not in seconds, which differ from run to run: a change that makes a request's way much longer is
 seen here, whatever the machine does. ``tests/benchmarks`` has the seconds.
@@ -21,7 +21,7 @@ from tests.benchmarks import families
 from tests.benchmarks.families import Request
 from tests.lab.waiting import wait_for
 
-# What is counted is the most of Python 3.10, 3.11, 3.12 and 3.13, which differ by a fifth.
+# The bounds are the maxima of Python 3.10, 3.11, 3.12 and 3.13, which differ by a fifth.
 SPARE = 1.25
 LONG_WAIT_INSTRUCTIONS = 27
 
@@ -46,7 +46,7 @@ def cost_of(request: Callable[[], object], prepare: Callable[[], object]) -> Cos
 if sys.version_info >= (3, 12):
 
     def instructions_of(request: Callable[[], object]) -> int:
-        """Count all instructions of a call."""
+        """Return the number of instructions of a call."""
         count = 0
 
         def counted(code: CodeType, offset: int) -> None:
@@ -67,7 +67,7 @@ if sys.version_info >= (3, 12):
 else:
 
     def instructions_of(request: Callable[[], object]) -> int:
-        """Count all instructions of a call."""
+        """Return the number of instructions of a call."""
         count = 0
 
         def counted(frame: FrameType, event: str, _: Any) -> Any:
@@ -86,7 +86,7 @@ else:
 
 
 def calls_of(request: Callable[[], object]) -> int:
-    """Count the functions that are called, in Python and in C."""
+    """Return the number of calls of functions in Python and in C."""
     count = 0
 
     def counted(frame: FrameType, event: str, _: Any) -> None:
@@ -165,12 +165,12 @@ def test_what_is_added_to_a_request(
 
 
 def added(cost: Cost, before: Cost) -> Cost:
-    """Return what is added."""
+    """Return the difference."""
     return Cost(cost.instructions - before.instructions, cost.calls - before.calls)
 
 
 def is_within(cost: Cost, counted: Cost) -> bool:
-    """Tell whether it is what was counted, or not much more; and not much less: then count anew."""
+    """Return whether a cost is near the bound: neither much more, nor less than half."""
     both = list(zip(cost, counted, strict=True))
     return all(now <= SPARE * then for now, then in both) and all(
         2 * now > then for now, then in both

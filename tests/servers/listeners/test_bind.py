@@ -1,4 +1,4 @@
-"""The tag ``bind``: servers of one name on one host share no series, and each keeps its own."""
+"""The tag ``bind`` separates the series of servers of one name on one host."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def binds(found: Iterable[Line]) -> set[str | None]:
 
 
 def working(server: str, agent: StandInAgent) -> set[float]:
-    """Return the latest number of this server's workers that are at work, if all are up."""
+    """Return the latest number of this server's busy workers, if all are up."""
     own = [it for it in lines(agent)[-100:] if it.tag("server") == server]
     latest = {it.tag("state"): it.values[0] for it in own if it.name == "gunicorn.workers"}
     return {latest["working"]} if sum(latest.values()) == WORKERS else set()
@@ -80,7 +80,7 @@ def test_two_servers_of_one_name_share_no_series(
         wait_for(f"the workers of {name}", lambda: working(name, agent) == {0})  # noqa: B023
     one.hold(1)
     wait_for("the request", lambda: working("one", agent) == {1})
-    seen = len(agent.datagrams) + 4  # what is under way
+    seen = len(agent.datagrams) + 4  # datagrams in transit
     wait_for("steady pushes", lambda: len(agent.datagrams) > seen + STEADY)
     found = lines(agent, seen)
     series = {name: series_of(it for it in found if it.tag("server") == name) for name in SERVERS}
@@ -146,7 +146,7 @@ KINDS = SETUPS | {
 def test_bind_of_each_kind_of_listener(
     kind: str, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, tmp_path: Path
 ) -> None:
-    """The first listener's address, on every line, from the first push to the last."""
+    """Every line from the first push to the last has the first listener's address."""
     with ExitStack() as stack:
         setup = KINDS[kind](tmp_path, stack)
         server = serve(
@@ -163,7 +163,7 @@ def test_bind_of_each_kind_of_listener(
         server.process.wait()
     wait_until_all_came(agent)
     found = [push for push in pushes(agent) if push.all("gunicorn.is_running")]
-    # gunicorn ends with an error before on_exit: it takes an abstract socket's name for a path.
+    # gunicorn fails before on_exit: it treats an abstract socket's name as a path.
     assert found[-1].values("gunicorn.is_running") == (0 if kind == "Unix abstract" else 2,)
     expected = setup.targets[0].tag if setup.targets else listens_at(server)
     assert binds(line for push in found for line in push.lines) == {expected}
@@ -178,7 +178,7 @@ def listens_at(server: Server) -> str:
 def test_a_hup_that_changes_bind_changes_the_tag(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """No push has two values, and none has the former one again."""
+    """Each push has one value, and no push repeats a former one."""
     ports = [free_port() for _ in range(4)]  # none twice: leaving workers hold their sockets
     environ = INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url}
 
@@ -204,7 +204,7 @@ def test_a_hup_that_changes_bind_changes_the_tag(
 def test_both_masters_of_an_upgrade_have_one_bind(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """They share the sockets; the tag ``app`` tells them apart."""
+    """Two masters share the sockets; the tag ``app`` separates them."""
     environ = INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url}
     server = serve(gunicorn, environ=environ).wait_until_it_serves()
     server.signal(signal.SIGUSR2)

@@ -1,4 +1,4 @@
-"""Every kind of listener, at every depth, beside ``ss``: one table, and each cell agrees."""
+"""Every kind of listener at every depth, compared with ``ss`` in one table."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FULL = BACKLOG + 1  # the kernel holds one more than the limit
 OVER = 4  # attempts beyond a full queue
 DEPTHS = {"0": 0, "1": 1, "3": 3, "full": FULL, "over-full": FULL}
 
-# systemd's protocol: the sockets are at descriptor 3 and up, and meant for this pid.
+# systemd's protocol: the sockets are at descriptor 3 and up, for this pid.
 AS_SYSTEMD = """
 import os, sys
 fds = [int(fd) for fd in sys.argv[1].split(",")]
@@ -41,7 +41,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 @dataclass
 class Target:
-    """One listener of a set-up: its tag, how to connect to it, and what ``ss`` says of it."""
+    """One listener of a set-up: its tag, its address, and its oracle ``ss``."""
 
     tag: str
     family: socket.AddressFamily
@@ -58,7 +58,7 @@ class Target:
 
     @property
     def length(self) -> int:
-        """The length of its queues together, by ``ss``."""
+        """The sum of its queues' lengths, by ``ss``."""
         return sum(listening.recv_q for listening in self.oracle())
 
 
@@ -120,7 +120,7 @@ def unix_path(folder: Path, _: ExitStack) -> Setup:
 
 
 def unix_abstract(folder: Path, stack: ExitStack) -> Setup:
-    """A socket in the abstract namespace: only an inherited one can be."""
+    """An inherited socket in the abstract namespace: gunicorn can't bind one."""
     sock = stack.enter_context(socket.socket(socket.AF_UNIX))
     address = f"\0{folder.name}-{os.getpid()}"
     sock.bind(address)
@@ -148,7 +148,7 @@ def fd(_: Path, stack: ExitStack) -> Setup:
 
 
 def listen_fds(folder: Path, stack: ExitStack) -> Setup:
-    """LISTEN_FDS: as systemd hands its sockets over."""
+    """LISTEN_FDS: sockets passed by systemd."""
     first, second = (stack.enter_context(socket.socket(family)) for family in (2, 1))
     first.bind(("127.0.0.1", 0))
     second.bind(str(folder / "systemd.sock"))
@@ -179,7 +179,7 @@ SETUPS = {
 
 @dataclass(frozen=True)
 class Cell:
-    """What ss and what we say of one listener at one depth: waiting, limit, the longest queue."""
+    """One listener at one depth by ss and by us: length, limit, the longest queue."""
 
     ss: tuple[int, int, int]
     ours: tuple[float, ...]
@@ -201,7 +201,7 @@ def fill(targets: list[Target], depth: str, stack: ExitStack) -> None:
 
 
 def compare(target: Target, found: list[Push]) -> Cell:
-    """Compare; each of the pushes must say the same."""
+    """Compare each of the pushes with ``ss``."""
     kernel = target.oracle()
     lengths, limits = [it.recv_q for it in kernel], [it.send_q for it in kernel]
     said = set()
@@ -216,7 +216,7 @@ def compare(target: Target, found: list[Push]) -> Cell:
 
 
 def stop_workers(server: Server) -> None:
-    """Stop the workers, so that nobody accepts."""
+    """Stop the workers, so that no connection is accepted."""
     for pid in server.worker_pids():
         os.kill(pid, signal.SIGSTOP)
 
@@ -252,7 +252,7 @@ def test_every_listener_at_every_depth(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Ours is what ss says, in each push of a steady state; ``-n0`` prints the table."""
+    """Each push of a steady state agrees with ss; ``-n0`` prints the table."""
     table: dict[tuple[str, str, str], Cell] = {}
     interval = {"GUNICORN_BACKLOG_INTERVAL": "0.1", "GUNICORN_BACKLOG_SAMPLES": "4"}
     for name, make in SETUPS.items():
