@@ -49,7 +49,7 @@ def test_step_by_step(name: str, tmp_path: Path) -> None:
             clients.close()
             assert unix_length(inode(sock)) == 1
             if " " not in name:
-                assert [it.recv_q for it in ss_unix(path)] == [1]
+                assert [listed.recv_q for listed in ss_unix(path)] == [1]
 
 
 @pytest.mark.parametrize("name", ["lab", "lab\0and more", "lab and more"])

@@ -77,7 +77,7 @@ def test_many_sockets_come_in_several_datagrams() -> None:
                 sock.bind(address)
                 sock.listen(LIMIT)
             found = inet_listeners(socket.AF_INET, address[1])
-            assert {it.inode for it in found} == {inode(it) for it in [first, *sockets]}
+            assert {sock.inode for sock in found} == {inode(sock) for sock in [first, *sockets]}
         finally:
             for sock in sockets:
                 sock.close()

@@ -54,16 +54,16 @@ def starting(
     return server
 
 
-def told(folder: Path) -> list[int]:
+def recorded_ms(folder: Path) -> list[int]:
     """Return the recorded waits, sorted."""
     sink = folder / "sink"
     return sorted(map(int, sink.read_text().split())) if sink.exists() else []
 
 
-def of_all(agent: StandInAgent) -> dict[str, float]:
+def summary(agent: StandInAgent) -> dict[str, float]:
     """Return the summary of all pushes since then."""
-    told = [push for push in pushes(agent) if push.all(f"{WAIT}.count")]
-    busy = [push for push in told if push.values(f"{WAIT}.count")[0]]
+    measured = [push for push in pushes(agent) if push.all(f"{WAIT}.count")]
+    busy = [push for push in measured if push.values(f"{WAIT}.count")[0]]
     if not busy:
         return {"count": 0}
     counts = [push.values(f"{WAIT}.count")[0] for push in busy]
@@ -104,13 +104,13 @@ def stopwatch(address: tuple[str, int], octets: bytes, clients: int) -> list[flo
 
 def compare(agent: StandInAgent, folder: Path, waited_ms: list[float], within_ms: float) -> None:
     """Compare the recorded and the pushed waits with the clients'."""
-    recorded = told(folder)
+    recorded = recorded_ms(folder)
     errors = [abs(ours - its) for ours, its in zip(recorded, waited_ms, strict=True)]
     print(f"errors: median {statistics.median(errors):.1f} ms, greatest {max(errors):.1f} ms")
     assert max(errors) < within_ms
     assert statistics.median(errors) < within_ms / 3
-    wait_for("all to be pushed", lambda: of_all(agent)["count"] == len(waited_ms), deadline_s=40)
-    pushed = of_all(agent)
+    wait_for("all to be pushed", lambda: summary(agent)["count"] == len(waited_ms), deadline_s=40)
+    pushed = summary(agent)
     assert pushed["avg"] == pytest.approx(statistics.mean(waited_ms), rel=BUCKET, abs=within_ms)
     assert pushed["max"] == pytest.approx(max(waited_ms), rel=BUCKET, abs=within_ms)
 
@@ -139,7 +139,7 @@ def at_once(
     wait_for("a push", lambda: len(agent.datagrams) > pushed)
     asked = request(f"/last/{SERVICE_MS}")
     took_ms = stopwatch(("127.0.0.1", server.port), asked, CLIENTS)
-    waited_ms = [it - SERVICE_MS for it in took_ms]
+    waited_ms = [ms - SERVICE_MS for ms in took_ms]
     compare(agent, folder, waited_ms, within_ms)
     return waited_ms
 
@@ -202,7 +202,7 @@ def test_behind_nginx(
     with nginx(tmp_path, path if upstream == "unix" else server.address) as port:
         address, asked = ("127.0.0.1", port), request("/last/100")
         took_ms = stopwatch(address, asked, 8) + stopwatch(address, asked, 8)
-    compare(agent, tmp_path, sorted(it - 100 for it in took_ms), within_ms=250)
+    compare(agent, tmp_path, sorted(ms - 100 for ms in took_ms), within_ms=250)
 
 
 @pytest.mark.parametrize("worker_class", [SYNC, GTHREAD, GEVENT], ids=lambda it: it.name)
@@ -232,13 +232,15 @@ def test_who_is_taken_at_once_has_not_waited(
         said = f"X-Request-Start: t={time.time() - 100:.3f}\r\n\r\n".encode()
         forged.sendall(request("/plain")[:-2] + said)
         assert forged.recv(65536)
-    wait_for("all to be taken", lambda: len(told(tmp_path)) >= 27)
+    wait_for("all to be taken", lambda: len(recorded_ms(tmp_path)) >= 27)
     wait_until_all_are_idle(agent, workers=1)
-    assert len(told(tmp_path)) == 27
-    assert statistics.median(told(tmp_path)) <= JIFFY_MS
-    assert max(told(tmp_path)) < 1000  # a worker may have to wait for a processor
+    assert len(recorded_ms(tmp_path)) == 27
+    assert statistics.median(recorded_ms(tmp_path)) <= JIFFY_MS
+    assert max(recorded_ms(tmp_path)) < 1000  # a worker may have to wait for a processor
     (push,) = next_pushes(agent, 1)
-    assert [push.values(f"{WAIT}.{it}")[0] for it in ("count", "avg", "max", "95percentile")] == [
+    assert [
+        push.values(f"{WAIT}.{part}")[0] for part in ("count", "avg", "max", "95percentile")
+    ] == [
         0,
         0,
         0,
@@ -281,8 +283,8 @@ def test_what_waiting_means(
         while client.recv(65536):
             pass
         client.close()
-    wait_for("all to be taken", lambda: len(told(tmp_path)) == 4)
-    assert told(tmp_path) == pytest.approx([0, 0, 0, 1500], abs=600)
+    wait_for("all to be taken", lambda: len(recorded_ms(tmp_path)) == 4)
+    assert recorded_ms(tmp_path) == pytest.approx([0, 0, 0, 1500], abs=600)
 
 
 def test_a_pipelined_request(
@@ -296,8 +298,8 @@ def test_a_pipelined_request(
         client.sendall(first + request("/plain"))
         while client.recv(65536):
             pass
-    wait_for("both to be taken", lambda: len(told(tmp_path)) == 2)
-    assert told(tmp_path) == pytest.approx([0, 1500], abs=600)
+    wait_for("both to be taken", lambda: len(recorded_ms(tmp_path)) == 2)
+    assert recorded_ms(tmp_path) == pytest.approx([0, 1500], abs=600)
 
 
 @pytest.mark.parametrize("worker_class", [SYNC, GTHREAD], ids=lambda it: it.name)
@@ -337,8 +339,8 @@ def test_tls(
     for client in clients:
         client.join()
     expected = [0, 1500] if worker_class is SYNC else [0, 0, 1500, 1500]
-    wait_for("all to be taken", lambda: len(told(tmp_path)) == len(expected))
-    assert told(tmp_path) == pytest.approx(expected, abs=600)
+    wait_for("all to be taken", lambda: len(recorded_ms(tmp_path)) == len(expected))
+    assert recorded_ms(tmp_path) == pytest.approx(expected, abs=600)
 
 
 @pytest.mark.parametrize("worker_class", [SYNC, GTHREAD], ids=lambda it: it.name)
@@ -366,12 +368,12 @@ def test_who_greets_late_has_not_waited(
     with context.wrap_socket(late) as client:
         client.sendall(request("/plain"))
         assert client.recv(65536)
-    wait_for("both to be taken", lambda: len(told(tmp_path)) == 2)
-    assert max(told(tmp_path)) < 600  # not 1500
+    wait_for("both to be taken", lambda: len(recorded_ms(tmp_path)) == 2)
+    assert max(recorded_ms(tmp_path)) < 600  # not 1500
 
 
 @pytest.mark.parametrize("worker_class", [PYWSGI, ASGI_OWN], ids=lambda it: it.name)
-def test_where_it_can_not_be_told(
+def test_where_waits_can_not_be_measured(
     worker_class: WorkerClass, newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
     """Without a measurement nothing is sent, not even 0."""
@@ -405,8 +407,8 @@ def test_a_unix_socket_without_a_header(
     for push in next_pushes(agent, 2):
         assert push.all(f"{WAIT}.count") == []
     ask(f"X-Queue-Start: {1000 * (time.time() - 3):.0f}\r\n".encode())
-    wait_for("it to be told", lambda: next_pushes(agent, 1)[0].all(f"{WAIT}.count"))
+    wait_for("the waits", lambda: next_pushes(agent, 1)[0].all(f"{WAIT}.count"))
     forged, true = (f"X-Request-Start: t={time.time() - s:.3f}\r\n".encode() for s in (500, 4))
     ask(forged + true)
-    wait_for("the next", lambda: len(told(tmp_path)) == 2)
-    assert told(tmp_path) == pytest.approx([3000, 4000], abs=900)
+    wait_for("the next", lambda: len(recorded_ms(tmp_path)) == 2)
+    assert recorded_ms(tmp_path) == pytest.approx([3000, 4000], abs=900)

@@ -52,10 +52,10 @@ def test_working_from_call_to_return() -> None:
             raise args[0]
         return args
 
-    watched = track_busy(handle, slot, takes=True, clock_ns=clock)
-    assert watched(1, 2, 3) == (1, 2, 3)
+    timed = track_busy(handle, slot, takes=True, clock_ns=clock)
+    assert timed(1, 2, 3) == (1, 2, 3)
     with pytest.raises(SystemExit):
-        watched(SystemExit(1))
+        timed(SystemExit(1))
 
     assert [(state.busy, state.begun) for state in within] == [(1, 0), (1, 0)]
     assert slot.words[TAKEN] == 2
@@ -113,11 +113,11 @@ def test_a_record_that_another_wrote_is_right_again(amok: dict[int, int]) -> Non
         within.append(seen(scoreboard))
         return args
 
-    watched = track_busy(handle, slot, takes=True, clock_ns=Clock())
-    assert watched(0) == (0,)
+    timed = track_busy(handle, slot, takes=True, clock_ns=Clock())
+    assert timed(0) == (0,)
     for word, number in amok.items():
         slot.words[word] = number
-    assert watched(1, 2) == (1, 2)
+    assert timed(1, 2) == (1, 2)
     after = seen(scoreboard)
     assert (after.busy, after.worked_ns, slot.words[TAKEN]) == (0, 200, 2)
     assert within[1].busy == 1

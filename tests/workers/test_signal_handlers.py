@@ -53,7 +53,7 @@ def accepted() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield listener, sock
 
 
-def watched(
+def instrumented(
     family: str, accepted: tuple[socket.socket, socket.socket]
 ) -> tuple[Scoreboard, Callable[[], object]]:
     """Return a scoreboard, and a request of an instrumented worker."""
@@ -99,7 +99,7 @@ def test_alarms_at_any_time(
     interruptions: int, family: str, accepted: tuple[socket.socket, socket.socket]
 ) -> None:
     """No lock stays held, the next request is served, and every begun request has ended."""
-    scoreboard, request = watched(family, accepted)
+    scoreboard, request = instrumented(family, accepted)
     raised = requests = 0
     with alarms():
         while raised < interruptions and requests < 5000 * interruptions:
@@ -146,7 +146,7 @@ def test_each_place_at_which_a_handler_may_raise(
     family: str, accepted: tuple[socket.socket, socket.socket]
 ) -> None:
     """The lock is free, nothing is in flight, and the busy time never falls."""
-    scoreboard, request = watched(family, accepted)
+    scoreboard, request = instrumented(family, accepted)
     for _ in range(3):
         request()
     with raising_at(0) as places:

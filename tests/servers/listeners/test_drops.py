@@ -232,9 +232,9 @@ def test_hup_that_changes_bind_with_reuse_port(
                 clients.enter_context(socket.create_connection(("127.0.0.1", second)))
             (push,) = next_pushes(agent, 1)
             kernel = ss_port(second)
-            assert sum(it.recv_q for it in kernel) == 9
+            assert sum(queue.recv_q for queue in kernel) == 9
             assert set(push.values("gunicorn.backlog")) == {9}
-            assert push.values("gunicorn.backlog.limit") == (sum(it.send_q for it in kernel),)
+            assert push.values("gunicorn.backlog.limit") == (sum(queue.send_q for queue in kernel),)
         server.__exit__()
 
 

@@ -64,7 +64,7 @@ class Target:
 
 @dataclass
 class Setup:
-    """A way to make gunicorn listen."""
+    """One configuration of listeners."""
 
     targets: list[Target]
     bind: tuple[str, ...] | None = None
@@ -137,7 +137,10 @@ def tcp_and_unix(folder: Path, stack: ExitStack) -> Setup:
 def three_tcp(folder: Path, stack: ExitStack) -> Setup:
     """Three at once."""
     setups = [v4(folder, stack) for _ in range(3)]
-    return Setup([it.targets[0] for it in setups], tuple(b for it in setups for b in it.bind or ()))
+    return Setup(
+        [setup.targets[0] for setup in setups],
+        tuple(b for setup in setups for b in setup.bind or ()),
+    )
 
 
 def fd(_: Path, stack: ExitStack) -> Setup:
@@ -203,7 +206,7 @@ def fill(targets: list[Target], depth: str, stack: ExitStack) -> None:
 def compare(target: Target, found: list[Push]) -> Cell:
     """Compare each of the pushes with ``ss``."""
     kernel = target.oracle()
-    lengths, limits = [it.recv_q for it in kernel], [it.send_q for it in kernel]
+    lengths, limits = [queue.recv_q for queue in kernel], [queue.send_q for queue in kernel]
     said = set()
     for push in found:
         tag = f"listener:{target.tag}"
@@ -240,7 +243,7 @@ def show(version: str, table: dict[tuple[str, str, str], Cell]) -> None:
     print(f"\n\ngunicorn {version}: waiting, limit, longest queue")
     print(f"{'set-up':14} {'depth':10} {'ss':14} {'ours':14} listener")
     for (name, tag, depth), cell in table.items():
-        ss, ours = (" ".join(f"{int(n):3}" for n in it) for it in (cell.ss, cell.ours))
+        ss, ours = (" ".join(f"{int(n):3}" for n in numbers) for numbers in (cell.ss, cell.ours))
         print(f"{name:14} {depth:10} {ss:14} {ours:14} {tag}")
 
 

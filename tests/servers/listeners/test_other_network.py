@@ -99,7 +99,9 @@ def test_what_the_server_itself_can_read_is_pushed_and_shown(
         (push,) = next_pushes(agent, 1)
         assert push.values("gunicorn.backlog.limit") == (BACKLOG,)
         assert push.values("gunicorn.backlog.dropped") == (0,)
-        assert {it.tag("listener") for it in push.all("gunicorn.backlog")} == {"127.0.0.1:8000"}
+        assert {point.tag("listener") for point in push.all("gunicorn.backlog")} == {
+            "127.0.0.1:8000"
+        }
         (line,) = wait_for("the line", lambda: server.our_lines)
         assert f"the backlog of {path} can't be read" in line
         assert ELSEWHERE in line

@@ -25,9 +25,9 @@ INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.1", "GUNICORN_BACKLOG_SAMPLES": "4"}
 STEADY = 3  # pushes
 MANY = 4  # requests, of a class that has no capacity
 CASES = [
-    pytest.param(it, version, id=f"{it.name.rpartition('.')[2]}-{it.app[10:14]}-{version}")
-    for it in (*CLASSES, *SUBCLASSES)
-    for version in it.versions
+    pytest.param(case, version, id=f"{case.name.rpartition('.')[2]}-{case.app[10:14]}-{version}")
+    for case in (*CLASSES, *SUBCLASSES)
+    for version in case.versions
 ]
 
 

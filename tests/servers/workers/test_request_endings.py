@@ -67,7 +67,7 @@ def weather(
             assert push.values("gunicorn.requests.in_flight")[0] <= worker_class.capacity + CLIENTS
         calm = not any(-INTERVAL_S < push.at_s - kill_s < SETTLED_S for kill_s in storm.kills_s)
         # A worker that reached max_requests is missing until the next is spawned.
-        spawned = sum(it.values("gunicorn.workers.spawned")[0] for it in (push, after))
+        spawned = sum(each.values("gunicorn.workers.spawned")[0] for each in (push, after))
         if calm and not spawned:
             assert sum(push.workers.values()) == WORKERS
     longest_s = max(after.at_s - before.at_s for before, after in pairwise(seen))

@@ -30,8 +30,8 @@ from tests.lab.worker_classes import (
 
 CLIENTS = 10
 CASES = [
-    *((it, it.versions[-1]) for it in CLASSES),
-    *((it, VERSIONS[0]) for it in (SYNC, GTHREAD, GEVENT)),
+    *((case, case.versions[-1]) for case in CLASSES),
+    *((case, VERSIONS[0]) for case in (SYNC, GTHREAD, GEVENT)),
 ]
 
 
