@@ -54,11 +54,13 @@ class Listener:
         self._ref = ref
         self._drops = readers[0].drops
         self._latest: AcceptQueue | None = None
-        with suppress(UnreadableError):  # take_drops's caller notes the drops again, and logs it
+        with suppress(
+            UnreadableError
+        ):  # Listeners.dropped reads the drops again, and logs the error
             self.note_drops()
 
     def read(self) -> AcceptQueue | None:
-        """Return the queue; None if it was closed, or is not read this time.
+        """Return the queue; None if the socket was closed, or is not read this time.
 
         Raises UnreadableError.
         """
@@ -91,7 +93,7 @@ class Listener:
             reader.begin_interval()
 
     def ref(self) -> ListenerRef:
-        """Return where it is found; with its latest queue if netlink does not find it."""
+        """Return the listener's reference; with its latest queue if netlink does not find it."""
         queue = self._latest
         if queue is None or (queue.limit is not None and not self.is_elsewhere):
             return self._ref
@@ -115,7 +117,7 @@ class Listener:
         raise UnreadableError(failed)
 
 
-def held(sockets: Iterable[Any]) -> Iterator[Listener]:
+def held_listeners(sockets: Iterable[Any]) -> Iterator[Listener]:
     """Yield the listeners of sockets that this process holds, without those closed by a reload."""
     for sock in sockets:
         with suppress(OSError):
@@ -125,16 +127,18 @@ def held(sockets: Iterable[Any]) -> Iterator[Listener]:
             yield Listener(readers_for(sock), ref)
 
 
-def shared(host: str, port: int) -> Listener:
+def reuse_port_listener(host: str, port: int) -> Listener:
     """Return the listener of an address at which each worker listens by itself."""
     known = numeric(host)
     if known is None:
-        return unreadable((host, port), f"{host!r} is a name: let gunicorn bind to a number")
+        return unreadable_listener(
+            (host, port), f"{host!r} is a name: let gunicorn bind to a number"
+        )
     ref = ListenerRef(listener_tag((known, port)), int(family_of(known)), host=known, port=port)
     return Listener([ReusePortReader(known, port)], ref)
 
 
-def unreadable(address: Any, why: str) -> Listener:
+def unreadable_listener(address: Any, why: str) -> Listener:
     """Return a listener that can't be read."""
     return Listener([UnreadableListener(why)], ListenerRef(listener_tag(address), 0, host=why))
 

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 from gunicorn_backlog.kernel.accept_queue import AcceptQueue, merge
 from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.sampling.bind import configured, first_listener
-from gunicorn_backlog.sampling.listener import Listener, UnreadableError, held, shared, unreadable
+from gunicorn_backlog.sampling.listener import (
+    Listener,
+    UnreadableError,
+    held_listeners,
+    reuse_port_listener,
+    unreadable_listener,
+)
 from gunicorn_backlog.scoreboard.server_info import ListenerRef
 
 if TYPE_CHECKING:
@@ -120,15 +126,15 @@ def _listeners(
     """
     sockets: list[Any] = [listener.sock for listener in found if listener.sock is not None]
     if not cfg.reuse_port:
-        yield from held(sockets)
+        yield from held_listeners(sockets)
         return
-    yield from held(sock for sock in sockets if sock.family == socket.AF_UNIX)
+    yield from held_listeners(sock for sock in sockets if sock.family == socket.AF_UNIX)
     for address in cfg.address:
         if isinstance(address, tuple):
-            yield shared(*address)
+            yield reuse_port_listener(*address)
         elif not found and not closing:
             why = "with reuse_port each worker listens by itself"
-            yield unreadable(configured(address), why)
+            yield unreadable_listener(configured(address), why)
 
 
 def _add_drops(counts: dict[str, int], listener: Listener) -> None:

@@ -51,9 +51,10 @@ def instrument(worker: ThreadWorker, allocate: Allocate) -> None:
 
 
 class Pool:
-    """Counts the connections submitted to the pool, and the threads that have no own record.
+    """The counters of a pool, in the worker's slot.
 
-    It also counts the threads that wait for the next request of an HTTP/2 connection.
+    They count the connections submitted to the pool, the threads without a record of their own,
+    and the threads that wait for the next request of an HTTP/2 connection.
     """
 
     def __init__(self, slot: Slot) -> None:
