@@ -9,7 +9,7 @@ thread waits for another.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from threading import get_ident
 from typing import TYPE_CHECKING, TypeVar
 
@@ -81,21 +81,14 @@ class Pool:
 
         def handle_counted(*args: object, **named: object) -> T:
             self._slot.add(RETURNED, 1)
-            with self._aside(OVERFLOW):
+            with self.aside(OVERFLOW):
                 return handle(*args, **named)
 
         return handle_counted
 
-    def idle_http2(self) -> AbstractContextManager[None]:
-        """Return a context in which the thread waits for an HTTP/2 connection's next request."""
-        return self._aside(IDLE_HTTP2)
-
-    def at_request(self) -> AbstractContextManager[None]:
-        """Return a context, within ``idle_http2``, in which the thread is at a request."""
-        return self._aside(-IDLE_HTTP2)
-
     @contextmanager
-    def _aside(self, number: int) -> Iterator[None]:
+    def aside(self, number: int) -> Iterator[None]:
+        """Add a number to ASIDE within the context: IDLE_HTTP2, OVERFLOW, or a negative one."""
         self._slot.add(ASIDE, number)
         try:
             yield
@@ -135,7 +128,7 @@ def _instrument_http2(worker: ThreadWorker, pool: Pool, slot: Slot) -> None:
         thread = get_ident()
         in_http2.add(thread)
         try:
-            with pool.idle_http2():
+            with pool.aside(IDLE_HTTP2):
                 return handle_http2(*args, **named)
         finally:
             in_http2.discard(thread)
@@ -144,7 +137,7 @@ def _instrument_http2(worker: ThreadWorker, pool: Pool, slot: Slot) -> None:
         slot.add(BEGUN, 1)
         if get_ident() not in in_http2:
             return handle_http2_request(*args, **named)
-        with pool.at_request():
+        with pool.aside(-IDLE_HTTP2):
             return handle_http2_request(*args, **named)
 
     worker.handle_http2 = handle_http2_counted
