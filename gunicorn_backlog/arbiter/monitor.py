@@ -72,7 +72,7 @@ class Monitor:
             return
         self._instrumented = worker
         try:
-            registry.enter(worker, scoreboard)
+            registry.instrument(worker, scoreboard)
         except ClaimError as error:
             self._logger.warn("unwatched", f"worker {worker.pid} is not instrumented: {error}")
 

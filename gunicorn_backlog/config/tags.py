@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
+from typing import Any
 
 LONGEST = 200  # characters, Datadog's limit for key and value together
 FORM = "key:value of letters, digits, _ - . / and :, the key starting with a letter"
@@ -52,3 +54,25 @@ def merge(*sources: Iterable[str]) -> list[str]:
 def printable(text: str) -> str:
     """Return the text with a blank for each unprintable character, as a terminal needs."""
     return "".join(char if char.isprintable() else " " for char in text)
+
+
+def listener_tag(address: Any) -> str:
+    """Return a listening socket's address as the value of the tags ``listener`` and ``bind``.
+
+    ``127.0.0.1:8000``; ``::1:8000`` (the port follows the last colon); the absolute path of a Unix
+    socket, since two servers may have the same relative one; ``abstract:name`` in the abstract
+    namespace. Characters that Datadog does not allow are replaced.
+    """
+    if isinstance(address, tuple):
+        return clean(f"{address[0]}:{address[1]}")
+    path = address.decode(errors="replace") if isinstance(address, bytes) else str(address)
+    if path.startswith("\0"):
+        return clean(f"abstract:{path[1:]}")
+    return clean(path if path.startswith(("/", "fd://")) else _absolute(path))
+
+
+def _absolute(path: str) -> str:
+    try:
+        return os.path.join(os.getcwd(), path)
+    except OSError:  # the working directory was removed
+        return path

@@ -1,4 +1,4 @@
-"""What the kernel says of one listening socket."""
+"""The accept queue of one listening socket, and the errors of reading it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import NamedTuple, Protocol
 
 
 class QueueError(Exception):
-    """What the kernel answered is not, or not wholly, what was asked for."""
+    """The kernel's answer is not valid, or not complete."""
 
 
 class ElsewhereError(QueueError):
-    """The socket belongs to another network namespace than the one that was read."""
+    """The socket belongs to another network namespace than the list that was read."""
 
     def __init__(self) -> None:
         super().__init__("its socket belongs to another network namespace")
@@ -21,12 +21,10 @@ class ElsewhereError(QueueError):
 class AcceptQueue(NamedTuple):
     """A listener's accept queue: ``length`` and ``limit``, both in connections.
 
-    A ``limit`` of None could not be read.
-
-    The queue holds ``limit + 1`` connections before the kernel takes no more, so ``length`` can be
-    greater than ``limit``. Where several sockets listen at one address, as with ``reuse_port``,
-    both are sums; then ``max_length`` is the greatest length, and ``min_limit`` the lowest limit of
-    one.
+    The queue is full at ``limit + 1`` connections: ``length`` can be greater than ``limit``. A
+    ``limit`` of None could not be read. If several sockets listen at one address, as with
+    ``reuse_port``, both are sums. Only then ``max_length`` is the length of the longest queue, and
+    ``min_limit`` the lowest limit.
     """
 
     length: int
@@ -36,20 +34,18 @@ class AcceptQueue(NamedTuple):
 
 
 def merge(queues: Sequence[AcceptQueue]) -> AcceptQueue:
-    """Sum up the queues of one address; there must be one."""
+    """Return the sum of the queues of one address; at least one."""
     limits = [queue.limit for queue in queues if queue.limit is not None]
     lowest = [queue.min_limit for queue in queues if queue.min_limit is not None]
     all_read = len(limits) == len(queues)
     return AcceptQueue(
         length=sum(queue.length for queue in queues),
         limit=sum(limits) if all_read else None,
-        max_length=max(_own(queue.max_length, queue.length) for queue in queues),
+        max_length=max(
+            queue.length if queue.max_length is None else queue.max_length for queue in queues
+        ),
         min_limit=min(limits + lowest) if all_read else None,
     )
-
-
-def _own(of_one: int | None, of_all: int) -> int:
-    return of_all if of_one is None else of_one
 
 
 class ListeningSocket(Protocol):
@@ -59,7 +55,7 @@ class ListeningSocket(Protocol):
 
 
 def reason(error: OSError | QueueError) -> str:
-    """Return why a way failed, with the errno's name."""
+    """Return an error's text, with the name of its errno."""
     if isinstance(error, OSError):
         return f"{errno.errorcode.get(error.errno or 0, 'OSError')} ({error.strerror})"
     return str(error)

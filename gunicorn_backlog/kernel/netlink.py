@@ -1,4 +1,4 @@
-"""Netlink: one request to the kernel, and the messages of its answer.
+"""Netlink: one request to the kernel, and the messages of the answer.
 
 A message is ``struct nlmsghdr`` (``include/uapi/linux/netlink.h``) and its payload, padded to four
 bytes, all in the machine's byte order:
@@ -7,16 +7,16 @@ bytes, all in the machine's byte order:
 offset  size  field         meaning
 ======  ====  ============  =====================================================================
 0       4     nlmsg_len     length with this header, without the padding
-4       2     nlmsg_type    NLMSG_ERROR, NLMSG_DONE, or what the protocol defines
+4       2     nlmsg_type    NLMSG_ERROR, NLMSG_DONE, or one of the protocol's
 6       2     nlmsg_flags   NLM_F_*
-8       4     nlmsg_seq     the request's, in all messages of its answer
+8       4     nlmsg_seq     the request's, in all messages of the answer
 12      4     nlmsg_pid     the socket's port
 16      --    payload
 ======  ====  ============  =====================================================================
 
-A dump's answer comes in as many datagrams as it takes, and ends with NLMSG_DONE. If what is dumped
-changed meanwhile, NLM_F_DUMP_INTR says that something may be missing or doubled. Attributes
-(``struct nlattr``) are u16 length with this header, u16 type, and the value, padded to four bytes.
+The answer to a dump is one or more datagrams, and ends with NLMSG_DONE. NLM_F_DUMP_INTR is set if
+the dumped objects changed during the dump: some may be missing or listed twice. An attribute
+(``struct nlattr``) is u16 length with this header, u16 type, and the value, padded to four bytes.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ class NetlinkError(Exception):
 
 
 class _InterruptedError(NetlinkError):
-    """What was dumped changed meanwhile: to be asked again."""
+    """The sockets changed during the dump: the request must be repeated."""
 
 
 class Message(NamedTuple):
-    """One message of an answer."""
+    """One message: ``type``, ``flags``, ``sequence`` and ``payload``."""
 
     type: int
     flags: int
@@ -63,7 +63,7 @@ class Message(NamedTuple):
 
 
 class Transport(Protocol):
-    """A netlink socket, as far as it is used."""
+    """The used methods of a netlink socket."""
 
     def send(self, octets: bytes, /) -> int: ...
     def recv(self, size: int, flags: int, /) -> bytes: ...
@@ -102,10 +102,10 @@ def attributes(octets: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def ask(transport: Transport, message_type: int, flags: int, payload: bytes) -> list[bytes]:
-    """Return the payloads of the answer to one request; never waits.
+    """Return the payloads of the answer to one request, without waiting.
 
-    The kernel answers before ``send`` returns. An interrupted dump is asked for again. Raises
-    OSError with the kernel's errno, and NetlinkError.
+    The kernel answers before ``send`` returns. An interrupted dump is repeated. Raises OSError with
+    the kernel's errno, and NetlinkError.
     """
     for sequence in range(1, _TRIES + 1):
         transport.send(build(message_type, flags, sequence, payload))
@@ -124,7 +124,7 @@ def _answer(
     while True:
         for message in parse(transport.recv(_DATAGRAM, socket.MSG_DONTWAIT)):
             if message.sequence != sequence or message.type == NLMSG_NOOP:
-                continue  # the rest of an answer that was given up
+                continue  # the rest of an earlier answer
             interrupted |= bool(message.flags & NLM_F_DUMP_INTR)
             if message.type in (NLMSG_ERROR, NLMSG_DONE):
                 _raise_if_failed(message.payload)
@@ -139,7 +139,7 @@ def _answer(
 
 
 def _raise_if_failed(payload: bytes) -> None:
-    """Raise the OSError that NLMSG_ERROR or NLMSG_DONE carries, if it is not 0."""
+    """Raise OSError with the errno in NLMSG_ERROR or NLMSG_DONE, if it is not 0."""
     try:
         (code,) = _ERROR.unpack_from(payload)
     except struct.error:

@@ -1,8 +1,8 @@
-"""The network namespace that a socket was created in, from ``SO_NETNS_COOKIE``.
+"""The network namespace in which a socket was created, from ``SO_NETNS_COOKIE``.
 
 ``getsockopt(SOL_SOCKET, SO_NETNS_COOKIE)`` returns a u64 in the machine's byte order
-(``include/uapi/asm-generic/socket.h``, since Linux 5.14): a number of the socket's own network
-namespace, unique on the machine. It needs no privilege; ``SIOCGSKNS`` needs CAP_NET_ADMIN.
+(``include/uapi/asm-generic/socket.h``, since Linux 5.14). The number identifies the network
+namespace on this machine. The call needs no privilege; ``SIOCGSKNS`` needs CAP_NET_ADMIN.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ def read(sock: ListeningSocket) -> int:
 
 
 def is_elsewhere(sock: ListeningSocket) -> bool:
-    """Return whether a socket is known to belong to another network namespace than this process.
+    """Return whether a socket belongs to another network namespace than this process.
 
-    False if the kernel returns no cookie, and if no socket can be created to compare with.
+    False if the kernel returns no cookie, or no socket can be created for the comparison.
     """
     try:
         theirs = read(sock)

@@ -1,9 +1,9 @@
 """The connections that a listening TCP socket dropped, from ``SO_MEMINFO``.
 
 ``getsockopt(SOL_SOCKET, SO_MEMINFO)`` fills an array of ``SK_MEMINFO_VARS`` u32 in the machine's
-byte order (``include/uapi/linux/sock_diag.h``, since Linux 4.12). Its ninth, ``SK_MEMINFO_DROPS``,
-is ``sk_drops``: on a listening socket ``tcp_listendrop`` counts there each connection request that
-it could not take, retransmitted ones included, since the socket was made. It wraps at 2**32.
+byte order (``include/uapi/linux/sock_diag.h``, since Linux 4.12). The ninth, ``SK_MEMINFO_DROPS``,
+is ``sk_drops``. On a listening socket ``tcp_listendrop`` adds each refused connection request to
+this counter, retransmitted ones included, since the socket was created. It wraps at 2**32.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def decode(octets: bytes) -> int:
 
 
 def read(sock: ListeningSocket) -> int:
-    """Ask the kernel how many connections a listening TCP socket dropped since it was made.
+    """Return the connections that a listening TCP socket dropped since it was created.
 
-    Raises OSError as ``getsockopt`` does, and QueueError if the answer makes no sense.
+    The number is modulo 2**32. Raises OSError and QueueError.
     """
     return decode(sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, _MEMINFO.size))

@@ -1,7 +1,7 @@
-"""Accept queues from ``NETLINK_SOCK_DIAG``: of Unix sockets, and of TCP sockets that others hold.
+"""Accept queues from ``NETLINK_SOCK_DIAG``: Unix sockets, and TCP sockets of any process.
 
-Requests and answers are those of ``include/uapi/linux/unix_diag.h`` and ``inet_diag.h``. What is
-asked for here needs no privilege. The answers, in the machine's byte order but for ports:
+Requests and answers are defined in ``include/uapi/linux/unix_diag.h`` and ``inet_diag.h``. These
+requests need no privilege. The answers are in the machine's byte order, except for ports:
 
 ======  ====  ================  =================================================================
 offset  size  unix_diag_msg     meaning
@@ -61,7 +61,7 @@ _INET_SOCKID_AT = 4
 
 
 class InetListener(NamedTuple):
-    """One listening TCP socket of the network namespace; ``drops`` as SO_MEMINFO counts them."""
+    """One listening TCP socket of the network namespace; ``drops`` as in ``so_meminfo``."""
 
     host: str
     port: int
@@ -71,11 +71,11 @@ class InetListener(NamedTuple):
 
 
 def decode_unix(payload: bytes) -> AcceptQueue:
-    """Decode ``struct unix_diag_msg`` and its attributes. Raises QueueError."""
+    """Return the accept queue in ``struct unix_diag_msg``. Raises QueueError."""
     try:
         _UNIX_ANSWER.unpack_from(payload)
-        found = dict(attributes(payload[_UNIX_ANSWER.size :]))
-        length, limit = _RQLEN.unpack_from(found[UNIX_DIAG_RQLEN])
+        by_type = dict(attributes(payload[_UNIX_ANSWER.size :]))
+        length, limit = _RQLEN.unpack_from(by_type[UNIX_DIAG_RQLEN])
     except KeyError:
         raise QueueError("no UNIX_DIAG_RQLEN in the answer") from None
     except (struct.error, NetlinkError) as error:
@@ -84,12 +84,11 @@ def decode_unix(payload: bytes) -> AcceptQueue:
 
 
 def decode_inet(payload: bytes) -> InetListener:
-    """Decode ``struct inet_diag_msg`` and its attributes. Raises QueueError."""
+    """Return the listener in ``struct inet_diag_msg``. Raises QueueError."""
     try:
         family, state, _, length, limit, _, inode = _INET_ANSWER.unpack_from(payload)
         port, _, address, *_ = _SOCKID.unpack_from(payload, _INET_SOCKID_AT)
-        found = dict(attributes(payload[_INET_ANSWER.size :]))
-        meminfo = found.get(INET_DIAG_SKMEMINFO)
+        meminfo = dict(attributes(payload[_INET_ANSWER.size :])).get(INET_DIAG_SKMEMINFO)
         drops = None if meminfo is None else so_meminfo.decode(meminfo)
     except (struct.error, NetlinkError, QueueError) as error:
         raise QueueError(f"no inet_diag_msg: {error}") from None
@@ -101,14 +100,14 @@ def decode_inet(payload: bytes) -> InetListener:
 
 
 def unix_request(inode: int) -> bytes:
-    """Build ``struct unix_diag_req`` for the listening Unix socket with that inode."""
+    """Return ``struct unix_diag_req`` for the listening Unix socket with that inode."""
     cookie = (_NO_COOKIE, _NO_COOKIE)
     show = UDIAG_SHOW_RQLEN
     return _UNIX_REQUEST.pack(socket.AF_UNIX, 0, 0, TCPF_LISTEN, inode, show, *cookie)
 
 
 def inet_request(family: int, port: int) -> bytes:
-    """Build ``struct inet_diag_req_v2`` for the listening TCP sockets at a port."""
+    """Return ``struct inet_diag_req_v2`` for the listening TCP sockets at a port."""
     show = 1 << (INET_DIAG_SKMEMINFO - 1)
     head = _INET_REQUEST.pack(family, socket.IPPROTO_TCP, show, 0, TCPF_LISTEN)
     return head + _SOCKID.pack(port, 0, b"", b"", 0, _NO_COOKIE, _NO_COOKIE)
@@ -130,9 +129,10 @@ def inet_listeners(family: int, port: int) -> list[InetListener]:
 
     Raises OSError and QueueError.
     """
-    found = [decode_inet(answer) for answer in _ask(NLM_F_DUMP, inet_request(family, port))]
-    # The sockets may change amid a long dump, and then one may come twice.
-    return list({it.inode: it for it in found if it.port == port}.values())
+    listeners = map(decode_inet, _ask(NLM_F_DUMP, inet_request(family, port)))
+    # If sockets change during a long dump, it may list one twice.
+    by_inode = {listener.inode: listener for listener in listeners if listener.port == port}
+    return list(by_inode.values())
 
 
 def inet_listener(family: int, port: int, inode: int) -> InetListener:

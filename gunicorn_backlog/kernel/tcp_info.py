@@ -1,85 +1,73 @@
-"""What ``struct tcp_info`` tells: a listening socket's accept queue, an accepted one's last bytes.
+"""Fields of ``struct tcp_info``: a listening socket's accept queue, an accepted one's last bytes.
 
-``getsockopt(IPPROTO_TCP, TCP_INFO)`` fills ``struct tcp_info`` of ``include/uapi/linux/tcp.h``.
-For a socket in ``TCP_LISTEN`` the kernel (``tcp_get_info`` in ``net/ipv4/tcp.c``) puts the accept
-queue into two of its fields:
-
-======  ====  ================  ==========================================================
-offset  size  field             meaning in TCP_LISTEN
-======  ====  ================  ==========================================================
-0       8     tcpi_state, ...   eight single bytes; the first is the state
-8       16    tcpi_rto, ...     four u32, of no meaning here
-24      4     tcpi_unacked      ``sk_ack_backlog``: connections waiting to be accepted
-28      4     tcpi_sacked       ``sk_max_ack_backlog``: the limit, clamped by somaxconn
-======  ====  ================  ==========================================================
-
-All are in the machine's byte order. Later fields are not asked for: 32 bytes cost less to copy.
-Of an accepted socket:
+``getsockopt(IPPROTO_TCP, TCP_INFO)`` fills ``struct tcp_info`` of ``include/uapi/linux/tcp.h``, in
+the machine's byte order. For a socket in ``TCP_LISTEN`` the kernel (``tcp_get_info`` in
+``net/ipv4/tcp.c``) stores the accept queue in two of its fields:
 
 ======  ====  ===================  =======================================================
-52      4     tcpi_last_data_recv  ms since the last bytes came; since the handshake, if none
-                                   did; in steps of one jiffy
+offset  size  field                meaning in TCP_LISTEN
+======  ====  ===================  =======================================================
+0       1     tcpi_state           TCP_LISTEN
+1       23    tcpi_ca_state, ...   seven single bytes and four u32, not used here
+24      4     tcpi_unacked         ``sk_ack_backlog``: connections waiting to be accepted
+28      4     tcpi_sacked          ``sk_max_ack_backlog``: the limit, clamped by somaxconn
+======  ====  ===================  =======================================================
+
+Of an accepted socket one field is read:
+
+======  ====  ===================  =======================================================
+52      4     tcpi_last_data_recv  ms since the last bytes arrived, or since the handshake
+                                   if none did; in steps of one jiffy
 ======  ====  ===================  =======================================================
 """
 
 from __future__ import annotations
 
-import errno
 import socket
 import struct
 
 from gunicorn_backlog.kernel.accept_queue import AcceptQueue, ListeningSocket, QueueError
 
 IPPROTO_TCP = int(socket.IPPROTO_TCP)
-TCP_INFO = 11  # include/uapi/linux/tcp.h; Python has it on Linux only
+TCP_INFO = 11  # include/uapi/linux/tcp.h; Python has the constant on Linux only
 TCP_LISTEN = 10  # include/net/tcp_states.h
 
-UnpackError = struct.error  # of fewer bytes than a decoder needs
+UnpackError = struct.error  # raised for fewer bytes than a decoder needs
 
+# bytes, more than any kernel fills (Linux 6.18: 280). gVisor refuses less than its whole struct.
+_SIZE = 400
 _LISTEN_INFO = struct.Struct("=B7x16xII")  # tcpi_state, tcpi_unacked, tcpi_sacked
-# All of it is looked up for each sample: as plain names that takes a tenth less.
-_unpack, _SIZE = _LISTEN_INFO.unpack_from, _LISTEN_INFO.size
-_new_tuple = tuple.__new__
 _LAST_DATA_RECV = struct.Struct("=52xI")  # tcpi_last_data_recv
-# For each request, so without a function around them: how many bytes to ask for, and their decoder.
+# Exported without a function around them: workers call them on every request.
 LAST_DATA_RECV_SIZE, unpack_last_data_recv = _LAST_DATA_RECV.size, _LAST_DATA_RECV.unpack
-_WHOLE = 1024  # bytes: the struct, 280 of them in Linux 6.18, and what may still be added
 
 
 def decode(octets: bytes) -> AcceptQueue:
-    """Decode the first 32 bytes or more of ``struct tcp_info``.
+    """Return the accept queue from the first 32 bytes or more of ``struct tcp_info``.
 
     Raises QueueError if there are fewer, or if the socket was not listening.
     """
     try:
-        state, unacked, sacked = _unpack(octets)
+        state, unacked, sacked = _LISTEN_INFO.unpack_from(octets)
     except struct.error:
-        needed = _SIZE
+        needed = _LISTEN_INFO.size
         raise QueueError(f"TCP_INFO is {len(octets)} bytes long, {needed} needed") from None
     if state != TCP_LISTEN:
         raise QueueError(f"TCP state is {state}, not {TCP_LISTEN} (TCP_LISTEN)")
-    # As AcceptQueue(unacked, sacked), in half the time: this is done for each sample.
-    return _new_tuple(AcceptQueue, (unacked, sacked, None, None))
+    # AcceptQueue(unacked, sacked), without its constructor in Python (140 ns): with that, reading a
+    # listener takes 2.1 times the bare system call, and tests/benchmarks/sample.py allows 2.0.
+    return tuple.__new__(AcceptQueue, (unacked, sacked, None, None))
 
 
 def read(sock: ListeningSocket) -> AcceptQueue:
-    """Ask the kernel for a listening TCP socket's accept queue.
-
-    Raises OSError as ``getsockopt`` does, and QueueError if the answer makes no sense.
-    """
-    try:
-        return decode(sock.getsockopt(IPPROTO_TCP, TCP_INFO, _SIZE))
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-    # Some that are not Linux, but act like it, give the whole struct or nothing.
-    return decode(sock.getsockopt(IPPROTO_TCP, TCP_INFO, _WHOLE))
+    """Return a listening TCP socket's accept queue. Raises OSError and QueueError."""
+    return decode(sock.getsockopt(IPPROTO_TCP, TCP_INFO, _SIZE))
 
 
 def last_data_recv_ms(sock: ListeningSocket) -> int | None:
-    """Ask how long ago the last bytes came to an accepted socket.
+    """Return the time since the last bytes arrived at an accepted socket, in ms.
 
-    None if the kernel does not tell: the socket is not one of TCP, or is closed.
+    None if the kernel does not provide it: the socket is not a TCP socket, or is closed.
     """
     try:
         octets = sock.getsockopt(IPPROTO_TCP, TCP_INFO, LAST_DATA_RECV_SIZE)

@@ -1,16 +1,15 @@
-"""A listener's address as a tag's value, and the server's first one: the tag ``bind``."""
+"""The first listener of the server, the value of the tag ``bind``; and configured addresses."""
 
 from __future__ import annotations
 
-import os
+import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from gunicorn_backlog._threads.unpatched import Socket
-from gunicorn_backlog.config.tags import clean
-from gunicorn_backlog.sampling.queue_readers import numeric
+from gunicorn_backlog.config.tags import listener_tag
 
 if TYPE_CHECKING:
     from gunicorn_backlog import _gunicorn
@@ -20,19 +19,19 @@ def first_listener(found: Sequence[_gunicorn.Listener], cfg: _gunicorn.Config) -
     """Return the tag's value of the first listener in gunicorn's order; empty if it was closed."""
     address = _first_address(cfg) if cfg.reuse_port else None
     if isinstance(address, tuple) and (address[1] or not found):
-        return tag_text((numeric(address[0]) or address[0], address[1]))
-    if found:  # of an address with port 0, too: the socket's own is the real one
+        return listener_tag((numeric(address[0]) or address[0], address[1]))
+    if found:  # also for port 0: the socket's address has the real port
         sock: Any = found[0].sock
         with suppress(OSError):
-            return tag_text(sock.getsockname()) if sock is not None else ""
+            return listener_tag(sock.getsockname()) if sock is not None else ""
     elif address is not None:
-        return tag_text(_inherited(address) if isinstance(address, int) else address)
+        return listener_tag(_inherited(address) if isinstance(address, int) else address)
     return ""
 
 
 def _first_address(cfg: _gunicorn.Config) -> tuple[str, int] | str | int | None:
     """Return the first configured address; gunicorn ignores all others beside a descriptor."""
-    descriptors = (it for it in cfg.address if isinstance(it, int))
+    descriptors = (address for address in cfg.address if isinstance(address, int))
     return next(chain(descriptors, cfg.address), None)
 
 
@@ -53,28 +52,18 @@ def configured(address: str | int) -> str:
     return f"fd://{address}" if isinstance(address, int) else address
 
 
-def tag_text(address: Any) -> str:
-    """Return the address as the value of the tags ``listener`` and ``bind``."""
-    return clean(tag_value(address))
+def family_of(host: str) -> socket.AddressFamily:
+    """Return the family of a numeric address."""
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
-def tag_value(address: Any) -> str:
-    """Return a listening socket's address as the value of the tag ``listener``.
+def numeric(host: str) -> str | None:
+    """Return a configured host as the kernel prints its address.
 
-    ``127.0.0.1:8000``; ``::1:8000`` (what follows the last colon is the port); the path of a Unix
-    socket, absolute because two servers may have the same relative one; ``abstract:name`` of one
-    in the abstract namespace.
+    None for a name other than ``localhost``: resolving a name can block.
     """
-    if isinstance(address, tuple):
-        return f"{address[0]}:{address[1]}"
-    path = address.decode(errors="replace") if isinstance(address, bytes) else str(address)
-    if path.startswith("\0"):
-        return f"abstract:{path[1:]}"
-    return path if path.startswith(("/", "fd://")) else _absolute(path)
-
-
-def _absolute(path: str) -> str:
+    numbers = {"": "0.0.0.0", "localhost": "127.0.0.1"}.get(host, host)
     try:
-        return os.path.join(os.getcwd(), path)
-    except OSError:  # the working directory was removed
-        return path
+        return socket.inet_ntop(family_of(host), socket.inet_pton(family_of(host), numbers))
+    except OSError:
+        return None

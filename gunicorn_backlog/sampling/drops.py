@@ -1,19 +1,19 @@
-"""From counters of sockets to the connections dropped since last time."""
+"""The connections dropped in an interval, from counters of sockets."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 _WRAP = 1 << 32  # sk_drops is a u32
-_KEPT = 64  # sockets that are gone; one that a dump has missed may be there again
+_KEPT = 64  # sockets that are missing; a dump that changed may have skipped one
 
 
 class Drops:
-    """Adds up by how much the counters of one listener's sockets grow.
+    """The growth of the counters of one listener's sockets.
 
-    A socket's first reading is its base line, for it may have served another server before; but
-    one that appears after the first call is new, and all that it counted is of now. ``begun``
-    says whether there was a reading at all.
+    The first counter of a socket is its base line, since the socket may have served another server
+    before. A socket that appears after the first call is new: its whole counter is growth.
+    ``begun``: a counter was added.
     """
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class Drops:
         self._grown = 0
 
     def add(self, counters: Mapping[int, int]) -> None:
-        """Take in the counters as they are now, by what tells the sockets apart."""
+        """Add the current counters, by a key of each socket."""
         for key, now in counters.items():
             before = self._last.get(key, 0 if self.begun else now)
             self._grown += (now - before) % _WRAP
@@ -33,10 +33,10 @@ class Drops:
 
     @property
     def latest(self) -> dict[int, int]:
-        """The counters that were read last."""
+        """The latest counter of each socket."""
         return dict(self._last)
 
     def take(self) -> int:
-        """Return by how much they grew since the last call."""
+        """Return the growth since the last call."""
         grown, self._grown = self._grown, 0
         return grown

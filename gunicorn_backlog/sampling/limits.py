@@ -1,4 +1,4 @@
-"""Whether the kernel enforces the backlog that gunicorn was asked for."""
+"""A comparison of the kernel's limits with gunicorn's setting ``backlog``."""
 
 from __future__ import annotations
 
@@ -9,54 +9,55 @@ from gunicorn_backlog.kernel.accept_queue import AcceptQueue
 from gunicorn_backlog.kernel.somaxconn import somaxconn
 from gunicorn_backlog.log import OnceLogger
 
-ASGI = frozenset({"asgi", "gunicorn.workers.gasgi.ASGIWorker"})  # as gunicorn's setting names it
+ASGI = frozenset({"asgi", "gunicorn.workers.gasgi.ASGIWorker"})  # values of gunicorn's setting
 ASYNCIO_LISTENS_WITH = 100  # create_server's default, which the worker does not override
 RAISE = "raise that (in a container, that of its network namespace)"
 SETTLED_S = 1.0  # a reload replaces config and sockets one after the other
 
 
 class Limits:
-    """Says once of each listener that its limit is lower than what was asked for, and why."""
+    """Logs once for each listener that its limit is lower than ``backlog``, with the cause."""
 
-    def __init__(self, notices: OnceLogger, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._notices = notices
+    def __init__(self, logger: OnceLogger, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._logger = logger
         self._clock = clock
         self._since_s: dict[tuple[str, int, int], float] = {}
 
-    def look(
+    def check(
         self,
         queues: Mapping[str, AcceptQueue],
-        asked: int,
+        backlog: int,
         worker_class: str = "",
         elsewhere: Collection[str] = (),
     ) -> None:
-        """Compare each listener's limit with gunicorn's ``backlog``; it must last to be told.
+        """Compare each listener's limit with gunicorn's ``backlog``; log one that stays lower.
 
+        :param queues: the accept queues, by the listener's name.
         :param worker_class: gunicorn's setting.
         :param elsewhere: listeners of other network namespaces; each has its own somaxconn.
         """
         low = []
-        for listener, (_, limit, _, min_limit) in queues.items():
-            of_one = limit if min_limit is None else min_limit
-            if of_one is not None and of_one < asked:
-                low.append((listener, of_one, asked))
+        for listener, queue in queues.items():
+            limit = queue.limit if queue.min_limit is None else queue.min_limit
+            if limit is not None and limit < backlog:
+                low.append((listener, limit, backlog))
         if low or self._since_s:
             now_s = self._clock()
             self._since_s = {case: self._since_s.get(case, now_s) for case in low}
             for case, since_s in self._since_s.items():
                 if now_s - since_s >= SETTLED_S:
                     greatest = None if case[0] in elsewhere else somaxconn()
-                    self._say(*case, cause(case[1], greatest, worker_class))
+                    self._warn(*case, cause(case[1], greatest, worker_class))
 
-    def _say(self, listener: str, limit: int, asked: int, why: str) -> None:
-        self._notices.warn(
+    def _warn(self, listener: str, limit: int, backlog: int, why: str) -> None:
+        self._logger.warn(
             f"limit of {listener}",
-            f"the backlog of {listener} was to be {asked}, the kernel enforces {limit}: {why}",
+            f"the backlog of {listener} was to be {backlog}, the kernel enforces {limit}: {why}",
         )
 
 
 def cause(limit: int, greatest: int | None, worker_class: str) -> str:
-    """Return what is known about why a limit is lower than gunicorn's ``backlog``.
+    """Return the cause of a limit lower than gunicorn's ``backlog``, as far as it is known.
 
     :param greatest: ``net.core.somaxconn`` of the listener's network namespace; None: not known.
     """

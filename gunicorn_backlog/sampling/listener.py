@@ -1,99 +1,158 @@
-"""One listener: the ways to read it, and where others find it."""
+"""One listener: its readers, its drops, and where other processes find it."""
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Sequence
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from gunicorn_backlog.kernel.accept_queue import AcceptQueue, QueueError, reason
-from gunicorn_backlog.sampling.queue_readers import QueueReader, UnreadableListener, remedy
+from gunicorn_backlog.config.tags import listener_tag
+from gunicorn_backlog.kernel import netns_cookie
+from gunicorn_backlog.kernel.accept_queue import AcceptQueue, ElsewhereError, QueueError, reason
+from gunicorn_backlog.sampling.bind import family_of, numeric
+from gunicorn_backlog.sampling.drops import Drops
+from gunicorn_backlog.sampling.queue_readers import (
+    InetDiag,
+    QueueReader,
+    ReusePortReader,
+    TcpInfo,
+    UnixDiag,
+    UnreadableListener,
+    remedy,
+)
+from gunicorn_backlog.sampling.unix_list import UnixList
 from gunicorn_backlog.scoreboard.server_info import ListenerRef
 
 T = TypeVar("T")
 
 
 class UnreadableError(Exception):
-    """No way to read the listener works; says why not, and ``remedies`` what helps, if known."""
+    """All readers of a listener failed. The text has the reasons; ``remedies`` may be empty."""
 
-    def __init__(self, why: str, remedies: str) -> None:
-        super().__init__(why)
-        self.remedies = remedies
+    def __init__(self, failed: Sequence[tuple[QueueReader, OSError | QueueError]]) -> None:
+        super().__init__("; ".join(f"{reader.name}: {reason(error)}" for reader, error in failed))
+        remedies = dict.fromkeys(remedy(reader.name, error) for reader, error in failed)
+        self.remedies = "; ".join(filter(None, remedies))
 
 
 class Listener:
-    """One listener, the ways to read it, and where others find it."""
+    """One listener and its readers, the cheapest first.
 
-    def __init__(self, name: str, ways: Sequence[QueueReader], place: ListenerRef) -> None:
-        self.name = name
-        self.place = place._replace(listener=name)
-        self.read = ways[0].queue  # as a rule it works, ten times a second
-        self.latest: AcceptQueue | None = None  # if netlink does not find it
-        self.refused: UnreadableError | None = None  # of the ways before one that worked
-        self.is_elsewhere = isinstance(
-            ways[-1], UnreadableListener
-        )  # in another network namespace, if read
-        self._ways = ways
-        self._drops = ways[0].drops
-        with suppress(UnreadableError):  # it will be said when the drops are asked for
+    ``name`` is the tag's value. ``refused`` has the errors of the readers before the one that
+    worked; None: the first one did. ``is_elsewhere``: it belongs to another network namespace.
+    """
+
+    def __init__(self, readers: Sequence[QueueReader], ref: ListenerRef) -> None:
+        self.name = ref.listener
+        self.refused: UnreadableError | None = None
+        self.is_elsewhere = isinstance(readers[-1], UnreadableListener)
+        self._readers = readers
+        self._ref = ref
+        self._drops = readers[0].drops
+        self._latest: AcceptQueue | None = None
+        with suppress(
+            UnreadableError
+        ):  # Listeners.dropped reads the drops again, and logs the error
             self.note_drops()
 
-    def read_otherwise(self) -> AcceptQueue | None:
-        """Read the queue in any way; None if it was closed, or is read once per interval.
+    def read(self) -> AcceptQueue | None:
+        """Return the queue; None if the socket was closed, or is not read this time.
 
         Raises UnreadableError.
         """
         try:
-            return self._first_that_works(lambda way: way.queue())
+            queue = self._readers[0].queue()
+        except (OSError, QueueError):
+            queue = self._read_otherwise()
+        if queue is not None:
+            self._latest = queue
+        return queue
+
+    def _read_otherwise(self) -> AcceptQueue | None:
+        try:
+            return self._first_answer(lambda reader: reader.queue())
         except UnreadableError:
-            self.latest = None
+            self._latest = None
             raise
 
-    def keep(self, queue: AcceptQueue) -> None:
-        """Keep what was read for ``placed``, if netlink does not find it."""
-        if queue.limit is None or self.is_elsewhere:
-            self.latest = queue
-
     def note_drops(self) -> None:
-        """Take in the kernel's counter of drops, in any way. Raises UnreadableError."""
-        self._first_that_works(lambda way: way.note_drops())
+        """Read the kernel's counter of drops. Raises UnreadableError."""
+        self._first_answer(lambda reader: reader.note_drops())
 
     def take_drops(self) -> int | None:
-        """Return the drops noted since the last call; None if nobody counts them."""
+        """Return the drops noted since the last call; None if the kernel does not count them."""
         return self._drops.take() if self._drops.begun else None
 
     def begin_interval(self) -> None:
-        """Let what is costly to read be read again."""
-        for way in self._ways:
-            way.begin_interval()
+        """Allow costly reads again."""
+        for reader in self._readers:
+            reader.begin_interval()
 
-    def placed(self) -> ListenerRef:
-        """Return where it is, with what was read last if others can't read it."""
-        if self.latest is None:
-            return self.place
+    def ref(self) -> ListenerRef:
+        """Return the listener's reference; with its latest queue if netlink does not find it."""
+        queue = self._latest
+        if queue is None or (queue.limit is not None and not self.is_elsewhere):
+            return self._ref
         drops = next(iter(self._drops.latest.values()), None)
-        return self.place._replace(length=self.latest.length, limit=self.latest.limit, drops=drops)
+        return self._ref._replace(length=queue.length, limit=queue.limit, drops=drops)
 
-    def _first_that_works(self, ask: Callable[[QueueReader], T]) -> T | None:
-        failed: list[tuple[str, OSError | QueueError]] = []
-        for way in self._ways:
+    def _first_answer(self, ask: Callable[[QueueReader], T]) -> T | None:
+        """Return the answer of the first reader that works; None if the socket was closed."""
+        failed: list[tuple[QueueReader, OSError | QueueError]] = []
+        for reader in self._readers:
             try:
-                answer = ask(way)
+                answer = ask(reader)
             except (OSError, QueueError) as error:
                 if isinstance(error, OSError) and error.errno == errno.EBADF:
                     return None
-                failed.append((way.name, error))
+                failed.append((reader, error))
             else:
                 if failed:
-                    self.refused = _unreadable_error(failed)
+                    self.refused = UnreadableError(failed)
                 return answer
-        raise _unreadable_error(failed)
+        raise UnreadableError(failed)
 
 
-def _unreadable_error(failed: Sequence[tuple[str, OSError | QueueError]]) -> UnreadableError:
-    remedies = dict.fromkeys(remedy(way, error) for way, error in failed)
-    return UnreadableError(
-        "; ".join(f"{way}: {reason(error)}" for way, error in failed),
-        "; ".join(filter(None, remedies)),
-    )
+def held_listeners(sockets: Iterable[Any]) -> Iterator[Listener]:
+    """Yield the listeners of sockets that this process holds, without those closed by a reload."""
+    for sock in sockets:
+        with suppress(OSError):
+            address, inode = sock.getsockname(), os.fstat(sock.fileno()).st_ino
+            port = address[1] if isinstance(address, tuple) else 0
+            ref = ListenerRef(listener_tag(address), int(sock.family), inode, port=port)
+            yield Listener(readers_for(sock), ref)
+
+
+def reuse_port_listener(host: str, port: int) -> Listener:
+    """Return the listener of an address at which each worker listens by itself."""
+    known = numeric(host)
+    if known is None:
+        return unreadable_listener(
+            (host, port), f"{host!r} is a name: let gunicorn bind to a number"
+        )
+    ref = ListenerRef(listener_tag((known, port)), int(family_of(known)), host=known, port=port)
+    return Listener([ReusePortReader(known, port)], ref)
+
+
+def unreadable_listener(address: Any, why: str) -> Listener:
+    """Return a listener that can't be read."""
+    return Listener([UnreadableListener(why)], ListenerRef(listener_tag(address), 0, host=why))
+
+
+def readers_for(sock: Any) -> Sequence[QueueReader]:
+    """Return the readers of a socket that this process holds, the cheapest first."""
+    if sys.platform != "linux":
+        # The options' numbers have other meanings there.
+        return (UnreadableListener("this is not Linux"),)
+    # Netlink and /proc/net list the sockets of this process's network namespace only.
+    elsewhere = netns_cookie.is_elsewhere(sock)
+    if sock.family == socket.AF_UNIX:
+        unix = (UnixDiag(sock), UnixList(sock))
+        return (UnreadableListener(str(ElsewhereError())),) if elsewhere else unix
+    drops = Drops()
+    second = UnreadableListener(str(ElsewhereError())) if elsewhere else InetDiag(sock, drops)
+    return (TcpInfo(sock, drops), second)

@@ -1,80 +1,68 @@
-"""The ways to read a listener's accept queue."""
+"""Readers of one listener's accept queue, one class per kernel interface."""
 
 from __future__ import annotations
 
 import errno
 import os
-import socket
-import sys
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
-from gunicorn_backlog.kernel import netns_cookie, so_meminfo, sock_diag, tcp_info
-from gunicorn_backlog.kernel.accept_queue import AcceptQueue, ElsewhereError, QueueError, merge
+from gunicorn_backlog.kernel import so_meminfo, sock_diag, tcp_info
+from gunicorn_backlog.kernel.accept_queue import AcceptQueue, QueueError, merge
+from gunicorn_backlog.sampling.bind import family_of
 from gunicorn_backlog.sampling.drops import Drops
-from gunicorn_backlog.sampling.unix_list import UnixList
 
 ALLOW = "allow {} in the seccomp profile or sandbox that {} runs in"
 NETLINK = "socket(AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG)"
-_BY_NETLINK = frozenset({"inet_diag", "unix_diag"})
+_NETLINK_READERS = frozenset({"inet_diag", "unix_diag"})
 
 
-class QueueReader(Protocol):
-    """One way to read a listener. What it offers raises OSError and QueueError, and never waits.
+class QueueReader:
+    """One way to read a listener. Its methods raise OSError and QueueError, and never wait.
 
-    All ways of one listener share ``drops``: its socket has one counter, by whatever way it is
-    read, and so one base line.
+    ``name`` is the kernel interface. ``drops`` is shared by all readers of one listener: a socket
+    has one counter, whichever reader reads it, and therefore one base line.
     """
 
-    name: str
-    drops: Drops
-
-    @property
-    def queue(self) -> Callable[[], AcceptQueue | None]:
-        """Return, when called, the queue as it is now; None: there is none, or not this time."""
-
-    def note_drops(self) -> None:
-        """Take the kernel's counter into ``drops``, if there is one for this kind of socket."""
-
-    def begin_interval(self) -> None:
-        """Let ``queue`` be read again, if that is done once per interval."""
-
-
-class _Plain:
-    """A way that reads no counter of drops in ``note_drops``, and whose ``queue`` costs little."""
+    name = ""
 
     def __init__(self, drops: Drops | None = None) -> None:
         self.drops = drops or Drops()
 
+    def queue(self) -> AcceptQueue | None:
+        """Return the queue as it is now; None: there is none, or it is not read this time."""
+        raise NotImplementedError
+
     def note_drops(self) -> None:
-        """Do nothing."""
+        """Add the kernel's counter to ``drops``; nothing for a socket without a counter."""
 
     def begin_interval(self) -> None:
-        """Do nothing."""
+        """Allow ``queue`` to read again, for a reader that reads once per interval."""
 
 
-class TcpInfo(_Plain):
-    """A TCP socket that this process holds, by ``getsockopt``."""
+class TcpInfo(QueueReader):
+    """A TCP socket of this process, by ``getsockopt``."""
 
     name = "TCP_INFO"
 
-    def __init__(self, sock: Any, drops: Drops | None = None) -> None:
+    def __init__(self, sock: Any, drops: Drops) -> None:
         super().__init__(drops)
         self._sock = sock
-        self.queue = partial(tcp_info.read, sock)  # called for each sample: no method around it
+
+    def queue(self) -> AcceptQueue:
+        """Read ``TCP_INFO``."""
+        return tcp_info.read(self._sock)
 
     def note_drops(self) -> None:
         """Read ``SO_MEMINFO``."""
         self.drops.add({0: so_meminfo.read(self._sock)})
 
 
-class InetDiag(_Plain):
-    """A TCP socket that this process holds, by ``inet_diag``: where ``getsockopt`` is refused."""
+class InetDiag(QueueReader):
+    """A TCP socket of this process, by ``inet_diag``: for sandboxes that refuse ``getsockopt``."""
 
     name = "inet_diag"
 
-    def __init__(self, sock: Any, drops: Drops | None = None) -> None:
+    def __init__(self, sock: Any, drops: Drops) -> None:
         super().__init__(drops)
         self._sock = sock
 
@@ -94,8 +82,8 @@ class InetDiag(_Plain):
         return sock_diag.inet_listener(self._sock.family, port, inode)
 
 
-class UnixDiag(_Plain):
-    """A Unix socket by ``unix_diag``; its clients get EAGAIN, and nobody counts them."""
+class UnixDiag(QueueReader):
+    """A Unix socket by ``unix_diag``; its clients get EAGAIN, and the kernel counts no drops."""
 
     name = "unix_diag"
 
@@ -104,11 +92,11 @@ class UnixDiag(_Plain):
         self._sock = sock
 
     def queue(self) -> AcceptQueue:
-        """Ask for the socket by its inode."""
+        """Find the socket by its inode."""
         return sock_diag.unix_queue(os.fstat(self._sock.fileno()).st_ino)
 
 
-class ReusePortReader(_Plain):
+class ReusePortReader(QueueReader):
     """An address at which each worker listens by itself (``reuse_port``), by ``inet_diag``."""
 
     name = "inet_diag"
@@ -120,15 +108,16 @@ class ReusePortReader(_Plain):
         self._family = family_of(host)
 
     def queue(self) -> AcceptQueue | None:
-        """Sum up the queues; note the counters, before a worker is gone with its own."""
-        found = sock_diag.inet_listeners(self._family, self._port)
-        found = [listener for listener in found if listener.host == self._host]
-        self.drops.add({it.inode: it.drops for it in found if it.drops is not None})
-        return merge([listener.queue for listener in found]) if found else None
+        """Return the sum of the queues; note the drops, too: a worker's counter ends with it."""
+        listeners = sock_diag.inet_listeners(self._family, self._port)
+        listeners = [listener for listener in listeners if listener.host == self._host]
+        drops = {listener.inode: listener.drops for listener in listeners}
+        self.drops.add({inode: count for inode, count in drops.items() if count is not None})
+        return merge([listener.queue for listener in listeners]) if listeners else None
 
 
-class UnreadableListener(_Plain):
-    """A listener that can't be read, for a reason that is known."""
+class UnreadableListener(QueueReader):
+    """A listener that can't be read, for a known reason."""
 
     name = "unreadable"
 
@@ -141,30 +130,15 @@ class UnreadableListener(_Plain):
         raise QueueError(self._why)
 
 
-def readers_for(sock: Any) -> Sequence[QueueReader]:
-    """Return the ways to read this socket's queue, the cheapest first."""
-    if sys.platform != "linux":
-        # There the options' numbers mean something else.
-        return (UnreadableListener("this is not Linux"),)
-    # Netlink and /proc/net show the sockets of this process's network namespace only.
-    elsewhere = (
-        (UnreadableListener(str(ElsewhereError())),) if netns_cookie.is_elsewhere(sock) else ()
-    )
-    if sock.family == socket.AF_UNIX:
-        return elsewhere or (UnixDiag(sock), UnixList(sock))
-    drops = Drops()
-    return (TcpInfo(sock, drops), *(elsewhere or (InetDiag(sock, drops),)))
-
-
-def remedy(way: str, error: OSError | QueueError) -> str:
-    """Return what lets a way work that failed; empty if that is not known."""
-    if way in _BY_NETLINK and isinstance(error, OSError):
+def remedy(reader: str, error: OSError | QueueError) -> str:
+    """Return what makes a failed reader work; empty if that is not known."""
+    if reader in _NETLINK_READERS and isinstance(error, OSError):
         return remedy_of_netlink(error, "the server")
     return ""
 
 
 def remedy_of_netlink(error: OSError, whose: str) -> str:
-    """Return what lets netlink work where it was refused; empty if that is not known.
+    """Return what makes netlink work where it was refused; empty if that is not known.
 
     systemd makes ``socket()`` fail with EAFNOSUPPORT (systemd.exec(5)).
 
@@ -177,21 +151,3 @@ def remedy_of_netlink(error: OSError, whose: str) -> str:
     if error.errno in (errno.EPERM, errno.EACCES):
         return ALLOW.format(NETLINK, whose)
     return ""
-
-
-def family_of(host: str) -> socket.AddressFamily:
-    """Return the family of a numeric address."""
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
-
-
-def numeric(host: str) -> str | None:
-    """Return the address that gunicorn binds to, as the kernel's is printed.
-
-    None for a name, other than this host's own: looking it up might take long.
-    """
-    family = family_of(host)
-    own = {"": "0.0.0.0", "localhost": "127.0.0.1"}.get(host, host)
-    try:
-        return socket.inet_ntop(family, socket.inet_pton(family, own))
-    except OSError:
-        return None

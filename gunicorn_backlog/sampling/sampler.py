@@ -107,7 +107,7 @@ class Sampler:
 
     def places(self) -> tuple[ListenerRef, ...]:
         """Return where each listener is."""
-        return self._listeners.places()
+        return self._listeners.refs()
 
     def boot_limit_s(self) -> int:
         """Return after how many seconds a worker without a slot is taken for one that gets none."""
@@ -129,7 +129,7 @@ class Sampler:
 
     def _look_at_limits(self, queues: Mapping[str, AcceptQueue]) -> None:
         worker_class = self._arbiter.cfg.worker_class_str
-        self._limits.look(queues, self._asked, worker_class, self._listeners.elsewhere())
+        self._limits.check(queues, self._asked, worker_class, self._listeners.elsewhere())
 
     def _crew(self) -> tuple[WorkerCounts | None, WorkTime | None]:
         """Return the workers, and what they worked; None if a slot could not be read this time.

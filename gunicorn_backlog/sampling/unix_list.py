@@ -11,24 +11,25 @@ from typing import Any
 from gunicorn_backlog._threads.unpatched import original
 from gunicorn_backlog.kernel import proc_net
 from gunicorn_backlog.kernel.accept_queue import AcceptQueue, QueueError
-from gunicorn_backlog.sampling.drops import Drops
+from gunicorn_backlog.sampling.queue_readers import QueueReader
 
 COSTLY_NS = 1_000_000  # of one read; a list of some hundred sockets takes less
 _TRIES = 10
 
 
 class UnlistedError(QueueError):
-    """Connections wait that the list lacks; it has those of this network namespace's clients."""
+    """The list lacks waiting connections: it has only those of clients in this namespace."""
 
     def __init__(self) -> None:
         super().__init__("connections from another network namespace wait there, which it lacks")
 
 
-class UnixList:
-    """A Unix socket that this process holds, by its path in ``/proc/net/unix``; without a limit.
+class UnixList(QueueReader):
+    """A Unix socket of this process, by its path in ``/proc/net/unix``; without a limit.
 
-    A client in another network namespace, as with a socket in a volume of several containers, is
-    listed there. Once such a connection was proved to wait, the listener is not read any more.
+    The connection of a client is listed in the client's network namespace. If the socket's file is
+    in a volume of several containers, that may be another one. From the first proof that such a
+    connection waits, the listener is not read any more.
     """
 
     name = "/proc/net/unix"
@@ -36,18 +37,18 @@ class UnixList:
     def __init__(
         self, sock: Any, *, clock_ns: Callable[[], int] = time.monotonic_ns, longest: int = 0
     ) -> None:
-        self.drops = Drops()
+        super().__init__()
         self._sock = sock
         self._clock_ns = clock_ns
         self._longest = longest or proc_net.LONGEST
-        self._read = False  # in this interval, and it was costly
+        self._was_costly = False  # a read in this interval
         self._unlisted = False
 
     def queue(self) -> AcceptQueue | None:
-        """Read the list; None if a costly one was read in this interval."""
+        """Return the queue; None if a costly list was read in this interval."""
         if self._unlisted:
             raise UnlistedError
-        if self._read:
+        if self._was_costly:
             return None
         began_ns = self._clock_ns()
         try:
@@ -56,19 +57,16 @@ class UnixList:
             self._unlisted = True
             raise
         finally:
-            self._read = self._clock_ns() - began_ns > COSTLY_NS
-
-    def note_drops(self) -> None:
-        """Do nothing: the clients of a Unix socket get EAGAIN, and the kernel counts none."""
+            self._was_costly = self._clock_ns() - began_ns > COSTLY_NS
 
     def begin_interval(self) -> None:
-        """Let a costly list be read again."""
-        self._read = False
+        """Allow a costly read again."""
+        self._was_costly = False
 
     def _length(self) -> int:
-        """Return the length; raise UnlistedError if it is 0 each time while connections wait.
+        """Return the length. Raises UnlistedError if it is 0 each time while connections wait.
 
-        A connection may come or be accepted between two steps, but not at each of so many.
+        A connection may arrive or be accepted between two steps, but not in each of ten tries.
         """
         fd = self._sock.fileno()
         inode = os.fstat(fd).st_ino

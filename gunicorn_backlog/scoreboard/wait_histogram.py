@@ -1,7 +1,8 @@
-"""How long requests waited, counted in buckets: what is written for one, and read of many.
+"""A histogram of request waits: its buckets, and the summary of an interval.
 
-A histogram is an array of BUCKETS counters. The first 32 are of 0, 1, 2 … 31 ms; behind them each
-doubling has 16 of equal width, so that the middle of a bucket is at most 3.1 % from any wait in it:
+A histogram is an array of BUCKETS counters. The first 32 buckets are 0, 1, 2 … 31 ms. From there
+each doubling has 16 buckets of equal width: the middle of a bucket differs by at most 3.1 % from
+each wait in the bucket.
 
 =============  ====================  =========
 waited, in ms  buckets               width
@@ -13,8 +14,8 @@ waited, in ms  buckets               width
 524,288 …      256 … 258             32,768 ms
 =============  ====================  =========
 
-A wait of more than LONGEST_MS counts as one of LONGEST_MS: ten minutes. One counter more,
-NOT_KNOWN, is of the requests whose wait is not known; it is not read.
+A wait longer than LONGEST_MS, ten minutes, counts as LONGEST_MS. One more counter, NOT_KNOWN, takes
+the requests whose wait is not known; readers ignore it.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 LONGEST_MS = 600_000
-_EXACT_MS = 32  # below this each ms has a bucket
+EXACT_MS = 32  # a shorter wait is its own bucket
 _EXACT_BITS = 5
-_MOST = 1 << 32  # requests between two looks
+_MOST = 1 << 32  # requests per bucket between two updates
 
 
 def bucket_of(waited_ms: int) -> int:
     """Return the bucket of a wait, from 0 on."""
-    if waited_ms < _EXACT_MS:
+    if waited_ms < EXACT_MS:
         return waited_ms
     if waited_ms > LONGEST_MS:
         waited_ms = LONGEST_MS
@@ -41,7 +42,6 @@ def bucket_of(waited_ms: int) -> int:
 
 BUCKETS = bucket_of(LONGEST_MS) + 1
 NOT_KNOWN = BUCKETS
-SHORT = tuple(map(bucket_of, range(1024)))  # the same, of the first ms: to be looked up
 
 
 def middle_of(bucket: int) -> float:
@@ -52,11 +52,11 @@ def middle_of(bucket: int) -> float:
 
 
 class WaitsError(Exception):
-    """What is counted can't be: a worker ran amok."""
+    """A counter fell, or grew by more than is possible: a worker wrote outside of its slot."""
 
 
 class WaitSummary(NamedTuple):
-    """The waits of so many requests, in ms; all 0 if there were none."""
+    """The waits of ``requests`` requests, in ms; all 0 if there were none."""
 
     requests: int
     average_ms: float
@@ -64,19 +64,19 @@ class WaitSummary(NamedTuple):
     percentile_95_ms: float
 
 
-def waits_of(counters: Sequence[int]) -> WaitSummary:
-    """Return what the counters of all buckets come to."""
+def summarize(counters: Sequence[int]) -> WaitSummary:
+    """Return the summary of a histogram, given the counters of all buckets."""
     requests = sum(counters)
     if not requests:
         return WaitSummary(0, 0, 0, 0)
-    found = [(middle_of(bucket), n) for bucket, n in enumerate(counters) if n]
-    total_ms = sum(middle_ms * n for middle_ms, n in found)
+    waits = [(middle_of(bucket), count) for bucket, count in enumerate(counters) if count]
+    total_ms = sum(middle_ms * count for middle_ms, count in waits)
     rank = math.ceil(0.95 * requests)
-    return WaitSummary(requests, total_ms / requests, found[-1][0], _of_rank(found, rank))
+    return WaitSummary(requests, total_ms / requests, waits[-1][0], _of_rank(waits, rank))
 
 
 class HistogramDelta:
-    """Takes the difference of two looks at the counters, which only grow."""
+    """The difference of the counters since the previous update."""
 
     def __init__(self, counters: Sequence[int]) -> None:
         self._before = counters
@@ -85,28 +85,28 @@ class HistogramDelta:
     def update(
         self, counters: Sequence[int], *, measured: bool, from_header: bool = True
     ) -> WaitSummary | None:
-        """Return the waits since the last look; None if they can't be told.
+        """Return the waits since the previous update; None if they are not measured.
 
-        Raises WaitsError if there can't have been so many, or fewer than none; the next look is
-        from here on.
+        Raises WaitsError for an impossible difference; the next update starts from ``counters``.
 
-        :param measured: whether each request's is.
-        :param from_header: whether some may be all the same, by a proxy: from the first one on.
+        :param measured: the wait of each request is measured.
+        :param from_header: a proxy's header may have waits all the same, from its first one on.
         """
         before, self._before = self._before, counters
-        since: Sequence[int] = ()  # as a rule of a server that is idle
+        since: Sequence[int] = ()  # as in most intervals of an idle server
         if counters != before:
             since = tuple(now - then for now, then in zip(counters, before, strict=True))
         if since and (min(since) < 0 or max(since) > _MOST):
             raise WaitsError(f"a counter of waits changed by {max(since, key=abs)}")
-        waits = waits_of(since)
+        waits = summarize(since)
         self._any = from_header and not measured and (self._any or waits.requests > 0)
         return waits if measured or self._any else None
 
 
-def _of_rank(found: Sequence[tuple[float, int]], rank: int) -> float:
-    for middle_ms, n in found:
-        rank -= n
+def _of_rank(waits: Sequence[tuple[float, int]], rank: int) -> float:
+    """Return the wait of the request with that rank, from 1 on."""
+    for middle_ms, count in waits:
+        rank -= count
         if rank <= 0:
             return middle_ms
-    return found[-1][0]
+    return waits[-1][0]

@@ -17,7 +17,7 @@ ASGIApp = Callable[[Any, Any, Any], Awaitable[Any]]
 
 
 def instrument(worker: ASGIWorker, allocate: Allocate) -> None:
-    """Wrap the app when the worker is about to serve it."""
+    """Wrap the app right before the worker serves it."""
     in_flight = InFlight(allocate(Kind.ASGI, 0))
 
     def wrap() -> None:
@@ -27,24 +27,24 @@ def instrument(worker: ASGIWorker, allocate: Allocate) -> None:
 
 
 def instrument_uvicorn(worker: UvicornWorker, allocate: Allocate) -> None:
-    """Wrap the app that uvicorn's config made of the worker's, when it has.
+    """Wrap the ASGI 3 app that uvicorn's config makes of the worker's app.
 
-    Not earlier: what uvicorn is given may be a factory, a WSGI app or one of ASGI 2, and it looks.
+    Not the worker's app itself: uvicorn inspects whether that is a factory, a WSGI app or ASGI 2.
     """
     in_flight = InFlight(allocate(Kind.ASGI, 0))
     config = worker.config
     load = config.load
 
-    def load_watched() -> None:
+    def load_counted() -> None:
         load()
         config.loaded_app = counted(config.loaded_app, in_flight)
 
-    config.load = load_watched
+    config.load = load_counted
 
 
 def counted(app: ASGIApp, in_flight: InFlight) -> ASGIApp:
-    """Return the app, whose calls count as requests; but for its lifespan, which is none."""
-    request = in_flight.counted_async(app)  # returns what app does: uvicorn checks that it is None
+    """Return the app as a function whose calls count as requests, except for its lifespan."""
+    request = in_flight.counted_async(app)  # keeps the app's result: uvicorn checks that for None
 
     def app_counted(scope: Any, receive: Any, send: Any) -> Awaitable[Any]:
         serve = app if scope["type"] == "lifespan" else request

@@ -1,6 +1,6 @@
-"""gunicorn's gevent and eventlet workers: a greenlet for each connection, requests in flight.
+"""gunicorn's gevent and eventlet workers: requests in flight, each connection in a greenlet.
 
-Not ``handle``, for a kept-alive connection stays in there while nothing is asked for.
+``handle`` is not wrapped: a kept-alive connection stays in it between requests.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
 
 def instrument(worker: GreenletWorker, allocate: Allocate) -> None:
-    """Wrap ``handle_request``, and its sibling for HTTP/2 where there is one."""
-    if getattr(worker, "server_class", None) is not None:  # it serves in the gevent worker's place
-        _watch_server(worker, allocate)
+    """Wrap ``handle_request``, and ``handle_http2_request`` where it exists."""
+    if getattr(worker, "server_class", None) is not None:  # gevent_pywsgi
+        _instrument_pywsgi(worker, allocate)
         return
-    slot = allocate(Kind.GREENLET, 0, measures_wait=request_wait.tcp_tells(worker.sockets))
+    measures_wait = request_wait.tcp_measures_wait(worker.sockets)
+    slot = allocate(Kind.GREENLET, 0, measures_wait=measures_wait)
     in_flight = InFlight(slot)
-    handle_request = request_wait.watch_requests(
+    handle_request = request_wait.instrument_requests(
         worker.handle_request,
         worker.sockets,
         slot,
@@ -36,11 +37,11 @@ def instrument(worker: GreenletWorker, allocate: Allocate) -> None:
         worker.handle_http2_request = in_flight.counted(worker.handle_http2_request)
 
 
-def _watch_server(worker: GreenletWorker, allocate: Allocate) -> None:
-    """Watch gevent's pywsgi, or what was made of it: its handler runs the app for each request.
+def _instrument_pywsgi(worker: GreenletWorker, allocate: Allocate) -> None:
+    """Wrap the handler of gevent's pywsgi or of a server derived from it.
 
-    The app itself is left alone where it can be, for handlers of websockets look at it, and never
-    close what it returned.
+    The handler runs the app for each request. The app is wrapped only if the handler lacks
+    ``run_application``: handlers of websockets inspect the app, and never close its answer.
     """
     handler = worker.wsgi_handler
     if not hasattr(handler, "run_application"):

@@ -1,15 +1,15 @@
-"""gunicorn's gthread worker: a pool of threads, and a queue before it that the kernel can't see.
+"""gunicorn's gthread worker: a pool of threads, and its queue in the worker's memory.
 
-The worker's main thread accepts connections and hands them to the pool with ``enqueue_req``; a
-thread calls ``handle`` for each request of theirs. Both names are the same from gunicorn 20.1.0 to
-27.0.1, and are looked up on the instance. Every thread at work has a record of its own to write, so
-that none waits for another.
+The worker's main thread accepts connections and submits them to the pool with ``enqueue_req``. A
+thread calls ``handle`` for each request of a connection. From gunicorn 20.1.0 to 27.0.1 both are
+looked up on the instance by these names. Each busy thread writes a record of its own, so that no
+thread waits for another.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from threading import get_ident
 from typing import TYPE_CHECKING, TypeVar
 
@@ -24,6 +24,7 @@ from gunicorn_backlog.scoreboard.slot import (
     Slot,
 )
 from gunicorn_backlog.workers import request_wait
+from gunicorn_backlog.workers.handshake_waits import HandshakeWaits
 from gunicorn_backlog.workers.request_counters import track_busy, with_free_record
 
 if TYPE_CHECKING:
@@ -34,29 +35,33 @@ T = TypeVar("T")
 
 
 def instrument(worker: ThreadWorker, allocate: Allocate) -> None:
-    """Wrap ``handle`` and ``enqueue_req``, and the methods for HTTP/2 where there are any.
+    """Wrap ``handle``, ``handle_request`` and ``enqueue_req``, and the methods of HTTP/2.
 
-    ``handle_request`` is called by ``handle``, when the head of a request was read.
+    ``handle`` calls ``handle_request`` after a request's head was read.
     """
-    measures_wait = request_wait.tcp_tells(worker.sockets)
+    measures_wait = request_wait.tcp_measures_wait(worker.sockets)
     slot = allocate(Kind.GTHREAD, _size_of_pool(worker), measures_wait=measures_wait)
     pool = Pool(slot)
-    _watch_waits(worker, slot)
+    _instrument_requests(worker, slot)
     handles = [track_busy(worker.handle, record, takes=True) for record in slot.threads]
     worker.handle = with_free_record(handles, beyond=pool.without_record(worker.handle))
-    worker.enqueue_req = pool.handed(worker.enqueue_req)
+    worker.enqueue_req = pool.counted(worker.enqueue_req)
     if hasattr(worker, "handle_http2"):
-        _watch_http2(worker, pool, slot)
+        _instrument_http2(worker, pool, slot)
 
 
 class Pool:
-    """Counts what a pool of threads is handed, and its threads that are somehow special."""
+    """The counters of a pool, in the worker's slot.
+
+    They count the connections submitted to the pool, the threads without a record of their own,
+    and the threads that wait for the next request of an HTTP/2 connection.
+    """
 
     def __init__(self, slot: Slot) -> None:
         self._slot = slot
 
-    def handed(self, enqueue: Callable[..., T]) -> Callable[..., T]:
-        """Return the function that hands a connection over, counted; one thread calls it."""
+    def counted(self, enqueue: Callable[..., T]) -> Callable[..., T]:
+        """Return ``enqueue`` as a function that counts its calls; one thread calls it."""
         slot, count = self._slot, 0
 
         def enqueue_counted(*args: object, **named: object) -> T:
@@ -72,25 +77,18 @@ class Pool:
         return enqueue_counted
 
     def without_record(self, handle: Callable[..., T]) -> Callable[..., T]:
-        """Return what is called by more threads than the pool says that it has: a user's may."""
+        """Return ``handle`` for threads beyond the pool's size, which a user's pool may have."""
 
         def handle_counted(*args: object, **named: object) -> T:
             self._slot.add(RETURNED, 1)
-            with self._aside(OVERFLOW):
+            with self.aside(OVERFLOW):
                 return handle(*args, **named)
 
         return handle_counted
 
-    def parked(self) -> AbstractContextManager[None]:
-        """Count a thread that is parked meanwhile."""
-        return self._aside(IDLE_HTTP2)
-
-    def at_request(self) -> AbstractContextManager[None]:
-        """Count a parked thread that is not parked meanwhile."""
-        return self._aside(-IDLE_HTTP2)
-
     @contextmanager
-    def _aside(self, number: int) -> Iterator[None]:
+    def aside(self, number: int) -> Iterator[None]:
+        """Add a number to ASIDE within the context: IDLE_HTTP2, OVERFLOW, or a negative one."""
         self._slot.add(ASIDE, number)
         try:
             yield
@@ -99,13 +97,13 @@ class Pool:
 
 
 def _size_of_pool(worker: ThreadWorker) -> int:
-    """Return the number of threads; a subclass may make a pool of another size than the setting."""
+    """Return the number of threads; a subclass may create a pool of another size."""
     return int(getattr(worker.tpool, "_max_workers", worker.cfg.threads))
 
 
-def _watch_waits(worker: ThreadWorker, slot: Slot) -> None:
-    handshake_waits = request_wait.HandshakeWaits() if worker.cfg.is_ssl else None
-    worker.handle_request = request_wait.watch_requests(
+def _instrument_requests(worker: ThreadWorker, slot: Slot) -> None:
+    handshake_waits = HandshakeWaits() if worker.cfg.is_ssl else None
+    worker.handle_request = request_wait.instrument_requests(
         worker.handle_request,
         worker.sockets,
         slot,
@@ -115,32 +113,32 @@ def _watch_waits(worker: ThreadWorker, slot: Slot) -> None:
         handshake_waits=handshake_waits,
     )
     if handshake_waits is not None:
-        worker.handle = handshake_waits.watch(worker.handle, 0, in_connection=True)
+        worker.handle = handshake_waits.instrument(worker.handle, 0, in_connection=True)
 
 
-def _watch_http2(worker: ThreadWorker, pool: Pool, slot: Slot) -> None:
-    """A thread stays with an HTTP/2 connection to its end: in use, but only at times at a request.
+def _instrument_http2(worker: ThreadWorker, pool: Pool, slot: Slot) -> None:
+    """Wrap the methods of HTTP/2. A thread is busy until its connection ends, requests or not.
 
-    A connection that was upgraded begins with a request, before ``handle_http2``.
+    The first request of an upgraded connection comes before ``handle_http2``.
     """
     handle_http2, handle_http2_request = worker.handle_http2, worker.handle_http2_request
-    parking: set[int] = set()
+    in_http2: set[int] = set()  # threads in handle_http2
 
-    def handle_http2_watched(*args: object, **named: object) -> object:
+    def handle_http2_counted(*args: object, **named: object) -> object:
         thread = get_ident()
-        parking.add(thread)
+        in_http2.add(thread)
         try:
-            with pool.parked():
+            with pool.aside(IDLE_HTTP2):
                 return handle_http2(*args, **named)
         finally:
-            parking.discard(thread)
+            in_http2.discard(thread)
 
-    def handle_http2_request_watched(*args: object, **named: object) -> object:
+    def handle_http2_request_counted(*args: object, **named: object) -> object:
         slot.add(BEGUN, 1)
-        if get_ident() not in parking:
+        if get_ident() not in in_http2:
             return handle_http2_request(*args, **named)
-        with pool.at_request():
+        with pool.aside(-IDLE_HTTP2):
             return handle_http2_request(*args, **named)
 
-    worker.handle_http2 = handle_http2_watched
-    worker.handle_http2_request = handle_http2_request_watched
+    worker.handle_http2 = handle_http2_counted
+    worker.handle_http2_request = handle_http2_request_counted

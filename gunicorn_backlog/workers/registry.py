@@ -1,4 +1,4 @@
-"""How each family of worker classes is watched, and which workers the arbiter has."""
+"""The families of worker classes and their instrumentation, and the arbiter's workers."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ class Allocate(Protocol):
 
 
 class Family(NamedTuple):
-    """Worker classes that are watched in one way: by a function in a module of this package.
+    """Worker classes with the same instrumentation.
 
-    ``classes`` are names of their bases, each after the package that it comes from.
+    ``kind`` is their kind in the scoreboard. ``function`` of ``module``, in this package,
+    instruments a worker. ``classes`` are the names of base classes, each after its package.
     """
 
     kind: Kind
@@ -33,10 +34,10 @@ class Family(NamedTuple):
     classes: frozenset[str]
 
     def load(self) -> Callable[[Any, Allocate], None]:
-        """Return the function; its module is imported when it is needed, and no other is."""
+        """Return the function. Only its module is imported, and only now."""
         module = import_module(f"{__package__}.{self.module}")
-        instrument: Callable[[Any, Allocate], None] = getattr(module, self.function)
-        return instrument
+        function: Callable[[Any, Allocate], None] = getattr(module, self.function)
+        return function
 
 
 FAMILIES = (
@@ -60,8 +61,8 @@ _BY_NAME = {name: family for family in FAMILIES for name in family.classes}
 def family_of(worker_class: type) -> Family | None:
     """Return the family of a class by the names of its bases, the nearest first.
 
-    Not cached: a cache keeps each class of a config file alive, and a HUP makes it anew. For
-    gunicorn's own classes this takes 0.4 µs, and for one of an unknown family 1 µs.
+    Not cached: a cache would keep each class of a config file alive, and each HUP creates a new
+    one. This takes 0.4 µs for gunicorn's own classes, and 1 µs for an unknown class.
     """
     for base in worker_class.__mro__:
         family = _BY_NAME.get(f"{base.__module__.partition('.')[0]}.{base.__name__}")
@@ -71,18 +72,18 @@ def family_of(worker_class: type) -> Family | None:
 
 
 def prepare(arbiter: Arbiter) -> None:
-    """Import in the arbiter what its workers need, so that they share it."""
+    """Import the modules for the arbiter's worker class, so that its workers share their memory."""
     family = family_of(arbiter.worker_class)
     if family is not None:
         family.load()
 
 
-def enter(worker: Worker, scoreboard: Scoreboard) -> None:
-    """Claim a slot for this worker, in its own process, and watch it.
+def instrument(worker: Worker, scoreboard: Scoreboard) -> None:
+    """Claim a slot for this worker, in its own process, and instrument it.
 
-    A worker of an unknown class claims a slot too: then it is known to be up, and no more. So does
-    one that can't be watched: it is not made as its bases are, or has more threads than there are
-    lines. Raises ClaimError, and whatever watching it raised.
+    A worker of an unknown class claims a slot too, as proof that it is up. A worker whose
+    instrumentation fails claims one of ``Kind.FAILED``: it is made otherwise than its base classes,
+    or has more threads than there are rows. Raises ClaimError, and the instrumentation's error.
     """
     allocate = partial(scoreboard.claim, worker.pid, worker.age)
     family = family_of(type(worker))
@@ -92,21 +93,21 @@ def enter(worker: Worker, scoreboard: Scoreboard) -> None:
     try:
         family.load()(worker, allocate)
     except Exception:
-        scoreboard.detach()  # parts of it may be watched already
+        scoreboard.detach()  # a part of the worker may be instrumented already
         allocate(Kind.FAILED, 0)
         raise
 
 
 def heartbeats(arbiter: Arbiter, pids: Collection[int]) -> dict[int, float]:
-    """Return when each of these workers last showed progress, by pid; see ``Heartbeat``."""
-    found = {}
+    """Return the latest heartbeat of each of these workers, by pid; see ``Heartbeat``."""
+    latest = {}
     for pid in pids:
-        with suppress(KeyError, OSError, ValueError):  # it was reaped meanwhile
-            found[pid] = arbiter.WORKERS[pid].tmp.last_update()
-    return found
+        with suppress(KeyError, OSError, ValueError):  # it was reaped
+            latest[pid] = arbiter.WORKERS[pid].tmp.last_update()
+    return latest
 
 
 def kind_forked(arbiter: Arbiter) -> Kind:
-    """Return how the workers that the arbiter forks now are watched."""
+    """Return the kind of the workers that the arbiter forks now."""
     family = family_of(arbiter.worker_class)
     return Kind.UNKNOWN if family is None else family.kind

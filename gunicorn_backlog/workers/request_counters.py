@@ -1,8 +1,8 @@
-"""Requests, counted by the process that serves them, into its slot.
+"""Counters of requests, written by a worker into its own slot.
 
-Hot path: runs on every request. A signal handler of the app may raise wherever Python looks for
-signals: at a call, when a function starts, and in a loop. So what belongs together is written
-without a call in between, locks are taken by ``with``, and what was begun is ended in ``finally``.
+Hot path: runs on every request. A signal handler of the app can raise wherever Python checks for
+signals: at a call, at the start of a function, and in a loop. Therefore words that belong together
+are stored without a call in between, locks are taken by ``with``, and ``finally`` ends each begin.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def track_busy(
     takes: bool = False,
     clock_ns: Callable[[], int] = time.monotonic_ns,
 ) -> Callable[..., T]:
-    """Return ``handle``, each call of which is timed: there is one at a time.
+    """Return ``handle`` as a function that records its busy time; one call runs at a time.
 
-    Apart from ``handle`` it calls nothing but the clock.
+    Apart from ``handle`` it only reads the clock.
 
     :param takes: whether calls are counted, too.
     """
@@ -63,9 +63,9 @@ def track_busy(
 
 
 def with_free_record(handles: list[Callable[..., T]], beyond: Callable[..., T]) -> Callable[..., T]:
-    """Return what calls one of these, each of which is called by one thread at a time.
+    """Return a function that calls a free one of ``handles``, each in one thread at a time.
 
-    :param beyond: what is called in their place if none is free.
+    :param beyond: called if none is free.
     """
     take, give_back = handles.pop, handles.append
 
@@ -83,10 +83,10 @@ def with_free_record(handles: list[Callable[..., T]], beyond: Callable[..., T]) 
 
 
 class InFlight:
-    """Requests that are served at the same time, in any number, by any thread.
+    """The number of requests in flight, of any number of threads.
 
-    ``begin`` and ``end`` are written out in ``counted`` and ``counted_async``: a signal handler may
-    raise when a function starts, and then a call of ``end`` would end nothing.
+    ``counted`` and ``counted_async`` contain ``begin`` and ``end`` as code, not as calls: a signal
+    handler can raise at the start of a function, and a call of ``end`` would then end nothing.
     """
 
     __slots__ = ("_begun", "_in_flight", "_slot")
@@ -97,7 +97,7 @@ class InFlight:
         self._begun = 0
 
     def begin(self) -> None:
-        """Count one more; if this raises, a signal handler did, and none is counted."""
+        """Count one request more. Raises what a signal handler raises, and counts none then."""
         slot = self._slot
         began = False
         try:
@@ -114,14 +114,14 @@ class InFlight:
             raise
 
     def end(self) -> None:
-        """Count one less."""
+        """Count one request less."""
         slot = self._slot
         with slot.lock:
             self._in_flight -= 1
             slot.words[IN_FLIGHT] = self._in_flight
 
     def counted(self, function: Callable[..., T]) -> Callable[..., T]:
-        """Return the function, each call of which is a request."""
+        """Return the function; each call counts as a request."""
         slot = self._slot
 
         def function_counted(*args: object, **named: object) -> T:
@@ -144,7 +144,7 @@ class InFlight:
         return function_counted
 
     def counted_async(self, function: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
-        """Return the coroutine function, each call of which is a request once it is awaited."""
+        """Return the coroutine function; each call counts as a request while it is awaited."""
         slot = self._slot
 
         async def function_counted(*args: object, **named: object) -> T:
@@ -168,32 +168,32 @@ class InFlight:
 
 
 class AppProxy:
-    """An app that is called by way of ``call``, and has the attributes that it had."""
+    """An app with its own attributes, whose calls go to ``call``."""
 
     def __init__(self, app: Any, call: Callable[..., Any]) -> None:
         self._app = app
         self._call = call
 
     def __call__(self, *args: Any, **named: Any) -> Any:
-        """Call it."""
+        """Call ``call``."""
         return self._call(*args, **named)
 
     def __getattr__(self, name: str) -> Any:
-        """Return what the app has of that name."""
-        if name == "_app":  # a copy that is being made has none yet
+        """Return the app's attribute."""
+        if name == "_app":  # copy.copy looks attributes up before it sets _app
             raise AttributeError(name)
         return getattr(self._app, name)
 
 
 def before_run(worker: Any, wrap: Callable[[], None]) -> None:
-    """Have ``wrap`` called when gunicorn runs the worker, right after all hooks.
+    """Call ``wrap`` when gunicorn runs the worker, after all hooks.
 
-    Whatever hooks of the user's own find in the worker until then is what gunicorn put there.
+    Until then the user's hooks find the worker as gunicorn made it.
     """
     run = worker.run
 
-    def run_watched() -> None:
+    def run_wrapped() -> None:
         wrap()
         run()
 
-    worker.run = run_watched
+    worker.run = run_wrapped

@@ -1,47 +1,44 @@
-"""How long a request waited, as the worker finds out that takes it.
+"""The wait of each request: from the arrival of its last bytes until a worker takes it.
 
-On TCP the kernel knows: ``tcpi_last_data_recv`` of the accepted socket says how long ago its last
-bytes arrived. Read when gunicorn has parsed the head of a request, it is how long the request has
-lain, in the accept queue or in gthread's: in steps of the kernel's tick (4 ms at HZ=250). Whoever
-sends a part only, or nothing, until the worker has taken the connection, has waited for nobody.
+TCP: the kernel's ``tcpi_last_data_recv`` of the accepted socket is the time since its last bytes
+arrived. Read after gunicorn parsed a request's head, it is the time that the request lay in the
+accept queue or in gthread's queue, in steps of the kernel's tick (4 ms at HZ=250). A client that
+connects early and sends late has not waited: the worker waited for it.
 
-With TLS it is the client's greeting that lies first, and the request comes after the handshake: on
-a new connection both count.
+TLS: the client's first message of the handshake lies in the queue, and the request follows after
+the handshake. The wait of a new connection's first request is the sum of both, see
+``handshake_waits``.
 
-On Unix sockets there is no TCP_INFO. There the header in which a proxy says when it passed the
-request on is believed: the last one, for a proxy that adds its own leaves a client's before it. On
-TCP it never is, for there a client may need no proxy.
+Unix sockets have no TCP_INFO. There the wait is read from the header in which a proxy writes the
+time of a request, see ``request_start_header``. On TCP that header is ignored, since a client may
+connect without the proxy.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import socket
-import termios
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gunicorn_backlog.kernel import tcp_info
 from gunicorn_backlog.kernel.accept_queue import QueueError
 from gunicorn_backlog.kernel.tcp_info import IPPROTO_TCP, TCP_INFO
 from gunicorn_backlog.scoreboard.slot import BEGUN, Slot
-from gunicorn_backlog.scoreboard.wait_histogram import NOT_KNOWN, SHORT, bucket_of
-from gunicorn_backlog.workers import request_start_header
+from gunicorn_backlog.scoreboard.wait_histogram import EXACT_MS, NOT_KNOWN, bucket_of
+from gunicorn_backlog.workers.request_start_header import header_wait_s
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import WorkerSocket
+    from gunicorn_backlog.workers.handshake_waits import HandshakeWaits
 
 T = TypeVar("T")
-
-IS_SHORT = len(SHORT)  # ms
-HEADERS = ("X-REQUEST-START", "X-QUEUE-START")  # gunicorn gives names in capitals
 
 # Errors of a measurement whose arguments are not gunicorn's own.
 NO_SOCKET = (AttributeError, IndexError, TypeError, tcp_info.UnpackError)
 NO_REQUEST = (AttributeError, IndexError, TypeError, ValueError)
-# Errors of getsockopt and ioctl: closed, not of TCP, or refused by a sandbox.
+# Errors of getsockopt and ioctl: the socket is closed or not TCP, or a sandbox refused the call.
 REFUSALS = frozenset(
     {
         errno.EACCES,
@@ -58,8 +55,8 @@ REFUSALS = frozenset(
 )
 
 
-def tcp_tells(sockets: Sequence[WorkerSocket]) -> bool:
-    """Tell whether one of these listening sockets is of TCP, and this kernel fills TCP_INFO in."""
+def tcp_measures_wait(sockets: Sequence[WorkerSocket]) -> bool:
+    """Return whether one of these listening sockets is TCP, and this kernel fills in TCP_INFO."""
     for sock in sockets:
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             try:
@@ -70,7 +67,7 @@ def tcp_tells(sockets: Sequence[WorkerSocket]) -> bool:
     return False
 
 
-def watch_requests(
+def instrument_requests(
     handle_request: Callable[..., T],
     sockets: Sequence[WorkerSocket],
     slot: Slot,
@@ -81,18 +78,19 @@ def watch_requests(
     handshake_waits: HandshakeWaits | None = None,
     counts: bool = True,
 ) -> Callable[..., T]:
-    """Return ``handle_request``, whose calls count requests, and how long each of them waited.
+    """Return ``handle_request`` as a function that counts each request and records its wait.
 
-    A subclass of a user's own may call it in a way that none of gunicorn's does: then the wait is
-    not counted. Nothing is raised but what ``handle_request`` and the app's signal handlers raise.
+    If a user's subclass calls it with other arguments than gunicorn does, the wait is not recorded.
+    The function raises only what ``handle_request`` and the app's signal handlers raise.
 
-    :param sockets: those that the worker listens at.
-    :param request_at: which of the arguments of ``handle_request`` is the request.
-    :param socket_at: which is the accepted socket; or, ``in_connection``, what has it as ``sock``.
-    :param handshake_waits: of TLS, if there is any.
-    :param counts: False: the requests are counted elsewhere, and this counts the waits only.
+    :param sockets: the worker's listening sockets.
+    :param request_at: the position of the request among the arguments of ``handle_request``.
+    :param socket_at: the position of the accepted socket.
+    :param in_connection: the argument at ``socket_at`` has the accepted socket as ``sock``.
+    :param handshake_waits: the waits of TLS handshakes; None without TLS.
+    :param counts: False: the requests are counted elsewhere; only waits are recorded.
     """
-    if tcp_tells(sockets):
+    if tcp_measures_wait(sockets):
         handle_request = _by_tcp(
             handle_request, slot, socket_at, in_connection, handshake_waits, counts
         )
@@ -127,7 +125,7 @@ def _by_tcp(
     handshake_waits: HandshakeWaits | None,
     counts: bool,
 ) -> Callable[..., T]:
-    """Hot path: runs on every request. Apart from the wrapped call it calls only the kernel."""
+    """Hot path: runs on every request. Apart from the wrapped call it only calls the kernel."""
     size, unpack = tcp_info.LAST_DATA_RECV_SIZE, tcp_info.unpack_last_data_recv
     shared, count_request, counters = slot.shared, slot.count_request, slot.counters
     begun = 0
@@ -140,7 +138,8 @@ def _by_tcp(
             (waited_ms,) = unpack(sock.getsockopt(IPPROTO_TCP, TCP_INFO, size))
             if handshake_waits is not None:
                 waited_ms += handshake_waits.pop(sock)
-            bucket = SHORT[waited_ms] if waited_ms < IS_SHORT else bucket_of(waited_ms)
+            # A shorter wait is its own bucket; calling bucket_of for it takes 32 ns more.
+            bucket = waited_ms if waited_ms < EXACT_MS else bucket_of(waited_ms)
         except NO_SOCKET:
             pass
         except OSError as error:
@@ -160,10 +159,10 @@ def _by_tcp(
 
 
 def is_refusal(error: OSError) -> bool:
-    """Return whether a system call of the caller failed; otherwise a signal handler raised.
+    """Return whether the caller's system call failed; False: an app's signal handler raised.
 
-    A handler's error, a TimeoutError for one, comes from a frame of the handler. gevent's sockets
-    have methods in Python, and so a frame, too: their errors are told by their number.
+    A handler's error, for example a TimeoutError, comes from a frame of the handler. gevent's
+    sockets have methods in Python, thus a frame too: their errors are recognized by the errno.
     """
     traceback = error.__traceback__
     return error.errno in REFUSALS or traceback is None or traceback.tb_next is None
@@ -182,7 +181,7 @@ def _by_header(
         try:
             sock = args[socket_at].sock if in_connection else args[socket_at]
             if sock.family == socket.AF_UNIX:
-                waited_s = _said_by_proxy(args[request_at].headers, clock())
+                waited_s = header_wait_s(args[request_at].headers, clock())
                 if waited_s is not None:
                     slot.count_wait(bucket_of(round(1000 * waited_s)))
         except NO_REQUEST:
@@ -190,65 +189,3 @@ def _by_header(
         return handle_request(*args, **named)
 
     return handle_request_recorded
-
-
-def _said_by_proxy(headers: Iterable[tuple[str, str]], now_s: float) -> float | None:
-    for wanted in HEADERS:
-        said = [value for name, value in headers if name == wanted]
-        waited_s = request_start_header.waited_s(said[-1], now_s) if said else None
-        if waited_s is not None:
-            return waited_s
-    return None
-
-
-class HandshakeWaits:
-    """How long clients' first bytes of TLS lay, by the descriptor of their socket.
-
-    It stays the same when gunicorn makes a socket of TLS from the one that it accepted.
-    """
-
-    def __init__(self) -> None:
-        self._waited_ms: dict[int, int] = {}
-
-    def watch(
-        self, handle: Callable[..., T], socket_at: int, *, in_connection: bool = False
-    ) -> Callable[..., T]:
-        """Return ``handle``, whose calls look at connections that have not greeted yet."""
-
-        def handle_recorded(*args: Any, **named: Any) -> T:
-            try:
-                sock = args[socket_at].sock if in_connection else args[socket_at]
-                if not _handshake_done(sock):
-                    self._waited_ms[sock.fileno()] = _waited_ms(sock)
-            except NO_SOCKET:
-                pass
-            return handle(*args, **named)
-
-        return handle_recorded
-
-    def pop(self, sock: Any) -> int:
-        """Return how long this connection's greeting lay, in ms; 0 the next time."""
-        return self._waited_ms.pop(sock.fileno(), 0)
-
-
-def _waited_ms(sock: Any) -> int:
-    """Return how long the bytes lay that nobody has read yet; 0 if there are none."""
-    fd = sock.fileno()
-    if fd < 0:  # closed
-        return 0
-    try:
-        unread = fcntl.ioctl(fd, termios.FIONREAD, bytes(4))
-        if not any(unread):
-            return 0
-        octets = sock.getsockopt(IPPROTO_TCP, TCP_INFO, tcp_info.LAST_DATA_RECV_SIZE)
-    except OSError as error:
-        if not is_refusal(error):
-            raise
-        return 0
-    (waited_ms,) = tcp_info.unpack_last_data_recv(octets)
-    return int(waited_ms)
-
-
-def _handshake_done(sock: Any) -> bool:
-    version = getattr(sock, "version", None)
-    return version is not None and version() is not None

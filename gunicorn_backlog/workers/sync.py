@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gunicorn_backlog.scoreboard.slot import Kind
 from gunicorn_backlog.workers import request_wait
+from gunicorn_backlog.workers.handshake_waits import HandshakeWaits
 from gunicorn_backlog.workers.request_counters import track_busy
 
 if TYPE_CHECKING:
@@ -14,14 +15,15 @@ if TYPE_CHECKING:
 
 
 def instrument(worker: SyncWorker, allocate: Allocate) -> None:
-    """Wrap ``handle``, which gunicorn looks up on the instance for each connection.
+    """Wrap ``handle`` and ``handle_request``, which gunicorn looks up on the instance.
 
-    It is called right after the accept, so reading from a slow client counts as work.
-    ``handle_request`` is called when the head of a request was read.
+    gunicorn calls ``handle`` right after the accept: reading from a slow client counts as busy.
+    It calls ``handle_request`` after a request's head was read.
     """
-    slot = allocate(Kind.SYNC, 1, measures_wait=request_wait.tcp_tells(worker.sockets))
-    handshake_waits = request_wait.HandshakeWaits() if worker.cfg.is_ssl else None
-    worker.handle_request = request_wait.watch_requests(
+    measures_wait = request_wait.tcp_measures_wait(worker.sockets)
+    slot = allocate(Kind.SYNC, 1, measures_wait=measures_wait)
+    handshake_waits = HandshakeWaits() if worker.cfg.is_ssl else None
+    worker.handle_request = request_wait.instrument_requests(
         worker.handle_request,
         worker.sockets,
         slot,
@@ -30,5 +32,5 @@ def instrument(worker: SyncWorker, allocate: Allocate) -> None:
         handshake_waits=handshake_waits,
     )
     if handshake_waits is not None:
-        worker.handle = handshake_waits.watch(worker.handle, 1)
+        worker.handle = handshake_waits.instrument(worker.handle, 1)
     worker.handle = track_busy(worker.handle, slot)

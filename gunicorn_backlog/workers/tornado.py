@@ -1,6 +1,6 @@
-"""gunicorn's tornado worker, with a WSGI app or with one of tornado's own.
+"""gunicorn's tornado worker, with a WSGI app or with a tornado app.
 
-Nothing of tornado is imported: what the worker was given says which it is.
+Nothing of tornado is imported: the class of the worker's app determines which it is.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def instrument(worker: WSGIWorker, allocate: Allocate) -> None:
-    """Wrap the WSGI app, or else what executes tornado's request handlers."""
+    """Wrap the WSGI app, or tornado's methods that run its request handlers."""
     app = worker.wsgi
     if _is_a(app, "tornado.web", "Application"):
         _count_handlers(InFlight(allocate(Kind.WSGI, 0)))
@@ -31,15 +31,15 @@ def instrument(worker: WSGIWorker, allocate: Allocate) -> None:
 
 
 def _is_a(app: object, module: str, name: str) -> bool:
-    return any(it.__module__ == module and it.__name__ == name for it in type(app).__mro__)
+    return any(base.__module__ == module and base.__name__ == name for base in type(app).__mro__)
 
 
 def _count_handlers(in_flight: InFlight) -> None:
     """Wrap ``RequestHandler._execute`` and ``WSGIContainer.handle_request``, in this process.
 
-    The first ends when the handler has, a websocket's with its connection; the second is what a
-    FallbackHandler leaves behind. On the classes, for an app may route requests to handlers that it
-    does not know itself, of another app in it.
+    ``_execute`` ends with the handler, a websocket's with its connection. ``handle_request`` goes
+    on after a FallbackHandler has ended. The classes are wrapped, not instances: an app may route
+    requests to the handlers of another app.
     """
     web: Any = sys.modules["tornado.web"]
     container: Any = sys.modules["tornado.wsgi"].WSGIContainer
@@ -51,7 +51,7 @@ def _count_handlers(in_flight: InFlight) -> None:
 
 
 def _counted(web: Any, in_flight: InFlight, counting: tuple[type, ...]) -> Any:
-    """Return ``_execute``, counted; but of a FallbackHandler whose fallback counts the request."""
+    """Return ``_execute`` with a count, except for a FallbackHandler whose fallback counts."""
     execute, fallback_handler = web.RequestHandler._execute, web.FallbackHandler
     execute_counted = in_flight.counted_async(execute)
 

@@ -1,6 +1,6 @@
-"""Servers of others that gunicorn puts before a WSGI app: tornado's container, for one.
+"""A WSGI app behind another server than gunicorn's, for example tornado's container.
 
-They know no method of gunicorn's for a request, so the app itself is wrapped.
+These servers call no method of gunicorn's for a request: the app itself is wrapped.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ WSGIApp = Callable[..., Any]
 
 
 def instrument(worker: WSGIWorker, allocate: Allocate) -> None:
-    """Wrap the app when the worker is about to hand it to the server."""
+    """Wrap the app right before the worker passes it to the server."""
     in_flight = InFlight(allocate(Kind.WSGI, 0))
 
     def wrap() -> None:
@@ -29,7 +29,7 @@ def instrument(worker: WSGIWorker, allocate: Allocate) -> None:
 
 
 def counted(app: WSGIApp, in_flight: InFlight) -> WSGIApp:
-    """Return the app, whose requests are in flight from the call until the answer is closed."""
+    """Return the app; its requests are in flight from the call until the answer is closed."""
 
     def app_counted(*args: Any) -> Any:
         in_flight.begin()
@@ -44,18 +44,18 @@ def counted(app: WSGIApp, in_flight: InFlight) -> WSGIApp:
 
 
 class Answer:
-    """What the app returned, and a call when the server closes it, as it has to (PEP 3333)."""
+    """An app's answer that calls ``end`` once when the server closes it, as PEP 3333 requires."""
 
     def __init__(self, answer: Any, end: Callable[[], None]) -> None:
         self._answer = answer
         self._end: Callable[[], None] | None = end
 
     def __iter__(self) -> Iterator[bytes]:
-        """Iterate as the app's answer does, from its beginning each time."""
+        """Return a new iterator of the app's answer."""
         return iter(self._answer)
 
     def close(self) -> None:
-        """Close the answer if it can be closed; the request has ended, once."""
+        """Close the app's answer if it has ``close``, and end the request."""
         try:
             if hasattr(self._answer, "close"):
                 self._answer.close()
@@ -66,7 +66,7 @@ class Answer:
 
 
 class SizedAnswer(Answer):
-    """An answer that knows its length: servers derive a Content-Length from it."""
+    """An answer with a length: servers derive a Content-Length from it."""
 
     _answer: Any
 

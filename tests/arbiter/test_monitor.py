@@ -53,7 +53,7 @@ STAGES: dict[str, Sequence[tuple[object, str]]] = {
     "sampling": (
         (Sampler, "sample"),
         (Listeners, "read"),
-        (Limits, "look"),
+        (Limits, "check"),
         (Reader, "read"),
         (WorkerCounter, "count"),
         (Window, "add"),

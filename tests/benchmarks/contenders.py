@@ -88,7 +88,7 @@ def pre_request(worker, req):
 """
 WITHOUT_THE_WAIT = """
 from gunicorn_backlog.workers import request_wait as _waiting
-_waiting.watch_requests = lambda handle_request, *args, **named: handle_request
+_waiting.instrument_requests = lambda handle_request, *args, **named: handle_request
 """
 
 CONTENDERS = (

@@ -22,7 +22,7 @@ from gunicorn_backlog.kernel.tcp_info import (
 )
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from gunicorn_backlog.scoreboard.slot import Kind, Slot
-from gunicorn_backlog.scoreboard.wait_histogram import SHORT
+from gunicorn_backlog.scoreboard.wait_histogram import EXACT_MS, bucket_of
 from gunicorn_backlog.workers import asgi, greenlet, gthread, sync, wsgi
 from gunicorn_backlog.workers.registry import Allocate
 
@@ -180,7 +180,7 @@ def floor(handle_request: Any, slot: Slot | None = None) -> Any:
         (waited_ms,) = unpack_last_data_recv(
             client.getsockopt(IPPROTO_TCP, TCP_INFO, LAST_DATA_RECV_SIZE)
         )
-        waits[SHORT[waited_ms]] += 1
+        waits[waited_ms if waited_ms < EXACT_MS else bucket_of(waited_ms)] += 1
         return handle_request(listener, req, client, addr)
 
     if slot is None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gunicorn_backlog.config.tags import LONGEST, check, clean, merge, split
+from gunicorn_backlog.config.tags import LONGEST, check, clean, listener_tag, merge, split
 
 
 @pytest.mark.parametrize("tag", ["team:web", "a:b", "url:http://x/y", "tier:1", "über:ß", "a.b:c"])
@@ -58,3 +59,21 @@ def test_merge_takes_the_service_from_the_first_source() -> None:
     second = ["env:prod", "service:web", "version:2"]
     third = ["service:other", "team:web"]
     assert merge(first, second, third) == ["env:canary", "service:web", "version:2", "team:web"]
+
+
+@pytest.mark.parametrize(
+    ("address", "tag"),
+    [
+        (("0.0.0.0", 8000), "0.0.0.0:8000"),
+        (("::", 8000, 0, 0), ":::8000"),
+        (("::1", 80, 0, 0), "::1:80"),
+        ("/run/app.sock", "/run/app.sock"),
+        ("app.sock", f"{os.getcwd()}/app.sock"),
+        ("/run/my app.sock", "/run/my_app.sock"),
+        (b"\0app", "abstract:app"),
+        ("\0app", "abstract:app"),
+    ],
+)
+def test_a_listeners_address_as_a_tag(address: object, tag: str) -> None:
+    """Readable, and without characters that Datadog replaces."""
+    assert listener_tag(address) == tag

@@ -1,4 +1,4 @@
-"""netlink: messages built and parsed, and answers that the kernel may give."""
+"""netlink: built and parsed messages, and possible answers of the kernel."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def message(payload: bytes = b"", kind: int = ANSWER, flags: int = 0, sequence: 
 
 
 class Kernel:
-    """Gives prepared answers: the real one does not give such at will."""
+    """A kernel with prepared answers: the real one can't be made to send them."""
 
     def __init__(self, *answers: Iterable[bytes]) -> None:
         self._answers = iter(answers)
@@ -43,13 +43,13 @@ class Kernel:
         self.requests: list[bytes] = []
 
     def send(self, octets: bytes, /) -> int:
-        """Take a request, and have its answer ready."""
+        """Take a request, and queue its answer."""
         self.requests.append(octets)
         self._datagrams.extend(next(self._answers))
         return len(octets)
 
     def recv(self, _size: int, _flags: int, /) -> bytes:
-        """Return the next datagram, or do not wait."""
+        """Return the next datagram. Raises BlockingIOError without one."""
         if not self._datagrams:
             raise BlockingIOError(11, "Resource temporarily unavailable")
         return self._datagrams.pop(0)
@@ -61,7 +61,7 @@ def done(sequence: int = 1, flags: int = 0, code: int = 0) -> bytes:
 
 
 def test_a_message_is_built_and_parsed() -> None:
-    """What build makes, parse reads."""
+    """``parse`` returns what ``build`` was given."""
     assert list(parse(message(b"abc", 20, 0x300, 7) + message(b"", 3, 0, 7))) == [
         Message(20, 0x300 | NLM_F_REQUEST, 7, b"abc"),
         Message(3, NLM_F_REQUEST, 7, b""),
@@ -69,18 +69,18 @@ def test_a_message_is_built_and_parsed() -> None:
 
 
 def test_an_answer_of_one_message() -> None:
-    """Not a dump: the first message is all."""
+    """Without NLM_F_DUMP the first message is the whole answer."""
     assert ask(Kernel([message(b"one!")]), 20, 0, b"") == [b"one!"]
 
 
 def test_a_dump_in_several_datagrams() -> None:
-    """All messages up to the end, in how many pieces soever; padding is none of the next."""
+    """All messages up to NLMSG_DONE are returned, without padding, from any number of datagrams."""
     kernel = Kernel([message(b"1") + message(b"22"), message(b"333"), done()])
     assert ask(kernel, 20, NLM_F_DUMP, b"") == [b"1", b"22", b"333"]
 
 
 def test_messages_of_another_request_are_passed_over() -> None:
-    """What was left of an earlier answer is not taken for this one's."""
+    """The rest of an earlier answer is ignored."""
     kernel = Kernel(
         [message(b"old", sequence=99) + message(kind=NLMSG_NOOP) + message(b"new"), done()]
     )
@@ -88,7 +88,7 @@ def test_messages_of_another_request_are_passed_over() -> None:
 
 
 def test_an_interrupted_dump_is_asked_for_again() -> None:
-    """With another sequence number, so that the rest of the first is passed over."""
+    """The second request has a new sequence number: the rest of the first answer is ignored."""
     interrupted = message(b"half", flags=NLM_F_DUMP_INTR)
     kernel = Kernel([interrupted, done()], [message(b"all", sequence=2), done(2)])
     assert ask(kernel, 20, NLM_F_DUMP, b"") == [b"all"]
@@ -96,7 +96,7 @@ def test_an_interrupted_dump_is_asked_for_again() -> None:
 
 
 def test_a_dump_that_is_always_interrupted_is_given_up() -> None:
-    """Sockets that never rest do not keep us for ever."""
+    """After five interrupted dumps there is an error."""
     answers = [
         [message(b"x", flags=NLM_F_DUMP_INTR, sequence=n), done(n, NLM_F_DUMP_INTR)]
         for n in range(1, 100)
@@ -106,13 +106,13 @@ def test_a_dump_that_is_always_interrupted_is_given_up() -> None:
 
 
 def test_an_error_is_the_kernels_errno() -> None:
-    """ENOENT: there is no such socket."""
+    """NLMSG_ERROR with ENOENT raises FileNotFoundError."""
     with pytest.raises(FileNotFoundError):
         ask(Kernel([message(struct.pack("=i", -2), NLMSG_ERROR)]), 20, 0, b"")
 
 
 def test_a_dump_that_failed_is_the_kernels_errno() -> None:
-    """As where inet_diag is not compiled in: the dump is empty, and its end says why."""
+    """Without inet_diag in the kernel the dump is empty, and NLMSG_DONE has the errno."""
     with pytest.raises(FileNotFoundError):
         ask(Kernel([done(code=-2)]), 20, NLM_F_DUMP, b"")
     with pytest.raises(NetlinkError, match="1 bytes are no netlink error"):
@@ -120,13 +120,13 @@ def test_a_dump_that_failed_is_the_kernels_errno() -> None:
 
 
 def test_a_message_of_another_kind_is_an_error() -> None:
-    """Nothing is decoded that was not asked for."""
+    """A message of a type that was not requested is not decoded."""
     with pytest.raises(NetlinkError, match="of type 4, not 20"):
         ask(Kernel([message(b"lost", kind=4)]), 20, 0, b"")
 
 
 def test_an_answer_that_does_not_come_is_not_waited_for() -> None:
-    """The kernel answers at once, or there is an error."""
+    """A missing answer raises BlockingIOError at once."""
     with pytest.raises(BlockingIOError):
         ask(Kernel([]), 20, 0, b"")
     with pytest.raises(BlockingIOError):
@@ -135,14 +135,14 @@ def test_an_answer_that_does_not_come_is_not_waited_for() -> None:
 
 @given(st.lists(st.binary(max_size=80), max_size=3), st.booleans())
 def test_any_bytes_are_an_answer_or_an_error(datagrams: list[bytes], dump: bool) -> None:
-    """Only the kernel's errors and the one domain error come out."""
+    """Any bytes raise OSError or NetlinkError, or are an answer."""
     with suppress(NetlinkError, OSError):
         ask(Kernel([*datagrams, done()] * 5), 20, NLM_F_DUMP if dump else 0, b"")
 
 
 @given(st.binary(max_size=80))
 def test_any_bytes_are_messages_or_an_error(octets: bytes) -> None:
-    """Truncated, too long, or nonsense: the one domain error."""
+    """Truncated, oversized or random bytes raise NetlinkError only."""
     for parser in (parse, attributes):
         try:
             list(parser(octets))
@@ -152,7 +152,7 @@ def test_any_bytes_are_messages_or_an_error(octets: bytes) -> None:
 
 @given(st.binary(min_size=1, max_size=80), st.integers(min_value=0, max_value=80))
 def test_a_cut_message_is_an_error(payload: bytes, length: int) -> None:
-    """Wherever it is cut."""
+    """A message that is cut at any length raises NetlinkError."""
     whole = message(payload)
     cut = whole[: min(length, 15 + len(payload))]
     if cut:

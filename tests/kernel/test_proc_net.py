@@ -49,12 +49,12 @@ def test_step_by_step(name: str, tmp_path: Path) -> None:
             clients.close()
             assert unix_length(inode(sock)) == 1
             if " " not in name:
-                assert [it.recv_q for it in ss_unix(path)] == [1]
+                assert [listed.recv_q for listed in ss_unix(path)] == [1]
 
 
 @pytest.mark.parametrize("name", ["lab", "lab\0and more", "lab and more"])
 def test_an_abstract_name(name: str) -> None:
-    """Its NULs are printed as @; what waits is counted all the same."""
+    """The list has @ for NUL; waiting connections are counted."""
     path = f"\0{name}{os.getpid()}"
     with listening(path) as sock, socket.socket(socket.AF_UNIX) as client:
         assert unix_length(inode(sock)) == 0
@@ -63,7 +63,7 @@ def test_an_abstract_name(name: str) -> None:
 
 
 def test_two_listeners_at_one_path(tmp_path: Path) -> None:
-    """A path that was unlinked and bound again: whose connections wait can't be read."""
+    """After a path was unlinked and bound again, a connection's listener can't be determined."""
     path = tmp_path / "app.sock"
     with listening(str(path)) as former, socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))
@@ -76,7 +76,7 @@ def test_two_listeners_at_one_path(tmp_path: Path) -> None:
 
 
 def test_a_newline_in_the_path(tmp_path: Path) -> None:
-    """Its lines can't be told from others; a newline in the path of another listener is passed."""
+    """A path with a newline raises QueueError; another listener's such path does not."""
     one, other = (str(tmp_path / name) for name in ("app.sock", "app\nsock"))
     with listening(one) as sock, listening(other) as odd:
         with pytest.raises(QueueError, match="a newline in its path"):
@@ -100,7 +100,7 @@ def test_a_path_that_ends_as_another(tmp_path: Path) -> None:
 
 
 def test_a_socket_that_does_not_listen_is_not_found(tmp_path: Path) -> None:
-    """Bound, but not listening; and none of that inode."""
+    """A bound socket that does not listen, and an unknown inode, raise ElsewhereError."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(str(tmp_path / "app.sock"))
         for number in (inode(sock), 1):
@@ -109,7 +109,7 @@ def test_a_socket_that_does_not_listen_is_not_found(tmp_path: Path) -> None:
 
 
 def test_a_list_that_is_too_long(tmp_path: Path) -> None:
-    """It is not read to its end."""
+    """Reading stops at the limit, with QueueError."""
     with (
         listening(str(tmp_path / "app.sock")) as sock,
         pytest.raises(QueueError, match="longer than 40 bytes"),
@@ -126,26 +126,26 @@ LISTENS = line(b"00000000907e0f12", b"00010000", b"01", 97705)
 
 
 def test_one_that_is_listed_twice_counts_once() -> None:
-    """While sockets come and go the kernel may list one again, by the same address."""
+    """While sockets come and go, the kernel may list one twice, with the same address."""
     one = line(b"000000005ea4766d", b"00000000", b"02", 0)
     assert decode_unix(HEADER + LISTENS + one + one + LISTENS, 97705) == 1
 
 
 def test_hidden_addresses() -> None:
-    """With kernel.kptr_restrict all of them are zeros."""
+    """With kernel.kptr_restrict all addresses are zeros, and each line counts."""
     one = line(b"0000000000000000", b"00000000", b"02", 0)
     assert decode_unix(HEADER + LISTENS + one + one, 97705) == 2
 
 
 def test_other_states_do_not_wait() -> None:
-    """Accepted connections carry the path, too."""
+    """Accepted connections have the path, too, and are not counted."""
     accepted = line(b"000000005ea4766d", b"00000000", b"03", 97715)
     assert decode_unix(HEADER + LISTENS + accepted, 97705) == 0
 
 
 @given(st.binary(max_size=300), st.booleans())
 def test_any_bytes_are_decoded_or_refused(octets: bytes, with_a_header: bool) -> None:
-    """Only the one domain error comes out, whatever the bytes are."""
+    """Any bytes are decoded, or raise QueueError."""
     try:
         assert decode_unix(HEADER * with_a_header + octets, 97705) >= 0
     except QueueError:
@@ -153,6 +153,6 @@ def test_any_bytes_are_decoded_or_refused(octets: bytes, with_a_header: bool) ->
 
 
 def test_our_own_list_is_read_by_pid(tmp_path: Path) -> None:
-    """The list of a process is that of its network namespace."""
+    """With a pid, the list of the process's network namespace is read."""
     with listening(str(tmp_path / "app.sock")) as sock:
         assert proc_net.unix_length(inode(sock), os.getpid()) == 0

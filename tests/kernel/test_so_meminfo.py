@@ -1,4 +1,4 @@
-"""so_meminfo: a real listener that drops, and bytes that are no array."""
+"""so_meminfo: a real listener that drops, and malformed bytes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.lab.waiting import wait_for
 
 
 def test_a_full_listener_drops() -> None:
-    """A queue for one holds two; the attempts after them are counted."""
+    """A queue with limit 1 holds two connections; further attempts are counted."""
     with socket.create_server(("127.0.0.1", 0), backlog=1) as listener, ExitStack() as clients:
         assert read(listener) == 0
         for _ in range(4):
@@ -26,14 +26,14 @@ def test_a_full_listener_drops() -> None:
 
 
 def test_a_unix_socket_has_none() -> None:
-    """The counter exists and stays 0: it must not be taken for a count of drops."""
+    """A Unix socket's counter stays 0: it is not a count of drops."""
     with socket.socket(socket.AF_UNIX) as sock:
         assert read(sock) == 0
 
 
 @given(st.binary(max_size=60))
 def test_any_bytes_are_decoded_or_refused(octets: bytes) -> None:
-    """The ninth number, if there are nine."""
+    """36 bytes or more yield the ninth number; fewer raise QueueError."""
     if len(octets) < 36:
         with pytest.raises(QueueError, match=f"SO_MEMINFO is {len(octets)} bytes long, 36 needed"):
             decode(octets)

@@ -1,4 +1,4 @@
-"""sock_diag: the real kernel, step by step, and bytes that are no answer."""
+"""sock_diag: the real kernel, step by step, and malformed answers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_unix_socket(tmp_path: Path) -> None:
 
 
 def test_no_such_unix_socket() -> None:
-    """The kernel's own error comes through."""
+    """The kernel's ENOENT is raised."""
     with pytest.raises(FileNotFoundError):
         unix_queue(1)
 
@@ -52,7 +52,7 @@ def test_no_such_unix_socket() -> None:
     ("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
 )
 def test_tcp_sockets_of_a_port(family: socket.AddressFamily, host: str) -> None:
-    """Only those that listen there, each with its own queue."""
+    """Only the sockets that listen at the port are returned, each with its queue."""
     with (
         socket.create_server((host, 0), family=family, backlog=LIMIT) as listener,
         socket.create_server((host, 0), family=family) as _other,
@@ -65,7 +65,7 @@ def test_tcp_sockets_of_a_port(family: socket.AddressFamily, host: str) -> None:
 
 
 def test_many_sockets_come_in_several_datagrams() -> None:
-    """More than fit into one: none is missing."""
+    """An answer of several datagrams lacks no socket."""
     sockets: list[socket.socket] = []
     with socket.create_server(("127.0.0.1", 0), reuse_port=True) as first:
         address = first.getsockname()
@@ -77,14 +77,14 @@ def test_many_sockets_come_in_several_datagrams() -> None:
                 sock.bind(address)
                 sock.listen(LIMIT)
             found = inet_listeners(socket.AF_INET, address[1])
-            assert {it.inode for it in found} == {inode(it) for it in [first, *sockets]}
+            assert {sock.inode for sock in found} == {inode(sock) for sock in [first, *sockets]}
         finally:
             for sock in sockets:
                 sock.close()
 
 
 def test_without_netlink(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on another system: an errno that says so; mocked."""
+    """Without AF_NETLINK, as on another system, OSError is raised; mocked."""
     monkeypatch.delattr(socket, "AF_NETLINK")
     with pytest.raises(OSError, match="there is no netlink"):
         sock_diag.unix_queue(1)
@@ -94,14 +94,14 @@ def test_without_netlink(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_empty_answer_is_the_domain_error(
     answers: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No message at all, and one without the attribute; mocked, for the kernel gives neither."""
+    """No message, and one without the attribute, raise QueueError; mocked."""
     monkeypatch.setattr(sock_diag, "ask", lambda *_: answers)
     with pytest.raises(QueueError, match=r"without a message|no UNIX_DIAG_RQLEN"):
         unix_queue(1)
 
 
 def test_an_unfit_answer_is_the_domain_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Netlink's own error does not come out of here."""
+    """NetlinkError is raised as QueueError."""
 
     def nonsense(*_: object) -> None:
         raise netlink.NetlinkError("nonsense")
@@ -113,7 +113,7 @@ def test_an_unfit_answer_is_the_domain_error(monkeypatch: pytest.MonkeyPatch) ->
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_decoded_or_refused(octets: bytes) -> None:
-    """Only the one domain error comes out, whatever the bytes are."""
+    """Any bytes are decoded, or raise QueueError."""
     for decode in (decode_unix, decode_inet):
         try:
             decode(octets)
@@ -123,7 +123,7 @@ def test_any_bytes_are_decoded_or_refused(octets: bytes) -> None:
 
 @pytest.fixture(scope="module")
 def answer() -> bytes:
-    """Return what the kernel says of one listener."""
+    """Return the kernel's answer for one listener."""
     with (
         socket.create_server(("127.0.0.1", 0), backlog=LIMIT) as listener,
         netlink.open_socket(sock_diag.NETLINK_SOCK_DIAG) as transport,
@@ -136,7 +136,7 @@ def answer() -> bytes:
 
 @given(st.integers(min_value=0, max_value=71))
 def test_a_cut_answer_is_refused(answer: bytes, length: int) -> None:
-    """Wherever the fixed part of a real answer is cut."""
+    """A real answer that is cut in its fixed part raises QueueError."""
     assert decode_inet(answer).queue == AcceptQueue(0, LIMIT)
     with pytest.raises(QueueError):
         decode_inet(answer[:length])
@@ -144,7 +144,7 @@ def test_a_cut_answer_is_refused(answer: bytes, length: int) -> None:
 
 @given(st.binary(max_size=20))
 def test_an_answer_with_junk_behind(answer: bytes, junk: bytes) -> None:
-    """It is decoded, if the junk looks like attributes of kinds that are not known; or refused."""
+    """Junk that looks like unknown attributes is ignored; other junk raises QueueError."""
     try:
         assert decode_inet(answer + junk).queue == AcceptQueue(0, LIMIT)
     except QueueError:

@@ -1,4 +1,4 @@
-"""tcp_info: a real listener, step by step, and bytes that are no tcp_info."""
+"""tcp_info: a real listener, step by step, and malformed bytes."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def test_the_queue_grows_and_shrinks() -> None:
 
 
 def test_the_limit_follows_a_later_listen() -> None:
-    """A socket that listens again has another limit at once."""
+    """After a second listen() the new limit is read at once."""
     with socket.create_server(("127.0.0.1", 0), backlog=LISTEN_LIMIT) as listener:
         listener.listen(LISTEN_LIMIT + 1)
         assert read(listener).limit == LISTEN_LIMIT + 1
 
 
 def test_ipv6() -> None:
-    """The same struct on an IPv6 socket."""
+    """An IPv6 socket has the same struct."""
     with (
         socket.create_server(("::1", 0), family=socket.AF_INET6, backlog=LISTEN_LIMIT) as listener,
         socket.create_connection(listener.getsockname()[:2]),
@@ -46,7 +46,7 @@ def test_ipv6() -> None:
 
 
 def test_a_connected_socket_has_no_accept_queue() -> None:
-    """The fields mean something else on a socket that does not listen."""
+    """A connected socket raises QueueError: its fields have other meanings."""
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         socket.create_connection(listener.getsockname()) as client,
@@ -56,33 +56,33 @@ def test_a_connected_socket_has_no_accept_queue() -> None:
 
 
 def test_a_unix_socket_has_no_tcp_info() -> None:
-    """The kernel's own error comes through."""
+    """The kernel's EOPNOTSUPP is raised."""
     with socket.socket(socket.AF_UNIX) as sock, pytest.raises(OSError, match="Errno 95"):
         read(sock)
 
 
 class Picky:
-    """A socket as where some lengths are refused (gVisor); the kernel here takes all."""
+    """A socket that refuses short lengths, as in gVisor; this kernel accepts all."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
 
     def getsockopt(self, level: int, option: int, buflen: int, /) -> bytes:
-        """Refuse a length that is less than the struct's."""
+        """Refuse a length below the struct's size."""
         if buflen < 200:
             raise OSError(22, "Invalid argument")
         return self._sock.getsockopt(level, option, buflen)
 
 
 def test_a_kernel_that_gives_all_or_nothing() -> None:
-    """It is asked for the whole struct then."""
+    """The whole struct is requested."""
     with socket.create_server(("127.0.0.1", 0), backlog=LISTEN_LIMIT) as listener:
         assert read(Picky(listener)) == AcceptQueue(0, LISTEN_LIMIT)
 
 
 @given(st.binary(max_size=300) | st.binary(min_size=31, max_size=300).map(b"\n".__add__))
 def test_any_bytes_are_decoded_or_refused(octets: bytes) -> None:
-    """Whatever the bytes are, a queue or the one domain error comes of them."""
+    """Any bytes are decoded, or raise QueueError."""
     try:
         queue = decode(octets)
     except QueueError:
@@ -92,7 +92,7 @@ def test_any_bytes_are_decoded_or_refused(octets: bytes) -> None:
 
 
 def test_how_long_ago_the_last_bytes_came() -> None:
-    """The time since goes on, until others come; closed or not of TCP: -1."""
+    """The time grows until bytes arrive; a closed or a Unix socket yields None."""
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         socket.create_connection(listener.getsockname()) as client,

@@ -1,4 +1,4 @@
-"""The ASGI app of the tests: as the WSGI app, and websockets that are echoed."""
+"""The ASGI app of the tests: the WSGI app's requests, and websockets with an echo."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HEADERS = [(b"content-type", b"text/plain")]
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer as the path says; by default with ok."""
+    """Answer by the path; by default with ok."""
     if scope["type"] == "lifespan":
         await lifespan(receive, send)
     elif scope["type"] == "websocket":
@@ -31,7 +31,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def lifespan(receive: Receive, send: Send) -> None:
-    """Say that all is well, to the end."""
+    """Complete each lifespan event."""
     await receive()
     await send({"type": "lifespan.startup.complete"})
     await receive()
@@ -82,7 +82,7 @@ async def stream(scope: Scope, send: Send) -> None:
 
 
 async def endless(scope: Scope, send: Send) -> None:
-    """Answer for long, or until the client is gone and we are cancelled."""
+    """Answer until the client is gone and the request is cancelled."""
     with noted():
         await respond(send, PART, more=True)
         for _ in range(200):
@@ -97,7 +97,7 @@ async def fail(scope: Scope, send: Send) -> None:
 
 
 async def fail_late(scope: Scope, send: Send) -> None:
-    """Raise when a part was sent."""
+    """Raise after a part was sent."""
     with noted():
         await respond(send, PART, more=True)
         raise RuntimeError("as asked")

@@ -1,4 +1,4 @@
-"""Worker classes of a user's own: one made of gunicorn's sync worker, one of nothing known."""
+"""Users' worker classes: a subclass of gunicorn's sync worker, and an unknown class."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
 
 
 class OwnSyncWorker(SyncWorker):  # type: ignore[misc]  # gunicorn has no types
-    """As many users write it: a detail changed, the rest gunicorn's."""
+    """A subclass with one changed method, as many users write it."""
 
     def handle(self, *args: Any) -> Any:
         """Handle the connection as gunicorn does."""
@@ -20,10 +20,10 @@ class OwnSyncWorker(SyncWorker):  # type: ignore[misc]  # gunicorn has no types
 
 
 class StrangeWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
-    """Answers all alike, with no method that we know."""
+    """A worker without any method that we wrap."""
 
     def run(self) -> None:
-        """Accept and answer, until told to stop."""
+        """Accept and answer until the worker is stopped."""
         for sock in self.sockets:
             sock.setblocking(False)
         while self.alive:

@@ -16,7 +16,7 @@ class Http2Client:
     """One connection, by TLS or in clear text with prior knowledge. Use it as a context manager."""
 
     def __init__(self, server: Server, *, tls: bool = True) -> None:
-        """Connect and greet. Raises OSError."""
+        """Connect and send the preface. Raises OSError."""
         self._socket = server.connect()
         if tls:
             self._socket = _wrapped(self._socket)
@@ -46,9 +46,11 @@ class Http2Client:
                 raise ConnectionError("the server closed the connection")
             events = self._connection.receive_data(octets)
             self._send()
-            if any(isinstance(it, ConnectionTerminated) for it in events):
+            if any(isinstance(event, ConnectionTerminated) for event in events):
                 raise ConnectionError("the server ended the connection")
-            if any(isinstance(it, StreamEnded) and it.stream_id == stream for it in events):
+            if any(
+                isinstance(event, StreamEnded) and event.stream_id == stream for event in events
+            ):
                 return
 
     def _send(self) -> None:

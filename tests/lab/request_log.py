@@ -1,4 +1,4 @@
-"""The app's own account of its requests: one line at each begin and end, by all workers.
+"""The app's log of its requests: all workers write one line at each begin and end.
 
 ``+ PID NUMBER TIME`` and ``- PID NUMBER TIME``; the time is CLOCK_MONOTONIC in nanoseconds. A line
 is written by one call, appended; a worker that is killed leaves its begins without ends.
@@ -20,7 +20,7 @@ _numbers = count()
 
 @contextmanager
 def noted() -> Iterator[None]:
-    """Note the begin and the end of a request in the file $JOURNAL."""
+    """Write the begin and the end of a request to the file $JOURNAL."""
     number = next(_numbers)
     _note("+", number)
     try:
@@ -46,13 +46,13 @@ class Request(NamedTuple):
 
 
 class Journal:
-    """Reads it."""
+    """A reader of the log."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def in_flight(self) -> Counter[int]:
-        """Return the requests under way by the pid that serves them."""
+        """Return the number of requests in flight, by the worker's pid."""
         under_way: Counter[int] = Counter()
         for sign, pid, _, _ in self._lines():
             under_way[pid] += 1 if sign == "+" else -1

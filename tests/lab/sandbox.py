@@ -1,4 +1,4 @@
-"""Ways to run a program with less than it is used to: each is a command line to run it by."""
+"""Command lines that run a program in a restricted environment."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-# Over a folder on the way that is closed to others an open one is put, with what is needed in it.
+# A folder that others may not enter is covered by an open one with the needed folders.
 _OPEN_THE_WAY = """
 set -e
 closed=$1; shift
@@ -56,7 +56,7 @@ def refusing(*names: str) -> tuple[str, ...]:
 
 
 def as_nobody(*needed: Path) -> tuple[str, ...]:
-    """Run as uid 65534, without any capability; ``needed`` are folders that it has to reach."""
+    """Run as uid 65534, without any capability; ``needed`` are folders that the program reads."""
     require("unshare", "-m", "true")
     paths = [Path(sys.base_prefix), Path(sys.prefix), ROOT, *needed]
     return (
@@ -66,7 +66,7 @@ def as_nobody(*needed: Path) -> tuple[str, ...]:
 
 
 def _closed(paths: list[Path]) -> str:
-    """Return the first folder on the way to the paths that others may not pass."""
+    """Return the first folder above the paths that others may not enter."""
     for path in paths:
         for folder in reversed(path.parents):
             if not folder.stat().st_mode & 0o001:
@@ -87,23 +87,23 @@ def without_proc() -> tuple[str, ...]:
 
 
 def on_read_only_files() -> tuple[str, ...]:
-    """Run where nothing can be written but /dev/shm."""
+    """Run where only /dev/shm is writable."""
     require("unshare", "-m", "true")
     script = 'mount -o remount,bind,ro / && mount -t tmpfs none /dev/shm && exec "$@"'
     return ("unshare", "-m", "sh", "-c", script, "sh")
 
 
 def with_slow_open(path: str, delay_ms: int) -> tuple[str, ...]:
-    """Run where it takes so long to open that file."""
+    """Run with a delay at each open of that file."""
     require("strace", "-V")
     delay = f"inject=openat:delay_enter={1000 * delay_ms}"
     return ("strace", "-f", "-qq", "-o", "/dev/null", "-P", path, "-e", "trace=openat", "-e", delay)
 
 
 def with_false_time(offset: Path) -> dict[str, str]:
-    """Return variables by which a program's time of day is off by what the file says (``+3600``).
+    """Return variables that shift a program's time of day by the file's content (``+3600``).
 
-    The monotonic clock stays as it is.
+    The monotonic clock is not shifted.
     """
     libraries = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
     if not libraries:
@@ -118,7 +118,7 @@ def with_false_time(offset: Path) -> dict[str, str]:
 
 
 def require(*command: str) -> None:
-    """Skip the test if the command fails: a privilege or a tool is missing."""
+    """Skip the test if the command fails for want of a privilege or a tool."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
@@ -128,26 +128,26 @@ def require(*command: str) -> None:
 
 
 class Network:
-    """A network namespace of its own, with loopback only."""
+    """A network namespace with loopback only."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
 
     def inside(self, *command: str) -> tuple[str, ...]:
-        """Return a command line that runs the command in it."""
+        """Return the command line that runs the command in the namespace."""
         return ("nsenter", "--target", str(self._pid), "--net", *command)
 
     def run(self, *command: str) -> str:
-        """Run a command in it, and return what it prints."""
+        """Run a command in the namespace, and return its output."""
         inside = self.inside(*command)
         return subprocess.run(inside, capture_output=True, text=True, check=True).stdout
 
     def set_somaxconn(self, value: int) -> None:
-        """Set its ``net.core.somaxconn``."""
+        """Set the namespace's ``net.core.somaxconn``."""
         self.run("sh", "-c", f"echo {value} > /proc/sys/net/core/somaxconn")
 
     def listen_drops(self) -> int:
-        """Return ``ListenDrops`` as nstat has it."""
+        """Return nstat's ``ListenDrops``."""
         (line,) = [
             line
             for line in self.run("nstat", "-az", "TcpExtListenDrops").splitlines()
@@ -158,7 +158,7 @@ class Network:
 
 @contextmanager
 def network() -> Iterator[Network]:
-    """Make a network namespace; skip the test where that is not allowed."""
+    """Create a network namespace; skip the test where that is not allowed."""
     require("unshare", "-n", "true")
     require("nstat", "-V")
     script = "ip link set lo up && echo ready && exec sleep 600"

@@ -18,19 +18,19 @@ class Listening(NamedTuple):
 
 
 def ss(address: str) -> Listening:
-    """Ask ``ss -ltn`` for the listener at that address."""
+    """Return the listener at that address, by ``ss -ltn``."""
     (row,) = [row for row in _rows("-Hltn") if row[3] == address]
     return Listening(int(row[1]), int(row[2]))
 
 
 def ss_port(port: int) -> list[Listening]:
-    """Ask ``ss -ltn`` for all listeners at that port."""
+    """Return all listeners at that port, by ``ss -ltn``."""
     rows = [row for row in _rows("-Hltn") if row[3].endswith(f":{port}")]
     return [Listening(int(row[1]), int(row[2])) for row in rows]
 
 
 def ss_unix(path: str) -> list[Listening]:
-    """Ask ``ss -xl`` for the listeners at that path; an abstract name begins with @."""
+    """Return the listeners at that path, by ``ss -xl``; an abstract name begins with @."""
     rows = [row for row in _rows("-Hxl") if row[4] == path]
     return [Listening(int(row[2]), int(row[3])) for row in rows]
 

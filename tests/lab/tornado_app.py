@@ -1,4 +1,4 @@
-"""The tests' app of tornado's own kind, one part of it in an application within."""
+"""The tornado app of the tests; one part is an application within the application."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Echo(WebSocketHandler):
     """Sends every message back."""
 
     def open(self) -> None:
-        """Note that it began."""
+        """Log the begin."""
         self._noted = noted()
         self._noted.__enter__()
 
@@ -69,7 +69,7 @@ class Echo(WebSocketHandler):
         await self.write_message(message)
 
     def on_close(self) -> None:
-        """Note that it ended."""
+        """Log the end."""
         self._noted.__exit__(None, None, None)
 
 

@@ -1,4 +1,4 @@
-"""The worker classes to test with: what gunicorn is told, what they can do, and which have them."""
+"""The worker classes of the tests: gunicorn's options, abilities, and versions that have them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WSGI, ASGI, TORNADO = (
 
 @dataclass(frozen=True)
 class WorkerClass:
-    """One of gunicorn's worker classes, or of somebody else's.
+    """A worker class of gunicorn or of another package.
 
     :param name: what gunicorn calls it; empty: it is not told, so its config file can.
     :param capacity: the requests that two workers serve at a time; None: any number.
@@ -35,7 +35,7 @@ class WorkerClass:
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """What to tell gunicorn."""
+        """The options for gunicorn."""
         name = ("--worker-class", self.name) if self.name else ()
         return (*name, *(("--threads", str(self.threads)) if self.threads else ()))
 
@@ -44,7 +44,7 @@ SYNC = WorkerClass("sync", capacity=2, eager=False)
 GTHREAD = WorkerClass("gthread", capacity=4, threads=2)
 GEVENT = WorkerClass("gevent")
 PYWSGI = WorkerClass("gevent_pywsgi")
-# That of gunicorn 20.1.0 needs an eventlet before 0.30.3, and that a Python before 3.10.
+# gunicorn 20.1.0 needs eventlet before 0.30.3, which needs Python before 3.10.
 EVENTLET = WorkerClass("eventlet", versions=BETWEEN)
 TORNADO_WSGI = WorkerClass("tornado")
 TORNADO_OWN = WorkerClass("tornado", app=TORNADO, versions=ALL[1:])
@@ -67,7 +67,7 @@ CLASSES = (
 
 
 def own(name: str, base: WorkerClass) -> WorkerClass:
-    """Return a user's own class, made of that one."""
+    """Return a user's subclass of that class."""
     return WorkerClass(
         f"tests.lab.worker_subclasses.{name}",
         base.capacity,

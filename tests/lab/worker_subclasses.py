@@ -1,4 +1,4 @@
-"""A worker class of a user's own for each of gunicorn's: ``OwnSyncWorker`` and so on.
+"""A user's subclass of each worker class of gunicorn: ``OwnSyncWorker`` and so on.
 
 Made when gunicorn asks for it, for not every gunicorn has every class.
 """
@@ -26,7 +26,11 @@ def __getattr__(name: str) -> type:
     if name not in BASES:
         raise AttributeError(name)
     base = load_class(BASES[name])
-    own = type(name, (base,), {it: _passing_on(base, it) for it in OVERRIDDEN if hasattr(base, it)})
+    own = type(
+        name,
+        (base,),
+        {method: _passing_on(base, method) for method in OVERRIDDEN if hasattr(base, method)},
+    )
     setattr(sys.modules[__name__], name, own)
     return own
 

@@ -1,4 +1,4 @@
-"""The WSGI app of the tests: requests that are held, that last, that fail in every way."""
+"""The WSGI app of the tests: requests that are held, last long, or fail."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FILE = Path(__file__).parents[2] / "README.md"
 
 
 def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Answer as the path says; by default with the worker's pid."""
+    """Answer by the path; by default with the worker's pid."""
     path = environ["PATH_INFO"]
     for prefix, serve in PATHS.items():
         if path.startswith(prefix):
@@ -41,7 +41,7 @@ def hold(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[by
 
 
 def fork_and_hold(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Fork a child that exits at once, as a careless app does."""
+    """Fork a child that exits at once."""
     child = os.fork()
     if child == 0:
         sys.exit(0)
@@ -73,7 +73,7 @@ def stream(environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[
 
 
 def endless(environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes]:
-    """Answer for long, or until the client is gone; then gunicorn closes the generator."""
+    """Answer until the client is gone and gunicorn closes the generator."""
     start_response("200 OK", [("Content-Type", "text/plain")])
     with noted():
         for _ in range(200):
@@ -96,7 +96,7 @@ def fail(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[by
 
 
 def fail_late(environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes]:
-    """Raise when a part was sent."""
+    """Raise after a part was sent."""
     start_response("200 OK", [("Content-Type", "text/plain")])
     with noted():
         yield PART
@@ -104,7 +104,7 @@ def fail_late(environ: WSGIEnvironment, start_response: StartResponse) -> Iterat
 
 
 def leave(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Raise SystemExit, as an app does that calls sys.exit()."""
+    """Raise SystemExit, as ``sys.exit()`` does."""
     with noted():
         sys.exit(5)  # 3 and 4 tell the arbiter to end
 

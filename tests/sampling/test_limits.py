@@ -1,4 +1,4 @@
-"""limits: what is said of a limit that is lower than what was asked for."""
+"""limits: the log line about a limit that is lower than ``backlog``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LISTENER = "127.0.0.1:8000"
 
 
 class Clock:
-    """A clock that goes on by half of what a limit must last."""
+    """A clock that advances by half of SETTLED_S at each reading."""
 
     now_s = 0.0
 
@@ -28,7 +28,7 @@ class Clock:
 
 @pytest.fixture
 def limits() -> Limits:
-    """Return limits that pytest can read the notices of."""
+    """Return limits whose log lines pytest captures."""
     return Limits(OnceLogger(logging.getLogger("lab")), clock=Clock())
 
 
@@ -40,17 +40,17 @@ def limits() -> Limits:
         (None, "can't be read here"),
     ],
 )
-def test_it_is_told_once(
+def test_it_is_logged_once(
     somaxconn: int | None,
     why: str,
     limits: Limits,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Who is to blame is told by somaxconn; it is the machine's, so it is mocked here."""
+    """One line names the cause by somaxconn, which is mocked: it is the machine's."""
     monkeypatch.setattr(module, "somaxconn", lambda: somaxconn)
     for limit in (128,) * 10 + (100,) * 10:
-        limits.look({LISTENER: AcceptQueue(0, limit)}, 2048)
+        limits.check({LISTENER: AcceptQueue(0, limit)}, 2048)
     (message,) = caplog.messages
     assert f"{LISTENER} was to be 2048, the kernel enforces 128: " in message
     assert why in message
@@ -71,9 +71,9 @@ def test_it_is_told_once(
 def test_the_asgi_worker_is_named_only_if_it_set_the_limit(
     worker_class: str, limit: int, named: bool, limits: Limits, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """asyncio's 100 is its trace; any other limit and any other class are none of it."""
+    """Only the asgi worker with asyncio's limit of 100 is named as the cause."""
     for _ in range(3):
-        limits.look({LISTENER: AcceptQueue(0, limit)}, 2048, worker_class)
+        limits.check({LISTENER: AcceptQueue(0, limit)}, 2048, worker_class)
     (message,) = caplog.messages
     assert ("gunicorn's asgi worker makes asyncio call listen(100)" in message) is named
 
@@ -81,40 +81,42 @@ def test_the_asgi_worker_is_named_only_if_it_set_the_limit(
 def test_a_listener_of_another_network_namespace(
     limits: Limits, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its somaxconn is not ours: nothing is claimed of it."""
+    """Another namespace's somaxconn is not known."""
     for _ in range(3):
-        limits.look({LISTENER: AcceptQueue(0, 128)}, 2048, elsewhere={LISTENER})
+        limits.check({LISTENER: AcceptQueue(0, 128)}, 2048, elsewhere={LISTENER})
     (message,) = caplog.messages
     assert message.endswith("the kernel enforces 128: net.core.somaxconn can't be read here")
 
 
 def test_a_limit_that_could_not_be_read(limits: Limits, caplog: pytest.LogCaptureFixture) -> None:
-    """It is not compared."""
+    """A limit of None is not compared."""
     for _ in range(10):
-        limits.look({LISTENER: AcceptQueue(0, None)}, 2048)
+        limits.check({LISTENER: AcceptQueue(0, None)}, 2048)
     assert caplog.messages == []
 
 
-def test_what_passes_is_not_told(limits: Limits, caplog: pytest.LogCaptureFixture) -> None:
-    """Amid a HUP the config is the new one, and the sockets are still the old."""
+def test_a_low_limit_that_passes_is_not_logged(
+    limits: Limits, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A limit that is low for a moment, as during a HUP, is not logged."""
     for _ in range(10):
-        limits.look({LISTENER: AcceptQueue(0, 128)}, 2048)
-        limits.look({LISTENER: AcceptQueue(0, 2048)}, 2048)
+        limits.check({LISTENER: AcceptQueue(0, 128)}, 2048)
+        limits.check({LISTENER: AcceptQueue(0, 2048)}, 2048)
     assert caplog.messages == []
 
 
 def test_each_of_several_queues_counts(limits: Limits, caplog: pytest.LogCaptureFixture) -> None:
-    """With reuse_port the limit is a sum; what was asked for is each queue's."""
+    """With reuse_port each queue's limit is compared, not their sum."""
     for _ in range(10):
-        limits.look({LISTENER: AcceptQueue(0, 3 * 2048, max_length=0, min_limit=2048)}, 2048)
+        limits.check({LISTENER: AcceptQueue(0, 3 * 2048, max_length=0, min_limit=2048)}, 2048)
     assert caplog.messages == []
     for _ in range(10):
-        limits.look({LISTENER: AcceptQueue(0, 3 * 2000, max_length=0, min_limit=100)}, 2048)
+        limits.check({LISTENER: AcceptQueue(0, 3 * 2000, max_length=0, min_limit=100)}, 2048)
     assert "the kernel enforces 100" in caplog.text
 
 
 def test_the_machines_own(limits: Limits) -> None:
-    """It can be read here."""
+    """This machine's somaxconn is read."""
     greatest = somaxconn()
     assert greatest is not None
     assert greatest > 0

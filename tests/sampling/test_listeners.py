@@ -1,4 +1,4 @@
-"""listeners: what is read of gunicorn's listeners, by every way, and what is said if none works."""
+"""listeners: the queues of gunicorn's listeners by each reader, and the log line if all fail."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
+from gunicorn_backlog.config.tags import listener_tag
 from gunicorn_backlog.kernel import so_meminfo, sock_diag, tcp_info
 from gunicorn_backlog.kernel.accept_queue import AcceptQueue, QueueError
 from gunicorn_backlog.log import OnceLogger
-from gunicorn_backlog.sampling.bind import tag_value
 from gunicorn_backlog.sampling.listeners import Listeners
 from tests.lab.fake_arbiter import Arbiter, Cfg, Listener
 from tests.lab.waiting import wait_for
@@ -45,11 +45,11 @@ def of(*sockets: Any, cfg: Cfg | None = None) -> Listeners:
 
 def name(sock: Opened) -> str:
     """Return the socket's tag."""
-    return tag_value(sock.getsockname())
+    return listener_tag(sock.getsockname())
 
 
 def test_each_listener_by_its_address(listening: Opened) -> None:
-    """Two listeners, two queues; a connection counts at the one it was made to."""
+    """Two listeners have two queues; a connection counts at its own."""
     with (
         socket.create_server(("::1", 0), family=socket.AF_INET6, backlog=6) as other,
         socket.create_connection(other.getsockname()[:2]),
@@ -77,7 +77,7 @@ def test_unix_sockets_step_by_step(abstract: bool, tmp_path: Path) -> None:
 
 
 def test_a_closed_listener_is_not_there(listening: Opened) -> None:
-    """gunicorn closes its listeners in a reload and a shutdown: that is no failure to read."""
+    """A listener closed by a reload or a shutdown is absent, without a log line."""
     listeners = of(None, listening)
     assert len(listeners.read()) == 1
     tag = name(listening)
@@ -90,7 +90,7 @@ def test_a_closed_listener_is_not_there(listening: Opened) -> None:
 
 
 def test_a_new_socket_at_the_same_address_starts_anew() -> None:
-    """Its counter is another: what the former dropped is neither taken off nor told again."""
+    """A new socket has a new counter: the former drops are neither subtracted nor repeated."""
     server = Arbiter([])
     listeners = Listeners(server, OnceLogger(logging.getLogger("lab")))
     address = ("127.0.0.1", 0)
@@ -109,7 +109,7 @@ def test_a_new_socket_at_the_same_address_starts_anew() -> None:
 
 
 def test_queues_of_an_address_that_workers_share() -> None:
-    """With reuse_port: sums of lengths and limits, and the longest, by the configured address."""
+    """With reuse_port an address has the sums of lengths and limits, and the longest queue."""
     with ExitStack() as stack:
         first = stack.enter_context(socket.create_server(("127.0.0.1", 0), reuse_port=True))
         address = first.getsockname()
@@ -132,14 +132,14 @@ def test_queues_of_an_address_that_workers_share() -> None:
         own = [tcp_info.read(sock).length for sock in shared]
         assert sum(own) == 7
         expected = AcceptQueue(7, 3 * LIMIT, max_length=max(own), min_limit=LIMIT)
-        assert listeners.read() == {tag_value(address): expected}
-        assert listeners.dropped() == {tag_value(address): 0}
+        assert listeners.read() == {listener_tag(address): expected}
+        assert listeners.dropped() == {listener_tag(address): 0}
 
 
 def test_an_address_where_no_worker_listens_yet_is_not_there(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Before the first worker is up there is nothing to read, and nothing is said."""
+    """Before the first worker is up the address is absent, and nothing is logged."""
     assert read(cfg=Cfg(reuse_port=True, address=[("127.0.0.1", 1)])) == {}
     assert caplog.messages == []
 
@@ -152,10 +152,10 @@ def test_an_address_where_no_worker_listens_yet_is_not_there(
         (3, "the backlog of fd://3 can't be read"),
     ],
 )
-def test_what_can_not_be_read_with_reuse_port_is_told(
+def test_what_can_not_be_read_with_reuse_port_is_logged(
     address: tuple[str, int] | str | int, why: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A name may mean several addresses; other sockets only the workers have."""
+    """A name, a path and a descriptor can't be read with reuse_port; one line has the reason."""
     server = Arbiter([], cfg=Cfg(reuse_port=True, address=[address]))
     listeners = Listeners(server, OnceLogger(logging.getLogger("lab")))
     for _ in range(3):
@@ -165,7 +165,7 @@ def test_what_can_not_be_read_with_reuse_port_is_told(
 
 
 def test_sockets_of_one_address_are_summed_up() -> None:
-    """As systemd may hand over several that share a port: none hides another."""
+    """Several sockets of one address, as from systemd, are summed up."""
     with ExitStack() as stack:
         first = stack.enter_context(socket.create_server(("127.0.0.1", 0), reuse_port=True))
         second = stack.enter_context(socket.socket())
@@ -181,7 +181,7 @@ def test_sockets_of_one_address_are_summed_up() -> None:
 
 
 def test_drops_of_a_socket_that_is_closed_are_not_lost() -> None:
-    """What was noted while the queue was full is told after the socket is gone."""
+    """Drops that were read while the queue was full are reported after the socket is closed."""
     server = Arbiter([])
     listeners = Listeners(server, OnceLogger(logging.getLogger("lab")))
     with socket.create_server(("127.0.0.1", 0), backlog=1) as sock, ExitStack() as clients:
@@ -201,17 +201,17 @@ def test_drops_of_a_socket_that_is_closed_are_not_lost() -> None:
 
 
 class Refused(socket.socket):
-    """A socket as where a seccomp filter refuses options; the servers' tests use a real filter."""
+    """A socket that refuses options, as under seccomp; tests/servers use a real filter."""
 
     def getsockopt(self, *_: Any) -> Any:
         """Refuse."""
         raise PermissionError(1, "Operation not permitted")
 
 
-def test_inet_diag_takes_over_where_tcp_info_is_refused(
+def test_inet_diag_reads_where_tcp_info_is_refused(
     listening: Opened, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The same numbers, drops included, by another way: nothing is missing, nothing is said."""
+    """inet_diag reads the same numbers, drops included; nothing is logged."""
     with Refused(fileno=os.dup(listening.fileno())) as sock:
         listeners = of(sock)
         with socket.create_connection(sock.getsockname()):
@@ -222,7 +222,7 @@ def test_inet_diag_takes_over_where_tcp_info_is_refused(
 
 
 class Moody(socket.socket):
-    """A socket of which SO_MEMINFO is refused at times."""
+    """A socket that refuses SO_MEMINFO at times."""
 
     refuses = False
 
@@ -234,7 +234,7 @@ class Moody(socket.socket):
 
 
 @pytest.mark.parametrize("refused_in", [{0}, {1}, {1, 3}, {0, 2, 3}, {0, 1, 2, 3, 4}])
-def test_drops_count_once_by_whatever_way_they_are_read(refused_in: set[int]) -> None:
+def test_drops_count_once_by_whichever_reader(refused_in: set[int]) -> None:
     """SO_MEMINFO refused at the start, once, at times, always: the sum is the kernel's."""
     with socket.create_server(("127.0.0.1", 0), backlog=1) as made, ExitStack() as clients:
         sock = clients.enter_context(Moody(fileno=os.dup(made.fileno())))
@@ -255,10 +255,10 @@ def test_drops_count_once_by_whatever_way_they_are_read(refused_in: set[int]) ->
         assert least <= counted <= so_meminfo.read(made)
 
 
-def test_if_no_way_works_one_line_says_so(
+def test_if_all_readers_fail_one_line_is_logged(
     listening: Opened, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Which listener, each way with its errno, and no number; mocked, see Refused."""
+    """The line names the listener and each reader's errno; there is no number; mocked."""
 
     def refuse(_: int) -> None:
         raise OSError(93, "Protocol not supported")
@@ -278,16 +278,16 @@ def test_if_no_way_works_one_line_says_so(
 def test_not_linux(
     listening: Opened, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The option's number means something else there: it is not asked for."""
+    """On another system the options' numbers differ: nothing is read."""
     monkeypatch.setattr(sys, "platform", "darwin")
     assert read(listening) == {}
     assert "this is not Linux" in caplog.text
 
 
-def test_an_answer_that_makes_no_sense_is_told(
+def test_a_malformed_answer_is_logged(
     listening: Opened, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A short struct, and a netlink answer of another kind."""
+    """A short struct and a malformed netlink answer are in the log line."""
 
     def nonsense(*_: object) -> None:
         raise QueueError("3 bytes")
@@ -304,7 +304,7 @@ def v6() -> Opened:
 
 
 def test_bind_is_the_first_listener(listening: Opened) -> None:
-    """By the socket, so with the real port; it outlives a shutdown and a HUP's half-closed list."""
+    """``bind`` has the socket's real port, and stays during a shutdown and within a HUP."""
     with socket.create_server(("127.0.0.1", 0)) as other, v6() as new:
         server = Arbiter()
         listeners = Listeners(server, OnceLogger(logging.getLogger("lab")))
@@ -341,14 +341,14 @@ def test_bind_is_the_first_listener(listening: Opened) -> None:
     ],
 )
 def test_bind_with_reuse_port(addresses: list[tuple[str, int] | str | int], bind: str) -> None:
-    """Where only the workers listen it is the first configured address, spelled like a socket's."""
+    """With reuse_port ``bind`` is the first configured address, written like a socket's."""
     listeners = of(cfg=Cfg(reuse_port=True, address=addresses))
     listeners.read()
     assert listeners.bind == bind
 
 
 def test_bind_with_reuse_port_by_sockets(listening: Opened, tmp_path: Path) -> None:
-    """A descriptor by its socket, which stays open; before gunicorn 25 port 0 by the arbiter's."""
+    """``bind`` is the address of an inherited or a held socket, which stays open."""
     fd = listening.fileno()
     inherited = of(cfg=Cfg(reuse_port=True, address=["/run/app.sock", fd]))
     held = of(listening, cfg=Cfg(reuse_port=True, address=[("127.0.0.1", 0)]))
@@ -360,25 +360,8 @@ def test_bind_with_reuse_port_by_sockets(listening: Opened, tmp_path: Path) -> N
     server = Arbiter([Listener(listening)], cfg=Cfg(reuse_port=True, address=[fd]))
     closing = Listeners(server, OnceLogger(logging.getLogger("lab")))
     closing.read()
-    with socket.socket(socket.AF_UNIX) as sock:  # gunicorn's descriptor may be anybody's by now
+    with socket.socket(socket.AF_UNIX) as sock:  # the descriptor may belong to another file by now
         sock.bind(str(tmp_path / "other.sock"))
         server.LISTENERS, server.cfg = [], Cfg(reuse_port=True, address=[sock.fileno()])
         closing.dropped()
     assert closing.bind == name(listening)
-
-
-@pytest.mark.parametrize(
-    ("address", "tag"),
-    [
-        (("0.0.0.0", 8000), "0.0.0.0:8000"),
-        (("::", 8000, 0, 0), ":::8000"),
-        (("::1", 80, 0, 0), "::1:80"),
-        ("/run/app.sock", "/run/app.sock"),
-        ("app.sock", f"{os.getcwd()}/app.sock"),
-        (b"\0app", "abstract:app"),
-        ("\0app", "abstract:app"),
-    ],
-)
-def test_tags(address: object, tag: str) -> None:
-    """Readable, and made of what Datadog allows."""
-    assert tag_value(address) == tag

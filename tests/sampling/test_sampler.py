@@ -10,10 +10,10 @@ from collections.abc import Iterator
 import pytest
 from gunicorn.workers.base_async import AsyncWorker
 
+from gunicorn_backlog.config.tags import listener_tag
 from gunicorn_backlog.kernel import tcp_info
 from gunicorn_backlog.kernel.accept_queue import AcceptQueue
 from gunicorn_backlog.log import OnceLogger
-from gunicorn_backlog.sampling.bind import tag_value
 from gunicorn_backlog.sampling.sampler import BOOT_SPARE_S, UNREAD_IN_A_ROW, Sampler
 from gunicorn_backlog.sampling.worker_counts import WorkerCounter, WorkerCounts
 from gunicorn_backlog.scoreboard.layout import SLOTS_AT
@@ -43,7 +43,7 @@ def tag(arbiter: Arbiter) -> str:
     """Return the listener's tag."""
     sock = arbiter.LISTENERS[0].sock
     assert isinstance(sock, socket.socket)
-    return tag_value(sock.getsockname())
+    return listener_tag(sock.getsockname())
 
 
 def test_one_look(arbiter: Arbiter, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,4 +1,4 @@
-"""unix_list: a Unix listener's queue without netlink, and what it can't be read of."""
+"""unix_list: a Unix listener's queue without netlink, and its limits."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ with socket.socket(socket.AF_UNIX) as client:
 
 
 def stopped() -> int:
-    """Return always the same time: no read is costly by this clock, however loaded we are."""
+    """Return always the same time: no read is costly by this clock, also on a loaded machine."""
     return 0
 
 
@@ -49,50 +49,50 @@ def listener(path: str) -> Iterator[socket.socket]:
 
 def test_step_by_step(listener: socket.socket, path: str) -> None:
     """Listen: 0; connect: 1; connect: 2; accept: 1; there is no limit."""
-    way = UnixList(listener, clock_ns=stopped)
+    reader = UnixList(listener, clock_ns=stopped)
     with ExitStack() as clients:
-        assert way.queue() == AcceptQueue(0, None)
+        assert reader.queue() == AcceptQueue(0, None)
         for waiting in (1, 2):
             clients.enter_context(socket.socket(socket.AF_UNIX)).connect(path)
-            assert way.queue() == AcceptQueue(waiting, None)
+            assert reader.queue() == AcceptQueue(waiting, None)
         listener.accept()[0].close()
-        assert way.queue() == AcceptQueue(1, None)
+        assert reader.queue() == AcceptQueue(1, None)
 
 
 @pytest.mark.parametrize("costly", [True, False])
 def test_a_costly_list_is_read_once_per_interval(listener: socket.socket, costly: bool) -> None:
-    """Over 1 ms by the clock: None until the next interval begins; else read each time."""
+    """A read of more than 1 ms is not repeated in the interval; shorter ones are."""
     clock = count(step=COSTLY_NS + costly)
-    way = UnixList(listener, clock_ns=lambda: next(clock))
+    reader = UnixList(listener, clock_ns=lambda: next(clock))
     for _ in range(2):
-        way.begin_interval()
-        assert way.queue() == AcceptQueue(0, None)
-        assert way.queue() == (None if costly else AcceptQueue(0, None))
+        reader.begin_interval()
+        assert reader.queue() == AcceptQueue(0, None)
+        assert reader.queue() == (None if costly else AcceptQueue(0, None))
 
 
 def test_many_sockets_are_costly(listener: socket.socket) -> None:
-    """By the real clock, where the machine has thousands of Unix sockets: fewer values."""
-    way = UnixList(listener)
+    """With thousands of Unix sockets a read is costly by the real clock."""
+    reader = UnixList(listener)
     with ExitStack() as stack:
         for _ in range(1500):
             for sock in socket.socketpair():
                 stack.enter_context(sock)
-        assert way.queue() == AcceptQueue(0, None)
-        assert way.queue() is None
-        way.begin_interval()
-        assert way.queue() == AcceptQueue(0, None)
+        assert reader.queue() == AcceptQueue(0, None)
+        assert reader.queue() is None
+        reader.begin_interval()
+        assert reader.queue() == AcceptQueue(0, None)
 
 
 def test_a_list_that_is_too_long(listener: socket.socket) -> None:
-    """It raises, and says why."""
-    way = UnixList(listener, longest=40)
+    """A list longer than the bound raises QueueError."""
+    reader = UnixList(listener, longest=40)
     with pytest.raises(QueueError, match="longer than 40 bytes"):
-        way.queue()
+        reader.queue()
 
 
 @contextmanager
 def connected(path: str, *run_by: str) -> Iterator[None]:
-    """Have a client in a process of its own."""
+    """Connect a client in a process of its own."""
     command = [*run_by, sys.executable, "-c", CONNECT, path]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
         assert client.stdout is not None
@@ -101,35 +101,35 @@ def connected(path: str, *run_by: str) -> Iterator[None]:
 
 
 def test_a_client_in_another_network_namespace(listener: socket.socket, path: str) -> None:
-    """Its connection is listed there, so the count would be 0 where ss has 1: absent from then."""
-    way = UnixList(listener, clock_ns=stopped)
+    """Once a connection of another namespace waits, the queue is not read any more."""
+    reader = UnixList(listener, clock_ns=stopped)
     with network() as net:
         with connected(path):
-            assert way.queue() == AcceptQueue(1, None)
+            assert reader.queue() == AcceptQueue(1, None)
         listener.accept()[0].close()
         with connected(path, *net.inside()):
-            assert [it.recv_q for it in ss_unix(path)] == [1]
+            assert [listed.recv_q for listed in ss_unix(path)] == [1]
             with pytest.raises(UnlistedError, match="another network namespace"):
-                way.queue()
+                reader.queue()
     listener.accept()[0].close()
     with pytest.raises(UnlistedError):
-        way.queue()
+        reader.queue()
 
 
 def test_a_closed_socket(path: str) -> None:
-    """EBADF, as of the other ways."""
+    """A closed socket raises EBADF, as with the other readers."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(path)
         sock.listen(5)
-        way = UnixList(sock)
+        reader = UnixList(sock)
     with pytest.raises(OSError, match="Bad file descriptor"):
-        way.queue()
+        reader.queue()
 
 
 def test_a_connection_that_comes_meanwhile(
     listener: socket.socket, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that is taken between two steps proves nothing; the list is read again."""
+    """A connection that arrives between two steps proves nothing: the list is read again."""
     lengths = iter([0, 0, 1])
     monkeypatch.setattr(proc_net, "unix_length", lambda *_, **__: next(lengths))
     with socket.socket(socket.AF_UNIX) as client:

@@ -17,7 +17,7 @@ from gunicorn_backlog.scoreboard.wait_histogram import (
     WaitSummary,
     bucket_of,
     middle_of,
-    waits_of,
+    summarize,
 )
 
 ERROR = 0.032
@@ -51,7 +51,7 @@ def test_the_middle_is_never_far(waited_ms: int) -> None:
 @given(st.lists(st.integers(0, LONGEST_MS), min_size=1, max_size=200))
 def test_average_longest_and_percentile(waits_ms: list[int]) -> None:
     """As computed from the waits themselves, within the error of a bucket."""
-    waits = waits_of(counters(waits_ms))
+    waits = summarize(counters(waits_ms))
     assert waits.requests == len(waits_ms)
     assert waits.average_ms == pytest.approx(statistics.mean(waits_ms), rel=ERROR)
     assert waits.longest_ms == pytest.approx(max(waits_ms), rel=ERROR)

@@ -1,4 +1,4 @@
-"""How long requests waited: what the clients' stopwatches say, less the time of the service."""
+"""The waits of requests are the clients' measured times less the time of the service."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BUCKET = 0.032
 SERVICE_MS = 200
 CLIENTS = 30
 
-# The watcher's waits as they are, not in buckets: one line each, by all workers.
+# The recorded waits in ms, not in buckets: all workers write one line for each.
 TEED = (
     CONFIG
     + """
@@ -40,7 +40,7 @@ def teed(waited_ms):
     os.write(sink, b"%d\\n" % waited_ms)
     os.close(sink)
     return bucket_of(waited_ms)
-request_wait.IS_SHORT, request_wait.bucket_of = 0, teed
+request_wait.EXACT_MS, request_wait.bucket_of = 0, teed
 """
 )
 
@@ -54,16 +54,16 @@ def starting(
     return server
 
 
-def told(folder: Path) -> list[int]:
-    """Return the waits that the watcher recorded, sorted."""
+def recorded_ms(folder: Path) -> list[int]:
+    """Return the recorded waits, sorted."""
     sink = folder / "sink"
     return sorted(map(int, sink.read_text().split())) if sink.exists() else []
 
 
-def of_all(agent: StandInAgent) -> dict[str, float]:
-    """Return what the pushes since then say together."""
-    told = [push for push in pushes(agent) if push.all(f"{WAIT}.count")]
-    busy = [push for push in told if push.values(f"{WAIT}.count")[0]]
+def summary(agent: StandInAgent) -> dict[str, float]:
+    """Return the summary of all pushes since then."""
+    measured = [push for push in pushes(agent) if push.all(f"{WAIT}.count")]
+    busy = [push for push in measured if push.values(f"{WAIT}.count")[0]]
     if not busy:
         return {"count": 0}
     counts = [push.values(f"{WAIT}.count")[0] for push in busy]
@@ -79,7 +79,7 @@ def of_all(agent: StandInAgent) -> dict[str, float]:
 def stopwatch(address: tuple[str, int], octets: bytes, clients: int) -> list[float]:
     """Let so many clients ask at once.
 
-    Return how long each had no answer after it had asked, in ms, sorted.
+    Return the time from each request to its answer, in ms, sorted.
     """
     took_ms = []
     ready = threading.Barrier(clients)
@@ -103,14 +103,14 @@ def stopwatch(address: tuple[str, int], octets: bytes, clients: int) -> list[flo
 
 
 def compare(agent: StandInAgent, folder: Path, waited_ms: list[float], within_ms: float) -> None:
-    """Compare what was recorded and what was pushed with what the clients waited."""
-    recorded = told(folder)
+    """Compare the recorded and the pushed waits with the clients'."""
+    recorded = recorded_ms(folder)
     errors = [abs(ours - its) for ours, its in zip(recorded, waited_ms, strict=True)]
     print(f"errors: median {statistics.median(errors):.1f} ms, greatest {max(errors):.1f} ms")
     assert max(errors) < within_ms
     assert statistics.median(errors) < within_ms / 3
-    wait_for("all to be pushed", lambda: of_all(agent)["count"] == len(waited_ms), deadline_s=40)
-    pushed = of_all(agent)
+    wait_for("all to be pushed", lambda: summary(agent)["count"] == len(waited_ms), deadline_s=40)
+    pushed = summary(agent)
     assert pushed["avg"] == pytest.approx(statistics.mean(waited_ms), rel=BUCKET, abs=within_ms)
     assert pushed["max"] == pytest.approx(max(waited_ms), rel=BUCKET, abs=within_ms)
 
@@ -125,7 +125,7 @@ def at_once(
     within_ms: float,
     interval_s: float = 0.2,
 ) -> list[float]:
-    """Let 30 clients ask at once, right after a push; return what they waited, in ms, sorted."""
+    """Let 30 clients ask at once, right after a push; return their waits, in ms, sorted."""
     environ = {"GUNICORN_BACKLOG_URL": agent.url, "SINK": str(folder / "sink")}
     environ["GUNICORN_BACKLOG_INTERVAL"] = str(interval_s)
     arguments = worker_class.arguments
@@ -139,7 +139,7 @@ def at_once(
     wait_for("a push", lambda: len(agent.datagrams) > pushed)
     asked = request(f"/last/{SERVICE_MS}")
     took_ms = stopwatch(("127.0.0.1", server.port), asked, CLIENTS)
-    waited_ms = [it - SERVICE_MS for it in took_ms]
+    waited_ms = [ms - SERVICE_MS for ms in took_ms]
     compare(agent, folder, waited_ms, within_ms)
     return waited_ms
 
@@ -152,7 +152,7 @@ def test_thirty_clients_at_once(
     agent: StandInAgent,
     tmp_path: Path,
 ) -> None:
-    """Each wait is that of a client's stopwatch; roughly, for other tests run beside this one."""
+    """Each wait agrees with a client's, roughly: other tests run beside this one."""
     at_once(worker_class, 2, gunicorn, serve, agent, tmp_path, within_ms=250)
 
 
@@ -167,7 +167,7 @@ def test_thirty_clients_at_once_exactly(
     agent: StandInAgent,
     tmp_path: Path,
 ) -> None:
-    """Within 15 ms each, with nothing else going on; and the percentile, for one push has all."""
+    """On an idle machine each wait agrees within 15 ms; the percentile does, too."""
     waited_ms = at_once(worker_class, workers, newest, serve, agent, tmp_path, 15, interval_s=10)
     (push,) = [push for push in pushes(agent) if push.values(f"{WAIT}.count") == (CLIENTS,)]
     nearest_rank = waited_ms[-(-95 * CLIENTS // 100) - 1]
@@ -202,7 +202,7 @@ def test_behind_nginx(
     with nginx(tmp_path, path if upstream == "unix" else server.address) as port:
         address, asked = ("127.0.0.1", port), request("/last/100")
         took_ms = stopwatch(address, asked, 8) + stopwatch(address, asked, 8)
-    compare(agent, tmp_path, sorted(it - 100 for it in took_ms), within_ms=250)
+    compare(agent, tmp_path, sorted(ms - 100 for ms in took_ms), within_ms=250)
 
 
 @pytest.mark.parametrize("worker_class", [SYNC, GTHREAD, GEVENT], ids=lambda it: it.name)
@@ -213,9 +213,9 @@ def test_who_is_taken_at_once_has_not_waited(
     agent: StandInAgent,
     tmp_path: Path,
 ) -> None:
-    """Nor has who is silent for long, and then sends: the worker waited for it.
+    """A client that is silent and then sends has not waited: the worker waited for it.
 
-    Without a request there is no wait. A header that says otherwise is not believed on TCP.
+    Without a request there is no wait. On TCP a header is ignored.
     """
     # gevent's worker lets no first request wait for longer than a kept connection's next.
     arguments = (*worker_class.arguments, "--keep-alive", "20")
@@ -232,13 +232,15 @@ def test_who_is_taken_at_once_has_not_waited(
         said = f"X-Request-Start: t={time.time() - 100:.3f}\r\n\r\n".encode()
         forged.sendall(request("/plain")[:-2] + said)
         assert forged.recv(65536)
-    wait_for("all to be taken", lambda: len(told(tmp_path)) >= 27)
+    wait_for("all to be taken", lambda: len(recorded_ms(tmp_path)) >= 27)
     wait_until_all_are_idle(agent, workers=1)
-    assert len(told(tmp_path)) == 27
-    assert statistics.median(told(tmp_path)) <= JIFFY_MS
-    assert max(told(tmp_path)) < 1000  # a worker may have to wait for a processor
+    assert len(recorded_ms(tmp_path)) == 27
+    assert statistics.median(recorded_ms(tmp_path)) <= JIFFY_MS
+    assert max(recorded_ms(tmp_path)) < 1000  # a worker may have to wait for a processor
     (push,) = next_pushes(agent, 1)
-    assert [push.values(f"{WAIT}.{it}")[0] for it in ("count", "avg", "max", "95percentile")] == [
+    assert [
+        push.values(f"{WAIT}.{part}")[0] for part in ("count", "avg", "max", "95percentile")
+    ] == [
         0,
         0,
         0,
@@ -254,7 +256,7 @@ def test_what_waiting_means(
     agent: StandInAgent,
     tmp_path: Path,
 ) -> None:
-    """Counted from the latest bytes that had come when the head of the request was read.
+    """The wait begins with the latest bytes before the head of the request was read.
 
     One in two packets, both there, from the second; one whose end is still to come has waited for
     nobody, for no worker could have served it; an upload that goes on, from its latest part.
@@ -281,14 +283,14 @@ def test_what_waiting_means(
         while client.recv(65536):
             pass
         client.close()
-    wait_for("all to be taken", lambda: len(told(tmp_path)) == 4)
-    assert told(tmp_path) == pytest.approx([0, 0, 0, 1500], abs=600)
+    wait_for("all to be taken", lambda: len(recorded_ms(tmp_path)) == 4)
+    assert recorded_ms(tmp_path) == pytest.approx([0, 0, 0, 1500], abs=600)
 
 
 def test_a_pipelined_request(
     newest: Gunicorn, serve: ServerFactory, agent: StandInAgent, tmp_path: Path
 ) -> None:
-    """It waits for the one before it, on its own connection, from when its bytes came."""
+    """A pipelined request waits for the one before it, from the arrival of its bytes."""
     server = starting(newest, serve, agent, tmp_path, workers=1, arguments=GTHREAD.arguments)
     wait_until_all_are_idle(agent, workers=1)
     with server.connect() as client:
@@ -296,8 +298,8 @@ def test_a_pipelined_request(
         client.sendall(first + request("/plain"))
         while client.recv(65536):
             pass
-    wait_for("both to be taken", lambda: len(told(tmp_path)) == 2)
-    assert told(tmp_path) == pytest.approx([0, 1500], abs=600)
+    wait_for("both to be taken", lambda: len(recorded_ms(tmp_path)) == 2)
+    assert recorded_ms(tmp_path) == pytest.approx([0, 1500], abs=600)
 
 
 @pytest.mark.parametrize("worker_class", [SYNC, GTHREAD], ids=lambda it: it.name)
@@ -309,9 +311,9 @@ def test_tls(
     tmp_path: Path,
     certificate: Path,
 ) -> None:
-    """There a client's greeting lies, as long as the worker is busy.
+    """With TLS the client's first message lies in the queue while the worker is busy.
 
-    On a kept-alive connection the next request lies itself, behind the other client's first.
+    On a kept-alive connection the next request itself lies there.
     """
     if sys.version_info >= (3, 12) and gunicorn.version == "20.1.0":
         pytest.skip("gunicorn 20.1.0 calls ssl.wrap_socket, which Python 3.12 has no more")
@@ -337,8 +339,8 @@ def test_tls(
     for client in clients:
         client.join()
     expected = [0, 1500] if worker_class is SYNC else [0, 0, 1500, 1500]
-    wait_for("all to be taken", lambda: len(told(tmp_path)) == len(expected))
-    assert told(tmp_path) == pytest.approx(expected, abs=600)
+    wait_for("all to be taken", lambda: len(recorded_ms(tmp_path)) == len(expected))
+    assert recorded_ms(tmp_path) == pytest.approx(expected, abs=600)
 
 
 @pytest.mark.parametrize("worker_class", [SYNC, GTHREAD], ids=lambda it: it.name)
@@ -350,7 +352,7 @@ def test_who_greets_late_has_not_waited(
     tmp_path: Path,
     certificate: Path,
 ) -> None:
-    """A client that connects to a busy worker, and begins with TLS when that is free."""
+    """A client connects to a busy worker, and begins TLS when the worker is free."""
     tls = ("--certfile", str(certificate), "--keyfile", str(certificate))
     arguments = (*worker_class.arguments[:2], "--threads", "1", *tls)
     server = starting(newest, serve, agent, tmp_path, workers=1, arguments=arguments)
@@ -366,15 +368,15 @@ def test_who_greets_late_has_not_waited(
     with context.wrap_socket(late) as client:
         client.sendall(request("/plain"))
         assert client.recv(65536)
-    wait_for("both to be taken", lambda: len(told(tmp_path)) == 2)
-    assert max(told(tmp_path)) < 600  # not 1500
+    wait_for("both to be taken", lambda: len(recorded_ms(tmp_path)) == 2)
+    assert max(recorded_ms(tmp_path)) < 600  # not 1500
 
 
 @pytest.mark.parametrize("worker_class", [PYWSGI, ASGI_OWN], ids=lambda it: it.name)
-def test_where_it_can_not_be_told(
+def test_where_waits_can_not_be_measured(
     worker_class: WorkerClass, newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """Nothing is sent, not even 0."""
+    """Without a measurement nothing is sent, not even 0."""
     server = serve(
         newest,
         arguments=worker_class.arguments,
@@ -389,7 +391,7 @@ def test_where_it_can_not_be_told(
 def test_a_unix_socket_without_a_header(
     newest: Gunicorn, serve: ServerFactory, agent: StandInAgent, tmp_path: Path
 ) -> None:
-    """Absent, until a first header comes; then its waits."""
+    """The waits are absent until the first header arrives."""
     path = f"{tmp_path}/app.sock"
     starting(newest, serve, agent, tmp_path, workers=1, bind=(f"unix:{path}",))
     wait_until_all_are_idle(agent, workers=1)
@@ -405,8 +407,8 @@ def test_a_unix_socket_without_a_header(
     for push in next_pushes(agent, 2):
         assert push.all(f"{WAIT}.count") == []
     ask(f"X-Queue-Start: {1000 * (time.time() - 3):.0f}\r\n".encode())
-    wait_for("it to be told", lambda: next_pushes(agent, 1)[0].all(f"{WAIT}.count"))
+    wait_for("the waits", lambda: next_pushes(agent, 1)[0].all(f"{WAIT}.count"))
     forged, true = (f"X-Request-Start: t={time.time() - s:.3f}\r\n".encode() for s in (500, 4))
     ask(forged + true)
-    wait_for("the next", lambda: len(told(tmp_path)) == 2)
-    assert told(tmp_path) == pytest.approx([3000, 4000], abs=900)
+    wait_for("the next", lambda: len(recorded_ms(tmp_path)) == 2)
+    assert recorded_ms(tmp_path) == pytest.approx([3000, 4000], abs=900)

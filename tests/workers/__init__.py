@@ -1,1 +1,1 @@
-"""Tests of how workers are watched."""
+"""Tests of ``gunicorn_backlog.workers``."""

@@ -1,7 +1,7 @@
-"""What watching adds to each request, in instructions of Python's bytecode and in calls.
+"""The cost that instrumentation adds to each request, in bytecode instructions and calls.
 
-Not in seconds, which differ from run to run: a change that makes a request's way much longer is
-seen here, whatever the machine does. ``tests/benchmarks`` has the seconds.
+Both are the same in each run, unlike seconds: a longer hot path fails here on any machine.
+``tests/benchmarks`` measures seconds.
 """
 
 from __future__ import annotations
@@ -14,32 +14,39 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from gunicorn_backlog.kernel.tcp_info import last_data_recv_ms
+from gunicorn_backlog.scoreboard.wait_histogram import EXACT_MS
 from gunicorn_backlog.workers.registry import Allocate
 from tests.benchmarks import families
 from tests.benchmarks.families import Request
+from tests.lab.waiting import wait_for
 
-# What is counted is the most of Python 3.10, 3.11, 3.12 and 3.13, which differ by a fifth.
+# The bounds are the maxima of Python 3.10, 3.11, 3.12 and 3.13, which differ by a fifth.
 SPARE = 1.25
+LONG_WAIT_INSTRUCTIONS = 27
 
 
 class Cost(NamedTuple):
-    """What a request takes."""
+    """The cost of one request."""
 
     instructions: int
     calls: int  # of functions in Python, and in C
 
 
-def cost_of(request: Callable[[], object]) -> Cost:
-    """Count, after the request has been made a few times."""
+def cost_of(request: Callable[[], object], prepare: Callable[[], object]) -> Cost:
+    """Return the cost after a few requests; ``prepare`` is called before each count."""
     for _ in range(3):
         request()
-    return Cost(instructions_of(request), calls_of(request))
+    prepare()
+    instructions = instructions_of(request)
+    prepare()
+    return Cost(instructions, calls_of(request))
 
 
 if sys.version_info >= (3, 12):
 
     def instructions_of(request: Callable[[], object]) -> int:
-        """Count all instructions of a call."""
+        """Return the number of instructions of a call."""
         count = 0
 
         def counted(code: CodeType, offset: int) -> None:
@@ -60,7 +67,7 @@ if sys.version_info >= (3, 12):
 else:
 
     def instructions_of(request: Callable[[], object]) -> int:
-        """Count all instructions of a call."""
+        """Return the number of instructions of a call."""
         count = 0
 
         def counted(frame: FrameType, event: str, _: Any) -> Any:
@@ -79,7 +86,7 @@ else:
 
 
 def calls_of(request: Callable[[], object]) -> int:
-    """Count the functions that are called, in Python and in C."""
+    """Return the number of calls of functions in Python and in C."""
     count = 0
 
     def counted(frame: FrameType, event: str, _: Any) -> None:
@@ -94,19 +101,35 @@ def calls_of(request: Callable[[], object]) -> int:
     return count
 
 
+class Connection(NamedTuple):
+    """A listener, and both ends of a connection that it accepted."""
+
+    listener: socket.socket
+    accepted: socket.socket
+    client: socket.socket
+
+    def send(self) -> None:
+        """Let the next request's wait begin now."""
+        self.client.sendall(b"x")
+
+    def wait(self) -> None:
+        """Let the next request's wait be longer than the histogram's exact buckets."""
+        wait_for("a wait", lambda: (last_data_recv_ms(self.accepted) or 0) >= EXACT_MS)
+
+
 @pytest.fixture
-def accepted() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Return a listener and a connection that it accepted."""
+def connection() -> Iterator[Connection]:
+    """Return an accepted connection."""
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
-        socket.create_connection(listener.getsockname()),
-        listener.accept()[0] as sock,
+        socket.create_connection(listener.getsockname()) as client,
+        listener.accept()[0] as accepted,
     ):
-        yield listener, sock
+        yield Connection(listener, accepted, client)
 
 
 @pytest.mark.parametrize(
-    ("family", "watched", "waiting"),
+    ("family", "counting", "waiting"),
     [
         pytest.param(families.of_sync, Cost(63, 4), Cost(53, 2), id="sync"),
         pytest.param(families.of_gthread, Cost(140, 10), Cost(53, 2), id="gthread"),
@@ -117,30 +140,37 @@ def accepted() -> Iterator[tuple[socket.socket, socket.socket]]:
 )
 def test_what_is_added_to_a_request(
     family: Callable[..., Request],
-    watched: Cost,
+    counting: Cost,
     waiting: Cost | None,
-    accepted: tuple[socket.socket, socket.socket],
+    connection: Connection,
 ) -> None:
-    """By begin and end, and by the look at how long it waited."""
+    """Begin and end, and the read of the wait: a wait of 32 ms or more takes two calls more."""
 
-    def cost(claim: Allocate | None, *listeners: socket.socket) -> Cost:
+    def cost(
+        claim: Allocate | None,
+        *listeners: socket.socket,
+        prepare: Callable[[], None] = connection.send,
+    ) -> Cost:
         request = family(claim, *listeners)
-        return cost_of(lambda: request(accepted[1]))
+        return cost_of(lambda: request(connection.accepted), prepare)
 
     bare, begin_and_end = cost(None), cost(families.claim())
-    assert is_within(added(begin_and_end, bare), watched)
+    assert is_within(added(begin_and_end, bare), counting)
     if waiting is not None:
-        all_of_it = cost(families.claim(), accepted[0])
-        assert is_within(added(all_of_it, begin_and_end), waiting)
+        short = cost(families.claim(), connection.listener)
+        assert is_within(added(short, begin_and_end), waiting)
+        long = cost(families.claim(), connection.listener, prepare=connection.wait)
+        assert added(long, short).calls == 2
+        assert added(long, short).instructions <= SPARE * LONG_WAIT_INSTRUCTIONS
 
 
 def added(cost: Cost, before: Cost) -> Cost:
-    """Return what is added."""
+    """Return the difference."""
     return Cost(cost.instructions - before.instructions, cost.calls - before.calls)
 
 
 def is_within(cost: Cost, counted: Cost) -> bool:
-    """Tell whether it is what was counted, or not much more; and not much less: then count anew."""
+    """Return whether a cost is near the bound: neither much more, nor less than half."""
     both = list(zip(cost, counted, strict=True))
     return all(now <= SPARE * then for now, then in both) and all(
         2 * now > then for now, then in both

@@ -1,4 +1,4 @@
-"""workers: which family a class belongs to, and watching it with parts of a user's own."""
+"""registry: the family of a class, and the instrumentation of users' variants."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from gunicorn_backlog.scoreboard.slot import ASIDE, LINE_SIZE, RETURNED, SUBMITTED, TAKEN, Kind
 from gunicorn_backlog.scoreboard.states import State
 from gunicorn_backlog.workers import asgi, greenlet, gthread, sync, tornado, wsgi
-from gunicorn_backlog.workers.registry import Allocate, enter, family_of
+from gunicorn_backlog.workers.registry import Allocate, family_of, instrument
 from gunicorn_backlog.workers.request_counters import InFlight
 from tests.lab.fake_arbiter import Worker
 from tests.lab.waiting import wait_for
@@ -42,22 +42,22 @@ def scoreboard() -> Scoreboard:
 
 @pytest.fixture
 def claim(scoreboard: Scoreboard) -> Allocate:
-    """Return what a family claims with."""
+    """Return the function that claims a slot."""
     return partial(scoreboard.claim, os.getpid(), AGE)
 
 
 def seen(scoreboard: Scoreboard) -> State:
-    """Return what a reader sees of this process."""
+    """Return this process's state, as a reader has it."""
     return scoreboard.reader.read({os.getpid(): AGE}).rows()[os.getpid()]
 
 
 def named(name: str, module: str, *bases: type) -> type:
-    """Return a class that says it is of that module."""
+    """Return a class with that ``__module__``."""
     return type(name, bases, {"__module__": module})
 
 
 def test_a_family_is_known_by_the_names_of_bases() -> None:
-    """Of gunicorn's and uvicorn's packages, the nearest first; nobody else's of the same name."""
+    """Only base classes of gunicorn's and uvicorn's packages count, the nearest first."""
     for worker_class, kind in (
         (SyncWorker, Kind.SYNC),
         (ThreadWorker, Kind.GTHREAD),
@@ -73,21 +73,21 @@ def test_a_family_is_known_by_the_names_of_bases() -> None:
 
 
 def test_an_unknown_class_claims_a_slot(scoreboard: Scoreboard) -> None:
-    """So that it is known to be up, and nothing else is."""
+    """A slot of an unknown class proves that the worker is up."""
 
-    enter(Worker(os.getpid(), AGE), scoreboard)
+    instrument(Worker(os.getpid(), AGE), scoreboard)
     assert seen(scoreboard).kind == Kind.UNKNOWN
 
 
-def test_a_worker_that_can_not_be_watched(scoreboard: Scoreboard) -> None:
-    """Made otherwise than its base: it is up, it serves, and what it does is not made up."""
+def test_a_worker_that_can_not_be_instrumented(scoreboard: Scoreboard) -> None:
+    """A worker unlike its base class serves, and its states are not invented."""
 
     class Own(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         pid, age, tpool, handle_http2 = os.getpid(), AGE, ThreadPoolExecutor(2), None
         enqueue_req = property()  # has no getter
 
         def __init__(self) -> None:
-            """Be made of nothing."""
+            """Do not call the base class."""
 
         def handle(self, conn: object) -> object:
             """Handle nothing."""
@@ -96,7 +96,7 @@ def test_a_worker_that_can_not_be_watched(scoreboard: Scoreboard) -> None:
     worker = Own()
     worker.cfg = Threaded.cfg
     with pytest.raises(AttributeError):
-        enter(worker, scoreboard)
+        instrument(worker, scoreboard)
     assert seen(scoreboard).kind == Kind.FAILED
     assert worker.handle(1) == 1
     assert seen(scoreboard).kind == Kind.FAILED
@@ -130,7 +130,7 @@ class Threaded:
 
 
 def test_a_pool_that_has_more_threads_than_it_says(scoreboard: Scoreboard, claim: Allocate) -> None:
-    """Its requests are served all the same, and those without a record are in flight, too."""
+    """All requests are served; those of threads without a record are in flight, too."""
 
     worker: Any = Threaded(ThreadPoolExecutor(4))
     worker.tpool._max_workers = 2
@@ -148,7 +148,7 @@ def test_a_pool_that_has_more_threads_than_it_says(scoreboard: Scoreboard, claim
 
 
 def test_a_pool_that_takes_nothing_any_more(scoreboard: Scoreboard, claim: Allocate) -> None:
-    """What it refuses is not queued."""
+    """A connection that a closed pool refuses is not queued."""
     worker: Any = Threaded(ThreadPoolExecutor(2))
     gthread.instrument(worker, claim)
     worker.tpool.shutdown()
@@ -157,8 +157,10 @@ def test_a_pool_that_takes_nothing_any_more(scoreboard: Scoreboard, claim: Alloc
     assert seen(scoreboard).queued == 0
 
 
-def test_a_pool_beside_a_worker_that_ran_amok(scoreboard: Scoreboard, claim: Allocate) -> None:
-    """It wrote where nothing can be added any more, into every record: all requests are served."""
+def test_a_pool_whose_records_another_worker_overwrote(
+    scoreboard: Scoreboard, claim: Allocate
+) -> None:
+    """With the greatest number in every record, all requests are served."""
     worker: Any = Threaded(ThreadPoolExecutor(2))
     gthread.instrument(worker, claim)
     (slot,) = scoreboard._mine
@@ -173,14 +175,14 @@ def test_a_pool_beside_a_worker_that_ran_amok(scoreboard: Scoreboard, claim: All
     state = seen(scoreboard)
     assert (state.timed_busy, sum(record.words[TAKEN] for record in slot.threads)) == (0, 6)
     assert slot.words[SUBMITTED] == 6
-    slot.add(ASIDE, 0)  # as the next thread that parks does: so long those two words stay wrong
+    slot.add(ASIDE, 0)  # as the next thread with HTTP/2 does; until then these two words are wrong
     slot.add(RETURNED, 0)
     state = seen(scoreboard)
     assert (state.busy, state.in_flight, state.queued) == (0, 0, 0)
 
 
 def test_a_pool_of_an_executor_without_a_size(scoreboard: Scoreboard, claim: Allocate) -> None:
-    """Then the setting counts."""
+    """The capacity of a pool without a size is gunicorn's setting."""
 
     class Plain(Executor):
         pass
@@ -192,7 +194,7 @@ def test_a_pool_of_an_executor_without_a_size(scoreboard: Scoreboard, claim: All
 
 @dataclass
 class Served:
-    """A worker that hands its app on."""
+    """A worker that passes its app to a server."""
 
     wsgi: Any
     server_class: type | None = None
@@ -214,7 +216,7 @@ def streamed() -> Iterator[bytes]:
 def test_a_wsgi_answer_is_in_flight_until_it_is_closed(
     answer: Any, size: int | None, scoreboard: Scoreboard, claim: Allocate
 ) -> None:
-    """It is what the app returned, as far as a server can tell: with a length if it had one."""
+    """The answer iterates like the app's, and has a length only if the app's has one."""
     worker: Any = Served(lambda environ, start_response: answer)
     wsgi.instrument(worker, claim)
     worker.run()
@@ -231,7 +233,7 @@ def test_a_wsgi_answer_is_in_flight_until_it_is_closed(
 def test_a_wsgi_answer_closed_early_is_closed_in_the_app(
     scoreboard: Scoreboard, claim: Allocate
 ) -> None:
-    """And if closing fails there, the request has ended all the same."""
+    """If the app's ``close`` raises, the request has ended."""
 
     class Failing:
         def __iter__(self) -> Iterator[bytes]:
@@ -249,7 +251,7 @@ def test_a_wsgi_answer_closed_early_is_closed_in_the_app(
 
 
 def test_an_app_that_fails_or_returns_nothing(scoreboard: Scoreboard, claim: Allocate) -> None:
-    """The server gets the error that it would have got."""
+    """The server gets the app's error."""
     in_flight = InFlight(claim(Kind.WSGI, 0))
 
     def fail() -> None:
@@ -265,7 +267,7 @@ def test_an_app_that_fails_or_returns_nothing(scoreboard: Scoreboard, claim: All
 
 
 def test_an_app_in_a_container_of_tornados(scoreboard: Scoreboard, claim: Allocate) -> None:
-    """The container stays what it is, for gunicorn looks; the app within is watched."""
+    """The container stays, since gunicorn inspects its class; the app in it is wrapped."""
     container = WSGIContainer(lambda environ, start_response: [b"a"])
     worker: Any = Served(container)
     tornado.instrument(worker, claim)
@@ -282,7 +284,7 @@ async def answering(scope: Any, receive: Any, send: Any) -> None:
 
 
 def made() -> Any:
-    """A factory of one."""
+    """Return an ASGI app, as a factory."""
     return answering
 
 
@@ -297,7 +299,7 @@ def of_asgi_2(scope: Any) -> Any:
 def test_what_uvicorn_makes_of_an_app(
     app: Any, options: dict[str, Any], scoreboard: Scoreboard, claim: Allocate
 ) -> None:
-    """It looks what kind of app it was given; then that is watched. A lifespan is no request."""
+    """uvicorn inspects the original app; the result is wrapped. A lifespan is no request."""
 
     @dataclass
     class Uvicorn:
@@ -321,7 +323,7 @@ def test_what_uvicorn_makes_of_an_app(
 
 
 def test_a_server_of_gevents_keeps_its_app(scoreboard: Scoreboard, claim: Allocate) -> None:
-    """Its handler is watched, for those of websockets look at the app, and close no answer."""
+    """gevent's handler is wrapped: those of websockets inspect the app, and close no answer."""
 
     class Handler:
         def run_application(self) -> int:
@@ -336,7 +338,7 @@ def test_a_server_of_gevents_keeps_its_app(scoreboard: Scoreboard, claim: Alloca
 
 
 def test_a_server_without_such_a_handler(scoreboard: Scoreboard, claim: Allocate) -> None:
-    """Then the app is watched; whoever looks at its attributes sees those that it has."""
+    """Without ``run_application`` the app is wrapped, and keeps its attributes."""
 
     class App:
         name = "mine"
@@ -347,7 +349,7 @@ def test_a_server_without_such_a_handler(scoreboard: Scoreboard, claim: Allocate
     app = App()
     worker: Any = Served(app, server_class=Served)
     greenlet.instrument(worker, claim)
-    assert worker.wsgi is app  # as long as hooks of the user's own may look at it
+    assert worker.wsgi is app  # while the user's hooks run
     worker.run()
     assert worker.wsgi.name == "mine"
     assert copy.copy(worker.wsgi).name == "mine"
@@ -358,7 +360,7 @@ def test_a_server_without_such_a_handler(scoreboard: Scoreboard, claim: Allocate
 
 
 def test_methods_called_by_keyword(scoreboard: Scoreboard, claim: Allocate) -> None:
-    """As a subclass of a user's own may do."""
+    """A user's subclass may pass arguments by keyword."""
     worker: Any = Threaded(ThreadPoolExecutor(1))
     worker.released.set()
     worker.handle = lambda conn: conn
@@ -372,7 +374,7 @@ def test_methods_called_by_keyword(scoreboard: Scoreboard, claim: Allocate) -> N
 def test_methods_that_a_subclass_made_otherwise(
     args: tuple[object, ...], scoreboard: Scoreboard, claim: Allocate
 ) -> None:
-    """Other arguments than gunicorn's own: it is served as before, and its waits are not known."""
+    """With other arguments than gunicorn's the request is served, and its wait is not known."""
 
     @dataclass
     class Own:

@@ -1,4 +1,4 @@
-"""workers.counting: what counted requests write, on a clock that the test sets."""
+"""request_counters: the words that counted requests write, on the test's clock."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST, LEAST = 2**63 - 1, -(2**63)
 
 
 class Clock:
-    """A clock that goes on by 100 ns with each look."""
+    """A clock that advances by 100 ns at each reading."""
 
     now_ns = 0
 
@@ -30,7 +30,7 @@ class Clock:
 
 
 def seen(scoreboard: Scoreboard) -> State:
-    """Return what a reader sees of this process."""
+    """Return this process's state, as a reader has it."""
     return scoreboard.reader.read(RUNNING).rows()[os.getpid()]
 
 
@@ -40,7 +40,7 @@ def worked_ns(state: State, now_ns: int) -> int:
 
 
 def test_working_from_call_to_return() -> None:
-    """In use within the call, not after it; the time between is worked, errors included."""
+    """A worker is busy within the call, not after it, also if the call raises."""
     scoreboard = Scoreboard(slots=1)
     slot = scoreboard.claim(os.getpid(), 1, Kind.SYNC, 1)
     within: list[State] = []
@@ -52,10 +52,10 @@ def test_working_from_call_to_return() -> None:
             raise args[0]
         return args
 
-    watched = track_busy(handle, slot, takes=True, clock_ns=clock)
-    assert watched(1, 2, 3) == (1, 2, 3)
+    timed = track_busy(handle, slot, takes=True, clock_ns=clock)
+    assert timed(1, 2, 3) == (1, 2, 3)
     with pytest.raises(SystemExit):
-        watched(SystemExit(1))
+        timed(SystemExit(1))
 
     assert [(state.busy, state.begun) for state in within] == [(1, 0), (1, 0)]
     assert slot.words[TAKEN] == 2
@@ -87,7 +87,7 @@ def test_requests_of_many_threads() -> None:
 
 @pytest.mark.parametrize("error", [ValueError, SystemExit, GeneratorExit])
 def test_a_request_that_fails_has_ended(error: type[BaseException]) -> None:
-    """Whatever is raised goes through, and is counted."""
+    """An error of the request is raised, and the request has ended."""
     scoreboard = Scoreboard(slots=1)
     slot = scoreboard.claim(os.getpid(), 1, Kind.GREENLET, 0)
 
@@ -104,7 +104,7 @@ def test_a_request_that_fails_has_ended(error: type[BaseException]) -> None:
     [{TAKEN: MOST}, {WORK_NS: MOST}, {WORK_NS: LEAST, SINCE_NS: LEAST}, {TAKEN: MOST, WORK_NS: -5}],
 )
 def test_a_record_that_another_wrote_is_right_again(amok: dict[int, int]) -> None:
-    """From the next request on: its owner stores what it counted itself, and nothing is raised."""
+    """The next request restores the owner's numbers; nothing is raised."""
     scoreboard = Scoreboard(slots=1)
     slot = scoreboard.claim(os.getpid(), 1, Kind.SYNC, 1)
     within: list[State] = []
@@ -113,11 +113,11 @@ def test_a_record_that_another_wrote_is_right_again(amok: dict[int, int]) -> Non
         within.append(seen(scoreboard))
         return args
 
-    watched = track_busy(handle, slot, takes=True, clock_ns=Clock())
-    assert watched(0) == (0,)
+    timed = track_busy(handle, slot, takes=True, clock_ns=Clock())
+    assert timed(0) == (0,)
     for word, number in amok.items():
         slot.words[word] = number
-    assert watched(1, 2) == (1, 2)
+    assert timed(1, 2) == (1, 2)
     after = seen(scoreboard)
     assert (after.busy, after.worked_ns, slot.words[TAKEN]) == (0, 200, 2)
     assert within[1].busy == 1
@@ -125,7 +125,7 @@ def test_a_record_that_another_wrote_is_right_again(amok: dict[int, int]) -> Non
 
 @pytest.mark.parametrize("raised", [ValueError, SystemExit])
 def test_an_error_goes_through_a_record_that_another_wrote(raised: type[BaseException]) -> None:
-    """Whatever the app raises, and whatever stands there."""
+    """The app's error is raised, whatever the record has."""
     scoreboard = Scoreboard(slots=1)
     slot = scoreboard.claim(os.getpid(), 1, Kind.SYNC, 1)
     slot.words[WORK_NS] = MOST
@@ -139,8 +139,8 @@ def test_an_error_goes_through_a_record_that_another_wrote(raised: type[BaseExce
 
 
 @pytest.mark.parametrize("word", [IN_FLIGHT, BEGUN])
-def test_requests_in_flight_beside_one_that_ran_amok(word: int) -> None:
-    """All are served, and the next begin stores how many there are."""
+def test_requests_in_flight_that_another_overwrote(word: int) -> None:
+    """All requests are served, and the next begin restores the number."""
     scoreboard = Scoreboard(slots=1)
     slot = scoreboard.claim(os.getpid(), 1, Kind.GREENLET, 0)
     requests = InFlight(slot)

@@ -1,4 +1,4 @@
-"""request_start: what proxies write, and what anybody else might."""
+"""request_start_header: the values of proxies, and any others."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOW_S = 1_700_000_010.0
     ],
 )
 def test_seconds_and_their_parts(value: str, waited: float) -> None:
-    """Told apart by the number of digits; with ``t=`` or without."""
+    """The number of digits determines the unit; ``t=`` is optional."""
     assert waited_s(value, NOW_S) == pytest.approx(waited, abs=1e-6)
 
 
@@ -35,7 +35,7 @@ def test_seconds_and_their_parts(value: str, waited: float) -> None:
         "",
         "t=",
         "now",
-        "t=1700000011",  # to come
+        "t=1700000011",  # in the future
         f"{NOW_S - LONGEST_S - 1}",  # absurd
         "170000000",
         "17000000001",
@@ -51,20 +51,20 @@ def test_seconds_and_their_parts(value: str, waited: float) -> None:
         "1700000000.1234567890",
     ],
 )
-def test_what_does_not_tell(value: str) -> None:
-    """None, and no error."""
+def test_values_that_are_not_valid(value: str) -> None:
+    """An invalid value yields None, and no error."""
     assert waited_s(value, NOW_S) is None
 
 
 @given(st.binary().map(lambda octets: octets.decode("latin-1")) | st.text(), st.floats())
 def test_no_header_raises(value: str, now_s: float) -> None:
-    """Whatever the bytes are, as gunicorn decodes them; and whatever the clock says."""
+    """No text, as gunicorn decodes it, and no time of day raises."""
     waited = waited_s(value, now_s)
     assert waited is None or 0 <= waited <= LONGEST_S
 
 
 @given(st.from_regex(r"(t=)?[0-9]{9,20}(\.[0-9]{0,12})?", fullmatch=True), st.floats(0, 4e9))
 def test_no_number_raises(value: str, now_s: float) -> None:
-    """Nor any that looks like one of them."""
+    """No value of digits raises."""
     waited = waited_s(value, now_s)
     assert waited is None or 0 <= waited <= LONGEST_S

@@ -33,13 +33,13 @@ FAMILIES = {
     "asgi": families.of_asgi,
     "wsgi": families.of_wsgi,
 }
-# gthread's threads are none that Python handles signals in; and what a server calls for the end of
-# an answer may be broken off before it has begun.
+# Python runs no signal handlers in gthread's threads. A handler can interrupt the ``close`` of a
+# WSGI answer before it begins.
 EXACT = ("sync", "gevent", "asgi")
 
 
 class Interruption(BaseException):
-    """What the handler raises."""
+    """The handler's exception."""
 
 
 @pytest.fixture
@@ -53,10 +53,10 @@ def accepted() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield listener, sock
 
 
-def watched(
+def instrumented(
     family: str, accepted: tuple[socket.socket, socket.socket]
 ) -> tuple[Scoreboard, Callable[[], object]]:
-    """Return a request of a watched worker's, and where it is counted."""
+    """Return a scoreboard, and a request of an instrumented worker."""
     listener, sock = accepted
     scoreboard = Scoreboard(slots=16)
     listeners = () if family in ("asgi", "wsgi") else (listener,)
@@ -65,18 +65,18 @@ def watched(
 
 
 def seen(scoreboard: Scoreboard) -> State:
-    """Return what a reader sees of this process."""
+    """Return this process's state, as a reader has it."""
     return scoreboard.reader.read({os.getpid(): 1}).rows()[os.getpid()]
 
 
 def is_ours(frame: FrameType | None) -> bool:
-    """Tell whether it runs one of our functions."""
+    """Return whether the frame runs one of our functions."""
     return frame is not None and frame.f_code.co_filename.startswith(OURS)
 
 
 @contextmanager
 def alarms() -> Iterator[None]:
-    """Send SIGALRM all the time; the handler raises when one of our functions runs."""
+    """Send SIGALRM repeatedly; the handler raises while one of our functions runs."""
 
     def handle(_: int, frame: FrameType | None) -> None:
         if is_ours(frame):
@@ -98,8 +98,8 @@ def alarms() -> Iterator[None]:
 def test_alarms_at_any_time(
     interruptions: int, family: str, accepted: tuple[socket.socket, socket.socket]
 ) -> None:
-    """No lock stays held, so that the next request is served; all have ended that were begun."""
-    scoreboard, request = watched(family, accepted)
+    """No lock stays held, the next request is served, and every begun request has ended."""
+    scoreboard, request = instrumented(family, accepted)
     raised = requests = 0
     with alarms():
         while raised < interruptions and requests < 5000 * interruptions:
@@ -122,9 +122,9 @@ def test_alarms_at_any_time(
 
 @contextmanager
 def raising_at(number: int) -> Iterator[list[int]]:
-    """Raise at that place of those where Python looks for signals in our functions.
+    """Raise at one of the places where Python checks for signals in our functions.
 
-    That is, when a function starts, and after a call of one in C. Return how many there were.
+    These are the start of a function and the return from C. Return the number of places.
     """
     places = [0]
 
@@ -145,8 +145,8 @@ def raising_at(number: int) -> Iterator[list[int]]:
 def test_each_place_at_which_a_handler_may_raise(
     family: str, accepted: tuple[socket.socket, socket.socket]
 ) -> None:
-    """The lock is free, nothing is in flight, and the time worked never goes back."""
-    scoreboard, request = watched(family, accepted)
+    """The lock is free, nothing is in flight, and the busy time never falls."""
+    scoreboard, request = instrumented(family, accepted)
     for _ in range(3):
         request()
     with raising_at(0) as places:
@@ -165,7 +165,7 @@ def test_each_place_at_which_a_handler_may_raise(
 
 
 def test_a_begin_that_is_broken_off_counts_nothing() -> None:
-    """Whoever called it need not end what it may or may not have begun."""
+    """If ``begin`` raises, no request has begun."""
     scoreboard = Scoreboard(slots=1)
     in_flight = InFlight(scoreboard.claim(os.getpid(), 1, Kind.WSGI, 0))
     with raising_at(0) as places:
@@ -184,7 +184,7 @@ ERRORS = [TimeoutError, TimeoutError(110, "of the app"), OSError, ConnectionRese
 def test_an_error_of_a_handler_is_not_taken_for_ours(
     error: Exception | type[Exception], accepted: tuple[socket.socket, socket.socket]
 ) -> None:
-    """It reaches the app's server, and the request that it broke off is not counted."""
+    """The handler's error reaches the app's server, and the interrupted request is not counted."""
 
     class Interrupted(socket.socket):
         def getsockopt(self, *args: Any) -> Any:
@@ -212,7 +212,7 @@ def test_an_error_of_a_handler_is_not_taken_for_ours(
 
 
 class InPython(socket.socket):
-    """A socket whose methods are Python's, as gevent's are."""
+    """A socket with methods in Python, as gevent's."""
 
     def getsockopt(self, *args: Any) -> Any:
         """Ask the kernel."""
@@ -223,7 +223,7 @@ class InPython(socket.socket):
 def test_what_the_kernel_refuses_is_ours(
     kind: type[socket.socket], accepted: tuple[socket.socket, socket.socket]
 ) -> None:
-    """A closed socket, a Unix socket: the request is served and counted, its wait is not."""
+    """With a closed or a Unix socket the request is served and counted, without a wait."""
     scoreboard = Scoreboard(slots=1)
     request = families.of_sync(partial(scoreboard.claim, os.getpid(), 1), accepted[0])
     closed = kind(fileno=os.dup(accepted[1].fileno()))
@@ -236,7 +236,7 @@ def test_what_the_kernel_refuses_is_ours(
 
 
 def test_a_handler_that_raises_while_a_proxys_header_is_read() -> None:
-    """On a Unix socket: its TimeoutError reaches the server; the lock is free."""
+    """On a Unix socket the handler's TimeoutError reaches the server; the lock is free."""
 
     class Request:
         @property
@@ -246,7 +246,7 @@ def test_a_handler_that_raises_while_a_proxys_header_is_read() -> None:
     scoreboard = Scoreboard(slots=1)
     slot = scoreboard.claim(os.getpid(), 1, Kind.SYNC, 1)
     with socket.socket(socket.AF_UNIX) as unix:
-        handle = request_wait.watch_requests(print, [unix], slot, request_at=0, socket_at=1)
+        handle = request_wait.instrument_requests(print, [unix], slot, request_at=0, socket_at=1)
         with pytest.raises(TimeoutError, match="of the app"):
             handle(Request(), unix)
     assert not slot.lock.locked()

@@ -1,4 +1,4 @@
-"""The main job: what is pushed is what ``ss`` says of the queue, and what the workers do."""
+"""The pushed backlog and worker states are those of ``ss`` and of the app."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tag ``bind``: servers of one name on one host share no series, and each keeps its own."""
+"""The tag ``bind`` separates the series of servers of one name on one host."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ OF_ALL_CLASSES = (BACKLOG, LIMIT, DROPPED, WORKERS_BY_STATE, SPAWNED, IN_FLIGHT,
 Series = tuple[str, str, frozenset[str]]
 
 CASES = [
-    pytest.param(it, version, id=f"{it.name.rpartition('.')[2]}-{it.app[10:14]}-{version}")
-    for it in CLASSES
-    for version in (("20.1.0", NEWEST) if it is SYNC else it.versions[-1:])
+    pytest.param(case, version, id=f"{case.name.rpartition('.')[2]}-{case.app[10:14]}-{version}")
+    for case in CLASSES
+    for version in (("20.1.0", NEWEST) if case is SYNC else case.versions[-1:])
 ]
 
 
@@ -48,9 +48,9 @@ def binds(found: Iterable[Line]) -> set[str | None]:
 
 
 def working(server: str, agent: StandInAgent) -> set[float]:
-    """Return the latest number of this server's workers that are at work, if all are up."""
-    own = [it for it in lines(agent)[-100:] if it.tag("server") == server]
-    latest = {it.tag("state"): it.values[0] for it in own if it.name == "gunicorn.workers"}
+    """Return the latest number of this server's busy workers, if all are up."""
+    own = [line for line in lines(agent)[-100:] if line.tag("server") == server]
+    latest = {line.tag("state"): line.values[0] for line in own if line.name == "gunicorn.workers"}
     return {latest["working"]} if sum(latest.values()) == WORKERS else set()
 
 
@@ -80,15 +80,19 @@ def test_two_servers_of_one_name_share_no_series(
         wait_for(f"the workers of {name}", lambda: working(name, agent) == {0})  # noqa: B023
     one.hold(1)
     wait_for("the request", lambda: working("one", agent) == {1})
-    seen = len(agent.datagrams) + 4  # what is under way
+    seen = len(agent.datagrams) + 4  # datagrams in transit
     wait_for("steady pushes", lambda: len(agent.datagrams) > seen + STEADY)
     found = lines(agent, seen)
-    series = {name: series_of(it for it in found if it.tag("server") == name) for name in SERVERS}
+    series = {
+        name: series_of(line for line in found if line.tag("server") == name) for name in SERVERS
+    }
     names = {name: {metric for metric, _, _ in its} for name, its in series.items()}
     assert names["one"] == names["other"] >= {metric.name for metric in OF_ALL_CLASSES}
     assert series["one"].isdisjoint(series["other"])
-    at_work = [it for it in found if "state:working" in it.tags and it.name == "gunicorn.workers"]
-    assert {(it.tag("bind"), it.values[0]) for it in at_work} == {
+    at_work = [
+        line for line in found if "state:working" in line.tags and line.name == "gunicorn.workers"
+    ]
+    assert {(line.tag("bind"), line.values[0]) for line in at_work} == {
         (one.address, 1),
         (other.address, 0),
     }
@@ -98,8 +102,8 @@ def test_two_servers_of_one_name_share_no_series(
 def series_of(found: Iterable[Line]) -> set[Series]:
     """Return the series of these lines without the test's own tag."""
     return {
-        (it.name, it.type, frozenset(tag for tag in it.tags if not tag.startswith("server:")))
-        for it in found
+        (line.name, line.type, frozenset(tag for tag in line.tags if not tag.startswith("server:")))
+        for line in found
     }
 
 
@@ -146,7 +150,7 @@ KINDS = SETUPS | {
 def test_bind_of_each_kind_of_listener(
     kind: str, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, tmp_path: Path
 ) -> None:
-    """The first listener's address, on every line, from the first push to the last."""
+    """Every line from the first push to the last has the first listener's address."""
     with ExitStack() as stack:
         setup = KINDS[kind](tmp_path, stack)
         server = serve(
@@ -163,7 +167,7 @@ def test_bind_of_each_kind_of_listener(
         server.process.wait()
     wait_until_all_came(agent)
     found = [push for push in pushes(agent) if push.all("gunicorn.is_running")]
-    # gunicorn ends with an error before on_exit: it takes an abstract socket's name for a path.
+    # gunicorn fails before on_exit: it treats an abstract socket's name as a path.
     assert found[-1].values("gunicorn.is_running") == (0 if kind == "Unix abstract" else 2,)
     expected = setup.targets[0].tag if setup.targets else listens_at(server)
     assert binds(line for push in found for line in push.lines) == {expected}
@@ -178,7 +182,7 @@ def listens_at(server: Server) -> str:
 def test_a_hup_that_changes_bind_changes_the_tag(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """No push has two values, and none has the former one again."""
+    """Each push has one value, and no push repeats a former one."""
     ports = [free_port() for _ in range(4)]  # none twice: leaving workers hold their sockets
     environ = INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url}
 
@@ -196,15 +200,19 @@ def test_a_hup_that_changes_bind_changes_the_tag(
             partial(lambda it: binds(pushes(agent)[-1].lines) == {it}, expected),
         )
     in_turn = [binds(push.lines) for push in pushes(agent)]
-    assert all(len(it) == 1 for it in in_turn)
-    distinct = [it for number, it in enumerate(in_turn) if it != in_turn[number - 1] or not number]
+    assert all(len(values) == 1 for values in in_turn)
+    distinct = [
+        values
+        for number, values in enumerate(in_turn)
+        if values != in_turn[number - 1] or not number
+    ]
     assert distinct == [{f"127.0.0.1:{port}"} for port in ports[:3]]
 
 
 def test_both_masters_of_an_upgrade_have_one_bind(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """They share the sockets; the tag ``app`` tells them apart."""
+    """Two masters share the sockets; the tag ``app`` separates them."""
     environ = INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url}
     server = serve(gunicorn, environ=environ).wait_until_it_serves()
     server.signal(signal.SIGUSR2)

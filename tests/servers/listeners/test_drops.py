@@ -1,4 +1,4 @@
-"""What listeners drop, and limits that change, in a network namespace of the test's own."""
+"""Drops of listeners, and limits that change, in a network namespace of the test."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def unix_agent(tmp_path: Path, listen: AgentFactory) -> StandInAgent:
 
 
 def dropped(agent: StandInAgent, port: int) -> float:
-    """Sum up what was pushed as dropped by the listener at that port."""
+    """Return the sum of the pushed drops of the listener at that port."""
     tag = f"listener:127.0.0.1:{port}"
     lines = [line for push in pushes(agent) for line in push.all("gunicorn.backlog.dropped", tag)]
     return sum(line.values[0] for line in lines)
@@ -68,7 +68,7 @@ def dropped(agent: StandInAgent, port: int) -> float:
 def test_drops_are_those_of_the_kernel(
     reuse_port: bool, newest: Gunicorn, serve: ServerFactory, net: Network, unix_agent: StandInAgent
 ) -> None:
-    """All listeners' drops together are nstat's, and each is counted where it happened."""
+    """The sum of all listeners' drops is nstat's, and each counts at its own listener."""
     server = serve(
         newest,
         run_by=net.inside(),
@@ -80,7 +80,7 @@ def test_drops_are_those_of_the_kernel(
     for pid in server.worker_pids():
         os.kill(pid, signal.SIGSTOP)
 
-    # Many samples, few pushes: also what is dropped within the first interval counts.
+    # Many samples, few pushes: drops within the first interval count, too.
     earlier = 0.0
     for full, other in (PORTS, PORTS[::-1]):
         before = dropped(unix_agent, other)
@@ -96,7 +96,7 @@ def test_drops_are_those_of_the_kernel(
 def test_drops_count_once_where_so_meminfo_is_refused_at_times(
     newest: Gunicorn, serve: ServerFactory, net: Network, unix_agent: StandInAgent
 ) -> None:
-    """Each third getsockopt fails: netlink has the same counter, and nothing is counted twice."""
+    """If each third getsockopt fails, netlink reads the same counter, and nothing counts twice."""
     require("strace", "-V")
     inject = "inject=getsockopt:error=EPERM:when=3+3"
     server = serve(
@@ -123,7 +123,7 @@ def test_drops_count_once_where_so_meminfo_is_refused_at_times(
 def test_drops_within_one_interval_up_to_the_end_are_not_lost(
     reuse_port: bool, newest: Gunicorn, serve: ServerFactory, net: Network, unix_agent: StandInAgent
 ) -> None:
-    """An interval longer than the server lives: its last push has them all."""
+    """The last push has all drops of a server that ends within its first interval."""
     server = serve(
         newest,
         run_by=net.inside(),
@@ -151,7 +151,7 @@ def test_drops_within_one_interval_up_to_the_end_are_not_lost(
 def test_a_clamped_backlog_is_told_once(
     gunicorn: Gunicorn, serve: ServerFactory, net: Network, unix_agent: StandInAgent
 ) -> None:
-    """What was asked for, what is enforced, and which setting to raise."""
+    """The log line has ``backlog``, the enforced limit, and the setting to raise."""
     server = serve(
         gunicorn,
         run_by=net.inside(),
@@ -186,7 +186,7 @@ def test_an_asgi_worker_that_listens_again_is_told_once(
 def test_the_limit_follows_a_later_listen(
     gunicorn: Gunicorn, serve: ServerFactory, net: Network, agent: StandInAgent
 ) -> None:
-    """somaxconn is raised and the socket listens again: the next interval has the new limit."""
+    """After a raised somaxconn and another listen() the next interval has the new limit."""
     carrier, other = socket.socketpair()
     with carrier, other:
         os.set_inheritable(other.fileno(), True)
@@ -208,7 +208,7 @@ def test_the_limit_follows_a_later_listen(
 def test_hup_that_changes_bind_with_reuse_port(
     installed: Callable[[str], Gunicorn], serve: ServerFactory, agent: StandInAgent, tmp_path: Path
 ) -> None:
-    """gunicorn 25 and later then holds a socket itself, beside the workers': all of them count."""
+    """All sockets count: gunicorn 25 and later then holds one beside the workers'."""
     first, second = free_port(), free_port()
     config = f"{CONFIG}reuse_port = True\nbind = '127.0.0.1:{{port}}'\n"
     environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
@@ -232,16 +232,16 @@ def test_hup_that_changes_bind_with_reuse_port(
                 clients.enter_context(socket.create_connection(("127.0.0.1", second)))
             (push,) = next_pushes(agent, 1)
             kernel = ss_port(second)
-            assert sum(it.recv_q for it in kernel) == 9
+            assert sum(queue.recv_q for queue in kernel) == 9
             assert set(push.values("gunicorn.backlog")) == {9}
-            assert push.values("gunicorn.backlog.limit") == (sum(it.send_q for it in kernel),)
+            assert push.values("gunicorn.backlog.limit") == (sum(queue.send_q for queue in kernel),)
         server.__exit__()
 
 
 def test_hup_that_changes_bind_ends_one_series_and_begins_another(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, tmp_path: Path
 ) -> None:
-    """The old listener's tag ends, the new one's begins; nothing in between is wrong."""
+    """The old listener's tag ends and the new one's begins, without a wrong number between."""
     first, second = str(tmp_path / "first.sock"), str(tmp_path / "second.sock")
     environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.1"}
     server = serve(gunicorn, config=bound_to(first), bind=(), environ=environ)

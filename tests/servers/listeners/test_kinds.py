@@ -1,4 +1,4 @@
-"""Every kind of listener, at every depth, beside ``ss``: one table, and each cell agrees."""
+"""Every kind of listener at every depth, compared with ``ss`` in one table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from agent import StandInAgent
 
-from gunicorn_backlog.sampling.bind import tag_value
+from gunicorn_backlog.config.tags import listener_tag
 from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import BETWEEN, VERSIONS, Gunicorn
 from tests.lab.pushes import Push, next_pushes, wait_until_all_are_idle
@@ -28,7 +28,7 @@ FULL = BACKLOG + 1  # the kernel holds one more than the limit
 OVER = 4  # attempts beyond a full queue
 DEPTHS = {"0": 0, "1": 1, "3": 3, "full": FULL, "over-full": FULL}
 
-# systemd's protocol: the sockets are at descriptor 3 and up, and meant for this pid.
+# systemd's protocol: the sockets are at descriptor 3 and up, for this pid.
 AS_SYSTEMD = """
 import os, sys
 fds = [int(fd) for fd in sys.argv[1].split(",")]
@@ -41,7 +41,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 @dataclass
 class Target:
-    """One listener of a set-up: its tag, how to connect to it, and what ``ss`` says of it."""
+    """One listener of a set-up: its tag, its address, and its oracle ``ss``."""
 
     tag: str
     family: socket.AddressFamily
@@ -58,13 +58,13 @@ class Target:
 
     @property
     def length(self) -> int:
-        """The length of its queues together, by ``ss``."""
+        """The sum of its queues' lengths, by ``ss``."""
         return sum(listening.recv_q for listening in self.oracle())
 
 
 @dataclass
 class Setup:
-    """A way to make gunicorn listen."""
+    """One configuration of listeners."""
 
     targets: list[Target]
     bind: tuple[str, ...] | None = None
@@ -79,13 +79,13 @@ def tcp(sock: socket.socket | tuple[str, int], connect_to: str | None = None) ->
     host, port = (sock.getsockname() if isinstance(sock, socket.socket) else sock)[:2]
     family = socket.AF_INET6 if ":" in (connect_to or host) else socket.AF_INET
     address = (connect_to or host, port)
-    return Target(tag_value((host, port)), family, address, lambda: ss_port(port))
+    return Target(listener_tag((host, port)), family, address, lambda: ss_port(port))
 
 
 def unix(address: str) -> Target:
     """Return a Unix listener's target."""
     path = f"@{address[1:]}" if address.startswith("\0") else address
-    return Target(tag_value(address), socket.AF_UNIX, address, lambda: ss_unix(path))
+    return Target(listener_tag(address), socket.AF_UNIX, address, lambda: ss_unix(path))
 
 
 def free(host: str = "127.0.0.1") -> tuple[str, int]:
@@ -120,7 +120,7 @@ def unix_path(folder: Path, _: ExitStack) -> Setup:
 
 
 def unix_abstract(folder: Path, stack: ExitStack) -> Setup:
-    """A socket in the abstract namespace: only an inherited one can be."""
+    """An inherited socket in the abstract namespace: gunicorn can't bind one."""
     sock = stack.enter_context(socket.socket(socket.AF_UNIX))
     address = f"\0{folder.name}-{os.getpid()}"
     sock.bind(address)
@@ -137,7 +137,10 @@ def tcp_and_unix(folder: Path, stack: ExitStack) -> Setup:
 def three_tcp(folder: Path, stack: ExitStack) -> Setup:
     """Three at once."""
     setups = [v4(folder, stack) for _ in range(3)]
-    return Setup([it.targets[0] for it in setups], tuple(b for it in setups for b in it.bind or ()))
+    return Setup(
+        [setup.targets[0] for setup in setups],
+        tuple(b for setup in setups for b in setup.bind or ()),
+    )
 
 
 def fd(_: Path, stack: ExitStack) -> Setup:
@@ -148,7 +151,7 @@ def fd(_: Path, stack: ExitStack) -> Setup:
 
 
 def listen_fds(folder: Path, stack: ExitStack) -> Setup:
-    """LISTEN_FDS: as systemd hands its sockets over."""
+    """LISTEN_FDS: sockets passed by systemd."""
     first, second = (stack.enter_context(socket.socket(family)) for family in (2, 1))
     first.bind(("127.0.0.1", 0))
     second.bind(str(folder / "systemd.sock"))
@@ -179,7 +182,7 @@ SETUPS = {
 
 @dataclass(frozen=True)
 class Cell:
-    """What ss and what we say of one listener at one depth: waiting, limit, the longest queue."""
+    """One listener at one depth by ss and by us: length, limit, the longest queue."""
 
     ss: tuple[int, int, int]
     ours: tuple[float, ...]
@@ -201,9 +204,9 @@ def fill(targets: list[Target], depth: str, stack: ExitStack) -> None:
 
 
 def compare(target: Target, found: list[Push]) -> Cell:
-    """Compare; each of the pushes must say the same."""
+    """Compare each of the pushes with ``ss``."""
     kernel = target.oracle()
-    lengths, limits = [it.recv_q for it in kernel], [it.send_q for it in kernel]
+    lengths, limits = [queue.recv_q for queue in kernel], [queue.send_q for queue in kernel]
     said = set()
     for push in found:
         tag = f"listener:{target.tag}"
@@ -216,7 +219,7 @@ def compare(target: Target, found: list[Push]) -> Cell:
 
 
 def stop_workers(server: Server) -> None:
-    """Stop the workers, so that nobody accepts."""
+    """Stop the workers, so that no connection is accepted."""
     for pid in server.worker_pids():
         os.kill(pid, signal.SIGSTOP)
 
@@ -240,7 +243,7 @@ def show(version: str, table: dict[tuple[str, str, str], Cell]) -> None:
     print(f"\n\ngunicorn {version}: waiting, limit, longest queue")
     print(f"{'set-up':14} {'depth':10} {'ss':14} {'ours':14} listener")
     for (name, tag, depth), cell in table.items():
-        ss, ours = (" ".join(f"{int(n):3}" for n in it) for it in (cell.ss, cell.ours))
+        ss, ours = (" ".join(f"{int(n):3}" for n in numbers) for numbers in (cell.ss, cell.ours))
         print(f"{name:14} {depth:10} {ss:14} {ours:14} {tag}")
 
 
@@ -252,7 +255,7 @@ def test_every_listener_at_every_depth(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Ours is what ss says, in each push of a steady state; ``-n0`` prints the table."""
+    """Each push of a steady state agrees with ss; ``-n0`` prints the table."""
     table: dict[tuple[str, str, str], Cell] = {}
     interval = {"GUNICORN_BACKLOG_INTERVAL": "0.1", "GUNICORN_BACKLOG_SAMPLES": "4"}
     for name, make in SETUPS.items():

@@ -29,7 +29,7 @@ from tests.lab.waiting import wait_for
 BACKLOG = 5
 ELSEWHERE = "its socket belongs to another network namespace"
 
-# As a manager that creates sockets outside of the namespace that it starts the server in.
+# A manager that creates sockets outside of the server's namespace.
 HAND_OVER = """
 import os, socket, sys
 pid, path, *command = sys.argv[1:]
@@ -47,7 +47,7 @@ os.execvp("nsenter", ["nsenter", "--target", pid, "--net", *command])
 def handed_over(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, path: Path
 ) -> Iterator[tuple[Server, Network]]:
-    """Start a server in our namespace whose sockets are of another; its workers are stopped."""
+    """Start a server in our namespace with sockets of another one; its workers are stopped."""
     require("nsenter", "--version")
     with network() as net:
         script = (sys.executable, "-c", HAND_OVER, str(os.getpid()), str(path))
@@ -99,7 +99,9 @@ def test_what_the_server_itself_can_read_is_pushed_and_shown(
         (push,) = next_pushes(agent, 1)
         assert push.values("gunicorn.backlog.limit") == (BACKLOG,)
         assert push.values("gunicorn.backlog.dropped") == (0,)
-        assert {it.tag("listener") for it in push.all("gunicorn.backlog")} == {"127.0.0.1:8000"}
+        assert {point.tag("listener") for point in push.all("gunicorn.backlog")} == {
+            "127.0.0.1:8000"
+        }
         (line,) = wait_for("the line", lambda: server.our_lines)
         assert f"the backlog of {path} can't be read" in line
         assert ELSEWHERE in line
@@ -115,7 +117,7 @@ def test_what_the_server_itself_can_read_is_pushed_and_shown(
 def test_check_names_the_reason_and_what_helps(
     newest: Gunicorn, serve: ServerFactory, agent: StandInAgent, tmp_path: Path
 ) -> None:
-    """Not that it listens no more."""
+    """The reason is the other namespace, not that the socket is closed."""
     path = tmp_path / "app.sock"
     with handed_over(newest, serve, agent, path) as (server, net), three_clients(net, path):
         wait_for("3 waiting", lambda: next_pushes(agent, 1)[0].values("gunicorn.backlog")[0] == 3)
@@ -131,7 +133,7 @@ def test_check_names_the_reason_and_what_helps(
 def test_status_where_the_sockets_were_created_reads_both(
     newest: Gunicorn, serve: ServerFactory, agent: StandInAgent, tmp_path: Path
 ) -> None:
-    """As on the host of a unit with PrivateNetwork=: from the kernel, at this moment."""
+    """From the host of a unit with PrivateNetwork= the queue is read from the kernel."""
     path = tmp_path / "app.sock"
     with handed_over(newest, serve, agent, path) as (server, net), three_clients(net, path):
         tcp, unix = status(server.pid, run_by=net.inside())["listeners"]
@@ -143,7 +145,7 @@ def test_status_where_the_sockets_were_created_reads_both(
 def test_a_listener_that_is_closed_listens_no_more(
     newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """A socket that the server does not hold is gone, and of no other namespace."""
+    """A socket that the server does not hold is closed, not in another namespace."""
     server = serve(newest, environ={"GUNICORN_BACKLOG_URL": agent.url}).wait_until_it_serves()
     for family in (socket.AF_INET, socket.AF_UNIX):
         (reading,) = ListenerReader(server.pid).read([ListenerRef("gone", int(family), 1, port=1)])
@@ -151,7 +153,7 @@ def test_a_listener_that_is_closed_listens_no_more(
 
 
 def test_a_kernel_without_the_option(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before Linux 5.14 there is no cookie: the socket is taken for one of ours."""
+    """Without a cookie, before Linux 5.14, a socket counts as one of this namespace."""
     with socket.socket() as sock:
         assert netns_cookie.is_elsewhere(sock) is False
         monkeypatch.setattr(netns_cookie, "SO_NETNS_COOKIE", 9999)

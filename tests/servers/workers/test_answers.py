@@ -1,4 +1,4 @@
-"""What clients get is the same, byte for byte, with us and without, in every worker class."""
+"""Clients get the same bytes with and without us, in every worker class."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ QUIET_S = 0.3
 
 
 def answers(server: Server, path: bytes) -> dict[str, bytes]:
-    """Return what the server answers to requests of all kinds."""
+    """Return the server's answers to requests of all kinds."""
     return {
         "plain": exchange(server, CLOSED % (b"GET", path)),
         "head": exchange(server, CLOSED % (b"HEAD", path)),
@@ -44,9 +44,9 @@ def answers(server: Server, path: bytes) -> dict[str, bytes]:
 
 
 def exchange(server: Server, *messages: bytes) -> bytes:
-    """Send message after message, and return all that comes back, without its date.
+    """Send messages one after the other, and return all answers, without dates.
 
-    After the last one until the server closes, or is quiet as before.
+    After the last message read until the server closes, or is silent.
     """
     received = b""
     with server.connect() as client:
@@ -95,7 +95,7 @@ def test_sendfile_is_called_as_before(
     agent: StandInAgent,
     tmp_path: Path,
 ) -> None:
-    """As often as without us, as strace counts; gevent has a send loop of its own in its place."""
+    """sendfile is called as often as without us, by strace; gevent has an own send loop."""
     strace = shutil.which("strace")
     if strace is None:
         pytest.skip("strace is not installed (Debian: strace)")

@@ -1,4 +1,4 @@
-"""What is pushed of workers, threads and requests is the truth, in every worker class.
+"""The pushed workers, threads and requests are those of the app, in every worker class.
 
 The truth is what the app itself noted of its requests, what ``ss`` says of the queue, and what is
 left of the clients' number then.
@@ -25,9 +25,9 @@ INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.1", "GUNICORN_BACKLOG_SAMPLES": "4"}
 STEADY = 3  # pushes
 MANY = 4  # requests, of a class that has no capacity
 CASES = [
-    pytest.param(it, version, id=f"{it.name.rpartition('.')[2]}-{it.app[10:14]}-{version}")
-    for it in (*CLASSES, *SUBCLASSES)
-    for version in it.versions
+    pytest.param(case, version, id=f"{case.name.rpartition('.')[2]}-{case.app[10:14]}-{version}")
+    for case in (*CLASSES, *SUBCLASSES)
+    for version in case.versions
 ]
 
 
@@ -39,7 +39,7 @@ def test_requests_held_in_the_app(
     serve: ServerFactory,
     agent: StandInAgent,
 ) -> None:
-    """None, one, as many as can be served, and five more: every steady push says so."""
+    """Each steady push is right with no request, one, as many as fit, and five more."""
     server = serve(
         installed(version),
         arguments=worker_class.arguments,
@@ -63,7 +63,7 @@ def test_requests_held_in_the_app(
 
 
 def settled(server: Server, agent: StandInAgent, clients: int) -> bool:
-    """Tell whether nothing changes any more, as far as the app and the kernel can tell."""
+    """Return whether the app's and the kernel's numbers are steady."""
 
     def look() -> tuple[int, Counter[int]]:
         return ss(server.address).recv_q, server.journal.in_flight()
@@ -76,7 +76,7 @@ def settled(server: Server, agent: StandInAgent, clients: int) -> bool:
 def check(
     push: Push, worker_class: WorkerClass, clients: int, waiting: int, held: Counter[int]
 ) -> None:
-    """Compare one push with what the app holds, by pid, and with those that wait for it."""
+    """Compare one push with the app's requests, by pid, and with the queued ones."""
     serving = held.total()
     assert push.workers == {"idle": WORKERS - len(held), "working": len(held), "starting": 0}
     assert push.values("gunicorn.requests.in_flight") == (serving,)

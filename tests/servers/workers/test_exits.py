@@ -1,4 +1,4 @@
-"""Workers and arbiters that die: nothing of theirs stays in the numbers or on the machine."""
+"""Workers and arbiters that die leave nothing in the numbers or on the machine."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def temporary(tmp_path: Path) -> Path:
 
 
 def kill_one_at_work(server: Server) -> int:
-    """Have a worker begin a request, and kill it in the middle."""
+    """Let a worker begin a request, and kill the worker in the middle."""
     before = server.worker_pids()
     server.hold(1)
     victim = wait_for("one at work", lambda: at_work(server, before))
@@ -54,7 +54,7 @@ def sockets(pid: int) -> set[str]:
 
 
 def claimed_slots(server: Server) -> int:
-    """Read how many slots were ever claimed from the arbiter's memfd, as another process may."""
+    """Return the number of slots ever claimed, from the arbiter's memfd."""
     for fd, link in descriptors(server.pid).items():
         if link.startswith("/memfd:gunicorn_backlog"):
             memory = Path(f"/proc/{server.pid}/fd/{fd}").read_bytes()
@@ -79,7 +79,7 @@ def members(*, session: int) -> set[int]:
 def test_killed_workers_leave_nothing(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, temporary: Path
 ) -> None:
-    """A worker killed in mid-request is gone from the numbers; 50 of them take no slot each."""
+    """A worker killed in a request leaves the numbers; 50 such workers reuse slots."""
     files = set(SHM.iterdir())
     environ = {
         "GUNICORN_BACKLOG_URL": agent.url,
@@ -112,10 +112,10 @@ def test_killed_workers_leave_nothing(
 def test_a_killed_arbiter_leaves_nothing(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, temporary: Path
 ) -> None:
-    """After kill -9 of the arbiter its workers end, and no push comes any more."""
+    """After kill -9 of the arbiter its workers end, and no push follows."""
     files = set(SHM.iterdir())
     environ = {"GUNICORN_BACKLOG_URL": agent.url, "TMPDIR": str(temporary)}
-    # A worker looks for its arbiter when half of its timeout has passed.
+    # A worker checks for its arbiter after half of its timeout.
     server = serve(gunicorn, environ=environ, arguments=("--timeout", "4"))
     server.wait_until_it_serves()
     workers = wait_for("both workers", server.both_worker_pids)
@@ -128,7 +128,7 @@ def test_a_killed_arbiter_leaves_nothing(
     server.signal(signal.SIGKILL)
     server.process.wait()
     server.let_go()
-    seen = len(pushes(agent))  # who is dead can't push; one may have been under way
+    seen = len(pushes(agent))  # a dead process can't push; one push may have been in transit
     wait_for("its workers to end", lambda: not any(map(is_alive, workers)))
 
     assert who_has(scoreboard) == set()
@@ -142,7 +142,7 @@ def test_a_killed_arbiter_leaves_nothing(
 def test_a_child_of_a_worker_does_not_write_for_it(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """An app that forks, and whose child leaves through our frame: the worker stays at work."""
+    """If an app forks and the child exits through our frame, the worker stays busy."""
     environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
     server = serve(gunicorn, workers=1, environ=environ).wait_until_it_serves()
     server.hold(1, "/fork-and-hold")
@@ -153,7 +153,7 @@ def test_a_child_of_a_worker_does_not_write_for_it(
 
 
 def test_a_crash_loop_is_seen(newest: Gunicorn, serve: ServerFactory, agent: StandInAgent) -> None:
-    """Workers that die between two samples are counted all the same: each fork is."""
+    """Workers that die between two samples are counted: each fork is."""
     config = """
 from gunicorn_backlog.hooks import *
 import os

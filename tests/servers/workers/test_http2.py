@@ -1,4 +1,4 @@
-"""HTTP/2: a connection is no request, and a thread that stays with it is at work all the same."""
+"""HTTP/2: a connection is no request, but its thread is busy until the connection ends."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_requests_of_an_http2_connection(
     agent: StandInAgent,
     certificate: Path,
 ) -> None:
-    """Idle between its requests, one in flight in each; a thread is taken from first to last."""
+    """Each stream is one request in flight; a thread is busy from the first to the last."""
     tls = ("--certfile", str(certificate), "--keyfile", str(certificate))
     server = serve(
         installed(version),
@@ -65,7 +65,7 @@ def test_requests_of_an_http2_connection(
 
 
 def test_an_upgrade_to_http2(newest: Gunicorn, serve: ServerFactory, agent: StandInAgent) -> None:
-    """The request that asks for it is one, not two; in clear text, which gunicorn 27 can do."""
+    """An upgrade's request counts once; in clear text, since gunicorn 27."""
     server = serve(
         newest,
         workers=1,

@@ -1,4 +1,4 @@
-"""Requests that end in every way: what is in flight never drifts, and never is less than nothing.
+"""Requests that end in every way: in flight never drifts, and is never below 0.
 
 A short form runs each time; ``-m pytest -m soak`` runs the long one.
 """
@@ -37,7 +37,7 @@ def weather(
     serve: ServerFactory,
     agent: StandInAgent,
 ) -> None:
-    """Let a storm pass over a server, and look at all that was pushed meanwhile."""
+    """Let chaos clients load a server, and check all pushes during that time."""
     environ = {
         "GUNICORN_BACKLOG_URL": agent.url,
         "GUNICORN_BACKLOG_INTERVAL": str(INTERVAL_S),
@@ -55,7 +55,7 @@ def weather(
     wait_until_all_are_idle(agent, WORKERS)
 
     for push in next_pushes(agent, 5):
-        assert push.workers["working"] == 0  # one may be starting: it came to its max_requests
+        assert push.workers["working"] == 0  # one may be starting, after max_requests
         assert push.values("gunicorn.requests.in_flight") == (0,)
         if worker_class.threads:
             assert push.values("gunicorn.threads", "state:working") == (0,)
@@ -66,8 +66,8 @@ def weather(
         if worker_class.capacity:
             assert push.values("gunicorn.requests.in_flight")[0] <= worker_class.capacity + CLIENTS
         calm = not any(-INTERVAL_S < push.at_s - kill_s < SETTLED_S for kill_s in storm.kills_s)
-        # One that came to its max_requests is gone for a moment: right before the next is spawned.
-        spawned = sum(it.values("gunicorn.workers.spawned")[0] for it in (push, after))
+        # A worker that reached max_requests is missing until the next is spawned.
+        spawned = sum(each.values("gunicorn.workers.spawned")[0] for each in (push, after))
         if calm and not spawned:
             assert sum(push.workers.values()) == WORKERS
     longest_s = max(after.at_s - before.at_s for before, after in pairwise(seen))

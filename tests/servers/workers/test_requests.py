@@ -1,4 +1,4 @@
-"""``requests`` of a worker: those that the app got, and no connection, no 4xx of gunicorn's."""
+"""``requests`` of a worker are those that the app got, without gunicorn's own 4xx."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from tests.lab.worker_classes import (
 
 CLIENTS = 10
 CASES = [
-    *((it, it.versions[-1]) for it in CLASSES),
-    *((it, VERSIONS[0]) for it in (SYNC, GTHREAD, GEVENT)),
+    *((case, case.versions[-1]) for case in CLASSES),
+    *((case, VERSIONS[0]) for case in (SYNC, GTHREAD, GEVENT)),
 ]
 
 
 def requests_of(server: Server) -> int | None:
-    """Return what ``status`` says of its one worker, once it has one and it has a slot."""
+    """Return the one worker of ``status``, once it has a slot."""
     done = run_cli("status", str(server.pid), "--json", "--seconds", "0.1")
     if done.code != 0:  # it has not begun to serve
         return None
@@ -45,7 +45,7 @@ def requests_of(server: Server) -> int | None:
 
 
 class Counted:
-    """A server with one worker, and its requests since."""
+    """A server with one worker, and the number of its requests since."""
 
     def __init__(self, server: Server) -> None:
         self.server = server.wait_until_it_serves()
@@ -53,7 +53,7 @@ class Counted:
         self._before = requests_of(server) or 0
 
     def wait_for(self, requests: int) -> None:
-        """Wait until so many are counted; fail if it is another number in the end."""
+        """Wait until that number is counted; fail if the final number differs."""
         wait_for(f"{requests} requests", lambda: self._since() >= requests, deadline_s=10)
         assert self._since() == requests
 
@@ -62,7 +62,7 @@ class Counted:
 
 
 def without_a_request(server: Server, octets: bytes = b"") -> None:
-    """Connect, send this, and close when the server has closed or nothing was sent."""
+    """Connect, send, and close after the server has closed or if nothing was sent."""
     with server.connect() as client:
         client.sendall(octets)
         client.shutdown(socket.SHUT_WR)
@@ -90,7 +90,7 @@ def test_requests_of_each_class(
     installed: Callable[[str], Gunicorn],
     serve: ServerFactory,
 ) -> None:
-    """Ten clients with one each are ten; without any, or with one that is none, there are none."""
+    """Ten clients with one request each are ten; malformed or no requests are none."""
     server = serve(
         installed(version), workers=1, arguments=worker_class.arguments, app=worker_class.app
     )
@@ -109,7 +109,7 @@ def test_requests_of_each_class(
 def test_each_stream_of_http2_is_one(
     worker_class: WorkerClass, newest: Gunicorn, serve: ServerFactory, certificate: Path
 ) -> None:
-    """And the connection, and its handshake, are none."""
+    """The connection and its handshake are no requests."""
     tls = ("--certfile", str(certificate), "--keyfile", str(certificate))
     server = serve(
         newest,
@@ -128,7 +128,7 @@ def test_each_stream_of_http2_is_one(
 def test_a_websocket_is_one(
     worker_class: WorkerClass, installed: Callable[[str], Gunicorn], serve: ServerFactory
 ) -> None:
-    """However many messages it carries."""
+    """A websocket is one request, with any number of messages."""
     server = serve(
         installed(worker_class.versions[-1]),
         workers=1,

@@ -1,4 +1,4 @@
-"""Who is at work, and for how long: slow clients, long requests beside short ones, random load."""
+"""Busy workers and their utilization with slow clients, long requests and random load."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CLIENTS = 5
 def test_silent_clients_of_sync_workers(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """Four connect and send nothing: two workers wait for them, two more wait in the queue."""
+    """Of four silent clients two keep two workers busy, and two wait in the queue."""
     server = serve(gunicorn, environ=INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url})
     wait_until_all_are_idle(agent)
     silent = [server.connect() for _ in range(4)]
@@ -50,7 +50,7 @@ def test_silent_clients_of_sync_workers(
 def test_a_silent_client_of_a_gthread_worker(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """A thread that reads from it is at work."""
+    """A thread that reads from a slow client is busy."""
     environ = INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url}
     server = serve(gunicorn, arguments=GTHREAD.arguments, environ=environ)
     wait_until_all_are_idle(agent)
@@ -90,7 +90,7 @@ def test_the_queue_that_the_kernel_can_not_see(
 def test_a_long_request_beside_many_short_ones(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """Their ends do not end it: a gthread worker never reads idle while it runs."""
+    """A gthread worker is never idle while a long request runs beside short ones."""
     environ = INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url}
     server = serve(gunicorn, workers=1, arguments=GTHREAD.arguments, environ=environ)
     wait_until_all_are_idle(agent, workers=1)
@@ -114,7 +114,7 @@ def test_a_request_of_many_intervals(
     serve: ServerFactory,
     agent: StandInAgent,
 ) -> None:
-    """It counts in each interval that lies within: not none of it, and at its end all."""
+    """A long request counts in each interval that it touches, not only at its end."""
     environ = INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url}
     arguments = (*worker_class.arguments[:2], "--threads", "1")
     server = serve(gunicorn, workers=1, arguments=arguments, environ=environ)
@@ -141,7 +141,7 @@ def put_random_load(server: Server, seed: int, until_s: float) -> None:
 
 
 def share(requests: Sequence[Request], began_s: float, ended_s: float, slots: int) -> float:
-    """Return the percentage of that time in which requests were under way."""
+    """Return the percentage of that time in which requests were in flight."""
     worked_ns = sum(
         max(0, min(ended_s * 1e9, request.ended_ns) - max(began_s * 1e9, request.began_ns))
         for request in requests

@@ -41,7 +41,7 @@ def serving(
 
 
 def holds(server: Server, requests: int) -> bool:
-    """Tell whether the app holds so many."""
+    """Return whether the app holds that number."""
     return server.journal.in_flight().total() == requests
 
 
@@ -52,7 +52,7 @@ def test_websockets_are_in_flight(
     serve: ServerFactory,
     agent: StandInAgent,
 ) -> None:
-    """Three that are open, quiet or not, then two, one of them gone without a word; then none."""
+    """Open websockets are in flight, quiet or not, until they are closed or lost."""
     server = serving(worker_class, installed, serve, agent)
     with ExitStack() as stack:
         url = f"ws://{server.address}/websocket"
@@ -62,7 +62,7 @@ def test_websockets_are_in_flight(
 
 
 def check_each(sockets: list[ClientConnection], server: Server, agent: StandInAgent) -> None:
-    """Use one, close one, until there is none."""
+    """Use one and close one, until none is left."""
     for remaining in (3, 2, 1):
         sockets[-1].send("hello")
         assert sockets[-1].recv() == "hello"
@@ -83,7 +83,7 @@ def test_a_client_that_is_gone(
     serve: ServerFactory,
     agent: StandInAgent,
 ) -> None:
-    """Its request is in flight as long as the app is at it, cancelled or not, and no longer."""
+    """A request is in flight exactly as long as the app runs it, cancelled or not."""
     server = serving(worker_class, installed, serve, agent)
     with server.connect() as client:
         client.sendall(request("/hold"))
