@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
 
 from gunicorn_backlog import _gunicorn
 from gunicorn_backlog.kernel.accept_queue import AcceptQueue
@@ -14,13 +14,12 @@ from gunicorn_backlog.sampling.limits import Limits
 from gunicorn_backlog.sampling.listeners import Listeners
 from gunicorn_backlog.sampling.utilization import Utilization, WorkTime
 from gunicorn_backlog.sampling.window import Sample
-from gunicorn_backlog.sampling.worker_counts import WorkerCounter, WorkerCounts, are_bounded
-from gunicorn_backlog.scoreboard.owners import Owners
+from gunicorn_backlog.sampling.worker_counts import WorkerCounter, WorkerCounts
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from gunicorn_backlog.scoreboard.server_info import ListenerRef
 from gunicorn_backlog.scoreboard.slot import MEASURES_WAIT, Kind
-from gunicorn_backlog.scoreboard.states import States
 from gunicorn_backlog.scoreboard.wait_histogram import HistogramDelta, WaitsError, WaitSummary
+from gunicorn_backlog.scoreboard.worker_row import WorkerRows
 from gunicorn_backlog.workers import registry
 
 if TYPE_CHECKING:
@@ -30,15 +29,6 @@ if TYPE_CHECKING:
 BOOT_SPARE_S = 5
 BOOT_LIMIT_WITHOUT_TIMEOUT_S = 60
 UNREAD_IN_A_ROW = 3  # samples
-
-
-class _Count(NamedTuple):
-    """The workers, counted from these states while the arbiter forks workers of this class."""
-
-    states: States
-    worker_class: type
-    bounded: bool
-    crew: WorkerCounts
 
 
 class Sampler:
@@ -60,7 +50,6 @@ class Sampler:
         self._cfg: Config | None = None
         self._asked = 0
         self._boot_limit_s = 0
-        self._count: _Count | None = None
         self._unread_in_a_row = 0
         self.since_ns = 0  # when it began, CLOCK_MONOTONIC
 
@@ -139,41 +128,28 @@ class Sampler:
         running = _gunicorn.running(self._arbiter)
         if self._scoreboard is None:
             return WorkerCounts(0, 0, 0, len(running), None), None
-        states = self._scoreboard.reader.read(running)
-        if states.unread:
+        rows = self._scoreboard.reader.read(running)
+        if rows.unread:
             return self._unread(len(running)), None
         self._unread_in_a_row = 0
-        count, worker_class = self._count, self._arbiter.worker_class
-        if count is None or count.states is not states or count.worker_class is not worker_class:
-            count = self._counted_anew(running, states, worker_class)
-        crew = count.crew
-        if not count.bounded:
-            return crew, None
-        work = self._utilization.look(states)
-        return crew, None if crew.unknown else work
+        crew = self._count(running, rows)
+        work = self._utilization.update(rows.by_pid)
+        return crew, None if crew.saturated is None else work
 
-    def _counted_anew(
-        self, running: Mapping[int, int], states: States, worker_class: type
-    ) -> _Count:
-        """Count the workers, and keep it; not if time alone may make it another.
-
-        So it is while one has no slot; and what is unknown is said again, for it may be forgotten.
-        """
-        owners, kind = states.owners, registry.kind_forked(self._arbiter)
-        if owners.pids:
-            self._waits_measured = any(owners.measures_wait)
+    def _count(self, running: Mapping[int, int], rows: WorkerRows) -> WorkerCounts:
+        if rows.by_pid:
+            self._waits_measured = any(row.measures_wait for row in rows.by_pid.values())
         crew = self._roster.count(
             running,
-            states,
+            rows,
             self._boot_limit_s,
             watched_after=self._watched_after,
-            kind_starting=kind,
-            heartbeats=registry.heartbeats(self._arbiter, owners.without_slot),
+            kind_starting=registry.kind_forked(self._arbiter),
+            heartbeats=registry.heartbeats(self._arbiter, rows.without_slot),
         )
-        self._say_what_is_unknown(owners)
-        count = _Count(states, worker_class, are_bounded(owners, kind), crew)
-        self._count = None if owners.without_slot or crew.unknown else count
-        return count
+        if crew.unknown:
+            self._say_what_is_unknown({row.kind for row in rows.by_pid.values()})
+        return crew
 
     def _unread(self, running: int) -> WorkerCounts | None:
         """Return nothing; if a worker is never read, what is known all the same."""
@@ -187,7 +163,7 @@ class Sampler:
         )
         return WorkerCounts(0, 0, 0, running, None)
 
-    def _say_what_is_unknown(self, owners: Owners) -> None:
+    def _say_what_is_unknown(self, kinds: Collection[int]) -> None:
         if self._roster.overdue:
             late = f"have not reported after {self._boot_limit_s} s"
             serving = "serve, and the hook post_worker_init has not instrumented them"
@@ -197,13 +173,13 @@ class Sampler:
                 "their states and requests in flight are not sent. Unless these workers logged a "
                 "reason, end the config with gunicorn_backlog.hooks.install(globals())",
             )
-        if Kind.FAILED in owners.places:
+        if Kind.FAILED in kinds:
             self._notices.warn(
                 "unwatched",
                 "a worker could not be watched, as its own line says: workers are counted, their "
                 "states and requests in flight are not sent",
             )
-        if Kind.UNKNOWN in owners.places:
+        if Kind.UNKNOWN in kinds:
             self._notices.warn(
                 "unknown class",
                 f"the worker class {self._arbiter.cfg.worker_class_str} is not known: its workers "

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from operator import ge, sub
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
-from gunicorn_backlog.scoreboard.owners import Owners
-from gunicorn_backlog.scoreboard.slot import GTHREAD, HAS_CAPACITY, Kind
-from gunicorn_backlog.scoreboard.states import States
+from gunicorn_backlog.scoreboard.slot import GTHREAD, HAS_CAPACITY, STATE_UNKNOWN, Kind
+from gunicorn_backlog.scoreboard.worker_row import WorkerRow, WorkerRows
 
 
 class ThreadCounts(NamedTuple):
@@ -67,7 +65,7 @@ class WorkerCounter:
     def count(
         self,
         running: Mapping[int, int],
-        states: States,
+        rows: WorkerRows,
         boot_limit_s: float,
         *,
         watched_after: int = 0,
@@ -82,28 +80,22 @@ class WorkerCounter:
         :param kind_starting: of those that are starting.
         :param heartbeats: of the workers without a slot, by pid.
         """
-        owners, seen, busy = states.owners, states.owners.seen, states.columns.busy
-        expected = [pid for pid in owners.without_slot if running[pid] > watched_after]
+        expected = [pid for pid in rows.without_slot if running[pid] > watched_after]
         starting = self._starting(expected, boot_limit_s, heartbeats)
-        working = sum(map(bool, busy))
-        unknown = len(running) - seen - starting
+        seen = [row for row in rows.by_pid.values() if row.kind not in STATE_UNKNOWN]
+        working = len([row for row in seen if row.busy])
+        idle, unknown = len(seen) - working, len(running) - len(seen) - starting
         if unknown:
-            return WorkerCounts(seen - working, working, starting, unknown, in_flight=None)
-        return WorkerCounts(
-            seen - working,
-            working,
-            starting,
-            unknown=0,
-            in_flight=sum(states.columns.in_flight),
-            threads=_threads(states, kind_starting),
-            saturated=all(map(ge, busy, owners.capacities))
-            if are_bounded(owners, kind_starting)
-            else None,
-        )
+            return WorkerCounts(idle, working, starting, unknown, None)
+        in_flight = sum([row.in_flight for row in seen])
+        threads, saturated = _threads(seen, kind_starting), _saturated(seen, kind_starting)
+        return WorkerCounts(idle, working, starting, unknown, in_flight, threads, saturated)
 
     def _starting(
         self, without_slot: list[int], boot_limit_s: float, heartbeats: Mapping[int, float]
     ) -> int:
+        if not without_slot and not self._seen:  # as in nearly all samples: saves 1 µs
+            return 0
         now_s = self._clock()
         self._seen = {
             pid: self._seen.get(pid, _Seen(now_s, heartbeats.get(pid))) for pid in without_slot
@@ -122,16 +114,21 @@ class WorkerCounter:
         return self._seen[pid].heartbeat not in (None, heartbeat)
 
 
-def are_bounded(owners: Owners, kind_starting: Kind) -> bool:
-    """Tell whether each of these workers has a capacity, and those that are starting will."""
-    return kind_starting in HAS_CAPACITY and all(owners.capacities)
+def _saturated(rows: Sequence[WorkerRow], kind_starting: Kind) -> bool | None:
+    if kind_starting not in HAS_CAPACITY:
+        return None
+    free = False
+    for row in rows:
+        if not row.capacity:
+            return None
+        free |= row.busy < row.capacity
+    return not free
 
 
-def _threads(states: States, kind_starting: Kind) -> ThreadCounts | None:
-    pools = states.owners.places.get(GTHREAD)
-    if pools is None:
+def _threads(rows: Sequence[WorkerRow], kind_starting: Kind) -> ThreadCounts | None:
+    pools = [row for row in rows if row.kind == GTHREAD]
+    if not pools:
         return ThreadCounts(0, 0, 0) if kind_starting == GTHREAD else None
-    busy = states.columns.busy[pools]
-    free = map(sub, states.owners.capacities[pools], busy)
-    idle = sum(it for it in free if it > 0)
-    return ThreadCounts(idle, sum(busy), sum(states.columns.queued[pools]))
+    idle = sum([pool.capacity - pool.busy for pool in pools if pool.capacity > pool.busy])
+    working = sum([pool.busy for pool in pools])
+    return ThreadCounts(idle, working, sum([pool.queued for pool in pools]))

@@ -32,7 +32,7 @@ import struct
 import zlib
 from typing import NamedTuple
 
-from gunicorn_backlog.scoreboard.slot import LINE_SIZE
+from gunicorn_backlog.scoreboard.slot import ROW_SIZE
 
 MAGIC = b"gubacklg"
 VERSION = 2
@@ -63,12 +63,12 @@ class Layout(NamedTuple):
     @property
     def thread_rows_at(self) -> int:
         """Where the lines for threads begin."""
-        return SLOTS_AT + self.slots * LINE_SIZE
+        return SLOTS_AT + self.slots * ROW_SIZE
 
     @property
     def waits_at(self) -> int:
         """Where the waits begin."""
-        return self.thread_rows_at + self.thread_rows * LINE_SIZE
+        return self.thread_rows_at + self.thread_rows * ROW_SIZE
 
     @property
     def about_at(self) -> int:

@@ -24,9 +24,9 @@ from gunicorn_backlog.scoreboard.layout import (
 from gunicorn_backlog.scoreboard.reader import Reader
 from gunicorn_backlog.scoreboard.server_info import ServerInfo
 from gunicorn_backlog.scoreboard.slot import (
-    LINE_SIZE,
     NO_THREAD_ROWS,
     OWNER,
+    ROW_SIZE,
     SLOT,
     Kind,
     Slot,
@@ -83,7 +83,7 @@ class Scoreboard:
     def _disown(self, slots: list[int]) -> None:
         """Leave no slot behind that says it is ours: of an earlier claim, or an earlier life."""
         for index in slots:
-            at = SLOTS_AT + index * LINE_SIZE
+            at = SLOTS_AT + index * ROW_SIZE
             self._memory[at : at + OWNER.size] = bytes(OWNER.size)
 
     def _slot(
@@ -91,13 +91,13 @@ class Scoreboard:
     ) -> Slot:
         """Write a slot: pid and age at last, for they say that the rest is there."""
         memory = memoryview(self._memory)
-        at, waits_at = SLOTS_AT + index * LINE_SIZE, self._layout.waits_at + index * WAITS_SIZE
-        line = memory[at : at + LINE_SIZE]
+        at, waits_at = SLOTS_AT + index * ROW_SIZE, self._layout.waits_at + index * WAITS_SIZE
+        line = memory[at : at + ROW_SIZE]
         line[: OWNER.size] = bytes(OWNER.size)
         thread_rows = NO_THREAD_ROWS
         if threads:
-            begin = self._layout.thread_rows_at + thread_rows_at * LINE_SIZE
-            thread_rows = memory[begin : begin + thread_rows_for(threads) * LINE_SIZE]
+            begin = self._layout.thread_rows_at + thread_rows_at * ROW_SIZE
+            thread_rows = memory[begin : begin + thread_rows_for(threads) * ROW_SIZE]
             thread_rows[:] = bytes(len(thread_rows))
         line[OWNER.size :] = owned[OWNER.size :]
         line[: OWNER.size] = owned[: OWNER.size]

@@ -62,11 +62,9 @@ from typing import NamedTuple
 from gunicorn_backlog._threads.unpatched import original
 
 SLOT = struct.Struct("=IIHHIQqqqqI4x")
-LINE_SIZE = SLOT.size  # bytes, also of the lines of threads
-WORDS_OF_CLAIM = (0, 1, 2, 7)  # of a slot: pid and age, kind and capacity, claimed_ns, threads_at
-WORDS_OF_RECORD = (3, 4, 5, 6)
+ROW_SIZE = SLOT.size  # bytes, also of the lines of threads
 OWNER = struct.Struct("=II")  # pid, age
-WORDS_OF_LINE = 8
+WORDS_PER_ROW = 8
 
 # The words of a record: of one connection at a time,
 WORK_NS, TAKEN, SINCE_NS, BEGUN = range(4)
@@ -150,7 +148,7 @@ class Slot(Record):
         self.lock = original("_thread", "allocate_lock")()
         self.waits = waits.cast("Q")
         self.counters = [n if n < _NONSENSE else 0 for n in self.waits.tolist()]
-        words, third = thread_rows.cast("q"), thread_rows_for(threads) * WORDS_OF_LINE // 3
+        words, third = thread_rows.cast("q"), thread_rows_for(threads) * WORDS_PER_ROW // 3
         self.threads = [Record(words[number::third]) for number in range(threads)]
 
     def add(self, word: int, number: int) -> None:
@@ -187,7 +185,7 @@ class Slot(Record):
 
 def thread_rows_for(threads: int) -> int:
     """Return how many lines a pool's threads need for their records."""
-    return 3 * -(-threads // WORDS_OF_LINE)
+    return 3 * -(-threads // WORDS_PER_ROW)
 
 
 class SlotRecord(NamedTuple):
@@ -204,8 +202,3 @@ class SlotRecord(NamedTuple):
     word_2: int
     word_3: int
     threads_at: int
-
-    @property
-    def record(self) -> tuple[int, int, int, int]:
-        """The four numbers of its record."""
-        return self.word_0, self.word_1, self.word_2, self.word_3

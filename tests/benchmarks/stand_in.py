@@ -79,10 +79,6 @@ class StandIn:
     def sample(self) -> None:
         """Look at everything once, after one of the workers has taken another connection."""
         self._record.words[TAKEN] += 1
-        self.sample_again()
-
-    def sample_again(self) -> None:
-        """Look at everything once; nobody has said anything since the last time."""
         self._window.add(self.sampler.sample())
 
     def push(self) -> None:

@@ -127,14 +127,14 @@ def claimed(scoreboard: Scoreboard, *pids: int) -> None:
         scoreboard.claim(pid, pid, Kind.SYNC, 1)
 
 
-def test_workers_that_say_nothing_new_are_not_counted_anew(arbiter: Arbiter) -> None:
-    """The very same crew, and their time goes on; until one of them says something."""
+def test_workers_that_write_nothing_between_two_samples(arbiter: Arbiter) -> None:
+    """The counts stay the same, and the working time goes on, until a worker writes."""
     scoreboard = Scoreboard(slots=3)
     sampler = sampling(arbiter, scoreboard)
     slots = [scoreboard.claim(pid, pid, Kind.SYNC, 1) for pid in (1, 2)]
     slots[0].words[WORK_NS] = -1
     first, second = sampler.sample(), sampler.sample()
-    assert first.crew is second.crew
+    assert first.crew == second.crew
     assert second.work is not None
     assert second.work.worked_ns * 2 == second.work.available_ns > 0
     slots[1].words[WORK_NS] = -1

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from gunicorn_backlog.sampling.utilization import Utilization, WorkTime
 from gunicorn_backlog.scoreboard.slot import Kind
-from gunicorn_backlog.scoreboard.states import State, States
-from tests.lab.worker_states import states_of
+from gunicorn_backlog.scoreboard.worker_row import WorkerRow
 
 
 class Clock:
@@ -18,9 +17,11 @@ class Clock:
         return self.now_ns
 
 
-def worker(claimed_ns: int, worked_ns: int, in_use: int = 0, capacity: int = 1) -> State:
+def worker(claimed_ns: int, worked_ns: int, in_use: int = 0, capacity: int = 1) -> WorkerRow:
     """Return a state; ``worked_ns`` is as it would be at 0."""
-    return State(Kind.SYNC, False, capacity, claimed_ns, in_use, in_use, 0, 0, in_use, worked_ns)
+    return WorkerRow(
+        Kind.SYNC, False, capacity, claimed_ns, in_use, in_use, 0, 0, in_use, worked_ns
+    )
 
 
 def test_a_request_longer_than_the_time_between_looks() -> None:
@@ -30,9 +31,9 @@ def test_a_request_longer_than_the_time_between_looks() -> None:
     busy_since_1100 = worker(claimed_ns=1000, worked_ns=-1100, in_use=1)
     looks = []
     for clock.now_ns in (1200, 1300, 1400):
-        looks.append(utilization.look(states_of({1: busy_since_1100})))
+        looks.append(utilization.update({1: busy_since_1100}))
     clock.now_ns = 1500
-    looks.append(utilization.look(states_of({1: worker(claimed_ns=1000, worked_ns=350)})))
+    looks.append(utilization.update({1: worker(claimed_ns=1000, worked_ns=350)}))
     assert looks == [WorkTime(100, 200), WorkTime(100, 100), WorkTime(100, 100), WorkTime(50, 100)]
 
 
@@ -42,7 +43,7 @@ def test_threads_count_each() -> None:
     utilization = Utilization(clock_ns=clock)
     clock.now_ns = 1100
     pool = worker(claimed_ns=1000, worked_ns=-2 * 1000, in_use=2, capacity=4)
-    assert utilization.look(states_of({1: pool})) == WorkTime(200, 400)
+    assert utilization.update({1: pool}) == WorkTime(200, 400)
 
 
 def test_workers_that_come_and_go() -> None:
@@ -50,9 +51,9 @@ def test_workers_that_come_and_go() -> None:
     clock = Clock()
     utilization = Utilization(clock_ns=clock)
     clock.now_ns = 1100
-    utilization.look(states_of({1: worker(1000, 50), 2: worker(1000, 70)}))
+    utilization.update({1: worker(1000, 50), 2: worker(1000, 70)})
     clock.now_ns = 1200
-    work = utilization.look(states_of({1: worker(1000, 90), 2: worker(1150, 20)}))
+    work = utilization.update({1: worker(1000, 90), 2: worker(1150, 20)})
     assert work == WorkTime(40 + 20, 100 + 50)
 
 
@@ -61,9 +62,9 @@ def test_who_was_not_seen_before_begins_now() -> None:
     clock = Clock()
     utilization = Utilization(clock_ns=clock)
     clock.now_ns = 1100
-    assert utilization.look(states_of({1: worker(500, 400)})) == WorkTime(0, 0)
+    assert utilization.update({1: worker(500, 400)}) == WorkTime(0, 0)
     clock.now_ns = 1200
-    assert utilization.look(states_of({1: worker(500, 430)})) == WorkTime(30, 100)
+    assert utilization.update({1: worker(500, 430)}) == WorkTime(30, 100)
 
 
 def test_between_two_looks_at_the_same_workers() -> None:
@@ -71,13 +72,11 @@ def test_between_two_looks_at_the_same_workers() -> None:
     clock = Clock()
     utilization = Utilization(clock_ns=clock)
     clock.now_ns = 1100
-    first = states_of({1: worker(1000, 40), 2: worker(1000, -1050, in_use=1, capacity=3)})
-    utilization.look(first)
+    first = {1: worker(1000, 40), 2: worker(1000, -1050, in_use=1, capacity=3)}
+    utilization.update(first)
     clock.now_ns = 1200
-    second = States(first.owners, first.columns._replace(worked_ns=[60, 80], timed_busy=[0, 0]))
-    assert utilization.look(second) == WorkTime(20 + 30, (1 + 3) * 100)
+    second = {1: worker(1000, 60), 2: worker(1000, 80, capacity=3)}
+    assert utilization.update(second) == WorkTime(20 + 30, (1 + 3) * 100)
     clock.now_ns = 1300
-    third = States(
-        first.owners, first.columns._replace(worked_ns=[60, 80 - 1250], timed_busy=[0, 1])
-    )
-    assert utilization.look(third) == WorkTime(50, (1 + 3) * 100)
+    third = {1: worker(1000, 60), 2: worker(1000, 80 - 1250, in_use=1, capacity=3)}
+    assert utilization.update(third) == WorkTime(50, (1 + 3) * 100)

@@ -8,20 +8,20 @@ import pytest
 
 from gunicorn_backlog.sampling.worker_counts import ThreadCounts, WorkerCounter, WorkerCounts
 from gunicorn_backlog.scoreboard.slot import Kind
-from gunicorn_backlog.scoreboard.states import State
-from tests.lab.worker_states import states_of
+from gunicorn_backlog.scoreboard.worker_row import WorkerRow
+from tests.lab.worker_rows import worker_rows
 
 BOOT_LIMIT_S = 30.0
 
 
-def state(in_use: int = 0, kind: Kind = Kind.SYNC) -> State:
+def state(in_use: int = 0, kind: Kind = Kind.SYNC) -> WorkerRow:
     """Return a worker's state."""
-    return State(kind, False, int(kind == Kind.SYNC), 0, in_use, in_use, 0, 0, 0, 0)
+    return WorkerRow(kind, False, int(kind == Kind.SYNC), 0, in_use, in_use, 0, 0, 0, 0)
 
 
-def pool(capacity: int, in_use: int, in_flight: int, queued: int) -> State:
+def pool(capacity: int, in_use: int, in_flight: int, queued: int) -> WorkerRow:
     """Return the state of a gthread worker."""
-    return State(Kind.GTHREAD, False, capacity, 0, in_use, in_flight, queued, 0, 0, 0)
+    return WorkerRow(Kind.GTHREAD, False, capacity, 0, in_use, in_flight, queued, 0, 0, 0)
 
 
 def aged(*pids: int) -> dict[int, int]:
@@ -31,13 +31,15 @@ def aged(*pids: int) -> dict[int, int]:
 
 def count(
     running: dict[int, int],
-    rows: dict[int, State],
+    rows: dict[int, WorkerRow],
     *,
     roster: WorkerCounter | None = None,
     **how: Any,
 ) -> WorkerCounts:
     """Return what a roster, or a new one, makes of the rows by pid of running workers."""
-    return (roster or WorkerCounter()).count(running, states_of(rows, running), BOOT_LIMIT_S, **how)
+    return (roster or WorkerCounter()).count(
+        running, worker_rows(rows, running), BOOT_LIMIT_S, **how
+    )
 
 
 def test_every_worker_has_one_state() -> None:
@@ -102,7 +104,7 @@ def test_without_pools_there_are_no_threads_but_those_to_come() -> None:
     ],
 )
 def test_saturated_is_nobody_free(
-    states: dict[int, State], kind: Kind, saturated: bool | None
+    states: dict[int, WorkerRow], kind: Kind, saturated: bool | None
 ) -> None:
     """Of workers with a capacity only, now and to come."""
     crew = count(aged(1, 2), states, kind_starting=kind)
