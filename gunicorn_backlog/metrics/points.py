@@ -58,11 +58,11 @@ def points(
     :param stopping: whether this is the last push of a shutdown.
     """
     server = _server_tags(app, bind)
-    check = _is_running(interval.crew, stopping, server)
+    check = _is_running(interval.counts, stopping, server)
     return [
         *_backlog_points(interval.queues, backlog_type, server),
         *_drop_points(interval.dropped, server),
-        *_worker_points(interval.crew, server),
+        *_worker_points(interval.counts, server),
         *_work_points(interval, server),
         *_wait_points(interval.waits, server),
         *([check] if check else []),

@@ -42,7 +42,7 @@ class Sampler:
         self._notices = notices
         self._listeners = Listeners(arbiter, notices)
         self._limits = Limits(notices)
-        self._roster = WorkerCounter()
+        self._counter = WorkerCounter()
         self._utilization = Utilization()
         self._counted: HistogramDelta | None = None
         self._waits_measured = False  # whether workers can tell of each request how long it waited
@@ -132,14 +132,14 @@ class Sampler:
         if rows.unread:
             return self._unread(len(running)), None
         self._unread_in_a_row = 0
-        crew = self._count(running, rows)
+        counts = self._count(running, rows)
         work = self._utilization.update(rows.by_pid)
-        return crew, None if crew.saturated is None else work
+        return counts, None if counts.saturated is None else work
 
     def _count(self, running: Mapping[int, int], rows: WorkerRows) -> WorkerCounts:
         if rows.by_pid:
             self._waits_measured = any(row.measures_wait for row in rows.by_pid.values())
-        crew = self._roster.count(
+        counts = self._counter.count(
             running,
             rows,
             self._boot_limit_s,
@@ -147,9 +147,9 @@ class Sampler:
             kind_starting=registry.kind_forked(self._arbiter),
             heartbeats=registry.heartbeats(self._arbiter, rows.without_slot),
         )
-        if crew.unknown:
+        if counts.unknown:
             self._say_what_is_unknown({row.kind for row in rows.by_pid.values()})
-        return crew
+        return counts
 
     def _unread(self, running: int) -> WorkerCounts | None:
         """Return nothing; if a worker is never read, what is known all the same."""
@@ -164,12 +164,12 @@ class Sampler:
         return WorkerCounts(0, 0, 0, running, None)
 
     def _say_what_is_unknown(self, kinds: Collection[int]) -> None:
-        if self._roster.overdue:
+        if self._counter.overdue:
             late = f"have not reported after {self._boot_limit_s} s"
             serving = "serve, and the hook post_worker_init has not instrumented them"
             self._notices.warn(
                 "no slot",
-                f"{self._roster.overdue} workers {serving if self._roster.serving else late}: "
+                f"{self._counter.overdue} workers {serving if self._counter.serving else late}: "
                 "their states and requests in flight are not sent. Unless these workers logged a "
                 "reason, end the config with gunicorn_backlog.hooks.install(globals())",
             )

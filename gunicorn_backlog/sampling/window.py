@@ -18,7 +18,7 @@ class Sample(NamedTuple):
     """
 
     queues: Mapping[str, AcceptQueue]  # by listener
-    crew: WorkerCounts | None
+    counts: WorkerCounts | None
     work: WorkTime | None
     forked: int
 
@@ -37,7 +37,7 @@ class BacklogSummary(NamedTuple):
 
 
 class IntervalSummary(NamedTuple):
-    """What the samples of one interval come to; ``crew`` is the last one that could be read.
+    """What the samples of one interval come to; ``counts`` is the last one that could be read.
 
     ``dropped`` are connections, by listener: only of those that count them. ``utilization`` and
     ``saturated`` are percent; None: they can't be told.
@@ -45,7 +45,7 @@ class IntervalSummary(NamedTuple):
 
     queues: tuple[BacklogSummary, ...]
     dropped: Mapping[str, int]
-    crew: WorkerCounts | None
+    counts: WorkerCounts | None
     spawned: int
     utilization: float | None = None
     saturated: float | None = None
@@ -82,15 +82,15 @@ class Window:
         if not samples:
             return None
         forked, self._forked = self._forked, samples[-1].forked
-        crews = [sample.crew for sample in samples if sample.crew is not None]
+        counted = [sample.counts for sample in samples if sample.counts is not None]
         return IntervalSummary(
             queues=_queues(samples),
             dropped=dropped,
-            crew=crews[-1] if crews else None,
+            counts=counted[-1] if counted else None,
             spawned=self._forked - forked,
             utilization=_utilization([it.work for it in samples if it.work is not None]),
             waits=waits,
-            saturated=_saturated([it.saturated for it in crews if it.saturated is not None]),
+            saturated=_saturated([it.saturated for it in counted if it.saturated is not None]),
         )
 
 

@@ -54,7 +54,7 @@ def test_one_look(arbiter: Arbiter, caplog: pytest.LogCaptureFixture) -> None:
     slot.words[WORK_NS] = -1
     sample = sampler.sample()
     assert sample.queues == {tag(arbiter): AcceptQueue(0, LIMIT)}
-    assert sample.crew == WorkerCounts(0, 1, 1, 0, 1, saturated=True)
+    assert sample.counts == WorkerCounts(0, 1, 1, 0, 1, saturated=True)
     assert sample.forked == 3
     assert sample.work is not None
     assert sampler.dropped() == {tag(arbiter): 0}
@@ -83,21 +83,21 @@ def test_a_worker_that_can_not_be_read(arbiter: Arbiter, caplog: pytest.LogCaptu
     write_threads_at(scoreboard, 2**32 - 1)
     for _ in range(UNREAD_IN_A_ROW - 1):
         sample = sampler.sample()
-        assert (sample.crew, sample.work) == (None, None)
+        assert (sample.counts, sample.work) == (None, None)
     assert caplog.records == []
     for _ in range(3):
         sample = sampler.sample()
-        assert (sample.crew, sample.work) == (WorkerCounts(0, 0, 0, 2, None), None)
+        assert (sample.counts, sample.work) == (WorkerCounts(0, 0, 0, 2, None), None)
         assert sample.queues == {tag(arbiter): AcceptQueue(0, LIMIT)}
     assert [r.getMessage().split(": ")[1] for r in caplog.records] == [
         "what a worker says of itself changes whenever it is read"
     ]
     write_threads_at(scoreboard, 0)
-    crew = sampler.sample().crew
-    assert crew is not None
-    assert (crew.idle, crew.starting, crew.unknown) == (1, 1, 0)
+    counts = sampler.sample().counts
+    assert counts is not None
+    assert (counts.idle, counts.starting, counts.unknown) == (1, 1, 0)
     write_threads_at(scoreboard, 2**32 - 1)
-    assert sampler.sample().crew is None
+    assert sampler.sample().counts is None
 
 
 def test_waits_that_can_not_be(arbiter: Arbiter, caplog: pytest.LogCaptureFixture) -> None:
@@ -134,11 +134,11 @@ def test_workers_that_write_nothing_between_two_samples(arbiter: Arbiter) -> Non
     slots = [scoreboard.claim(pid, pid, Kind.SYNC, 1) for pid in (1, 2)]
     slots[0].words[WORK_NS] = -1
     first, second = sampler.sample(), sampler.sample()
-    assert first.crew == second.crew
+    assert first.counts == second.counts
     assert second.work is not None
     assert second.work.worked_ns * 2 == second.work.available_ns > 0
     slots[1].words[WORK_NS] = -1
-    assert sampler.sample().crew == WorkerCounts(0, 2, 0, 0, 2, saturated=True)
+    assert sampler.sample().counts == WorkerCounts(0, 2, 0, 0, 2, saturated=True)
 
 
 def test_a_reload_to_another_class_is_seen(arbiter: Arbiter) -> None:
@@ -146,10 +146,10 @@ def test_a_reload_to_another_class_is_seen(arbiter: Arbiter) -> None:
     scoreboard = Scoreboard(slots=3)
     sampler = sampling(arbiter, scoreboard)
     claimed(scoreboard, 1, 2)
-    assert sampler.sample().crew == WorkerCounts(2, 0, 0, 0, 0, saturated=False)
+    assert sampler.sample().counts == WorkerCounts(2, 0, 0, 0, 0, saturated=False)
     arbiter.worker_class = AsyncWorker
     sample = sampler.sample()
-    assert (sample.crew, sample.work) == (WorkerCounts(2, 0, 0, 0, 0, saturated=None), None)
+    assert (sample.counts, sample.work) == (WorkerCounts(2, 0, 0, 0, 0, saturated=None), None)
 
 
 def test_a_worker_that_never_reports(
@@ -161,14 +161,14 @@ def test_a_worker_that_never_reports(
     scoreboard = Scoreboard(slots=3)
     claimed(scoreboard, 1)
     sampler = sampling(arbiter, scoreboard)
-    monkeypatch.setattr(sampler, "_roster", WorkerCounter(clock=lambda: now_s))
-    assert sampler.sample().crew == WorkerCounts(1, 0, 1, 0, 0, saturated=False)
+    monkeypatch.setattr(sampler, "_counter", WorkerCounter(clock=lambda: now_s))
+    assert sampler.sample().counts == WorkerCounts(1, 0, 1, 0, 0, saturated=False)
     now_s += 30 + BOOT_SPARE_S + 1
     arbiter.cfg = Cfg(backlog=LIMIT, timeout=60)
-    assert sampler.sample().crew == WorkerCounts(1, 0, 1, 0, 0, saturated=False)
+    assert sampler.sample().counts == WorkerCounts(1, 0, 1, 0, 0, saturated=False)
     assert caplog.records == []
     arbiter.cfg = Cfg(backlog=LIMIT, timeout=30)
-    assert sampler.sample().crew == WorkerCounts(1, 0, 0, 1, None)
+    assert sampler.sample().counts == WorkerCounts(1, 0, 0, 1, None)
     assert "1 workers have not reported after 35 s" in caplog.text
 
 

@@ -73,7 +73,7 @@ class SnapshotTaker:
         self._clock_ns = clock.now_ns
         self._outside = ListenerReader(server.pid)
         self._workers = Workers(server, clock)
-        self._roster = WorkerCounter()
+        self._counter = WorkerCounter()
         self._utilization = Utilization(clock_ns=clock.now_ns)
         self._counted = HistogramDelta([0] * BUCKETS)
         self._drops: dict[str, Drops] = {}
@@ -99,10 +99,10 @@ class SnapshotTaker:
         self._seen = about, running, rows
         if not rows.unread:
             self._waits_measured = any(row.measures_wait for row in rows.by_pid.values())
-        crew = None if rows.unread else self._count(about, running, rows)
-        work = None if crew is None else self._utilization.update(rows.by_pid)
-        has_capacity = crew is not None and crew.saturated is not None
-        self._window.add(Sample({}, crew, work if has_capacity else None, 0))
+        counts = None if rows.unread else self._count(about, running, rows)
+        work = None if counts is None else self._utilization.update(rows.by_pid)
+        has_capacity = counts is not None and counts.saturated is not None
+        self._window.add(Sample({}, counts, work if has_capacity else None, 0))
 
     def close(self) -> Snapshot:
         """Return what the samples since the last call come to."""
@@ -123,7 +123,7 @@ class SnapshotTaker:
         )
 
     def _count(self, about: ServerInfo, running: Running, rows: WorkerRows) -> WorkerCounts:
-        return self._roster.count(
+        return self._counter.count(
             running.ages, rows, about.boot_limit_s, kind_starting=Kind(about.kind)
         )
 

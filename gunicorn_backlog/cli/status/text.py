@@ -91,7 +91,7 @@ def worker_row(seen: Worker) -> tuple[str, ...]:
 
 def facts(interval: IntervalSummary) -> Iterator[tuple[str, str]]:
     """Yield what is told of all workers together."""
-    crew = interval.crew
+    crew = interval.counts
     if crew is None:
         yield "workers", f"{UNKNOWN} (they changed whenever they were read)"
         return
