@@ -67,7 +67,7 @@ def test_a_kernel_that_leaves_the_limit_empty_is_not_believed(
     """gunicorn asked for a backlog: a limit of 0 says that the fields are not filled in; mocked."""
     monkeypatch.setattr(tcp_info, "read", lambda _: tcp_info.decode(bytes([10]) + bytes(31)))
     assert sampling(arbiter, None).sample().queues == {}
-    assert "this kernel says that its limit is 0" in caplog.text
+    assert "this kernel reports a limit of 0" in caplog.text
 
 
 def write_threads_at(scoreboard: Scoreboard, line: int) -> None:
@@ -90,7 +90,7 @@ def test_a_worker_that_can_not_be_read(arbiter: Arbiter, caplog: pytest.LogCaptu
         assert (sample.counts, sample.work) == (WorkerCounts(0, 0, 0, 2, None), None)
         assert sample.queues == {tag(arbiter): AcceptQueue(0, LIMIT)}
     assert [r.getMessage().split(": ")[1] for r in caplog.records] == [
-        "what a worker says of itself changes whenever it is read"
+        "a worker's slot changes during each read"
     ]
     write_threads_at(scoreboard, 0)
     counts = sampler.sample().counts
