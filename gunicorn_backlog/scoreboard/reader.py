@@ -86,7 +86,7 @@ class Reader:
             for index, slot in enumerate(self.claimed()[: len(self._measured)]):
                 self._measured[index] |= slot.kind in MEASURES_WAIT
         # Each counter has 64 bits of a long number: added up, no true one reaches into the next.
-        starts = range(self._layout.waits_at, self._layout.about_at, WAITS_SIZE)
+        starts = range(self._layout.waits_at, self._layout.info_at, WAITS_SIZE)
         total = sum(
             int.from_bytes(self._memory[at : at + WAITS_SIZE], sys.byteorder)
             for at, measured in zip(starts, self._measured, strict=False)

@@ -121,7 +121,7 @@ def test_lines_of_threads_are_claimed_again() -> None:
         with child(lambda: pool(9)) as pid:
             assert [line.threads_at for line in scoreboard.reader.claimed()] == [0, 3]
             assert list(scoreboard.reader.read({pid: AGE}).by_pid) == [pid]
-            with child(lambda: pool(1)), pytest.raises(ClaimError, match="no 3 lines for threads"):
+            with child(lambda: pool(1)), pytest.raises(ClaimError, match="no 3 thread rows"):
                 pool(1)
 
 

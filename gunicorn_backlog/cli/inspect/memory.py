@@ -54,7 +54,7 @@ class Memory:
         """Return what the arbiter says of itself. Raises LookError."""
         for _ in range(_TRIES):
             try:
-                return server_info.decode(self._layout.about(self._memory))
+                return server_info.decode(self._layout.info(self._memory))
             except LayoutError as error:
                 reason = str(error)
                 time.sleep(_PAUSE_S)  # it is writing
