@@ -1,4 +1,4 @@
-"""The arbiter's workers by state, from what their slots say."""
+"""Counts of the arbiter's workers by state."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gunicorn_backlog.scoreboard.worker_row import WorkerRow, WorkerRows
 
 
 class ThreadCounts(NamedTuple):
-    """The threads of all gthread workers, and the connections that wait for one."""
+    """Threads of all gthread workers by state, and connections ``queued`` for a thread."""
 
     idle: int
     working: int
@@ -20,11 +20,12 @@ class ThreadCounts(NamedTuple):
 
 
 class WorkerCounts(NamedTuple):
-    """How many workers are in which state, and the requests that they are serving.
+    """Number of workers by state, and the requests that they serve.
 
-    ``unknown`` are alive, but what they do can't be seen; ``in_flight`` is None if there is one.
-    ``threads`` is None without gthread workers. ``saturated`` says whether no worker and no thread
-    is free; None: that can't be said, for some have no capacity.
+    unknown: workers that are alive and whose state can't be read.
+    in_flight: requests being served; None if a worker is unknown.
+    threads: None without gthread workers.
+    saturated: no worker and no thread is free; None: a worker is unknown or has no capacity.
     """
 
     idle: int
@@ -37,22 +38,23 @@ class WorkerCounts(NamedTuple):
 
     @property
     def total(self) -> int:
-        """All workers."""
+        """Number of all workers."""
         return self.idle + self.working + self.starting + self.unknown
 
 
 class _Seen(NamedTuple):
-    """A worker without a slot: when it was seen first, and its heartbeat then."""
+    """A worker without a slot: time of the first sample with it, and its heartbeat then."""
 
     since_s: float
     heartbeat: float | None
 
 
 class WorkerCounter:
-    """Counts workers, and remembers those without a slot.
+    """Counts workers, and keeps those without a slot from sample to sample.
 
-    ``overdue`` are those that will not get one, and ``serving`` those of them whose heartbeat has
-    moved: gunicorn moves it only after it has called ``post_worker_init``.
+    overdue: number of workers that will not claim a slot.
+    serving: number of those whose heartbeat has moved. gunicorn moves it only after it has called
+        ``post_worker_init``.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -72,12 +74,11 @@ class WorkerCounter:
         kind_starting: Kind = Kind.UNKNOWN,
         heartbeats: Mapping[int, float] = MappingProxyType({}),
     ) -> WorkerCounts:
-        """Count the ``running`` workers (age by pid).
+        """Return the counts of the ``running`` workers (age by pid).
 
-        A worker that has had no slot for ``boot_limit_s`` seconds is not starting, but unknown; and
-        so is one whose age is not above ``watched_after``: it came up when nobody watched.
-
-        :param kind_starting: of those that are starting.
+        :param boot_limit_s: a worker without a slot for longer is unknown, not starting.
+        :param watched_after: so is one of at most this age: it was forked before the sampling.
+        :param kind_starting: the kind of the workers that are starting.
         :param heartbeats: of the workers without a slot, by pid.
         """
         expected = [pid for pid in rows.without_slot if running[pid] > watched_after]
@@ -106,7 +107,7 @@ class WorkerCounter:
             pid for pid, beat in heartbeats.items() if pid in self._seen and self._moves(pid, beat)
         }
         serving = self._moved & moved_before
-        late = {pid for pid, it in self._seen.items() if now_s - it.since_s > boot_limit_s}
+        late = {pid for pid, seen in self._seen.items() if now_s - seen.since_s > boot_limit_s}
         self.serving, self.overdue = len(serving), len(serving | late)
         return len(without_slot) - self.overdue
 
