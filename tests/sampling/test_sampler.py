@@ -1,4 +1,4 @@
-"""sampler: what one look says, and what it says once of limits that are not what was asked for."""
+"""sampler: one sample, and the log lines of what can't be read."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def arbiter() -> Iterator[Arbiter]:
 
 
 def sampling(arbiter: Arbiter, scoreboard: Scoreboard | None) -> Sampler:
-    """Return a sampler that pytest can read the notices of."""
+    """Return a sampler whose log lines pytest captures."""
     return Sampler(arbiter, scoreboard, OnceLogger(logging.getLogger("lab")))
 
 
@@ -46,8 +46,8 @@ def tag(arbiter: Arbiter) -> str:
     return tag_value(sock.getsockname())
 
 
-def test_one_look(arbiter: Arbiter, caplog: pytest.LogCaptureFixture) -> None:
-    """Queues, workers by state, and the forks so far; nothing to say."""
+def test_one_sample(arbiter: Arbiter, caplog: pytest.LogCaptureFixture) -> None:
+    """Queues, workers by state, and the forks so far; no log line."""
     scoreboard = Scoreboard(slots=2)
     sampler = sampling(arbiter, scoreboard)
     slot = scoreboard.claim(1, 1, Kind.SYNC, 1)

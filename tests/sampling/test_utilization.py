@@ -1,4 +1,4 @@
-"""utilization: the difference of two looks at workers' slots."""
+"""utilization: the difference of two samples of workers."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def worker(claimed_ns: int, worked_ns: int, in_use: int = 0, capacity: int = 1) 
     )
 
 
-def test_a_request_longer_than_the_time_between_looks() -> None:
-    """It works in each, to its end: 100 %, not nothing and then all of it."""
+def test_a_request_longer_than_the_time_between_samples() -> None:
+    """The worker works in each sample until the end: 100 %, not 0 and then all of it."""
     clock = Clock()
     utilization = Utilization(clock_ns=clock)
     busy_since_1100 = worker(claimed_ns=1000, worked_ns=-1100, in_use=1)
-    looks = []
+    works = []
     for clock.now_ns in (1200, 1300, 1400):
-        looks.append(utilization.update({1: busy_since_1100}))
+        works.append(utilization.update({1: busy_since_1100}))
     clock.now_ns = 1500
-    looks.append(utilization.update({1: worker(claimed_ns=1000, worked_ns=350)}))
-    assert looks == [WorkTime(100, 200), WorkTime(100, 100), WorkTime(100, 100), WorkTime(50, 100)]
+    works.append(utilization.update({1: worker(claimed_ns=1000, worked_ns=350)}))
+    assert works == [WorkTime(100, 200), WorkTime(100, 100), WorkTime(100, 100), WorkTime(50, 100)]
 
 
 def test_threads_count_each() -> None:
@@ -47,7 +47,7 @@ def test_threads_count_each() -> None:
 
 
 def test_workers_that_come_and_go() -> None:
-    """One counts from its claim on; one that is dead is left out; its pid may come again."""
+    """A worker counts from its claim on; a dead one is left out, also if its pid is reused."""
     clock = Clock()
     utilization = Utilization(clock_ns=clock)
     clock.now_ns = 1100
@@ -57,8 +57,8 @@ def test_workers_that_come_and_go() -> None:
     assert work == WorkTime(40 + 20, 100 + 50)
 
 
-def test_who_was_not_seen_before_begins_now() -> None:
-    """What a worker did while nobody looked belongs to no interval."""
+def test_a_worker_that_was_not_in_the_last_sample() -> None:
+    """Its work before this sample belongs to no interval."""
     clock = Clock()
     utilization = Utilization(clock_ns=clock)
     clock.now_ns = 1100
@@ -67,8 +67,8 @@ def test_who_was_not_seen_before_begins_now() -> None:
     assert utilization.update({1: worker(500, 430)}) == WorkTime(30, 100)
 
 
-def test_between_two_looks_at_the_same_workers() -> None:
-    """As nearly always: what they had worked by the first look, requests under way too, is none."""
+def test_two_samples_of_the_same_workers() -> None:
+    """Work before the first sample does not count, nor that of a request in flight."""
     clock = Clock()
     utilization = Utilization(clock_ns=clock)
     clock.now_ns = 1100

@@ -1,4 +1,4 @@
-"""counter: workers by state, from what their slots say."""
+"""worker_counts: workers by state."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def count(
     counter: WorkerCounter | None = None,
     **how: Any,
 ) -> WorkerCounts:
-    """Return what a counter, or a new one, makes of the rows by pid of running workers."""
+    """Return the counts by this counter, or by a new one, of rows by pid."""
     return (counter or WorkerCounter()).count(
         running, worker_rows(rows, running), BOOT_LIMIT_S, **how
     )
 
 
 def test_every_worker_has_one_state() -> None:
-    """In use: working; not: idle; no slot: starting."""
+    """Busy: working; not busy: idle; no slot: starting."""
     counts = count(aged(1, 2, 3, 4), {1: state(1), 2: state(), 3: state()})
     assert counts == WorkerCounts(idle=2, working=1, starting=1, unknown=0, in_flight=1)
     assert counts.total == 4
@@ -51,12 +51,12 @@ def test_every_worker_has_one_state() -> None:
 
 @pytest.mark.parametrize("kind", [Kind.UNKNOWN, Kind.FAILED])
 def test_of_an_unknown_class_there_is_no_state(kind: Kind) -> None:
-    """It counts, and with it nobody can say how many requests are in flight."""
+    """It counts as unknown, and the requests in flight are not known."""
     counts = count(aged(1, 2), {1: state(1), 2: state(kind=kind)})
     assert counts == WorkerCounts(idle=0, working=1, starting=0, unknown=1, in_flight=None)
 
 
-def test_who_does_not_report_after_the_boot_is_unknown() -> None:
+def test_a_worker_without_a_slot_after_the_boot_is_unknown() -> None:
     """A worker is starting until the limit; another one that comes later has its own time."""
     now_s = 100.0
     counter = WorkerCounter(clock=lambda: now_s)
@@ -68,7 +68,7 @@ def test_who_does_not_report_after_the_boot_is_unknown() -> None:
     assert counter.overdue == 0
 
 
-def test_who_came_up_when_nobody_watched_is_unknown() -> None:
+def test_a_worker_forked_before_the_sampling_is_unknown() -> None:
     """It may be at work: it is not starting. With a slot from earlier it is known all the same."""
     counts = count(aged(1, 2, 3), {1: state(1)}, watched_after=2)
     assert counts == WorkerCounts(idle=0, working=1, starting=1, unknown=1, in_flight=None)
@@ -103,7 +103,7 @@ def test_without_pools_there_are_no_threads_but_those_to_come() -> None:
         ({}, Kind.UNKNOWN, None),
     ],
 )
-def test_saturated_is_nobody_free(
+def test_saturated_is_no_worker_free(
     states: dict[int, WorkerRow], kind: Kind, saturated: bool | None
 ) -> None:
     """Of workers with a capacity only, now and to come."""

@@ -1,4 +1,4 @@
-"""reader: what is read beside those that write it."""
+"""reader: consistent rows while workers write."""
 
 from __future__ import annotations
 
@@ -203,9 +203,9 @@ def read(at: int, changes: int) -> WorkerRows:
     return Reader(memory, LAYOUT).read(RUNNING)
 
 
-def said(states: WorkerRows) -> dict[int, tuple[int, int]]:
+def said(rows: WorkerRows) -> dict[int, tuple[int, int]]:
     """Return the numbers that may change, by pid."""
-    return {pid: (row.begun, row.queued) for pid, row in states.by_pid.items()}
+    return {pid: (row.begun, row.queued) for pid, row in rows.by_pid.items()}
 
 
 @pytest.mark.parametrize(("pid", "at"), RESTLESS)
@@ -214,7 +214,7 @@ def test_what_changes_and_then_rests_is_read_as_it_is_at_last(
     pid: int, at: int, changes: int
 ) -> None:
     """Of each worker in the place where it says it, and of no other; the memory is a stand-in."""
-    states = read(at, changes)
+    rows = read(at, changes)
     begun, queued = AT_FIRST[pid]
     if at == HANDED_TO_20:
         queued += changes
@@ -222,16 +222,16 @@ def test_what_changes_and_then_rests_is_read_as_it_is_at_last(
         begun += changes
     else:
         queued -= changes
-    assert said(states) == AT_FIRST | {pid: (begun, queued)}
-    assert not states.unread
+    assert said(rows) == AT_FIRST | {pid: (begun, queued)}
+    assert not rows.unread
 
 
 @pytest.mark.parametrize(("pid", "at"), RESTLESS)
 def test_what_changes_for_ever_is_unread(pid: int, at: int) -> None:
     """That worker only: what all others say is told; the memory is a stand-in."""
-    states = read(at, ALWAYS)
-    assert states.unread == [pid]
-    assert said(states) == {it: told for it, told in AT_FIRST.items() if it != pid}
+    rows = read(at, ALWAYS)
+    assert rows.unread == [pid]
+    assert said(rows) == {other: numbers for other, numbers in AT_FIRST.items() if other != pid}
 
 
 def test_who_was_unread_is_read_when_it_rests() -> None:
@@ -243,9 +243,9 @@ def test_who_was_unread_is_read_when_it_rests() -> None:
     assert reader.read(RUNNING).unread == [pid]
     memory._changes = 0
     struct.pack_into("=q", memory, at, word)
-    states = reader.read(RUNNING)
-    assert not states.unread
-    assert said(states) == AT_FIRST
+    rows = reader.read(RUNNING)
+    assert not rows.unread
+    assert said(rows) == AT_FIRST
 
 
 def test_workers_of_several_kinds_at_once() -> None:
@@ -310,7 +310,7 @@ def test_waits_of_a_slot_that_tells_since_the_last_look() -> None:
 
 
 def test_workers_that_changed_within_the_same_dict() -> None:
-    """Whose the slots are is not remembered by an object that its owner goes on to use."""
+    """The reader keeps no reference to the caller's dict."""
     scoreboard = Scoreboard(slots=4)
     scoreboard.claim(os.getpid(), 1, Kind.SYNC, 1)
     running: dict[int, int] = {}
