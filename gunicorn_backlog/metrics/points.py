@@ -65,10 +65,10 @@ def interval_points(
     return [
         *_backlog_points(interval.queues, backlog_type, server),
         *_drop_points(interval.dropped, server),
-        *_worker_points(interval.crew, server),
+        *_worker_points(interval.counts, server),
         *_load_points(interval, server),
         *_wait_points(interval.waits, server),
-        *_check_points(interval.crew, stopping, server),
+        *_check_points(interval.counts, stopping, server),
     ]
 
 

@@ -1,99 +1,93 @@
-"""One look at the whole server: its listeners and its workers."""
+"""Samples of the whole server: its listeners and its workers."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
 
 from gunicorn_backlog import _gunicorn
 from gunicorn_backlog.kernel.accept_queue import AcceptQueue
 from gunicorn_backlog.kernel.somaxconn import somaxconn
 from gunicorn_backlog.log import OnceLogger
+from gunicorn_backlog.sampling import sampler_log
 from gunicorn_backlog.sampling.limits import Limits
 from gunicorn_backlog.sampling.listeners import Listeners
 from gunicorn_backlog.sampling.utilization import Utilization, WorkTime
 from gunicorn_backlog.sampling.window import Sample
-from gunicorn_backlog.sampling.worker_counts import WorkerCounter, WorkerCounts, are_bounded
-from gunicorn_backlog.scoreboard.owners import Owners
+from gunicorn_backlog.sampling.worker_counts import WorkerCounter, WorkerCounts
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from gunicorn_backlog.scoreboard.server_info import ListenerRef
-from gunicorn_backlog.scoreboard.slot import MEASURES_WAIT, Kind
-from gunicorn_backlog.scoreboard.states import States
+from gunicorn_backlog.scoreboard.slot import MEASURES_WAIT
 from gunicorn_backlog.scoreboard.wait_histogram import HistogramDelta, WaitsError, WaitSummary
+from gunicorn_backlog.scoreboard.worker_row import WorkerRows
 from gunicorn_backlog.workers import registry
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import Arbiter, Config
 
-# gunicorn kills a worker that has not come up within its timeout: one that lives on has.
+# gunicorn kills a worker that does not come up within its timeout; one that lives on is up.
 BOOT_SPARE_S = 5
 BOOT_LIMIT_WITHOUT_TIMEOUT_S = 60
 UNREAD_IN_A_ROW = 3  # samples
 
 
-class _Count(NamedTuple):
-    """The workers, counted from these states while the arbiter forks workers of this class."""
-
-    states: States
-    worker_class: type
-    bounded: bool
-    crew: WorkerCounts
-
-
 class Sampler:
-    """Samples one arbiter, and says once what it can't see."""
+    """Samples one arbiter, and logs once what can't be read.
 
-    def __init__(
-        self, arbiter: Arbiter, scoreboard: Scoreboard | None, notices: OnceLogger
-    ) -> None:
+    since_ns: start of the sampling, CLOCK_MONOTONIC.
+    """
+
+    def __init__(self, arbiter: Arbiter, scoreboard: Scoreboard | None, logger: OnceLogger) -> None:
         self._arbiter = arbiter
         self._scoreboard = scoreboard
-        self._notices = notices
-        self._listeners = Listeners(arbiter, notices)
-        self._limits = Limits(notices)
-        self._roster = WorkerCounter()
+        self._logger = logger
+        self._listeners = Listeners(arbiter, logger)
+        self._limits = Limits(logger)
+        self._counter = WorkerCounter()
         self._utilization = Utilization()
-        self._counted: HistogramDelta | None = None
-        self._waits_measured = False  # whether workers can tell of each request how long it waited
-        self._watched_after = 0  # the age of the youngest worker that could not know of us
+        self._histogram: HistogramDelta | None = None
+        self._waits_measured = False  # whether a worker measures the wait of each request
+        self._watched_after = 0  # age of the youngest worker forked before the sampling
         self._cfg: Config | None = None
-        self._asked = 0
+        self._backlog = 0  # asked for, of each listener
         self._boot_limit_s = 0
-        self._count: _Count | None = None
         self._unread_in_a_row = 0
-        self.since_ns = 0  # when it began, CLOCK_MONOTONIC
+        self.since_ns = 0
 
     def begin(self, forked: int) -> None:
-        """Begin to watch, or begin anew, after so many workers were forked unwatched."""
+        """Start the sampling, or start it anew.
+
+        :param forked: the number of workers that were forked before, not instrumented.
+        """
         self._watched_after = forked
         self.since_ns = time.monotonic_ns()
         self._utilization = Utilization()
         if self._scoreboard is not None:
-            self._counted = HistogramDelta(self._scoreboard.reader.waits())
+            self._histogram = HistogramDelta(self._scoreboard.reader.waits())
 
     def sample(self) -> Sample:
-        """Look at everything once."""
+        """Return a sample of all listeners and workers."""
         if self._arbiter.cfg is not self._cfg:
             self._cfg = self._arbiter.cfg
-            # gunicorn looks a setting up in many steps: not for each sample.
-            self._asked, self._boot_limit_s = self._cfg.backlog, self.boot_limit_s()
+            # Not in each sample: gunicorn looks a setting up in many steps.
+            self._backlog, self._boot_limit_s = self._cfg.backlog, self.boot_limit_s()
         queues = self._queues()
-        self._look_at_limits(queues)
-        return Sample(queues, *self._crew(), _gunicorn.fork_count(self._arbiter))
+        self._check_limits(queues)
+        return Sample(queues, *self._workers(), _gunicorn.fork_count(self._arbiter))
 
     def waits(self) -> WaitSummary | None:
-        """Return how long the requests waited that were taken since the last call."""
-        if self._scoreboard is None or self._counted is None:
+        """Return the waits of the requests since the last call; None: not measured."""
+        if self._scoreboard is None or self._histogram is None:
             return None
         from_header = registry.kind_forked(self._arbiter) in MEASURES_WAIT
         counters = self._scoreboard.reader.waits()
         try:
-            return self._counted.update(
+            return self._histogram.update(
                 counters, measured=self._waits_measured, from_header=from_header
             )
         except WaitsError as error:
-            self._notices.warn("waits", f"{error}: how long requests waited is not sent this time")
+            sampler_log.warn_waits(self._logger, error)
             return None
 
     def dropped(self) -> dict[str, int]:
@@ -102,15 +96,15 @@ class Sampler:
 
     @property
     def bind(self) -> str:
-        """The first listener, the value of the tag ``bind``; empty: none was seen yet."""
+        """The first listener, the value of the tag ``bind``; empty: no listener was read yet."""
         return self._listeners.bind
 
     def places(self) -> tuple[ListenerRef, ...]:
-        """Return where each listener is."""
+        """Return a reference to each listener."""
         return self._listeners.refs()
 
     def boot_limit_s(self) -> int:
-        """Return after how many seconds a worker without a slot is taken for one that gets none."""
+        """Return the seconds after which a worker without a slot does not count as starting."""
         timeout_s = self._arbiter.cfg.timeout
         return timeout_s + BOOT_SPARE_S if timeout_s else BOOT_LIMIT_WITHOUT_TIMEOUT_S
 
@@ -118,95 +112,55 @@ class Sampler:
         """Read all queues, and leave out those that the kernel does not fill in."""
         queues = self._listeners.read()
         for listener, (_, limit, _, _) in list(queues.items()):
-            if limit == 0 and self._asked and somaxconn() != 0:
+            if limit == 0 and self._backlog and somaxconn() != 0:
                 del queues[listener]
-                self._notices.warn(
-                    f"no limit of {listener}",
-                    f"the backlog of {listener} can't be read (this kernel says that its limit is "
-                    "0): not sent, all else is",
-                )
+                sampler_log.warn_no_limit(self._logger, listener)
         return queues
 
-    def _look_at_limits(self, queues: Mapping[str, AcceptQueue]) -> None:
+    def _check_limits(self, queues: Mapping[str, AcceptQueue]) -> None:
         worker_class = self._arbiter.cfg.worker_class_str
-        self._limits.check(queues, self._asked, worker_class, self._listeners.elsewhere())
+        self._limits.check(queues, self._backlog, worker_class, self._listeners.elsewhere())
 
-    def _crew(self) -> tuple[WorkerCounts | None, WorkTime | None]:
-        """Return the workers, and what they worked; None if a slot could not be read this time.
+    def _workers(self) -> tuple[WorkerCounts | None, WorkTime | None]:
+        """Return the counts and the work of the workers; None if a slot could not be read.
 
-        Better no number than one that leaves a worker out.
+        Numbers that leave a worker out would be wrong.
         """
         running = _gunicorn.worker_ages(self._arbiter)
         if self._scoreboard is None:
             return WorkerCounts(0, 0, 0, len(running), None), None
-        states = self._scoreboard.reader.read(running)
-        if states.unread:
+        rows = self._scoreboard.reader.read(running)
+        if rows.unread:
             return self._unread(len(running)), None
         self._unread_in_a_row = 0
-        count, worker_class = self._count, self._arbiter.worker_class
-        if count is None or count.states is not states or count.worker_class is not worker_class:
-            count = self._counted_anew(running, states, worker_class)
-        crew = count.crew
-        if not count.bounded:
-            return crew, None
-        work = self._utilization.look(states)
-        return crew, None if crew.unknown else work
+        counts = self._count(running, rows)
+        work = self._utilization.update(rows.by_pid)
+        return counts, None if counts.saturated is None else work
 
-    def _counted_anew(
-        self, running: Mapping[int, int], states: States, worker_class: type
-    ) -> _Count:
-        """Count the workers, and keep it; not if time alone may make it another.
-
-        So it is while one has no slot; and what is unknown is said again, for it may be forgotten.
-        """
-        owners, kind = states.owners, registry.kind_forked(self._arbiter)
-        if owners.pids:
-            self._waits_measured = any(owners.measures_wait)
-        crew = self._roster.count(
+    def _count(self, running: Mapping[int, int], rows: WorkerRows) -> WorkerCounts:
+        if rows.by_pid:
+            self._waits_measured = any(row.measures_wait for row in rows.by_pid.values())
+        counts = self._counter.count(
             running,
-            states,
+            rows,
             self._boot_limit_s,
             watched_after=self._watched_after,
-            kind_starting=kind,
-            heartbeats=registry.heartbeats(self._arbiter, owners.without_slot),
+            kind_starting=registry.kind_forked(self._arbiter),
+            heartbeats=registry.heartbeats(self._arbiter, rows.without_slot),
         )
-        self._say_what_is_unknown(owners)
-        count = _Count(states, worker_class, are_bounded(owners, kind), crew)
-        self._count = None if owners.without_slot or crew.unknown else count
-        return count
+        if counts.unknown:
+            self._warn_unknown({row.kind for row in rows.by_pid.values()})
+        return counts
 
     def _unread(self, running: int) -> WorkerCounts | None:
-        """Return nothing; if a worker is never read, what is known all the same."""
+        """Return None; the number of workers if a slot could not be read several times in a row."""
         self._unread_in_a_row += 1
         if self._unread_in_a_row < UNREAD_IN_A_ROW:
             return None
-        self._notices.warn(
-            "unread",
-            "what a worker says of itself changes whenever it is read: workers are counted, their "
-            "states and requests in flight are not sent",
-        )
+        sampler_log.warn_unread(self._logger)
         return WorkerCounts(0, 0, 0, running, None)
 
-    def _say_what_is_unknown(self, owners: Owners) -> None:
-        if self._roster.overdue:
-            late = f"have not reported after {self._boot_limit_s} s"
-            serving = "serve, and the hook post_worker_init has not instrumented them"
-            self._notices.warn(
-                "no slot",
-                # Without their number: it grows from sample to sample, and with each reload.
-                f"workers {serving if self._roster.serving else late}: "
-                "their states and requests in flight are not sent. Unless these workers logged a "
-                "reason, end the config with gunicorn_backlog.hooks.install(globals())",
-            )
-        if Kind.FAILED in owners.places:
-            self._notices.warn(
-                "unwatched",
-                "a worker could not be watched, as its own line says: workers are counted, their "
-                "states and requests in flight are not sent",
-            )
-        if Kind.UNKNOWN in owners.places:
-            self._notices.warn(
-                "unknown class",
-                f"the worker class {self._arbiter.cfg.worker_class_str} is not known: its workers "
-                "are counted, their states and requests in flight are not sent",
-            )
+    def _warn_unknown(self, kinds: Collection[int]) -> None:
+        sampler_log.warn_no_slot(self._logger, self._counter, self._boot_limit_s)
+        worker_class = self._arbiter.cfg.worker_class_str
+        sampler_log.warn_unknown_kinds(self._logger, kinds, worker_class)

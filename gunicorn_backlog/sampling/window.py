@@ -1,4 +1,4 @@
-"""The samples of one interval, and what they come to."""
+"""The samples of one interval, and their summary."""
 
 from __future__ import annotations
 
@@ -12,22 +12,26 @@ from gunicorn_backlog.scoreboard.wait_histogram import WaitSummary
 
 
 class Sample(NamedTuple):
-    """One look at everything.
+    """One sample of listeners and workers.
 
-    ``work`` is the time since the look before; ``forked`` counts workers since the start.
+    queues: by listener.
+    counts: of workers; None: they could not be read.
+    work: since the last sample; None: not measured.
+    forked: number of workers forked since the start.
     """
 
-    queues: Mapping[str, AcceptQueue]  # by listener
-    crew: WorkerCounts | None
+    queues: Mapping[str, AcceptQueue]
+    counts: WorkerCounts | None
     work: WorkTime | None
     forked: int
 
 
 class BacklogSummary(NamedTuple):
-    """One listener's interval: each sample's ``waiting``, and the ``limit`` seen last.
+    """Summary of a listener's interval.
 
-    A ``limit`` of None could not be read. ``deepest`` is the greatest length of a single queue
-    among those of an address with ``reuse_port``, else None.
+    waiting: the queue's length in each sample.
+    limit: of the last sample; None: it could not be read.
+    deepest: greatest length of a single queue, of an address with ``reuse_port``; else None.
     """
 
     listener: str
@@ -37,15 +41,18 @@ class BacklogSummary(NamedTuple):
 
 
 class IntervalSummary(NamedTuple):
-    """What the samples of one interval come to; ``crew`` is the last one that could be read.
+    """Summary of an interval.
 
-    ``dropped`` are connections, by listener: only of those that count them. ``utilization`` and
-    ``saturated`` are percent; None: they can't be told.
+    dropped: connections, by listener; without the listeners that do not count drops.
+    counts: of the last sample in which the workers could be read.
+    spawned: number of workers forked in the interval.
+    utilization, saturated: percent; None: not measured.
+    waits: None: not measured.
     """
 
     queues: tuple[BacklogSummary, ...]
     dropped: Mapping[str, int]
-    crew: WorkerCounts | None
+    counts: WorkerCounts | None
     spawned: int
     utilization: float | None = None
     saturated: float | None = None
@@ -53,44 +60,46 @@ class IntervalSummary(NamedTuple):
 
 
 class Window:
-    """Takes in samples until the interval is closed; then begins the next.
-
-    ``forked`` is the number of workers that were forked before the first interval.
-    """
+    """Collects the samples of an interval."""
 
     def __init__(self, forked: int = 0) -> None:
+        """Start the first interval, after ``forked`` workers were forked."""
         self._forked = forked
         self._samples: list[Sample] = []
 
     def add(self, sample: Sample) -> None:
-        """Take in one sample."""
+        """Add a sample to the interval."""
         self._samples.append(sample)
 
     def discard(self) -> None:
-        """Forget the samples of the interval under way; workers that were forked in it count on."""
+        """Drop the samples of this interval; workers forked in it still count as spawned."""
         self._samples.clear()
 
     def close(
         self, dropped: Mapping[str, int], waits: WaitSummary | None = None
     ) -> IntervalSummary | None:
-        """Return the interval's totals and begin the next; None if nothing was sampled.
+        """Return the interval's summary and start the next; None without a sample.
 
-        ``dropped`` are the connections that each listener dropped in the interval, ``waits`` how
-        long the requests of the interval waited.
+        :param dropped: connections that each listener dropped in the interval.
+        :param waits: of the requests of the interval.
         """
         samples, self._samples = self._samples, []
         if not samples:
             return None
         forked, self._forked = self._forked, samples[-1].forked
-        crews = [sample.crew for sample in samples if sample.crew is not None]
+        counted = [sample.counts for sample in samples if sample.counts is not None]
         return IntervalSummary(
             queues=_queues(samples),
             dropped=dropped,
-            crew=crews[-1] if crews else None,
+            counts=counted[-1] if counted else None,
             spawned=self._forked - forked,
-            utilization=_utilization([it.work for it in samples if it.work is not None]),
+            utilization=_utilization(
+                [sample.work for sample in samples if sample.work is not None]
+            ),
             waits=waits,
-            saturated=_saturated([it.saturated for it in crews if it.saturated is not None]),
+            saturated=_saturated(
+                [counts.saturated for counts in counted if counts.saturated is not None]
+            ),
         )
 
 
@@ -113,7 +122,10 @@ def _queue(listener: str, queues: Sequence[AcceptQueue]) -> BacklogSummary:
 
 
 def _utilization(works: Sequence[WorkTime]) -> float | None:
-    """Return the share of the available time; a look at work under way may be some ns off."""
+    """Return the worked share of the available time, between 0 and 100.
+
+    Clipped, since the clock is read some ns after the slots.
+    """
     worked_ns = sum(work.worked_ns for work in works)
     available_ns = sum(work.available_ns for work in works)
     return _percent(min(max(0, worked_ns), available_ns), available_ns)

@@ -1,180 +1,139 @@
-"""Read the shared memory beside its writers, and write nothing."""
+"""Read the shared memory while its writers write; this module writes nothing."""
 
 from __future__ import annotations
 
 import mmap
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from struct import Struct
 
 from gunicorn_backlog.scoreboard.layout import COUNTERS, SLOTS_AT, WAITS_SIZE, Layout
-from gunicorn_backlog.scoreboard.owners import Owners, owners_of
-from gunicorn_backlog.scoreboard.slot import (
-    GTHREAD,
-    LINE_SIZE,
-    MEASURES_WAIT,
-    SINCE_NS,
-    SLOT,
-    SYNC,
-    WORDS_OF_CLAIM,
-    WORDS_OF_LINE,
-    WORK_NS,
-    SlotRecord,
-)
-from gunicorn_backlog.scoreboard.states import Columns, States, columns_of
+from gunicorn_backlog.scoreboard.slot import MEASURES_WAIT, OWNER, ROW_SIZE, SLOT, SlotRecord
 from gunicorn_backlog.scoreboard.wait_histogram import BUCKETS
+from gunicorn_backlog.scoreboard.worker_row import (
+    WorkerRow,
+    WorkerRows,
+    decode_pool,
+    decode_slots,
+    pools_with_rows,
+    thread_rows_end,
+)
 
 _COUNTERS = Struct(f"={COUNTERS}Q")
 _TRIES = 10
-_NOTHING = b"", ()
 _BEYOND = 1 << 8 * WAITS_SIZE
 
 
 class Reader:
-    """Reads slots, lines of threads, and waits.
+    """Reads slots, threads' records, and waits.
 
-    What two reads in a row find alike is as it was between the two: the numbers of a slot belong
-    together, and so do those of a pool's threads.
+    Each record is copied twice; two equal copies are a consistent snapshot of a slot, or of all
+    threads of a pool.
     """
 
     def __init__(self, memory: mmap.mmap, layout: Layout) -> None:
         self._memory = memory
         self._layout = layout
-        self._owners = Owners()
-        self._claims: object = None  # what the owners were made of, with the workers that ran
-        self._running: dict[int, int] = {}
-        self._slots: bytes | bytearray = b""  # in which those claims were seen last
-        self._found: object = None  # what the states were made of
-        self._states = States(self._owners, Columns())
-        self._telling: list[bool] = []  # of each slot: whether waits were ever counted in it
+        self._measured: list[bool] = []  # of each slot: whether waits were ever counted in it
 
-    def read(self, running: Mapping[int, int]) -> States:
-        """Return what the ``running`` workers (age by pid) said last.
+    def read(self, running: Mapping[int, int], *, with_oldest: bool = False) -> WorkerRows:
+        """Return the rows of the ``running`` workers (age by pid).
 
-        Who has claimed no slot yet is in ``owners.without_slot``. Who changes its slot for as long
-        as it is read, again and again, is ``unread``. As long as nobody says anything else, it is
-        the same object.
+        :param with_oldest: find the oldest request of gthread workers, too.
         """
-        slots, unsteady = self._take(SLOTS_AT, self._layout.claimed(self._memory) * LINE_SIZE)
-        owners = self._owners
-        if slots != self._slots or running != self._running:
-            owners = self._owners_of(slots, running)
-        pools, unsteady_pools = self._take_pools(owners) if owners.threads else _NOTHING
-        found = owners, slots, unsteady, pools, unsteady_pools
-        if found != self._found:
-            unread = [*owners.without_lines, *_at(owners, unsteady)]
-            unread += [owners.pids[owners.places[GTHREAD]][number] for number in unsteady_pools]
-            self._states = States(owners, columns_of(owners, slots, pools), unread)
-            self._found = found
-        return self._states
+        octets, unsteady = self._copy(SLOTS_AT, self._layout.claimed(self._memory) * ROW_SIZE)
+        by_pid, pools = decode_slots(octets, running)
+        unread = [OWNER.unpack_from(octets, number * ROW_SIZE)[0] for number in unsteady]
+        if pools:
+            rows, unread_pools = self._read_pools(pools, running, with_oldest=with_oldest)
+            by_pid |= rows
+            unread += unread_pools
+        if not unread and len(by_pid) == len(running):  # as a rule
+            return WorkerRows(by_pid)
+        without_slot = running.keys() - by_pid.keys() - set(unread)
+        unread = [pid for pid in unread if pid in running]
+        read = {pid: row for pid, row in by_pid.items() if pid not in unread}
+        return WorkerRows(read, sorted(without_slot), unread)
 
-    def began(self, owners: Owners) -> dict[int, int]:
-        """Return when the oldest request of each worker at work began, CLOCK_MONOTONIC in ns.
-
-        By pid, of the kinds whose records say it. What a worker changed meanwhile is as of now.
-        """
-        return self._began_of_sync(owners) | self._began_of_pools(owners)
-
-    def _began_of_sync(self, owners: Owners) -> dict[int, int]:
-        found = {}
-        at = owners.places.get(SYNC, slice(0, 0))
-        for pid, slot in zip(owners.pids[at], owners.slots[at], strict=True):
-            begin = SLOTS_AT + slot * LINE_SIZE
-            (line,) = _lines(self._memory[begin : begin + LINE_SIZE])
-            if line.record[WORK_NS] < 0:
-                found[pid] = line.record[SINCE_NS]
-        return found
-
-    def _began_of_pools(self, owners: Owners) -> dict[int, int]:
-        found = {}
-        begin, end = self._layout.thread_rows_at, max((it.end for it in owners.threads), default=0)
-        words = memoryview(self._memory[begin : begin + end]).cast("q")
-        pids = owners.pids[owners.places.get(GTHREAD, slice(0, 0))]
-        for pid, threads in zip(pids, owners.threads, strict=True):
-            records = zip(words[threads.work_ns], words[threads.since_ns], strict=True)
-            if at_work := [since_ns for work_ns, since_ns in records if work_ns < 0]:
-                found[pid] = min(at_work)
-        return found
+    def _read_pools(
+        self, pools: Sequence[SlotRecord], running: Mapping[int, int], *, with_oldest: bool
+    ) -> tuple[dict[int, WorkerRow], list[int]]:
+        """Return the rows of gthread workers, and the pids of those that can't be read."""
+        owners = [
+            pool
+            for pool in pools_with_rows(pools, self._layout.thread_rows)
+            if running.get(pool.pid) == pool.age
+        ]
+        size = thread_rows_end(owners[-1]) * ROW_SIZE if owners else 0
+        pieces = ((pool.threads_at * ROW_SIZE, thread_rows_end(pool) * ROW_SIZE) for pool in owners)
+        octets, unsteady = self._copy(self._layout.thread_rows_at, size, pieces)
+        words = memoryview(octets).cast("q")
+        rows = {pool.pid: decode_pool(pool, words, with_oldest=with_oldest) for pool in owners}
+        unread = [owners[number].pid for number in unsteady]
+        if len(owners) < len(pools):  # also the slots of dead workers are in ``pools``
+            running_pids = [pool.pid for pool in pools if running.get(pool.pid) == pool.age]
+            unread += [pid for pid in running_pids if pid not in rows]
+        return rows, unread
 
     def waits(self) -> tuple[int, ...]:
-        """Return the counters of all slots together: only ever greater, whoever claims them.
+        """Return the sum of all slots' counters, by bucket; no counter ever decreases.
 
-        Unless a worker ran amok: then whatever it wrote, modulo 2**64.
+        Exception: overwritten memory gives arbitrary counters, modulo 2**64.
         """
         claimed = self._layout.claimed(self._memory)
-        self._telling += [False] * (claimed - len(self._telling))
-        if not all(self._telling):  # counters that nobody counts in are left untouched
-            for index, line in enumerate(self.claimed()[: len(self._telling)]):
-                self._telling[index] |= line.kind in MEASURES_WAIT
+        self._measured += [False] * (claimed - len(self._measured))
+        if not all(self._measured):  # counters that were never written stay untouched pages
+            for index, slot in enumerate(self.claimed()[: len(self._measured)]):
+                self._measured[index] |= slot.kind in MEASURES_WAIT
         # Each counter has 64 bits of a long number: added up, no true one reaches into the next.
-        starts = range(self._layout.waits_at, self._layout.about_at, WAITS_SIZE)
+        starts = range(self._layout.waits_at, self._layout.info_at, WAITS_SIZE)
         total = sum(
             int.from_bytes(self._memory[at : at + WAITS_SIZE], sys.byteorder)
-            for at, telling in zip(starts, self._telling, strict=False)
-            if telling
+            for at, measured in zip(starts, self._measured, strict=False)
+            if measured
         )
         octets = (total % _BEYOND).to_bytes(WAITS_SIZE, sys.byteorder)
         return _COUNTERS.unpack(octets)[:BUCKETS]
 
     def claimed(self) -> list[SlotRecord]:
         """Return all slots that were ever claimed, as they are now."""
-        end = SLOTS_AT + self._layout.claimed(self._memory) * LINE_SIZE
-        return _lines(self._memory[SLOTS_AT:end])
+        end = SLOTS_AT + self._layout.claimed(self._memory) * ROW_SIZE
+        return _decode(self._memory[SLOTS_AT:end])
 
-    def _owners_of(self, slots: bytes | bytearray, running: Mapping[int, int]) -> Owners:
-        """Return the owners: the same object as long as workers and claims are the same."""
-        words = memoryview(slots).cast("q")
-        claims = [words[word::WORDS_OF_LINE].tobytes() for word in WORDS_OF_CLAIM]
-        if claims != self._claims or running != self._running:
-            self._claims, self._running = claims, dict(running)
-            self._owners = owners_of(_lines(slots), running, self._layout.thread_rows)
-        self._slots = slots
-        return self._owners
-
-    def _take_pools(self, owners: Owners) -> tuple[bytes | bytearray, Collection[int]]:
-        """Return the lines of all threads, and the numbers of the pools that changed meanwhile."""
-        pieces = [(threads.begin, threads.end) for threads in owners.threads]
-        return self._take(self._layout.thread_rows_at, max(end for _, end in pieces), pieces)
-
-    def _take(
+    def _copy(
         self, at: int, size: int, pieces: Iterable[tuple[int, int]] | None = None
     ) -> tuple[bytes | bytearray, Collection[int]]:
-        """Return what is there, and the numbers of the pieces that changed whenever they were read.
+        """Return a copy of ``size`` bytes, and the numbers of the pieces that are not steady.
 
-        :param pieces: where each begins and ends, what of each belongs together; else each line.
+        :param pieces: begin and end of what is one record; None: each row.
         """
-        taken, again = self._memory[at : at + size], self._memory[at : at + size]
-        if taken == again:
-            return taken, ()
-        settled, unsteady = bytearray(taken), []
-        for number, (begin, end) in enumerate(pieces or _pieces(size)):
-            if taken[begin:end] != again[begin:end]:
+        first, second = self._memory[at : at + size], self._memory[at : at + size]
+        if first == second:
+            return first, ()
+        copy, unsteady = bytearray(first), []
+        for number, (begin, end) in enumerate(pieces or _rows(size)):
+            if first[begin:end] != second[begin:end]:
                 steady = self._steady(at + begin, at + end)
                 if steady is None:
                     unsteady.append(number)
                 else:
-                    settled[begin:end] = steady
-        return settled, unsteady
+                    copy[begin:end] = steady
+        return copy, unsteady
 
     def _steady(self, begin: int, end: int) -> bytes | None:
-        """Return a piece as two reads in a row find it, if any of the next reads do."""
-        taken = self._memory[begin:end]
+        """Return a copy that equals the one before it; None if no two of the next copies do."""
+        former = self._memory[begin:end]
         for _ in range(_TRIES):
-            again = self._memory[begin:end]
-            if again == taken:
-                return taken
-            taken = again
+            copy = self._memory[begin:end]
+            if copy == former:
+                return copy
+            former = copy
         return None
 
 
-def _pieces(size: int) -> Iterable[tuple[int, int]]:
-    return zip(range(0, size, LINE_SIZE), range(LINE_SIZE, size + 1, LINE_SIZE), strict=True)
+def _rows(size: int) -> Iterable[tuple[int, int]]:
+    return zip(range(0, size, ROW_SIZE), range(ROW_SIZE, size + 1, ROW_SIZE), strict=True)
 
 
-def _lines(slots: bytes | bytearray) -> list[SlotRecord]:
-    return [SlotRecord._make(it) for it in SLOT.iter_unpack(slots)]
-
-
-def _at(owners: Owners, slots: Collection[int]) -> list[int]:
-    """Return the pids of those that own one of these slots."""
-    return [pid for pid, slot in zip(owners.pids, owners.slots, strict=True) if slot in slots]
+def _decode(octets: bytes | bytearray) -> list[SlotRecord]:
+    return list(map(SlotRecord._make, SLOT.iter_unpack(octets)))

@@ -1,7 +1,7 @@
-"""What the arbiter says of itself in the shared memory, for whoever looks into it from outside.
+"""The arbiter's description of its server in the shared memory, for the inspection commands.
 
-It is the UTF-8 text of a JSON object: the fields of ``ServerInfo`` by name, places as lists. A
-reader trusts none of it: a worker that ran amok may have written it.
+It is the UTF-8 text of a JSON object: the fields of ``ServerInfo`` by name, listeners as lists. A
+reader checks all of it: a worker may have overwritten the text.
 """
 
 from __future__ import annotations
@@ -14,19 +14,21 @@ from typing import Any, NamedTuple, get_type_hints
 from gunicorn_backlog.config.tags import clean, printable
 from gunicorn_backlog.scoreboard.slot import Kind
 
-TOO_MANY = "there are more warnings than find room here: see the log"
+TOO_MANY = "there are more warnings than fit here: see the log"
 
 
 class ServerInfoError(Exception):
-    """What is there is not what an arbiter says of itself."""
+    """The text is not a server info."""
 
 
 class ListenerRef(NamedTuple):
-    """Where a listener's queue is to be found: by its socket's ``inode``, in all of Linux's tools.
+    """Reference to a listener, by which other processes find its accept queue.
 
-    Inode 0: each worker listens by itself at ``host`` and ``port``. Family 0: it can't be found,
-    ``host`` says why not. ``listener`` is the tag's value. ``length``, ``limit`` and ``drops`` (of
-    the socket since it was made) are what the arbiter read last, where netlink does not find it.
+    listener: the value of the tag.
+    family: of the socket; 0: the queue can't be found, ``host`` is the reason.
+    inode: of the socket; 0: each worker has a socket of its own at ``host`` and ``port``.
+    length, limit, drops: the arbiter's last values, where netlink does not find the socket;
+        ``drops`` since the socket was made.
     """
 
     listener: str
@@ -40,11 +42,12 @@ class ListenerRef(NamedTuple):
 
 
 class ServerInfo(NamedTuple):
-    """An arbiter: what it is, how it watches its workers, and what it could not do.
+    """An arbiter, its settings, and its warnings.
 
-    ``kind`` is how the workers that it forks now are watched, ``watched_since_ns`` when that began
-    (CLOCK_MONOTONIC). ``agent_error`` says why its latest push may not have arrived; empty: nothing
-    is known against it. ``warnings`` are our lines in its log, less those that are over.
+    kind: the ``Kind`` of the workers that the arbiter forks now.
+    watched_since_ns: since when workers are instrumented, CLOCK_MONOTONIC.
+    agent_error: why the latest push may not have arrived; empty: no error is known.
+    warnings: our warnings in its log that still hold.
     """
 
     app: str
@@ -64,22 +67,22 @@ class ServerInfo(NamedTuple):
     warnings: tuple[str, ...]
 
     def encode(self, most: int) -> bytes:
-        """Return it in ``most`` bytes at the most: without the warnings, if they are too many.
+        """Return the text in at most ``most`` bytes. Raises ServerInfoError.
 
-        If they still are, listeners are left out, and that is said. Raises ServerInfoError.
+        Too long a text loses its warnings first, then listeners, and a warning reports that.
         """
-        for said in (self, self._replace(warnings=(TOO_MANY,)), *self._shortened()):
-            octets = json.dumps(said._asdict(), ensure_ascii=False).encode(errors="replace")
+        for info in (self, self._replace(warnings=(TOO_MANY,)), *self._shortened()):
+            octets = json.dumps(info._asdict(), ensure_ascii=False).encode(errors="replace")
             if len(octets) <= most:
                 return octets
         raise ServerInfoError(f"{len(octets)} bytes are more than {most}")
 
     def _shortened(self) -> Iterator[ServerInfo]:
-        """Yield it with ever less listeners."""
+        """Yield the info with fewer and fewer listeners."""
         there = kept = len(self.listeners)
         while kept:
             kept = kept * 3 // 4
-            left_out = f"{kept} of {there} listeners find room here: all are measured"
+            left_out = f"{kept} of {there} listeners fit here: all are measured"
             yield self._replace(listeners=self.listeners[:kept], warnings=(left_out, TOO_MANY))
 
 
@@ -87,21 +90,21 @@ _TYPES = get_type_hints(ServerInfo)
 
 
 def decode(octets: bytes) -> ServerInfo:
-    """Return what was encoded, printable throughout. Raises ServerInfoError."""
+    """Return the info of a text, with all strings printable. Raises ServerInfoError."""
     try:
         found = json.loads(octets)
-        about = ServerInfo(**{name: _as_told(found[name], name) for name in ServerInfo._fields})
-        Kind(about.kind)
+        info = ServerInfo(**{name: _checked(found[name], name) for name in ServerInfo._fields})
+        Kind(info.kind)
     except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
-        raise ServerInfoError(f"it is not as it should be: {type(error).__name__}") from None
-    return about
+        raise ServerInfoError(f"a field is not as expected: {type(error).__name__}") from None
+    return info
 
 
-def _as_told(value: Any, name: str) -> Any:
+def _checked(value: Any, name: str) -> Any:
     if name == "listeners":
-        return tuple(_place(*it) for it in value)
+        return tuple(_listener_ref(*fields) for fields in value)
     if name == "warnings":
-        return tuple(printable(str(it)) for it in value)
+        return tuple(printable(str(text)) for text in value)
     if _TYPES[name] is float and type(value) is int:
         value = float(value)
     if type(value) is not _TYPES[name] or (type(value) is float and not math.isfinite(value)):
@@ -109,13 +112,13 @@ def _as_told(value: Any, name: str) -> Any:
     return printable(value) if isinstance(value, str) else value
 
 
-def _place(
+def _listener_ref(
     listener: str, family: int, inode: int, host: str, port: int, *read: int | None
 ) -> ListenerRef:
     limits = [(family, 1 << 16), (inode, 1 << 32), (port, 1 << 16)]
-    limits += [(it, 1 << 32) for it in read if it is not None]
-    if not all(type(it) is int and 0 <= it < limit for it, limit in limits):
+    limits += [(number, 1 << 32) for number in read if number is not None]
+    if not all(type(number) is int and 0 <= number < limit for number, limit in limits):
         raise TypeError
-    if not all(type(it) is str for it in (listener, host)):
+    if not all(type(text) is str for text in (listener, host)):
         raise TypeError
     return ListenerRef(clean(listener), family, inode, printable(host), port, *read)

@@ -1,7 +1,7 @@
-"""Memory that processes share with those that they fork, and with nobody else.
+"""Memory that a process shares with the processes that it forks only.
 
-On Linux a memfd, elsewhere an unlinked temporary file: it has no name in any file system, and is
-gone with the last process that maps it. Only the same user may open it, by ``/proc/PID/fd``.
+On Linux a memfd, elsewhere an unlinked temporary file: the memory has no name in a file system, and
+ends with the last process that maps it. Only the same user may open it, by ``/proc/PID/fd``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import suppress
 
 
 def create(name: str, size: int) -> tuple[int, mmap.mmap]:
-    """Return a descriptor of that many bytes, all 0, and where they are mapped. Raises OSError."""
+    """Return the descriptor and the mapping of ``size`` bytes of 0. Raises OSError."""
     fd, allocate = _anonymous_file(name)
     try:
         os.fchmod(fd, 0o600)
@@ -29,7 +29,7 @@ def create(name: str, size: int) -> tuple[int, mmap.mmap]:
 
 
 def _anonymous_file(name: str) -> tuple[int, Callable[[int, int], None]]:
-    """Return a descriptor, and what gives it its size."""
+    """Return a descriptor, and the function that allocates its bytes."""
     try:
         return os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), os.ftruncate
     except (AttributeError, OSError):  # not Linux; an old kernel; refused by seccomp
@@ -38,7 +38,7 @@ def _anonymous_file(name: str) -> tuple[int, Callable[[int, int], None]]:
 
 
 def _fill(fd: int, size: int) -> None:
-    """Have all of a file on its disk: to store where a full disk has no room kills the process."""
+    """Allocate a file on its disk: a store to a page without disk space kills the process."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(fd, 0, size)
     elif os.write(fd, bytes(size)) < size:
@@ -46,9 +46,9 @@ def _fill(fd: int, size: int) -> None:
 
 
 def _seal(fd: int) -> None:
-    """Fix the size: a process that made it smaller would kill all others, at their next look.
+    """Fix the size: a process that shrank the file would kill all others at their next access.
 
-    They may be of different users, and inherit the descriptor.
+    They inherit the descriptor, and may be of different users.
     """
     with suppress(AttributeError, OSError):  # not Linux; no memfd
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)

@@ -1,56 +1,55 @@
-"""A slot of the scoreboard: what one worker says of itself.
+"""A slot of the scoreboard: the state of one worker.
 
 All numbers are in the machine's byte order. A slot is one cache line, written by its owner only:
 
 ======  ====  ==============  ===================================================================
-offset  size  field           meaning; the first six and the last are written by the claim
+offset  size  field           meaning; the claim writes the first six and the last
 ======  ====  ==============  ===================================================================
 0       4     pid             the owner's; 0: never claimed
-4       4     age             gunicorn's number of the worker: a pid can come again, an age not
-8       2     kind            how the worker is watched, see ``Kind``
-10      2     measures_wait   1: it can tell how long each of its requests waited
-12      4     capacity        requests at a time: 1, a pool's threads; 0: unbounded
-16      8     claimed_ns      when
-24      32    (a record)      four numbers, see below
-56      4     threads_at      of a pool: the line in which its threads' records begin
+4       4     age             gunicorn's number of the worker; unlike a pid never reused
+8       2     kind            how the worker is instrumented, see ``Kind``
+10      2     measures_wait   1: the wait of each request is measured
+12      4     capacity        requests at a time: 1, the pool's threads; 0: unbounded
+16      8     claimed_ns      time of the claim
+24      32    (a record)      four words, see below
+56      4     threads_at      of a pool: its first thread row
 60      4     (padding)
 ======  ====  ==============  ===================================================================
 
-The record of who serves one connection at a time, ``Kind.SYNC`` and each thread of a pool:
+The record of ``Kind.SYNC`` and of each thread of a pool, which serve one connection at a time:
 
 =====  =========  ================================================================================
 word   field      meaning
 =====  =========  ================================================================================
-0      work_ns    idle: time worked; at work: that less the time at which it took the connection,
-                  and so below 0
-1      taken      connections taken, as often as each was
-2      since_ns   when it took the latest of them
-3      begun      requests handed to the app; not of a pool's thread, see the pool's
+0      work_ns    idle: time worked; busy: time worked before, less ``since_ns``, and so below 0
+1      taken      connections taken; each time counts that a connection is taken
+2      since_ns   time at which the latest connection was taken
+3      begun      requests handed to the app; unused in a thread's record
 =====  =========  ================================================================================
 
-of a pool, ``Kind.GTHREAD``:
+The record of a pool, ``Kind.GTHREAD``:
 
 =====  =========  ================================================================================
-0      handed     connections handed to the pool
-1      back       of those: the ones that no thread with a record took
-2      aside      2**32 times the threads at work that have no record, SURPLUS each; and the
-                  threads that wait for an HTTP/2 connection's next request, PARKED each
+0      submitted  connections submitted to the pool
+1      returned   those of them that no thread with a record took
+2      aside      OVERFLOW for each busy thread without a record, IDLE_HTTP2 for each thread
+                  that waits for the next request of an HTTP/2 connection
 3      begun      requests handed to the app
 =====  =========  ================================================================================
 
-and of all others:
+The record of all other kinds:
 
 =====  =========  ================================================================================
-0      in_flight  requests under way
+0      in_flight  requests being served
 3      begun      requests handed to the app
 =====  =========  ================================================================================
 
-A pool's threads have their records in lines of eight words: ``work_ns`` of all of them in the first
-lines, then ``taken``, then ``since_ns``. Clocks are CLOCK_MONOTONIC in nanoseconds, the same for
-every process of the machine. A word is written by one store: nobody can see it half written.
-Whether a worker is at work, and for how long, comes from one word; what comes of several, a pool's
-queue say, is never below 0. A writer keeps its numbers in a list of its own and only stores them:
-a stray write by another worker raises nothing, and the next store repairs the word.
+The records of a pool's threads are in thread rows of eight words: ``work_ns`` of all threads in the
+first rows, then ``taken``, then ``since_ns``. Clocks are CLOCK_MONOTONIC in nanoseconds, the same
+in every process of the machine. A word is written by one store, so no reader sees half of it.
+Whether a worker is busy, and how long it has worked, comes from one word. Numbers of several words,
+as a pool's queue, are never below 0. A writer keeps its numbers in a list of its own and only
+stores them: a stray write by another worker raises nothing, and the next store repairs the word.
 """
 
 from __future__ import annotations
@@ -62,11 +61,9 @@ from typing import NamedTuple
 from gunicorn_backlog._threads.unpatched import original
 
 SLOT = struct.Struct("=IIHHIQqqqqI4x")
-LINE_SIZE = SLOT.size  # bytes, also of the lines of threads
-WORDS_OF_CLAIM = (0, 1, 2, 7)  # of a slot: pid and age, kind and capacity, claimed_ns, threads_at
-WORDS_OF_RECORD = (3, 4, 5, 6)
+ROW_SIZE = SLOT.size  # bytes, of a slot and of a thread row
 OWNER = struct.Struct("=II")  # pid, age
-WORDS_OF_LINE = 8
+WORDS_PER_ROW = 8
 
 # The words of a record: of one connection at a time,
 WORK_NS, TAKEN, SINCE_NS, BEGUN = range(4)
@@ -80,39 +77,40 @@ IDLE_HTTP2, OVERFLOW = 1, 1 << 32
 NO_THREAD_ROWS = memoryview(b"")
 
 _RECORD = slice(24, 56)
-_NONSENSE = 1 << 63  # no counter comes to this, unless another worker wrote there
+_NONSENSE = 1 << 63  # no counter reaches this, unless it was overwritten
 
 
 class Kind(IntEnum):
-    """How a worker is watched.
+    """How a worker is instrumented.
 
-    0 says that its class is not known, the last that watching it failed: so its states are not
-    known either.
+    UNKNOWN: its class is not known. FAILED: its instrumentation failed. The state of both is not
+    known.
     """
 
     UNKNOWN = 0
     SYNC = 1
-    GTHREAD = 2  # of gthread
+    GTHREAD = 2
     GREENLET = 3
     WSGI = 4
     ASGI = 5
     FAILED = 6
 
 
-# As plain numbers, for what is done in each sample: an enumeration's members take Python 3.11
-# three times as long to look up.
+# Plain numbers for each sample: Python 3.11 looks up a member of an enumeration in three times the
+# time.
 SYNC, GTHREAD = int(Kind.SYNC), int(Kind.GTHREAD)
 
 STATE_UNKNOWN = frozenset({Kind.UNKNOWN, Kind.FAILED})
-HAS_CAPACITY = frozenset({Kind.SYNC, Kind.GTHREAD})  # kinds of workers that have a capacity
-MULTITHREADED = frozenset(
-    {Kind.GTHREAD, Kind.WSGI}
-)  # kinds of workers whose threads serve requests
-MEASURES_WAIT = HAS_CAPACITY | {Kind.GREENLET}  # kinds that look how long requests waited
+HAS_CAPACITY = frozenset({Kind.SYNC, Kind.GTHREAD})
+MULTITHREADED = frozenset({Kind.GTHREAD, Kind.WSGI})  # requests are served by threads
+MEASURES_WAIT = HAS_CAPACITY | {Kind.GREENLET}  # the wait of requests can be measured
 
 
 class Record:
-    """The ``words`` of a record, for its owner."""
+    """A record, for its owner.
+
+    words: the words in the shared memory.
+    """
 
     __slots__ = ("words",)
 
@@ -120,17 +118,21 @@ class Record:
         self.words = words
 
     def detach(self) -> None:
-        """Write to nowhere from now on: in a process that the owner forked in its turn."""
+        """Store nothing in the shared memory from now on, as in a child of the owner."""
         self.words = memoryview(bytearray(8 * len(self.words))).cast("q")
 
 
 class Slot(Record):
-    """The side of the owner: the record, and those of a pool's ``threads``.
+    """A slot, for its owner.
 
-    ``numbers`` are stored in the words, ``counters`` in ``waits``: the waits in each bucket. The
-    slot's former owner counted there too. The slot is ``shared`` where several threads may write to
-    the same; they hold ``lock``, a real one. Only ``with`` takes it: between ``lock.acquire()`` and
-    ``try`` a signal handler may raise, and then the lock is never released.
+    numbers: the owner's copy of ``words``.
+    waits: the histogram in the shared memory, which the slot's former owner counted in, too.
+    counters: the owner's copy of ``waits``.
+    threads: the records of a pool's threads.
+    shared: several threads write to the slot.
+    lock: held by each of these writers; a real one, also where gevent patched ``threading``. Only
+        ``with`` takes it: between ``lock.acquire()`` and ``try`` a signal handler may raise, and
+        then the lock is never released.
     """
 
     __slots__ = ("counters", "lock", "numbers", "shared", "threads", "waits")
@@ -138,19 +140,19 @@ class Slot(Record):
     def __init__(
         self,
         kind: Kind,
-        line: memoryview,
+        octets: memoryview,
         waits: memoryview,
         threads: int = 0,
         thread_rows: memoryview = NO_THREAD_ROWS,
     ) -> None:
-        """Take a slot's line, its waits, and so many records in the lines of its threads."""
-        super().__init__(line[_RECORD].cast("q"))
+        """Take the bytes of a slot, of its waits, and of the rows of its threads."""
+        super().__init__(octets[_RECORD].cast("q"))
         self.numbers = [0] * len(self.words)
         self.shared = kind in MULTITHREADED
         self.lock = original("_thread", "allocate_lock")()
         self.waits = waits.cast("Q")
         self.counters = [n if n < _NONSENSE else 0 for n in self.waits.tolist()]
-        words, third = thread_rows.cast("q"), thread_rows_for(threads) * WORDS_OF_LINE // 3
+        words, third = thread_rows.cast("q"), thread_rows_for(threads) * WORDS_PER_ROW // 3
         self.threads = [Record(words[number::third]) for number in range(threads)]
 
     def add(self, word: int, number: int) -> None:
@@ -174,7 +176,7 @@ class Slot(Record):
             self.waits[bucket] = waits
 
     def detach(self) -> None:
-        """Write to nowhere from now on.
+        """Store nothing in the shared memory from now on.
 
         Another thread may have held the lock at the fork; in the child there is no other thread.
         """
@@ -186,12 +188,12 @@ class Slot(Record):
 
 
 def thread_rows_for(threads: int) -> int:
-    """Return how many lines a pool's threads need for their records."""
-    return 3 * -(-threads // WORDS_OF_LINE)
+    """Return the number of rows that a pool's threads need for their records."""
+    return 3 * -(-threads // WORDS_PER_ROW)
 
 
 class SlotRecord(NamedTuple):
-    """The side of the reader: a slot's fields."""
+    """The fields of a slot, for a reader; see the module's tables."""
 
     pid: int
     age: int
@@ -204,8 +206,3 @@ class SlotRecord(NamedTuple):
     word_2: int
     word_3: int
     threads_at: int
-
-    @property
-    def record(self) -> tuple[int, int, int, int]:
-        """The four numbers of its record."""
-        return self.word_0, self.word_1, self.word_2, self.word_3

@@ -39,11 +39,9 @@ All accept queues of a server, read once. The last column is one listener's shar
 `getsockopt(TCP_INFO)` and `unpack` alone. With `reuse_port` {SHARING} workers listen at each
 address."""
 SAMPLES_TEXT = f"""\
-One sample of a whole server, listeners and workers; an interval has {SAMPLES} samples.
-`sync` unless threads are named, with warm caches. One of the workers has begun a request
-since the last sample, and the state of all workers is computed anew."""
-STILL_TEXT = """\
-The same while no worker's numbers change: most of the previous result is reused."""
+One sample of a whole server, listeners and workers, of which there are {SAMPLES} in an interval.
+`sync` unless threads are named, and all caches are warm. One of the workers has begun a request
+since the last sample."""
 PUSHES_TEXT = """\
 One push: the drops, the waits, the summary of the interval, and its datagrams to a UDP socket."""
 
@@ -52,7 +50,6 @@ class Step(NamedTuple):
     """What one sample and one push took, in us."""
 
     sample: float
-    still: float
     push: float
 
 
@@ -83,14 +80,12 @@ def _of_listeners(us: dict[str, list[float]]) -> Table:
 
 
 def _of_servers(steps: dict[str, list[Step]]) -> list[Table]:
-    samples, still, pushes = [], [], []
+    samples, pushes = [], []
     for size, found in steps.items():
         samples.append(_of_sample(size, [step.sample for step in found]))
-        still.append(row(size, "us", [step.still for step in found]))
         pushes.append(row(size, "us", [step.push for step in found]))
     return [
         Table("A sample", SAMPLES_TEXT, samples),
-        Table("A sample of idle workers", STILL_TEXT, still),
         Table("A push", PUSHES_TEXT, pushes),
     ]
 
@@ -103,12 +98,11 @@ def _of_sample(size: str, us: list[float]) -> Row:
 def _step(server: StandIn) -> Step:
     """Sample and push a few intervals, and return what one of each takes."""
     intervals = max(1, round(CALLS_S / SAMPLES / server.sample_s))
-    sample_s = still_s = push_s = 0.0
+    sample_s = push_s = 0.0
     for _ in range(intervals):
         sample_s += timeit.timeit(server.sample, number=SAMPLES) / SAMPLES
-        still_s += timeit.timeit(server.sample_again, number=SAMPLES) / SAMPLES
         push_s += timeit.timeit(server.push, number=1)
-    return Step(*(1e6 * took_s / intervals for took_s in (sample_s, still_s, push_s)))
+    return Step(*(1e6 * took_s / intervals for took_s in (sample_s, push_s)))
 
 
 def _timed(read: Callable[[], object]) -> Callable[[], float]:

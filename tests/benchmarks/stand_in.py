@@ -65,10 +65,10 @@ class StandIn:
 
     def _check(self, size: Size) -> None:
         """Refuse to measure a server that is not of that size."""
-        crew, threads = self.sampler.sample().crew, size.workers * size.threads
-        assert crew is not None
-        if (crew.idle, crew.threads.idle if crew.threads else 0) != (size.workers, threads):
-            raise AssertionError(f"not a server with {size}: {crew}")
+        counts, threads = self.sampler.sample().counts, size.workers * size.threads
+        assert counts is not None
+        if (counts.idle, counts.threads.idle if counts.threads else 0) != (size.workers, threads):
+            raise AssertionError(f"not a server with {size}: {counts}")
 
     def __enter__(self) -> StandIn:
         return self
@@ -79,10 +79,6 @@ class StandIn:
     def sample(self) -> None:
         """Look at everything once, after one of the workers has taken another connection."""
         self._record.words[TAKEN] += 1
-        self.sample_again()
-
-    def sample_again(self) -> None:
-        """Look at everything once; nobody has said anything since the last time."""
         self._window.add(self.sampler.sample())
 
     def push(self) -> None:

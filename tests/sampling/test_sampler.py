@@ -1,4 +1,4 @@
-"""sampler: what one look says, and what it says once of limits that are not what was asked for."""
+"""sampler: one sample, and the log lines of what can't be read."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def arbiter() -> Iterator[Arbiter]:
 
 
 def sampling(arbiter: Arbiter, scoreboard: Scoreboard | None) -> Sampler:
-    """Return a sampler that pytest can read the notices of."""
+    """Return a sampler whose log lines pytest captures."""
     return Sampler(arbiter, scoreboard, OnceLogger(logging.getLogger("lab")))
 
 
@@ -46,15 +46,15 @@ def tag(arbiter: Arbiter) -> str:
     return listener_tag(sock.getsockname())
 
 
-def test_one_look(arbiter: Arbiter, caplog: pytest.LogCaptureFixture) -> None:
-    """Queues, workers by state, and the forks so far; nothing to say."""
+def test_one_sample(arbiter: Arbiter, caplog: pytest.LogCaptureFixture) -> None:
+    """Queues, workers by state, and the forks so far; no log line."""
     scoreboard = Scoreboard(slots=2)
     sampler = sampling(arbiter, scoreboard)
     slot = scoreboard.claim(1, 1, Kind.SYNC, 1)
     slot.words[WORK_NS] = -1
     sample = sampler.sample()
     assert sample.queues == {tag(arbiter): AcceptQueue(0, LIMIT)}
-    assert sample.crew == WorkerCounts(0, 1, 1, 0, 1, saturated=True)
+    assert sample.counts == WorkerCounts(0, 1, 1, 0, 1, saturated=True)
     assert sample.forked == 3
     assert sample.work is not None
     assert sampler.dropped() == {tag(arbiter): 0}
@@ -67,7 +67,7 @@ def test_a_kernel_that_leaves_the_limit_empty_is_not_believed(
     """gunicorn asked for a backlog: a limit of 0 says that the fields are not filled in; mocked."""
     monkeypatch.setattr(tcp_info, "read", lambda _: tcp_info.decode(bytes([10]) + bytes(31)))
     assert sampling(arbiter, None).sample().queues == {}
-    assert "this kernel says that its limit is 0" in caplog.text
+    assert "this kernel reports a limit of 0" in caplog.text
 
 
 def write_threads_at(scoreboard: Scoreboard, line: int) -> None:
@@ -83,21 +83,21 @@ def test_a_worker_that_can_not_be_read(arbiter: Arbiter, caplog: pytest.LogCaptu
     write_threads_at(scoreboard, 2**32 - 1)
     for _ in range(UNREAD_IN_A_ROW - 1):
         sample = sampler.sample()
-        assert (sample.crew, sample.work) == (None, None)
+        assert (sample.counts, sample.work) == (None, None)
     assert caplog.records == []
     for _ in range(3):
         sample = sampler.sample()
-        assert (sample.crew, sample.work) == (WorkerCounts(0, 0, 0, 2, None), None)
+        assert (sample.counts, sample.work) == (WorkerCounts(0, 0, 0, 2, None), None)
         assert sample.queues == {tag(arbiter): AcceptQueue(0, LIMIT)}
     assert [r.getMessage().split(": ")[1] for r in caplog.records] == [
-        "what a worker says of itself changes whenever it is read"
+        "a worker's slot changes during each read"
     ]
     write_threads_at(scoreboard, 0)
-    crew = sampler.sample().crew
-    assert crew is not None
-    assert (crew.idle, crew.starting, crew.unknown) == (1, 1, 0)
+    counts = sampler.sample().counts
+    assert counts is not None
+    assert (counts.idle, counts.starting, counts.unknown) == (1, 1, 0)
     write_threads_at(scoreboard, 2**32 - 1)
-    assert sampler.sample().crew is None
+    assert sampler.sample().counts is None
 
 
 def test_waits_that_can_not_be(arbiter: Arbiter, caplog: pytest.LogCaptureFixture) -> None:
@@ -127,18 +127,18 @@ def claimed(scoreboard: Scoreboard, *pids: int) -> None:
         scoreboard.claim(pid, pid, Kind.SYNC, 1)
 
 
-def test_workers_that_say_nothing_new_are_not_counted_anew(arbiter: Arbiter) -> None:
-    """The very same crew, and their time goes on; until one of them says something."""
+def test_workers_that_write_nothing_between_two_samples(arbiter: Arbiter) -> None:
+    """The counts stay the same, and the working time goes on, until a worker writes."""
     scoreboard = Scoreboard(slots=3)
     sampler = sampling(arbiter, scoreboard)
     slots = [scoreboard.claim(pid, pid, Kind.SYNC, 1) for pid in (1, 2)]
     slots[0].words[WORK_NS] = -1
     first, second = sampler.sample(), sampler.sample()
-    assert first.crew is second.crew
+    assert first.counts == second.counts
     assert second.work is not None
     assert second.work.worked_ns * 2 == second.work.available_ns > 0
     slots[1].words[WORK_NS] = -1
-    assert sampler.sample().crew == WorkerCounts(0, 2, 0, 0, 2, saturated=True)
+    assert sampler.sample().counts == WorkerCounts(0, 2, 0, 0, 2, saturated=True)
 
 
 def test_a_reload_to_another_class_is_seen(arbiter: Arbiter) -> None:
@@ -146,10 +146,10 @@ def test_a_reload_to_another_class_is_seen(arbiter: Arbiter) -> None:
     scoreboard = Scoreboard(slots=3)
     sampler = sampling(arbiter, scoreboard)
     claimed(scoreboard, 1, 2)
-    assert sampler.sample().crew == WorkerCounts(2, 0, 0, 0, 0, saturated=False)
+    assert sampler.sample().counts == WorkerCounts(2, 0, 0, 0, 0, saturated=False)
     arbiter.worker_class = AsyncWorker
     sample = sampler.sample()
-    assert (sample.crew, sample.work) == (WorkerCounts(2, 0, 0, 0, 0, saturated=None), None)
+    assert (sample.counts, sample.work) == (WorkerCounts(2, 0, 0, 0, 0, saturated=None), None)
 
 
 def test_a_worker_that_never_reports(
@@ -161,14 +161,14 @@ def test_a_worker_that_never_reports(
     scoreboard = Scoreboard(slots=3)
     claimed(scoreboard, 1)
     sampler = sampling(arbiter, scoreboard)
-    monkeypatch.setattr(sampler, "_roster", WorkerCounter(clock=lambda: now_s))
-    assert sampler.sample().crew == WorkerCounts(1, 0, 1, 0, 0, saturated=False)
+    monkeypatch.setattr(sampler, "_counter", WorkerCounter(clock=lambda: now_s))
+    assert sampler.sample().counts == WorkerCounts(1, 0, 1, 0, 0, saturated=False)
     now_s += 30 + BOOT_SPARE_S + 1
     arbiter.cfg = Cfg(backlog=LIMIT, timeout=60)
-    assert sampler.sample().crew == WorkerCounts(1, 0, 1, 0, 0, saturated=False)
+    assert sampler.sample().counts == WorkerCounts(1, 0, 1, 0, 0, saturated=False)
     assert caplog.records == []
     arbiter.cfg = Cfg(backlog=LIMIT, timeout=30)
-    assert sampler.sample().crew == WorkerCounts(1, 0, 0, 1, None)
+    assert sampler.sample().counts == WorkerCounts(1, 0, 0, 1, None)
     assert ": workers have not reported after 35 s" in caplog.text
 
 

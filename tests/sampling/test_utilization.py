@@ -1,11 +1,10 @@
-"""utilization: the difference of two looks at workers' slots."""
+"""utilization: the difference of two samples of workers."""
 
 from __future__ import annotations
 
 from gunicorn_backlog.sampling.utilization import Utilization, WorkTime
 from gunicorn_backlog.scoreboard.slot import Kind
-from gunicorn_backlog.scoreboard.states import State, States
-from tests.lab.worker_states import states_of
+from gunicorn_backlog.scoreboard.worker_row import WorkerRow
 
 
 class Clock:
@@ -18,22 +17,24 @@ class Clock:
         return self.now_ns
 
 
-def worker(claimed_ns: int, worked_ns: int, in_use: int = 0, capacity: int = 1) -> State:
+def worker(claimed_ns: int, worked_ns: int, in_use: int = 0, capacity: int = 1) -> WorkerRow:
     """Return a state; ``worked_ns`` is as it would be at 0."""
-    return State(Kind.SYNC, False, capacity, claimed_ns, in_use, in_use, 0, 0, in_use, worked_ns)
+    return WorkerRow(
+        Kind.SYNC, False, capacity, claimed_ns, in_use, in_use, 0, 0, in_use, worked_ns
+    )
 
 
-def test_a_request_longer_than_the_time_between_looks() -> None:
-    """It works in each, to its end: 100 %, not nothing and then all of it."""
+def test_a_request_longer_than_the_time_between_samples() -> None:
+    """The worker works in each sample until the end: 100 %, not 0 and then all of it."""
     clock = Clock()
     utilization = Utilization(clock_ns=clock)
     busy_since_1100 = worker(claimed_ns=1000, worked_ns=-1100, in_use=1)
-    looks = []
+    works = []
     for clock.now_ns in (1200, 1300, 1400):
-        looks.append(utilization.look(states_of({1: busy_since_1100})))
+        works.append(utilization.update({1: busy_since_1100}))
     clock.now_ns = 1500
-    looks.append(utilization.look(states_of({1: worker(claimed_ns=1000, worked_ns=350)})))
-    assert looks == [WorkTime(100, 200), WorkTime(100, 100), WorkTime(100, 100), WorkTime(50, 100)]
+    works.append(utilization.update({1: worker(claimed_ns=1000, worked_ns=350)}))
+    assert works == [WorkTime(100, 200), WorkTime(100, 100), WorkTime(100, 100), WorkTime(50, 100)]
 
 
 def test_threads_count_each() -> None:
@@ -42,42 +43,40 @@ def test_threads_count_each() -> None:
     utilization = Utilization(clock_ns=clock)
     clock.now_ns = 1100
     pool = worker(claimed_ns=1000, worked_ns=-2 * 1000, in_use=2, capacity=4)
-    assert utilization.look(states_of({1: pool})) == WorkTime(200, 400)
+    assert utilization.update({1: pool}) == WorkTime(200, 400)
 
 
 def test_workers_that_come_and_go() -> None:
-    """One counts from its claim on; one that is dead is left out; its pid may come again."""
+    """A worker counts from its claim on; a dead one is left out, also if its pid is reused."""
     clock = Clock()
     utilization = Utilization(clock_ns=clock)
     clock.now_ns = 1100
-    utilization.look(states_of({1: worker(1000, 50), 2: worker(1000, 70)}))
+    utilization.update({1: worker(1000, 50), 2: worker(1000, 70)})
     clock.now_ns = 1200
-    work = utilization.look(states_of({1: worker(1000, 90), 2: worker(1150, 20)}))
+    work = utilization.update({1: worker(1000, 90), 2: worker(1150, 20)})
     assert work == WorkTime(40 + 20, 100 + 50)
 
 
-def test_who_was_not_seen_before_begins_now() -> None:
-    """What a worker did while nobody looked belongs to no interval."""
+def test_a_worker_that_was_not_in_the_last_sample() -> None:
+    """Its work before this sample belongs to no interval."""
     clock = Clock()
     utilization = Utilization(clock_ns=clock)
     clock.now_ns = 1100
-    assert utilization.look(states_of({1: worker(500, 400)})) == WorkTime(0, 0)
+    assert utilization.update({1: worker(500, 400)}) == WorkTime(0, 0)
     clock.now_ns = 1200
-    assert utilization.look(states_of({1: worker(500, 430)})) == WorkTime(30, 100)
+    assert utilization.update({1: worker(500, 430)}) == WorkTime(30, 100)
 
 
-def test_between_two_looks_at_the_same_workers() -> None:
-    """As nearly always: what they had worked by the first look, requests under way too, is none."""
+def test_two_samples_of_the_same_workers() -> None:
+    """Work before the first sample does not count, nor that of a request in flight."""
     clock = Clock()
     utilization = Utilization(clock_ns=clock)
     clock.now_ns = 1100
-    first = states_of({1: worker(1000, 40), 2: worker(1000, -1050, in_use=1, capacity=3)})
-    utilization.look(first)
+    first = {1: worker(1000, 40), 2: worker(1000, -1050, in_use=1, capacity=3)}
+    utilization.update(first)
     clock.now_ns = 1200
-    second = States(first.owners, first.columns._replace(worked_ns=[60, 80], timed_busy=[0, 0]))
-    assert utilization.look(second) == WorkTime(20 + 30, (1 + 3) * 100)
+    second = {1: worker(1000, 60), 2: worker(1000, 80, capacity=3)}
+    assert utilization.update(second) == WorkTime(20 + 30, (1 + 3) * 100)
     clock.now_ns = 1300
-    third = States(
-        first.owners, first.columns._replace(worked_ns=[60, 80 - 1250], timed_busy=[0, 1])
-    )
-    assert utilization.look(third) == WorkTime(50, (1 + 3) * 100)
+    third = {1: worker(1000, 60), 2: worker(1000, 80 - 1250, in_use=1, capacity=3)}
+    assert utilization.update(third) == WorkTime(50, (1 + 3) * 100)

@@ -32,7 +32,7 @@ def test_workers_that_could_not_be_read_are_those_read_before() -> None:
     window.add(Sample({}, None, None, 2))
     interval = window.close({})
     assert interval is not None
-    assert interval.crew == BUSY
+    assert interval.counts == BUSY
 
 
 def test_an_interval_that_is_begun_anew() -> None:

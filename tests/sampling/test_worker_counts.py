@@ -1,4 +1,4 @@
-"""roster: workers by state, from what their slots say."""
+"""worker_counts: workers by state."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import pytest
 
 from gunicorn_backlog.sampling.worker_counts import ThreadCounts, WorkerCounter, WorkerCounts
 from gunicorn_backlog.scoreboard.slot import Kind
-from gunicorn_backlog.scoreboard.states import State
-from tests.lab.worker_states import states_of
+from gunicorn_backlog.scoreboard.worker_row import WorkerRow
+from tests.lab.worker_rows import worker_rows
 
 BOOT_LIMIT_S = 30.0
 
 
-def state(in_use: int = 0, kind: Kind = Kind.SYNC) -> State:
+def state(in_use: int = 0, kind: Kind = Kind.SYNC) -> WorkerRow:
     """Return a worker's state."""
-    return State(kind, False, int(kind == Kind.SYNC), 0, in_use, in_use, 0, 0, 0, 0)
+    return WorkerRow(kind, False, int(kind == Kind.SYNC), 0, in_use, in_use, 0, 0, 0, 0)
 
 
-def pool(capacity: int, in_use: int, in_flight: int, queued: int) -> State:
+def pool(capacity: int, in_use: int, in_flight: int, queued: int) -> WorkerRow:
     """Return the state of a gthread worker."""
-    return State(Kind.GTHREAD, False, capacity, 0, in_use, in_flight, queued, 0, 0, 0)
+    return WorkerRow(Kind.GTHREAD, False, capacity, 0, in_use, in_flight, queued, 0, 0, 0)
 
 
 def aged(*pids: int) -> dict[int, int]:
@@ -31,52 +31,54 @@ def aged(*pids: int) -> dict[int, int]:
 
 def count(
     running: dict[int, int],
-    rows: dict[int, State],
+    rows: dict[int, WorkerRow],
     *,
-    roster: WorkerCounter | None = None,
+    counter: WorkerCounter | None = None,
     **how: Any,
 ) -> WorkerCounts:
-    """Return what a roster, or a new one, makes of the rows by pid of running workers."""
-    return (roster or WorkerCounter()).count(running, states_of(rows, running), BOOT_LIMIT_S, **how)
+    """Return the counts by this counter, or by a new one, of rows by pid."""
+    return (counter or WorkerCounter()).count(
+        running, worker_rows(rows, running), BOOT_LIMIT_S, **how
+    )
 
 
 def test_every_worker_has_one_state() -> None:
-    """In use: working; not: idle; no slot: starting."""
-    crew = count(aged(1, 2, 3, 4), {1: state(1), 2: state(), 3: state()})
-    assert crew == WorkerCounts(idle=2, working=1, starting=1, unknown=0, in_flight=1)
-    assert crew.total == 4
+    """Busy: working; not busy: idle; no slot: starting."""
+    counts = count(aged(1, 2, 3, 4), {1: state(1), 2: state(), 3: state()})
+    assert counts == WorkerCounts(idle=2, working=1, starting=1, unknown=0, in_flight=1)
+    assert counts.total == 4
 
 
 @pytest.mark.parametrize("kind", [Kind.UNKNOWN, Kind.FAILED])
 def test_of_an_unknown_class_there_is_no_state(kind: Kind) -> None:
-    """It counts, and with it nobody can say how many requests are in flight."""
-    crew = count(aged(1, 2), {1: state(1), 2: state(kind=kind)})
-    assert crew == WorkerCounts(idle=0, working=1, starting=0, unknown=1, in_flight=None)
+    """It counts as unknown, and the requests in flight are not known."""
+    counts = count(aged(1, 2), {1: state(1), 2: state(kind=kind)})
+    assert counts == WorkerCounts(idle=0, working=1, starting=0, unknown=1, in_flight=None)
 
 
-def test_who_does_not_report_after_the_boot_is_unknown() -> None:
+def test_a_worker_without_a_slot_after_the_boot_is_unknown() -> None:
     """A worker is starting until the limit; another one that comes later has its own time."""
     now_s = 100.0
-    roster = WorkerCounter(clock=lambda: now_s)
-    assert count(aged(1), {}, roster=roster) == WorkerCounts(0, 0, 1, 0, 0)
+    counter = WorkerCounter(clock=lambda: now_s)
+    assert count(aged(1), {}, counter=counter) == WorkerCounts(0, 0, 1, 0, 0)
     now_s += BOOT_LIMIT_S + 1
-    assert count(aged(1, 2), {}, roster=roster) == WorkerCounts(0, 0, 1, 1, None)
-    assert roster.overdue == 1
-    assert count(aged(1, 2), {1: state()}, roster=roster) == WorkerCounts(1, 0, 1, 0, 0)
-    assert roster.overdue == 0
+    assert count(aged(1, 2), {}, counter=counter) == WorkerCounts(0, 0, 1, 1, None)
+    assert counter.overdue == 1
+    assert count(aged(1, 2), {1: state()}, counter=counter) == WorkerCounts(1, 0, 1, 0, 0)
+    assert counter.overdue == 0
 
 
-def test_who_came_up_when_nobody_watched_is_unknown() -> None:
+def test_a_worker_forked_before_the_sampling_is_unknown() -> None:
     """It may be at work: it is not starting. With a slot from earlier it is known all the same."""
-    crew = count(aged(1, 2, 3), {1: state(1)}, watched_after=2)
-    assert crew == WorkerCounts(idle=0, working=1, starting=1, unknown=1, in_flight=None)
+    counts = count(aged(1, 2, 3), {1: state(1)}, watched_after=2)
+    assert counts == WorkerCounts(idle=0, working=1, starting=1, unknown=1, in_flight=None)
 
 
 def test_threads_of_all_pools() -> None:
     """Idle, working and queued ones; a worker at work may have a free thread."""
-    crew = count(aged(1, 2), {1: pool(4, 2, 1, 0), 2: pool(4, 4, 4, 7)})
-    assert (crew.working, crew.idle, crew.in_flight) == (2, 0, 5)
-    assert crew.threads == ThreadCounts(idle=2, working=6, queued=7)
+    counts = count(aged(1, 2), {1: pool(4, 2, 1, 0), 2: pool(4, 4, 4, 7)})
+    assert (counts.working, counts.idle, counts.in_flight) == (2, 0, 5)
+    assert counts.threads == ThreadCounts(idle=2, working=6, queued=7)
 
 
 def test_without_pools_there_are_no_threads_but_those_to_come() -> None:
@@ -101,20 +103,20 @@ def test_without_pools_there_are_no_threads_but_those_to_come() -> None:
         ({}, Kind.UNKNOWN, None),
     ],
 )
-def test_saturated_is_nobody_free(
-    states: dict[int, State], kind: Kind, saturated: bool | None
+def test_saturated_is_no_worker_free(
+    states: dict[int, WorkerRow], kind: Kind, saturated: bool | None
 ) -> None:
     """Of workers with a capacity only, now and to come."""
-    crew = count(aged(1, 2), states, kind_starting=kind)
-    assert crew.saturated is saturated
+    counts = count(aged(1, 2), states, kind_starting=kind)
+    assert counts.saturated is saturated
 
 
 def test_a_worker_whose_heartbeat_moves_serves_without_a_slot() -> None:
     """Found in two samples in a row: between two reads a worker may claim its slot."""
-    roster = WorkerCounter()
+    counter = WorkerCounter()
     for beats, serving in (({1: 5.0}, 0), ({1: 5.0}, 0), ({1: 6.0}, 0), ({1: 6.0}, 1)):
-        crew = count(aged(1, 2), {2: state()}, roster=roster, heartbeats=beats)
-        assert (roster.serving, roster.overdue) == (serving, serving)
-        assert (crew.starting, crew.unknown) == (1 - serving, serving)
-    count(aged(1, 2), {1: state(), 2: state()}, roster=roster)
-    assert (roster.serving, roster.overdue) == (0, 0)
+        counts = count(aged(1, 2), {2: state()}, counter=counter, heartbeats=beats)
+        assert (counter.serving, counter.overdue) == (serving, serving)
+        assert (counts.starting, counts.unknown) == (1 - serving, serving)
+    count(aged(1, 2), {1: state(), 2: state()}, counter=counter)
+    assert (counter.serving, counter.overdue) == (0, 0)

@@ -113,7 +113,7 @@ def test_the_first_lines_that_are_free(
     if free is not None:
         assert free_thread_rows(claimed, count, 12) == free
         return
-    with pytest.raises(ClaimError, match=f"^the scoreboard has no {count} lines for threads left$"):
+    with pytest.raises(ClaimError, match=f"^the scoreboard has no {count} thread rows left$"):
         free_thread_rows(claimed, count, 12)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 
-from gunicorn_backlog.scoreboard.layout import ABOUT_SIZE, Layout
+from gunicorn_backlog.scoreboard.layout import INFO_SIZE, Layout
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from gunicorn_backlog.scoreboard.slot import SUBMITTED, TAKEN, Kind
 
@@ -28,7 +28,7 @@ def test_slots_then_lines_then_waits() -> None:
     """What the owner of the first slot writes is where the tables say, and nothing else is."""
     scoreboard = Scoreboard(slots=SLOTS, thread_rows=LINES)
     memory = scoreboard._memory
-    assert len(memory) == WAITS_AT + SLOTS * 8 * COUNTERS + ABOUT_SIZE
+    assert len(memory) == WAITS_AT + SLOTS * 8 * COUNTERS + INFO_SIZE
     slot = scoreboard.claim(os.getpid(), 7, Kind.GTHREAD, 9)
     slot.words[SUBMITTED] = 11
     slot.threads[8].words[TAKEN] = 12

@@ -1,4 +1,4 @@
-"""reader: what is read beside those that write it."""
+"""reader: consistent rows while workers write."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import signal
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 
@@ -19,7 +19,7 @@ from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from gunicorn_backlog.scoreboard.slot import (
     BEGUN,
     IN_FLIGHT,
-    LINE_SIZE,
+    ROW_SIZE,
     SLOT,
     SUBMITTED,
     TAKEN,
@@ -28,8 +28,8 @@ from gunicorn_backlog.scoreboard.slot import (
     Slot,
     SlotRecord,
 )
-from gunicorn_backlog.scoreboard.states import State, States
 from gunicorn_backlog.scoreboard.wait_histogram import BUCKETS
+from gunicorn_backlog.scoreboard.worker_row import WorkerRow, WorkerRows
 from gunicorn_backlog.workers.request_counters import track_busy, with_free_record
 from tests.lab.waiting import wait_for
 
@@ -45,10 +45,10 @@ SLOTS = (
 )
 # Words that change, by the worker's pid: requests begun of a slot; connections handed to a pool;
 # connections taken by the pools' last threads.
-BEGUN_OF_11 = SLOTS_AT + 3 * LINE_SIZE + 24 + 8 * BEGUN
-HANDED_TO_20 = SLOTS_AT + 2 * LINE_SIZE + 24 + 8 * SUBMITTED
-TAKEN_BY_20 = LAYOUT.thread_rows_at + 1 * LINE_SIZE
-TAKEN_BY_21 = LAYOUT.thread_rows_at + (3 + 2) * LINE_SIZE + 8 * 8
+BEGUN_OF_11 = SLOTS_AT + 3 * ROW_SIZE + 24 + 8 * BEGUN
+HANDED_TO_20 = SLOTS_AT + 2 * ROW_SIZE + 24 + 8 * SUBMITTED
+TAKEN_BY_20 = LAYOUT.thread_rows_at + 1 * ROW_SIZE
+TAKEN_BY_21 = LAYOUT.thread_rows_at + (3 + 2) * ROW_SIZE + 8 * 8
 AT_FIRST = {10: (7, 0), 11: (8, 0), 20: (2, 40), 21: (3, 50)}  # begun and queued
 RESTLESS = [(11, BEGUN_OF_11), (20, HANDED_TO_20), (20, TAKEN_BY_20), (21, TAKEN_BY_21)]
 
@@ -132,12 +132,12 @@ def records_of(scoreboard: Scoreboard) -> Iterator[tuple[int, int, int] | None]:
     reader = scoreboard.reader
     for index, slot in enumerate(reader.claimed()):
         if slot.kind == Kind.SYNC:
-            at = SLOTS_AT + LINE_SIZE * index
-            found = reader._steady(at, at + LINE_SIZE)
+            at = SLOTS_AT + ROW_SIZE * index
+            found = reader._steady(at, at + ROW_SIZE)
             yield found and SlotRecord._make(SLOT.unpack(found))[6:9]  # type: ignore[misc]  # three
         else:
-            at = reader._layout.thread_rows_at + slot.threads_at * LINE_SIZE
-            words = reader._steady(at, at + 3 * LINE_SIZE)
+            at = reader._layout.thread_rows_at + slot.threads_at * ROW_SIZE
+            words = reader._steady(at, at + 3 * ROW_SIZE)
             if words is None:
                 yield None
                 continue
@@ -166,7 +166,7 @@ def test_states_beside_threads_at_full_speed() -> None:
     began = (0, 0)
     with worker(scoreboard, serve, Kind.GTHREAD, 2) as pid:
         for _ in range(READS // 20):
-            state = scoreboard.reader.read({pid: 1}).rows().get(pid)
+            state = scoreboard.reader.read({pid: 1}).by_pid.get(pid)
             if state is None:
                 continue
             assert state.busy in (0, 1, 2)
@@ -184,7 +184,7 @@ class Restless(bytearray):
         self[:SLOTS_AT] = LAYOUT.header(1)
         struct.pack_into("=I", self, 24, len(SLOTS))
         for number, line in enumerate(SLOTS):
-            SLOT.pack_into(self, SLOTS_AT + number * LINE_SIZE, *line)
+            SLOT.pack_into(self, SLOTS_AT + number * ROW_SIZE, *line)
         self._at, self._changes = at, changes
 
     def __getitem__(self, where: Any) -> Any:
@@ -197,15 +197,15 @@ class Restless(bytearray):
         return taken
 
 
-def read(at: int, changes: int) -> States:
+def read(at: int, changes: int) -> WorkerRows:
     """Read memory in which that word changes after so many of the first reads."""
     memory: Any = Restless(at, changes)
     return Reader(memory, LAYOUT).read(RUNNING)
 
 
-def said(states: States) -> dict[int, tuple[int, int]]:
+def said(rows: WorkerRows) -> dict[int, tuple[int, int]]:
     """Return the numbers that may change, by pid."""
-    return {pid: (row.begun, row.queued) for pid, row in states.rows().items()}
+    return {pid: (row.begun, row.queued) for pid, row in rows.by_pid.items()}
 
 
 @pytest.mark.parametrize(("pid", "at"), RESTLESS)
@@ -214,7 +214,7 @@ def test_what_changes_and_then_rests_is_read_as_it_is_at_last(
     pid: int, at: int, changes: int
 ) -> None:
     """Of each worker in the place where it says it, and of no other; the memory is a stand-in."""
-    states = read(at, changes)
+    rows = read(at, changes)
     begun, queued = AT_FIRST[pid]
     if at == HANDED_TO_20:
         queued += changes
@@ -222,16 +222,16 @@ def test_what_changes_and_then_rests_is_read_as_it_is_at_last(
         begun += changes
     else:
         queued -= changes
-    assert said(states) == AT_FIRST | {pid: (begun, queued)}
-    assert states.unread == []
+    assert said(rows) == AT_FIRST | {pid: (begun, queued)}
+    assert not rows.unread
 
 
 @pytest.mark.parametrize(("pid", "at"), RESTLESS)
 def test_what_changes_for_ever_is_unread(pid: int, at: int) -> None:
     """That worker only: what all others say is told; the memory is a stand-in."""
-    states = read(at, ALWAYS)
-    assert states.unread == [pid]
-    assert said(states) == {it: told for it, told in AT_FIRST.items() if it != pid}
+    rows = read(at, ALWAYS)
+    assert rows.unread == [pid]
+    assert said(rows) == {other: numbers for other, numbers in AT_FIRST.items() if other != pid}
 
 
 def test_who_was_unread_is_read_when_it_rests() -> None:
@@ -243,9 +243,9 @@ def test_who_was_unread_is_read_when_it_rests() -> None:
     assert reader.read(RUNNING).unread == [pid]
     memory._changes = 0
     struct.pack_into("=q", memory, at, word)
-    states = reader.read(RUNNING)
-    assert states.unread == []
-    assert said(states) == AT_FIRST
+    rows = reader.read(RUNNING)
+    assert not rows.unread
+    assert said(rows) == AT_FIRST
 
 
 def test_workers_of_several_kinds_at_once() -> None:
@@ -274,8 +274,8 @@ def test_workers_of_several_kinds_at_once() -> None:
     ):
         running = dict.fromkeys((first, second, third), 1)
 
-        def rows() -> dict[int, State] | None:
-            found = scoreboard.reader.read(running).rows()
+        def rows() -> Mapping[int, WorkerRow] | None:
+            found = scoreboard.reader.read(running).by_pid
             return found if sum(it.begun > 0 for it in found.values()) == 3 else None
 
         found = wait_for("what each says", rows)
@@ -310,10 +310,10 @@ def test_waits_of_a_slot_that_tells_since_the_last_look() -> None:
 
 
 def test_workers_that_changed_within_the_same_dict() -> None:
-    """Whose the slots are is not remembered by an object that its owner goes on to use."""
+    """The reader keeps no reference to the caller's dict."""
     scoreboard = Scoreboard(slots=4)
     scoreboard.claim(os.getpid(), 1, Kind.SYNC, 1)
     running: dict[int, int] = {}
-    assert scoreboard.reader.read(running).owners.pids == []
+    assert list(scoreboard.reader.read(running).by_pid) == []
     running[os.getpid()] = 1
-    assert scoreboard.reader.read(running).owners.pids == [os.getpid()]
+    assert list(scoreboard.reader.read(running).by_pid) == [os.getpid()]

@@ -55,7 +55,7 @@ def claim(scoreboard: Scoreboard, age: int = AGE) -> Slot:
 
 def in_use(scoreboard: Scoreboard, pid: int, age: int = AGE) -> int:
     """Return what the scoreboard says of the worker."""
-    state = scoreboard.reader.read({pid: age}).rows()[pid]
+    state = scoreboard.reader.read({pid: age}).by_pid[pid]
     return state.busy
 
 
@@ -63,10 +63,10 @@ def test_a_worker_is_seen_from_its_claim_on() -> None:
     """Not claimed: no entry; claimed: idle; begun: in use; ended: idle."""
     scoreboard = Scoreboard(slots=4)
     running = {os.getpid(): AGE}
-    assert scoreboard.reader.read(running).rows() == {}
+    assert scoreboard.reader.read(running).by_pid == {}
 
     slot = claim(scoreboard)
-    state = scoreboard.reader.read(running).rows()[os.getpid()]
+    state = scoreboard.reader.read(running).by_pid[os.getpid()]
     assert (state.kind, state.capacity, state.busy, state.begun) == (Kind.GREENLET, 0, 0, 0)
 
     requests = InFlight(slot)
@@ -81,7 +81,7 @@ def test_another_process_writes_and_we_read() -> None:
     scoreboard = Scoreboard(slots=4)
     with child(lambda: InFlight(claim(scoreboard)).begin()) as pid:
         assert in_use(scoreboard, pid) == 1
-        assert scoreboard.reader.read({}).rows() == {}
+        assert scoreboard.reader.read({}).by_pid == {}
 
 
 def test_a_muted_slot_is_written_no_more() -> None:
@@ -104,7 +104,7 @@ def test_the_slot_of_a_dead_worker_is_claimed_again() -> None:
     scoreboard = Scoreboard(slots=2)
     for age in range(1, 6):
         with child(lambda age=age: claim(scoreboard, age)) as pid:  # type: ignore[misc]
-            assert list(scoreboard.reader.read({pid: age}).rows()) == [pid]
+            assert list(scoreboard.reader.read({pid: age}).by_pid) == [pid]
     assert len(scoreboard.reader.claimed()) == 1
 
 
@@ -120,8 +120,8 @@ def test_lines_of_threads_are_claimed_again() -> None:
             assert [line.threads_at for line in scoreboard.reader.claimed()] == [0, 3]
         with child(lambda: pool(9)) as pid:
             assert [line.threads_at for line in scoreboard.reader.claimed()] == [0, 3]
-            assert list(scoreboard.reader.read({pid: AGE}).rows()) == [pid]
-            with child(lambda: pool(1)), pytest.raises(ClaimError, match="no 3 lines for threads"):
+            assert list(scoreboard.reader.read({pid: AGE}).by_pid) == [pid]
+            with child(lambda: pool(1)), pytest.raises(ClaimError, match="no 3 thread rows"):
                 pool(1)
 
 
@@ -135,9 +135,9 @@ def test_threads_begin_with_nothing() -> None:
         slot.threads[1].words[WORK_NS] = -5
 
     with child(serve) as pid:
-        before = scoreboard.reader.read({pid: AGE}).rows()[pid]
+        before = scoreboard.reader.read({pid: AGE}).by_pid[pid]
     scoreboard.claim(os.getpid(), AGE, Kind.GTHREAD, 2)
-    after = scoreboard.reader.read({os.getpid(): AGE}).rows()[os.getpid()]
+    after = scoreboard.reader.read({os.getpid(): AGE}).by_pid[os.getpid()]
     assert (before.busy, before.queued) == (1, 5)
     assert (after.busy, after.queued, after.worked_ns) == (0, 0, 0)
 
@@ -150,7 +150,7 @@ def test_nonsense_in_the_memory_raises_nothing() -> None:
         nonsense = random.Random(seed).randbytes(600)
         scoreboard._memory[16 : 16 + len(nonsense)] = nonsense
         running = {line.pid: line.age for line in scoreboard.reader.claimed()}
-        scoreboard.reader.read(running).rows()
+        scoreboard.reader.read(running)
         scoreboard.reader.waits()
         with suppress(ClaimError):
             scoreboard.claim(os.getpid(), AGE, Kind.GTHREAD, 2)
@@ -160,7 +160,7 @@ def test_a_pid_that_comes_again_is_not_taken_for_the_former() -> None:
     """The age tells two workers of one pid apart, and the second takes over the slot."""
     scoreboard = Scoreboard(slots=4)
     InFlight(claim(scoreboard, age=1)).begin()
-    assert scoreboard.reader.read({os.getpid(): 2}).rows() == {}
+    assert scoreboard.reader.read({os.getpid(): 2}).by_pid == {}
 
     claim(scoreboard, age=2)
     assert in_use(scoreboard, os.getpid(), age=2) == 0
@@ -223,7 +223,7 @@ def test_without_memfd_it_is_an_unlinked_file(monkeypatch: pytest.MonkeyPatch) -
         scoreboard = Scoreboard(slots=4)
         assert os.listdir(folder) == []
         with child(lambda: claim(scoreboard)) as pid:
-            assert list(scoreboard.reader.read({pid: AGE}).rows()) == [pid]
+            assert list(scoreboard.reader.read({pid: AGE}).by_pid) == [pid]
 
 
 def test_no_memory_is_an_os_error_and_leaks_no_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:

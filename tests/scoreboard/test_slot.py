@@ -8,8 +8,8 @@ from gunicorn_backlog.scoreboard.slot import (
     ASIDE,
     BEGUN,
     IDLE_HTTP2,
-    LINE_SIZE,
     OVERFLOW,
+    ROW_SIZE,
     SINCE_NS,
     SLOT,
     SUBMITTED,
@@ -25,7 +25,7 @@ from gunicorn_backlog.workers.request_counters import track_busy
 
 def test_a_slot_is_one_cache_line() -> None:
     """No two owners write to the same."""
-    assert SLOT.size == LINE_SIZE == 64
+    assert SLOT.size == ROW_SIZE == 64
 
 
 @pytest.mark.parametrize(("threads", "lines"), [(0, 0), (1, 3), (8, 3), (9, 6), (128, 48)])
@@ -36,7 +36,7 @@ def test_lines_of_threads(threads: int, lines: int) -> None:
 
 def test_records_of_threads_lie_apart() -> None:
     """Each word of each is one of its own, that of the same meaning side by side."""
-    memory, own = (memoryview(bytearray(lines * LINE_SIZE)) for lines in (6, 1))
+    memory, own = (memoryview(bytearray(lines * ROW_SIZE)) for lines in (6, 1))
     slot = Slot(Kind.GTHREAD, own, own, 9, memory)
     for number, record in enumerate(slot.threads):
         record.words[WORK_NS] = 1 + number
@@ -62,7 +62,7 @@ def test_a_record_goes_on_from_what_its_owner_wrote() -> None:
 @pytest.mark.parametrize("there", [2**63 - 1, -(2**63), 77])
 def test_what_is_added_is_added_to_the_owners_number(there: int) -> None:
     """Nothing is raised, the lock is free, and the word is right again; no other is touched."""
-    own = memoryview(bytearray(LINE_SIZE))
+    own = memoryview(bytearray(ROW_SIZE))
     slot = Slot(Kind.GTHREAD, own, own)
     slot.words[SUBMITTED] = 5
     slot.add(ASIDE, OVERFLOW)
@@ -77,7 +77,7 @@ def test_what_is_added_is_added_to_the_owners_number(there: int) -> None:
 @pytest.mark.parametrize("there", [0, 7, 2**63 - 2, 2**63, 2**64 - 1])
 def test_counters_go_on_from_the_former_owners(there: int) -> None:
     """But for nonsense, to which in the end nothing could be added: those begin anew."""
-    own, waits = memoryview(bytearray(LINE_SIZE)), memoryview(bytearray(LINE_SIZE))
+    own, waits = memoryview(bytearray(ROW_SIZE)), memoryview(bytearray(ROW_SIZE))
     waits.cast("Q")[5] = there
     slot = Slot(Kind.GTHREAD, own, waits)
     slot.count_wait(5)

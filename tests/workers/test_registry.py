@@ -23,8 +23,8 @@ from uvicorn.config import Config as UvicornConfig
 
 from gunicorn_backlog.scoreboard.layout import SLOTS_AT
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.slot import ASIDE, LINE_SIZE, RETURNED, SUBMITTED, TAKEN, Kind
-from gunicorn_backlog.scoreboard.states import State
+from gunicorn_backlog.scoreboard.slot import ASIDE, RETURNED, ROW_SIZE, SUBMITTED, TAKEN, Kind
+from gunicorn_backlog.scoreboard.worker_row import WorkerRow
 from gunicorn_backlog.workers import asgi, greenlet, gthread, sync, tornado, wsgi
 from gunicorn_backlog.workers.registry import Allocate, family_of, instrument
 from gunicorn_backlog.workers.request_counters import InFlight
@@ -46,9 +46,9 @@ def claim(scoreboard: Scoreboard) -> Allocate:
     return partial(scoreboard.claim, os.getpid(), AGE)
 
 
-def seen(scoreboard: Scoreboard) -> State:
-    """Return this process's state, as a reader has it."""
-    return scoreboard.reader.read({os.getpid(): AGE}).rows()[os.getpid()]
+def seen(scoreboard: Scoreboard) -> WorkerRow:
+    """Return this process's row, as a reader has it."""
+    return scoreboard.reader.read({os.getpid(): AGE}).by_pid[os.getpid()]
 
 
 def named(name: str, module: str, *bases: type) -> type:
@@ -165,7 +165,7 @@ def test_a_pool_whose_records_another_worker_overwrote(
     gthread.instrument(worker, claim)
     (slot,) = scoreboard._mine
     memory, lines = scoreboard._memory, scoreboard.reader._layout.thread_rows_at
-    for begin, end in ((SLOTS_AT + 24, SLOTS_AT + 56), (lines, lines + 3 * LINE_SIZE)):
+    for begin, end in ((SLOTS_AT + 24, SLOTS_AT + 56), (lines, lines + 3 * ROW_SIZE)):
         memory[begin:end] = (2**63 - 1).to_bytes(8, sys.byteorder) * ((end - begin) // 8)
     futures = [worker.enqueue_req(number) for number in range(6)]
     wait_for("two threads", lambda: worker.ran == 2)  # each with a record

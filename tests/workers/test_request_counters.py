@@ -9,7 +9,7 @@ import pytest
 
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from gunicorn_backlog.scoreboard.slot import BEGUN, IN_FLIGHT, SINCE_NS, TAKEN, WORK_NS, Kind
-from gunicorn_backlog.scoreboard.states import State
+from gunicorn_backlog.scoreboard.worker_row import WorkerRow
 from gunicorn_backlog.workers.request_counters import InFlight, track_busy
 
 RUNNING = {os.getpid(): 1}
@@ -29,12 +29,12 @@ class Clock:
         return self.now_ns
 
 
-def seen(scoreboard: Scoreboard) -> State:
-    """Return this process's state, as a reader has it."""
-    return scoreboard.reader.read(RUNNING).rows()[os.getpid()]
+def seen(scoreboard: Scoreboard) -> WorkerRow:
+    """Return this process's row, as a reader has it."""
+    return scoreboard.reader.read(RUNNING).by_pid[os.getpid()]
 
 
-def worked_ns(state: State, now_ns: int) -> int:
+def worked_ns(state: WorkerRow, now_ns: int) -> int:
     """Return the time worked until now."""
     return state.worked_ns + state.timed_busy * now_ns
 
@@ -43,7 +43,7 @@ def test_working_from_call_to_return() -> None:
     """A worker is busy within the call, not after it, also if the call raises."""
     scoreboard = Scoreboard(slots=1)
     slot = scoreboard.claim(os.getpid(), 1, Kind.SYNC, 1)
-    within: list[State] = []
+    within: list[WorkerRow] = []
     clock = Clock()
 
     def handle(*args: object) -> object:
@@ -107,7 +107,7 @@ def test_a_record_that_another_wrote_is_right_again(amok: dict[int, int]) -> Non
     """The next request restores the owner's numbers; nothing is raised."""
     scoreboard = Scoreboard(slots=1)
     slot = scoreboard.claim(os.getpid(), 1, Kind.SYNC, 1)
-    within: list[State] = []
+    within: list[WorkerRow] = []
 
     def handle(*args: object) -> object:
         within.append(seen(scoreboard))

@@ -18,7 +18,7 @@ import pytest
 import gunicorn_backlog
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from gunicorn_backlog.scoreboard.slot import Kind
-from gunicorn_backlog.scoreboard.states import State
+from gunicorn_backlog.scoreboard.worker_row import WorkerRow
 from gunicorn_backlog.workers import request_wait
 from gunicorn_backlog.workers.request_counters import InFlight
 from tests.benchmarks import families
@@ -64,9 +64,9 @@ def instrumented(
     return scoreboard, lambda: request(sock)
 
 
-def seen(scoreboard: Scoreboard) -> State:
-    """Return this process's state, as a reader has it."""
-    return scoreboard.reader.read({os.getpid(): 1}).rows()[os.getpid()]
+def seen(scoreboard: Scoreboard) -> WorkerRow:
+    """Return this process's row, as a reader has it."""
+    return scoreboard.reader.read({os.getpid(): 1}).by_pid[os.getpid()]
 
 
 def is_ours(frame: FrameType | None) -> bool:

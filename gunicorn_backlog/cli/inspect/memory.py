@@ -62,7 +62,7 @@ class Memory:
         """Return the server's facts, as the arbiter published them. Raises InspectError."""
         for _ in range(_TRIES):
             try:
-                return encoding.decode(self._layout.about(self._memory))
+                return encoding.decode(self._layout.info(self._memory))
             except LayoutError as error:
                 reason = str(error)
                 time.sleep(_PAUSE_S)  # the arbiter is writing

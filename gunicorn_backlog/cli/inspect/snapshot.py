@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from gunicorn_backlog.cli.errors import EndedError
@@ -14,16 +15,16 @@ from gunicorn_backlog.cli.inspect.workers import Span, Worker, without_slot, wor
 from gunicorn_backlog.sampling.drops import Drops
 from gunicorn_backlog.sampling.utilization import Utilization
 from gunicorn_backlog.sampling.window import IntervalSummary, Sample, Window
-from gunicorn_backlog.sampling.worker_counts import WorkerCounter, WorkerCounts, are_bounded
+from gunicorn_backlog.sampling.worker_counts import WorkerCounter, WorkerCounts
 from gunicorn_backlog.scoreboard.server_info import ServerInfo
 from gunicorn_backlog.scoreboard.slot import MEASURES_WAIT, Kind
-from gunicorn_backlog.scoreboard.states import State, States
 from gunicorn_backlog.scoreboard.wait_histogram import (
     BUCKETS,
     HistogramDelta,
     WaitsError,
     WaitSummary,
 )
+from gunicorn_backlog.scoreboard.worker_row import WorkerRow, WorkerRows
 
 SAMPLE_EVERY_S = 0.1
 
@@ -72,15 +73,16 @@ class SnapshotTaker:
         self._clock_ns = clock.now_ns
         self._outside = ListenerReader(server.pid)
         self._workers = Workers(server, clock)
-        self._roster = WorkerCounter()
+        self._counter = WorkerCounter()
         self._utilization = Utilization(clock_ns=clock.now_ns)
         self._counted = HistogramDelta([0] * BUCKETS)
         self._drops: dict[str, Drops] = {}
         self._window = Window()
         self._readings: list[list[ListenerState]] = []
-        self._before: tuple[int, dict[int, State]] = (0, {})
+        self._before: tuple[int, Mapping[int, WorkerRow]] = (0, {})
         self._began_ns = 0
-        self._seen: tuple[ServerInfo, Running, States] | None = None
+        self._waits_measured = False
+        self._seen: tuple[ServerInfo, Running, WorkerRows] | None = None
 
     def begin(self) -> Snapshot:
         """Take what is now for the beginning; of what takes time nothing is told yet."""
@@ -93,20 +95,22 @@ class SnapshotTaker:
         about = self._server.server_info
         self._readings.append(self._outside.read(about.listeners))
         running = self._workers.running(about)
-        states = self._server.memory.reader.read(running.ages)
-        self._seen = about, running, states
-        crew = None if states.unread else self._count(about, running, states)
-        bounded = crew is not None and are_bounded(states.owners, Kind(about.kind))
-        work = self._utilization.look(states) if bounded else None
-        self._window.add(Sample({}, crew, None if crew is None or crew.unknown else work, 0))
+        rows = self._server.memory.reader.read(running.ages, with_oldest=True)
+        self._seen = about, running, rows
+        if not rows.unread:
+            self._waits_measured = any(row.measures_wait for row in rows.by_pid.values())
+        counts = None if rows.unread else self._count(about, running, rows)
+        work = None if counts is None else self._utilization.update(rows.by_pid)
+        has_capacity = counts is not None and counts.saturated is not None
+        self._window.add(Sample({}, counts, work if has_capacity else None, 0))
 
     def close(self) -> Snapshot:
         """Return what the samples since the last call come to."""
         self._server.check_alive()
         assert self._seen is not None, "nothing was sampled"
-        about, running, states = self._seen
+        about, running, rows = self._seen
         began_ns, self._began_ns = self._began_ns, self._clock_ns()
-        interval = self._window.close({}, self._waits(about, states))
+        interval = self._window.close({}, self._waits(about))
         assert interval is not None
         return Snapshot(
             self._server,
@@ -114,20 +118,20 @@ class SnapshotTaker:
             self._server.age_s,
             (self._began_ns - began_ns) / 1e9,
             self._listeners(),
-            self._told(running, states),
+            self._told(running, rows),
             interval,
         )
 
-    def _count(self, about: ServerInfo, running: Running, states: States) -> WorkerCounts:
-        return self._roster.count(
-            running.ages, states, about.boot_limit_s, kind_starting=Kind(about.kind)
+    def _count(self, about: ServerInfo, running: Running, rows: WorkerRows) -> WorkerCounts:
+        return self._counter.count(
+            running.ages, rows, about.boot_limit_s, kind_starting=Kind(about.kind)
         )
 
-    def _waits(self, about: ServerInfo, states: States) -> WaitSummary | None:
+    def _waits(self, about: ServerInfo) -> WaitSummary | None:
         try:
             return self._counted.update(
                 self._server.memory.reader.waits(),
-                measured=any(states.owners.measures_wait),
+                measured=self._waits_measured,
                 from_header=about.kind in MEASURES_WAIT,
             )
         except WaitsError:  # the arbiter says so, too, among its warnings
@@ -156,19 +160,18 @@ class SnapshotTaker:
             latest=latest,
         )
 
-    def _told(self, running: Running, states: States) -> tuple[Worker, ...]:
+    def _told(self, running: Running, rows: WorkerRows) -> tuple[Worker, ...]:
         """Return each worker, by the pid that is seen from here."""
-        (before_ns, before), now_ns, rows = self._before, self._clock_ns(), states.rows()
-        self._before = now_ns, rows
-        began = self._server.memory.reader.began(states.owners)
+        (before_ns, before), now_ns = self._before, self._clock_ns()
+        self._before = now_ns, rows.by_pid
         workers = []
         for own_pid, pid in running.pids.items():
-            row = rows.get(own_pid)
+            row = rows.by_pid.get(own_pid)
             if row is None:
                 workers.append(without_slot(pid, running.ages[own_pid]))
             else:
                 span = Span(before_ns, before.get(own_pid), now_ns)
-                workers.append(worker_of(pid, row, span, began.get(own_pid)))
+                workers.append(worker_of(pid, row, span))
         return tuple(workers)
 
 

@@ -13,7 +13,7 @@ from gunicorn_backlog.cli.inspect.discovery import Server
 from gunicorn_backlog.scoreboard.server_info import ServerInfo
 from gunicorn_backlog.scoreboard.slot import SlotRecord
 
-# Ages, for ``Roster``, of those that have no slot: no slot has such a one.
+# Ages, for ``WorkerCounter``, of those that have no slot: no slot has such a one.
 STARTING, WITHOUT_SLOT = 1 << 32, -1
 _TICK_NS = 10_000_000
 

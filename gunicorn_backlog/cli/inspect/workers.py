@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from gunicorn_backlog.cli.inspect.worker_processes import STARTING
 from gunicorn_backlog.scoreboard.slot import HAS_CAPACITY, STATE_UNKNOWN, Kind
-from gunicorn_backlog.scoreboard.states import State
+from gunicorn_backlog.scoreboard.worker_row import WorkerRow
 
 WorkerState = Literal["idle", "working", "starting", "unknown"]
 
@@ -35,7 +35,7 @@ class Span(NamedTuple):
     """From one look to the next, in ns of CLOCK_MONOTONIC: what the worker had said ``before``."""
 
     began_ns: int
-    before: State | None
+    before: WorkerRow | None
     now_ns: int
 
 
@@ -44,18 +44,15 @@ def without_slot(pid: int, age: int) -> Worker:
     return Worker(pid, "starting" if age == STARTING else "unknown")
 
 
-def worker_of(pid: int, row: State, span: Span, oldest_ns: int | None) -> Worker:
-    """Return a worker by what it says.
-
-    :param oldest_ns: when the oldest of its requests under way began.
-    """
+def worker_of(pid: int, row: WorkerRow, span: Span) -> Worker:
+    """Return a worker by what it says."""
     if row.kind in STATE_UNKNOWN:
         return Worker(pid, "unknown", kind=row.kind)
-    oldest_s = None if oldest_ns is None else max(0, span.now_ns - oldest_ns) / 1e9
+    oldest_s = None if row.oldest_ns is None else max(0, span.now_ns - row.oldest_ns) / 1e9
     return Worker(
         pid,
         "working" if row.busy else "idle",
-        in_flight=int(row.in_flight),  # a bool where there is one at a time
+        in_flight=row.in_flight,
         capacity=row.capacity or None,
         queued=row.queued if row.kind == Kind.GTHREAD else None,
         oldest_s=oldest_s,
@@ -65,14 +62,10 @@ def worker_of(pid: int, row: State, span: Span, oldest_ns: int | None) -> Worker
     )
 
 
-def _utilization(row: State, span: Span) -> float | None:
+def _utilization(row: WorkerRow, span: Span) -> float | None:
     began_ns, before, now_ns = span
     if before is None or before.claimed_ns != row.claimed_ns or row.capacity == 0:
         return None
-    worked_ns = _worked_ns(row, now_ns) - _worked_ns(before, began_ns)
+    worked_ns = row.worked_by(now_ns) - before.worked_by(began_ns)
     available_ns = row.capacity * (now_ns - began_ns)
     return round(100 * min(max(0, worked_ns), available_ns) / available_ns, 2)
-
-
-def _worked_ns(row: State, at_ns: int) -> int:
-    return row.worked_ns + row.timed_busy * at_ns

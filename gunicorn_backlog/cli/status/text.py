@@ -97,7 +97,7 @@ def worker_row(worker: Worker) -> tuple[str, ...]:
 
 def facts(interval: IntervalSummary) -> Iterator[tuple[str, str]]:
     """Yield name and value of each fact about all workers together."""
-    counts = interval.crew
+    counts = interval.counts
     if counts is None:
         yield "workers", f"{UNKNOWN} (each reading met a change)"
         return

@@ -17,7 +17,7 @@ from gunicorn_backlog.cli.errors import InspectError
 from gunicorn_backlog.cli.inspect import discovery
 from gunicorn_backlog.cli.inspect.memory import Memory
 from gunicorn_backlog.scoreboard import server_info
-from gunicorn_backlog.scoreboard.layout import ABOUT_SIZE, COUNTERS, MAGIC, SLOTS, VERSION, Layout
+from gunicorn_backlog.scoreboard.layout import COUNTERS, INFO_SIZE, MAGIC, SLOTS, VERSION, Layout
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from gunicorn_backlog.scoreboard.server_info import ListenerRef, ServerInfo, ServerInfoError
 from tests.conftest import ServerFactory
@@ -73,8 +73,8 @@ def header(version: int = VERSION, slots: int = LAYOUT.slots, counters: int = CO
     [
         (b"", 0, "0 bytes are no header"),
         (b"x" * 40, 40, "40 bytes are no header"),
-        (b"x" * 64, LAYOUT.size, "it does not begin as ours do"),
-        (header(version=1), LAYOUT.size, "its layout is of version 1, and 2 is what is read here"),
+        (b"x" * 64, LAYOUT.size, "it does not begin with our magic"),
+        (header(version=1), LAYOUT.size, "it has layout version 1, this reader reads 2"),
         (header(), LAYOUT.size - 1, f"its header does not fit its {LAYOUT.size - 1} bytes"),
         (header(slots=2**32 - 1), LAYOUT.size, f"does not fit its {LAYOUT.size} bytes"),
         (header(counters=8), LAYOUT.size, f"does not fit its {LAYOUT.size} bytes"),
@@ -127,13 +127,13 @@ def test_nothing_is_written(newest: Gunicorn, serve: ServerFactory, agent: Stand
 
 def test_what_is_said_comes_back() -> None:
     """With all fields."""
-    assert server_info.decode(ABOUT.encode(ABOUT_SIZE)) == ABOUT
+    assert server_info.decode(ABOUT.encode(INFO_SIZE)) == ABOUT
 
 
 def test_too_many_warnings_are_left_out() -> None:
     """All else is there."""
-    said = ABOUT._replace(warnings=("x" * ABOUT_SIZE,))
-    found = server_info.decode(said.encode(ABOUT_SIZE))
+    said = ABOUT._replace(warnings=("x" * INFO_SIZE,))
+    found = server_info.decode(said.encode(INFO_SIZE))
     assert found._replace(warnings=()) == said._replace(warnings=())
     assert found.warnings == (server_info.TOO_MANY,)
 
@@ -141,11 +141,11 @@ def test_too_many_warnings_are_left_out() -> None:
 def test_too_many_listeners_are_left_out() -> None:
     """As many as find room are there, and that there are more is said."""
     places = tuple(ListenerRef(f"127.0.0.1:{port}", 2, port) for port in range(2000))
-    found = server_info.decode(ABOUT._replace(listeners=places).encode(ABOUT_SIZE))
+    found = server_info.decode(ABOUT._replace(listeners=places).encode(INFO_SIZE))
     kept = len(found.listeners)
     assert 0 < kept < 2000
     assert found.listeners == places[:kept]
-    assert found.warnings[0] == f"{kept} of 2000 listeners find room here: all are measured"
+    assert found.warnings[0] == f"{kept} of 2000 listeners fit here: all are measured"
 
 
 @pytest.mark.parametrize(
@@ -155,15 +155,15 @@ def test_too_many_listeners_are_left_out() -> None:
         b"{}",
         b"[" * 10_000,
         b"\xff",
-        ABOUT.encode(ABOUT_SIZE)[:-1],
-        ABOUT._replace(kind="x").encode(ABOUT_SIZE),  # type: ignore[arg-type]
-        ABOUT._replace(interval_s=float("inf")).encode(ABOUT_SIZE),
-        ABOUT._replace(enabled=1).encode(ABOUT_SIZE),  # type: ignore[arg-type]
-        ABOUT._replace(listeners=(("x", 2, -1, "", 0),)).encode(ABOUT_SIZE),  # type: ignore[arg-type]
-        ABOUT._replace(listeners=(("x",),)).encode(ABOUT_SIZE),  # type: ignore[arg-type]
-        ABOUT._replace(kind=77).encode(ABOUT_SIZE),
-        ABOUT._replace(listeners=(("x", 2, 0, ["h"], 80),)).encode(ABOUT_SIZE),  # type: ignore[arg-type]
-        ABOUT._replace(listeners=(("x", 2, 0, "h", 1 << 16),)).encode(ABOUT_SIZE),  # type: ignore[arg-type]
+        ABOUT.encode(INFO_SIZE)[:-1],
+        ABOUT._replace(kind="x").encode(INFO_SIZE),  # type: ignore[arg-type]
+        ABOUT._replace(interval_s=float("inf")).encode(INFO_SIZE),
+        ABOUT._replace(enabled=1).encode(INFO_SIZE),  # type: ignore[arg-type]
+        ABOUT._replace(listeners=(("x", 2, -1, "", 0),)).encode(INFO_SIZE),  # type: ignore[arg-type]
+        ABOUT._replace(listeners=(("x",),)).encode(INFO_SIZE),  # type: ignore[arg-type]
+        ABOUT._replace(kind=77).encode(INFO_SIZE),
+        ABOUT._replace(listeners=(("x", 2, 0, ["h"], 80),)).encode(INFO_SIZE),  # type: ignore[arg-type]
+        ABOUT._replace(listeners=(("x", 2, 0, "h", 1 << 16),)).encode(INFO_SIZE),  # type: ignore[arg-type]
     ],
     ids=range(13),
 )
@@ -177,7 +177,7 @@ def test_a_terminal_is_told_nothing_by_it() -> None:
     """Escape sequences and newlines are blanks by the time they are shown."""
     hostile = "\x1b[2Jx\n"
     said = ABOUT._replace(app=hostile, agent=hostile, warnings=(hostile,))
-    found = server_info.decode(said.encode(ABOUT_SIZE))
+    found = server_info.decode(said.encode(INFO_SIZE))
     assert found.app == found.agent == found.warnings[0] == " [2Jx "
 
 
@@ -186,8 +186,8 @@ def test_text_that_was_not_written_as_a_whole() -> None:
     scoreboard = Scoreboard(slots=4, thread_rows=8)
     scoreboard.publish(ABOUT)
     memory = Memory(f"/proc/self/fd/{scoreboard._fd}")
-    at = scoreboard._layout.about_at
+    at = scoreboard._layout.info_at
     scoreboard._memory[at + 5 : at + 6] = b"?"
-    with pytest.raises(InspectError, match="is not what it wrote"):
+    with pytest.raises(InspectError, match="does not match its checksum"):
         memory.server_info()
     memory.close()

@@ -1,0 +1,147 @@
+"""Rows: the state of one worker, decoded from its slot and, of gthread, its threads' records."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import NamedTuple
+
+from gunicorn_backlog.scoreboard.slot import (
+    GTHREAD,
+    OVERFLOW,
+    SLOT,
+    SYNC,
+    WORDS_PER_ROW,
+    SlotRecord,
+    thread_rows_for,
+)
+
+
+@dataclass(slots=True)
+class WorkerRow:
+    """State of one worker; nothing changes a row once it is decoded.
+
+    A frozen dataclass takes 1.4 µs to make, this one 0.3 µs. A NamedTuple takes as long to make,
+    and its fields take three times as long to read.
+
+    kind: the slot's ``Kind``, as a plain number.
+    measures_wait: 1: the worker measures the wait of each request; else 0.
+    capacity: requests at a time; 0: unbounded.
+    claimed_ns: when the worker claimed the slot, CLOCK_MONOTONIC.
+    busy: requests, connections or threads at work.
+    in_flight: requests being served.
+    queued: connections that wait for a thread of the pool.
+    begun: requests handed to the app since the claim.
+    timed_busy: the part of ``busy`` whose working time is recorded.
+    worked_ns: time worked, less ``timed_busy`` times the clock; see ``worked_by``.
+    oldest_ns: when the oldest request in flight began, CLOCK_MONOTONIC; None: not recorded or,
+        of gthread, not asked for.
+    """
+
+    kind: int
+    measures_wait: int
+    capacity: int
+    claimed_ns: int
+    busy: int
+    in_flight: int
+    queued: int
+    begun: int
+    timed_busy: int
+    worked_ns: int
+    oldest_ns: int | None = None
+
+    def worked_by(self, now_ns: int) -> int:
+        """Return the nanoseconds that the worker has worked until ``now_ns``."""
+        return self.worked_ns + self.timed_busy * now_ns
+
+
+class WorkerRows(NamedTuple):
+    """State of all running workers.
+
+    by_pid: the row of each worker that was read.
+    without_slot: pids of the workers that have claimed no slot.
+    unread: pids of the workers whose slot or threads' records could not be read.
+    """
+
+    by_pid: Mapping[int, WorkerRow]
+    without_slot: Sequence[int] = ()
+    unread: Collection[int] = ()
+
+
+def decode_slots(
+    octets: bytes | bytearray, running: Mapping[int, int]
+) -> tuple[dict[int, WorkerRow], list[SlotRecord]]:
+    """Return the rows of running workers (age by pid) by pid, and all slots of gthread workers.
+
+    Inlined: with a function for each slot the loop takes 10 % longer.
+    """
+    rows, pools = {}, []
+    for slot in SLOT.iter_unpack(octets):
+        pid, age, kind, waits, capacity, claimed_ns, word, _, since_ns, begun, _ = slot
+        if kind == GTHREAD:
+            pools.append(SlotRecord._make(slot))
+        elif running.get(pid) == age:
+            if kind != SYNC:  # the word is the number of requests in flight
+                row = WorkerRow(kind, waits, capacity, claimed_ns, word, word, 0, begun, 0, 0, None)
+            elif word >= 0:  # the word is the time worked
+                row = WorkerRow(kind, waits, capacity, claimed_ns, 0, 0, 0, begun, 0, word, None)
+            else:
+                row = WorkerRow(
+                    kind, waits, capacity, claimed_ns, 1, 1, 0, begun, 1, word, since_ns
+                )
+            rows[pid] = row
+    return rows, pools
+
+
+def decode_pool(pool: SlotRecord, words: memoryview, *, with_oldest: bool = False) -> WorkerRow:
+    """Return the row of a gthread worker.
+
+    :param words: of all thread rows.
+    :param with_oldest: find ``oldest_ns``; of 128 busy threads that doubles the time.
+    """
+    _, _, kind, waits, capacity, claimed_ns, submitted, returned, aside, begun, rows_at = pool
+    step = thread_rows_for(capacity) // 3 * WORDS_PER_ROW
+    work_at = rows_at * WORDS_PER_ROW
+    taken_at, since_at = work_at + step, work_at + 2 * step
+    work_ns = words[work_at : work_at + capacity].tolist()
+    taken = words[taken_at : taken_at + capacity].tolist()
+    timed_busy, oldest_ns = len([ns for ns in work_ns if ns < 0]), None
+    if with_oldest and timed_busy:
+        oldest_ns = _oldest_ns(work_ns, words[since_at : since_at + capacity])
+    overflow, idle_http2 = divmod(aside, OVERFLOW)
+    busy = timed_busy + overflow
+    # Words are read one after the other: a change between two reads must not go below 0.
+    in_flight, queued = max(0, busy - idle_http2), max(0, submitted - returned - sum(taken))
+    fixed, work = (kind, waits, capacity, claimed_ns), (timed_busy, sum(work_ns), oldest_ns)
+    return WorkerRow(*fixed, busy, in_flight, queued, begun, *work)
+
+
+def _oldest_ns(work_ns: Sequence[int], since_ns: Sequence[int]) -> int:
+    return min(since for worked, since in zip(work_ns, since_ns, strict=True) if worked < 0)
+
+
+def thread_rows_end(pool: SlotRecord) -> int:
+    """Return the number of the first thread row behind a pool's."""
+    return pool.threads_at + thread_rows_for(pool.capacity)
+
+
+def pools_with_rows(pools: Iterable[SlotRecord], thread_rows: int) -> list[SlotRecord]:
+    """Return the gthread slots that own their thread rows.
+
+    Of two that overlap the later claim owns them: the other worker has died, and the arbiter has
+    not reaped it yet. A slot whose rows end behind ``thread_rows`` was overwritten and owns none.
+    """
+    owners: list[SlotRecord] = []
+    end = 0
+    for pool in sorted(pools, key=attrgetter("threads_at")):
+        pool_end = thread_rows_end(pool)
+        if pool_end > thread_rows:
+            continue
+        if pool.threads_at >= end:
+            owners.append(pool)
+            end = pool_end
+        elif pool.claimed_ns > owners[-1].claimed_ns:
+            owners[-1] = pool
+            end = pool_end
+    return owners

@@ -1,0 +1,12 @@
+"""Rows of workers, for tests of what is computed from them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from gunicorn_backlog.scoreboard.worker_row import WorkerRow, WorkerRows
+
+
+def worker_rows(rows: Mapping[int, WorkerRow], running: Collection[int] = ()) -> WorkerRows:
+    """Return rows as a reader does; other running workers have no slot."""
+    return WorkerRows(rows, without_slot=sorted(set(running) - rows.keys()))
