@@ -73,7 +73,7 @@ class Window:
         self._samples.append(sample)
 
     def discard(self) -> None:
-        """Drop the samples of this interval; workers that it forked still count as spawned."""
+        """Drop the samples of this interval; its forks still count as spawned."""
         self._samples.clear()
 
     def close(
