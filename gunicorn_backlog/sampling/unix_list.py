@@ -13,7 +13,7 @@ from gunicorn_backlog.kernel import proc_net
 from gunicorn_backlog.kernel.accept_queue import AcceptQueue, QueueError
 from gunicorn_backlog.sampling.queue_readers import QueueReader
 
-COSTLY_NS = 1_000_000  # a read of about 1,000 sockets
+COSTLY_NS = 1_000_000  # a read of some hundred sockets takes less
 _TRIES = 10
 
 
