@@ -96,7 +96,7 @@ class Reloader:
 
     def apply(self, settings: Settings, forked: int, *, restart: bool) -> None:
         """Put the settings in force; parameters as of ``reload``."""
-        unusable = [f"{each}; passed over" for each in settings.unusable]
+        unusable = [f"{each}; ignored" for each in settings.unusable]
         self._logger.warn_each("unusable", unusable)
         if settings.enabled:
             self._logger.reset(_HOOKS_REMOVED)

@@ -1,9 +1,8 @@
 """Finds masters of gunicorn without our shared memory: our hooks did not run, or are disabled.
 
-A master creates a file for the heartbeat of each worker (``gunicorn/workers/workertmp.py``), and
-both hold it open. This also finds embedded gunicorns, whose command lines may not contain the
-name. The first of these files is created after ``when_ready``: a master that has one has run that
-hook, if it has any.
+A master creates a heartbeat file for each worker (``gunicorn/workers/workertmp.py``), and both hold
+the file open. Embedded gunicorns are found, too, although their command lines may lack the name.
+gunicorn creates the first heartbeat file after ``when_ready``: a found master has run that hook.
 """
 
 from __future__ import annotations
@@ -36,15 +35,15 @@ def masters() -> list[int]:
 
 
 def master_of(pid: int) -> int | None:
-    """Return the master of ``masters`` that a process is or descends from; None: there is none."""
+    """Return the master in ``masters`` that a process is or descends from, or None."""
     return procfs.ancestor(pid, masters())
 
 
 def _gunicorns() -> dict[int, _Process]:
-    """Return the accessible processes that hold a heartbeat's file."""
+    """Return the accessible processes that hold a heartbeat file."""
     found = {}
     for pid in procfs.pids():
-        with suppress(OSError):  # it has ended, or access is denied
+        with suppress(OSError):  # the process has ended, or access is denied
             process = _process(pid)
             if process.heartbeats:
                 found[pid] = process
@@ -66,7 +65,7 @@ def _is_heartbeat(link: str) -> bool:
 
 
 def _is_ours(path: str, link: str) -> bool:
-    """Return whether it is our shared memory: an unlinked file where memfd is refused."""
+    """Return whether a file is our shared memory: an unlinked file where memfd is refused."""
     if memory.is_link(link):
         return True
     with suppress(OSError):
@@ -81,10 +80,11 @@ def _is_ours(path: str, link: str) -> bool:
 
 
 def _is_master(pid: int, processes: dict[int, _Process]) -> bool:
-    """Return whether it has a worker, and was not merely forked by a gunicorn.
+    """Return whether a process has a worker, and is no fork of another gunicorn.
 
-    A worker's own children inherit its files. gunicorn's dirty arbiter does, too, and has workers
-    of its own. The new master of an upgrade is a gunicorn's child, but has called ``exec``.
+    A worker's children inherit its files. gunicorn's dirty arbiter inherits the files of its
+    master, and has workers of its own. The new master of an upgrade is a child of gunicorn, but
+    has called ``exec``.
     """
     process = processes[pid]
     with suppress(OSError):
