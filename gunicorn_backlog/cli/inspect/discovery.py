@@ -133,8 +133,8 @@ def access_remedy(pids: Iterable[int]) -> str:
     if os.geteuid() != 0 and not any(map(_is_our_users, pids)):
         return "run this as the same user, or as root"
     return (
-        "CAP_SYS_PTRACE is missing (in a container: run this in it, as the user that its "
-        "master runs as)"
+        "CAP_SYS_PTRACE is missing (in a container: run this in the same container, as the "
+        "arbiter's user)"
     )
 
 

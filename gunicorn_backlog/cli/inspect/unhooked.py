@@ -1,8 +1,9 @@
-"""Finds masters of gunicorn without our shared memory: our hooks did not run, or are disabled.
+"""Finds arbiters without our shared memory: our hooks did not run, or are disabled.
 
-A master creates a heartbeat file for each worker (``gunicorn/workers/workertmp.py``), and both hold
-the file open. Embedded gunicorns are found, too, although their command lines may lack the name.
-gunicorn creates the first heartbeat file after ``when_ready``: a found master has run that hook.
+An arbiter creates a heartbeat file for each worker (``gunicorn/workers/workertmp.py``), and both
+hold the file open. Embedded gunicorns are found, too, although their command lines may lack the
+name. gunicorn creates the first heartbeat file after ``when_ready``: a found arbiter has called
+this hook.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class _Process(NamedTuple):
 
 
 def masters() -> list[int]:
-    """Return the pids of masters that have workers, and lack our shared memory."""
+    """Return the pids of arbiters that have workers, and lack our shared memory."""
     processes = _gunicorns()
     return [
         pid
@@ -35,7 +36,7 @@ def masters() -> list[int]:
 
 
 def master_of(pid: int) -> int | None:
-    """Return the master in ``masters`` that a process is or descends from, or None."""
+    """Return the arbiter in ``masters`` that a process is or descends from, or None."""
     return procfs.ancestor(pid, masters())
 
 
@@ -82,9 +83,9 @@ def _is_ours(path: str, link: str) -> bool:
 def _is_master(pid: int, processes: dict[int, _Process]) -> bool:
     """Return whether a process has a worker, and is no fork of another gunicorn.
 
-    A worker's children inherit its files. gunicorn's dirty arbiter inherits the files of its
-    master, and has workers of its own. The new master of an upgrade is a child of gunicorn, but
-    has called ``exec``.
+    A worker's children inherit its files. gunicorn's dirty arbiter inherits the arbiter's files,
+    and has workers of its own. The new arbiter of an upgrade is a child of the former one, but has
+    called ``exec``.
     """
     process = processes[pid]
     with suppress(OSError):

@@ -41,8 +41,8 @@ class Workers:
         """Return the workers that run now. Raises EndedError.
 
         A child with a slot is a worker. A child that maps the memory and has no children is a
-        worker without a slot. Other children are the new master of an upgrade, gunicorn's dirty
-        arbiter, or a program that the app started.
+        worker without a slot. Other children are the new arbiter of an upgrade, gunicorn's dirty
+        arbiter, or a program that the config or the app started.
 
         Without CAP_SYS_PTRACE the descriptors of another user's process are unreadable. Such a
         child counts as a worker if it called no ``exec`` since its fork.
