@@ -1,6 +1,6 @@
 """gunicorn's entry points: ``from gunicorn_backlog.hooks import *`` in ``gunicorn.conf.py``.
 
-A config with hooks of its own ends with ``hooks.install(globals())``, which keeps these hooks.
+A config with hooks of its own ends with ``hooks.install(globals())``, which preserves its hooks.
 
 gunicorn also accepts this module as a config: ``--config python:gunicorn_backlog.hooks``. gunicorn
 then applies each name of this module that is also a setting's name. Therefore only the three hooks
@@ -53,7 +53,7 @@ _os.register_at_fork(before=_before_fork, after_in_child=_logger.after_fork_in_c
 
 @_gunicorn.is_ours
 def when_ready(server: _Arbiter) -> None:
-    """Start this server's monitor. Raises only ConfigError."""
+    """Start the monitor of this arbiter, once. Raises only ConfigError."""
     global _monitor, _was_ready
     if _was_ready:
         return
@@ -120,7 +120,7 @@ def install(mapping: _M) -> _M:
     for ours in (when_ready, post_worker_init, on_exit):
         mapping[ours.__name__] = _with(ours, mapping.get(ours.__name__))
     if not _was_installed:
-        _was_installed, _forks = True, 0  # of a reload that follows the advice of a warning
+        _was_installed, _forks = True, 0  # a reload may add install(): then count from here
     return mapping
 
 
@@ -132,7 +132,7 @@ def _with(ours: _Callable[[_Any], None], existing: _Any) -> _Any:
     if function is None or _gunicorn.has_ours(function):
         return existing
 
-    # gunicorn counts a hook's arguments, by its signature: wraps() shows the existing hook's.
+    # gunicorn validates the number of a hook's arguments by its signature; wraps() preserves it.
     @_gunicorn.is_ours
     @_functools.wraps(function, updated=())
     def both(subject: _Any) -> None:
@@ -149,10 +149,10 @@ def _with(ours: _Callable[[_Any], None], existing: _Any) -> _Any:
 
 
 def _warn_of_missing_when_ready(worker: _Worker) -> None:
-    """Log one warning, in the first worker forked since the config was loaded."""
+    """Log that ``when_ready`` did not run, only in the first worker since the config was loaded."""
     if worker.age != 1 and _forks != 1:
         return
-    with _suppress(_settings.ConfigError):  # a bad setting stops the next start, but no worker
+    with _suppress(_settings.ConfigError):  # a bad setting must not stop a worker
         if not _settings.is_enabled(_configured.values, _os.environ):
             return
     _logger.attach(_gunicorn.logger(worker))

@@ -37,7 +37,7 @@ class Binding(NamedTuple):
     branches: Branches = ()
 
     def excludes(self, other: Binding) -> bool:
-        """Return whether at most one of the two is run: they are alternatives of a statement."""
+        """Return whether the two are in alternatives of a statement: at most one of them is run."""
         theirs = dict(other.branches)
         return any(theirs.get(line, arm) != arm for line, arm in self.branches)
 

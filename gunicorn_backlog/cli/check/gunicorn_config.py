@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class Reach(str, Enum):
-    """How gunicorn reaches one of our hooks, or why it does not."""
+    """The relation of one of our hooks to gunicorn's config."""
 
     OURS = "ours"
     INSTALLED = "installed"  # by hooks.install(), which keeps the config's own hook
@@ -24,7 +24,7 @@ class Reach(str, Enum):
 
 
 class Hook(NamedTuple):
-    """How one of our hooks is reached, and the lines that bind the config's own hook and ours.
+    """The reach of one of our hooks, and the lines that bind the config's own hook and ours.
 
     A line is 0 where the source has none.
     """

@@ -1,4 +1,4 @@
-"""Whether a hook in a config's source calls ours, as far as its ``ast`` shows."""
+"""Static analysis: whether a hook in a config's source calls ours, by the source's ``ast``."""
 
 from __future__ import annotations
 

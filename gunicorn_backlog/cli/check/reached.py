@@ -1,4 +1,4 @@
-"""How our hooks are reached: by the functions that gunicorn loaded, and by the config's source."""
+"""The reach of our hooks, by the functions that gunicorn loaded and by the config's source."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ _FILE = "file:"
 class Source:
     """The hooks that a config's source binds.
 
-    ``bindings``: in the order of the lines. ``unread``: why the source was not read, or empty.
+    ``bindings``: in the order of the lines. ``unread``: the reason why the source was not read,
+    or empty.
     """
 
     def __init__(self, location: str) -> None:
@@ -60,7 +61,11 @@ class Source:
 
 
 def reached(setting: Any, name: str, bindings: Iterable[Binding]) -> Hook:
-    """Return how our hook of a name is reached by gunicorn's setting of that name."""
+    """Return the reach of our hook ``name``.
+
+    :param setting: gunicorn's setting of that name.
+    :param bindings: of the config's source.
+    """
     function = setting.get()
     bound = [binding for binding in bindings if binding.hook == name]
     try:
@@ -74,7 +79,7 @@ def reached(setting: Any, name: str, bindings: Iterable[Binding]) -> Hook:
 
 
 def _ours(bound: list[Binding]) -> Hook:
-    """Return whether ours, which gunicorn loaded, replaced one of the config's own."""
+    """Return the reach of our hook, which gunicorn loaded: it may replace the config's own hook."""
     ours = _last(bound, lambda binding: binding.is_ours and not binding.keeps)
     if ours is None:
         return Hook(Reach.OURS)
@@ -87,7 +92,7 @@ def _ours(bound: list[Binding]) -> Hook:
 
 
 def _own(function: object, bound: list[Binding]) -> Hook:
-    """Return whether the config's own, which gunicorn loaded, calls ours."""
+    """Return the reach of our hook where gunicorn loaded the config's own, which may call ours."""
     own = _last(bound, lambda binding: not binding.is_ours and _is_defined_in(function, binding))
     own = own or _last(bound, lambda binding: not binding.is_ours)
     if own is None:

@@ -28,7 +28,7 @@ def test_no_agent() -> None:
     url = f"udp://127.0.0.1:{free_port(socket.SOCK_DGRAM)}"
     done = check(environ={"GUNICORN_BACKLOG_URL": url})
     assert done.code == FAILED
-    assert has_finding(done, "failed", "Agent", f"{url} takes no datagram: ECONNREFUSED")
+    assert has_finding(done, "failed", "Agent", f"{url} accepts no datagram: ECONNREFUSED")
     assert "-> start the Agent, or set its address" in done.out
 
 
@@ -41,7 +41,7 @@ def test_an_agent_at_localhost(host: str) -> None:
         assert has_finding(done, "ok", "Agent", f"udp://localhost:{port} does not refuse"), done
     done = check(environ={"DD_DOGSTATSD_PORT": port})
     assert has_finding(
-        done, "failed", "Agent", f"udp://localhost:{port} takes no datagram: ECONNREFUSED"
+        done, "failed", "Agent", f"udp://localhost:{port} accepts no datagram: ECONNREFUSED"
     )
 
 
@@ -70,8 +70,10 @@ def test_a_socket_without_permission(
     environ = {"GUNICORN_BACKLOG_URL": f"unix://{closed_socket}"}
     done = check(run_by=as_nobody(newest.folder), environ=environ)
     assert done.code == FAILED
-    assert has_finding(done, "failed", "Agent", f"unix://{closed_socket} takes no datagram: EACCES")
-    assert "-> let this user write to the socket" in done.out
+    assert has_finding(
+        done, "failed", "Agent", f"unix://{closed_socket} accepts no datagram: EACCES"
+    )
+    assert "-> give this user write permission for the socket" in done.out
 
 
 def test_a_socket_that_is_not_there(tmp_path: Path) -> None:

@@ -23,11 +23,11 @@ from tests.lab.waiting import wait_for
 @pytest.mark.parametrize(
     ("text", "level", "line"),
     [
-        ("", "failed", "post_worker_init does not reach us: the config has none"),
+        ("", "failed", "post_worker_init is missing: the config has none"),
         (
             "from gunicorn_backlog.hooks import when_ready, on_exit\n",
             "failed",
-            "post_worker_init does not reach us: the config has none",
+            "post_worker_init is missing: the config has none",
         ),
         (
             f"{CONFIG}def post_worker_init(worker):\n    print(worker)\n",
@@ -67,31 +67,31 @@ from tests.lab.waiting import wait_for
             f"{CONFIG}class Own:\n    def __call__(self, worker):\n        print(worker)\n"
             "post_worker_init = Own()\n",
             "warning",
-            "post_worker_init is the config's own (line 5); whether it calls ours can't be seen",
+            "post_worker_init is the config's own (line 5); whether it calls ours is unknown",
         ),
         (
             f"{CONFIG}class Own:\n    def __getattr__(self, name):\n"
             "        raise OSError(name) if 'backlog' in name else AttributeError(name)\n"
             "    def __call__(self, worker):\n        pass\npost_worker_init = Own()\n",
             "warning",
-            "post_worker_init is the config's own; whether it calls ours can't be seen",
+            "post_worker_init is the config's own; whether it calls ours is unknown",
         ),
         (
             f"{CONFIG}globals()['post_worker_init'] = lambda worker: None\n",
             "warning",
-            "post_worker_init is the config's own; whether it calls ours can't be seen",
+            "post_worker_init is the config's own; whether it calls ours is unknown",
         ),
         (
             f"{CONFIG}import os\nif os:\n    def post_worker_init(worker):\n"
             "        hooks = __import__('gunicorn_backlog').hooks\nelse:\n"
             "    def post_worker_init(worker):\n        pass\n",
             "warning",
-            "post_worker_init is the config's own (line 4); whether it calls ours can't be seen",
+            "post_worker_init is the config's own (line 4); whether it calls ours is unknown",
         ),
         (
             "from gunicorn_backlog.hooks import when_ready, post_worker_init\n",
             "warning",
-            "on_exit does not reach us",
+            "on_exit is missing",
         ),
     ],
 )
@@ -159,7 +159,7 @@ def test_a_config_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert found[0] == "post_worker_init is ours"
     assert found[1].startswith("the source of python:conf_module is not read: "), found
     assert of_hooks(of_config.read(("--config", str(tmp_path / "conf_module.pyc"))))[1].endswith(
-        "it is no Python source; a hook of its own that ours replaces can't be seen"
+        "it is no Python source; a hook of the config that ours replaces can't be found"
     )
     ours = of_hooks(of_config.read(("--config", "python:gunicorn_backlog.hooks")))
     assert ours == ["post_worker_init is ours"]
@@ -210,7 +210,7 @@ def test_gunicorns_own_metric(text: str, line: str, config: WriteConfig) -> None
             "worker_class = 'asgi'\nbacklog = 300\n",
             "ok",
             "worker class",
-            "no utilization, for it has no capacity",
+            "no utilization, since it has no capacity",
         ),
         (
             "from gunicorn_backlog import configure\nconfigure(enabled=False)\n",
@@ -258,7 +258,7 @@ def test_a_config_that_takes_for_ever(config: WriteConfig, tmp_path: Path) -> No
         "time.sleep(600)\n"
     )
     read = of_config.read(config(text), deadline_s=2)
-    assert read == "it was not read within 2 s"
+    assert read == "not read within 2 s"
     wait_for("its program to end", lambda: not is_alive(int(path.read_text())))
 
 
