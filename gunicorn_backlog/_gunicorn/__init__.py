@@ -1,4 +1,4 @@
-"""gunicorn: the functions that touch its internals, and types of the objects that we use."""
+"""Access to gunicorn's internals, and types of the objects that this package uses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OURS = "__gunicorn_backlog__"  # an attribute of our hooks and of the hooks tha
 
 
 def is_ours(hook: F) -> F:
-    """Mark a hook as ours, or as a caller of ours; return the hook."""
+    """Mark a hook as ours, or as a caller of one of ours; return the hook."""
     setattr(hook, _OURS, True)
     return hook
 
@@ -38,7 +38,11 @@ def callable_of(hook: object) -> Callable[..., Any] | None:
 
 
 class Hooks(NamedTuple):
-    """The hooks of a config: whether any is ours, and which of them are gunicorn's defaults."""
+    """Properties of a config's hooks.
+
+    has_ours: a hook is ours, or calls ours.
+    when_ready_is_default, post_worker_init_is_default: the hook is gunicorn's default.
+    """
 
     has_ours: bool
     when_ready_is_default: bool
@@ -71,7 +75,7 @@ def _is_statsd(logger_class: type) -> bool:
 
 
 def pushes_backlog(cfg: Config) -> bool:
-    """Return whether gunicorn itself pushes a metric ``gunicorn.backlog``, as it can since 24.1.
+    """Return whether gunicorn itself pushes ``gunicorn.backlog``, possible since 24.1.
 
     ``enable_backlog_metric`` alone has no effect: the metric is an extra of a log record, and only
     the logger that ``statsd_host`` selects pushes these extras.
@@ -84,8 +88,8 @@ def pushes_backlog(cfg: Config) -> bool:
 def at_each_turn(arbiter: Arbiter, call: Callable[[], None]) -> None:
     """Arrange a call in each turn of the arbiter's main loop, as a rule once per second.
 
-    The call runs in the main thread, before ``manage_workers``. gunicorn looks this method up on
-    the instance.
+    The call runs in the main thread, before ``manage_workers``, which gunicorn looks up on the
+    instance.
     """
     manage_workers = arbiter.manage_workers
 

@@ -45,7 +45,7 @@ class Config(Protocol):
 
 
 class Listener(Protocol):
-    """``gunicorn.sock.BaseSocket``; until it is closed, also with its socket's methods."""
+    """``gunicorn.sock.BaseSocket``, with its socket's methods; ``close`` sets ``sock`` to None."""
 
     sock: object | None
 
@@ -59,7 +59,7 @@ class WorkerSocket(Protocol):
 
 
 class Heartbeat(Protocol):
-    """``gunicorn.workers.workertmp.WorkerTmp``: a file that a working worker touches."""
+    """``gunicorn.workers.workertmp.WorkerTmp``: a file that a worker touches regularly."""
 
     def last_update(self) -> float:
         """Return the time of the latest touch. Raises OSError and ValueError for a closed file.
@@ -70,7 +70,7 @@ class Heartbeat(Protocol):
 
 
 class Log(Protocol):
-    """A ``logger_class``: the methods that this package calls; gunicorn requires each of them."""
+    """The methods of a ``logger_class`` that this package calls; gunicorn requires them, too."""
 
     @property
     def info(self) -> Callable[..., object]: ...
@@ -118,7 +118,7 @@ class ThreadWorker(Worker, Protocol):
     tpool: object
     handle_request: Callable[..., object]
     handle: Callable[..., object]  # called for each request, in a thread of the pool
-    enqueue_req: Callable[..., object]  # called for each request before, in the main thread
+    enqueue_req: Callable[..., object]  # called before that, in the main thread
     handle_http2: Callable[..., object]
     handle_http2_request: Callable[..., object]
 

@@ -8,18 +8,18 @@ from collections.abc import Callable
 
 from gunicorn_backlog._threads.unpatched import Event, original
 
-_PAUSE_S = 0.00005  # an OS thread ends 0.1 ms after its function returned
+_PAUSE_S = 0.00005  # an OS thread ends 0.1 ms after its function
 
 
 class OneShotThread:
     """A thread that starts at once and inherits the signal mask of its creator.
 
-    After its function returned, the thread still acquires locks of the C library. The thread is
-    over when the operating system no longer lists it.
+    The thread still acquires locks of the C library after its function has returned. Therefore the
+    thread is over only when the operating system no longer lists it.
     """
 
     def __init__(self, run: Callable[[], object]) -> None:
-        """Start the thread. Raises RuntimeError if the system has none left."""
+        """Start the thread. Raises RuntimeError at the system's limit of threads."""
         self._returned = Event()
         self._task = ""
         original("_thread", "start_new_thread")(self._run, (run,))
@@ -30,9 +30,9 @@ class OneShotThread:
         return self._returned.is_set()
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until the thread is over, at most ``timeout_s`` seconds; return whether it is.
+        """Return whether the thread is over within ``timeout_s`` seconds.
 
-        Without Linux's ``/proc``, the wait ends when the function returned.
+        Without Linux's ``/proc``, the wait ends when the function has returned.
         """
         end_s = time.monotonic() + timeout_s
         if not self._returned.wait(timeout_s):

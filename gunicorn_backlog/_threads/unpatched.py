@@ -2,7 +2,7 @@
 
 ``monkey.patch_all()`` in a gunicorn config file replaces threads by greenlets and locks by
 switches between greenlets, also in the arbiter. A greenlet does not run while the arbiter sleeps,
-and ``fork`` copies it into every worker. Our thread therefore has to be an OS thread.
+and ``fork`` copies the greenlet into every worker. Therefore our thread must be an OS thread.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 
 def original(module_name: str, name: str) -> Any:
-    """Return ``module_name.name`` of the standard library, whether or not it is patched."""
+    """Return the unpatched ``module_name.name`` of the standard library."""
     gevent_monkey = sys.modules.get("gevent.monkey")
     if gevent_monkey is not None:
         return gevent_monkey.get_original(module_name, name)
@@ -33,7 +33,7 @@ class Event:
 
     def set(self) -> None:
         """End the current or the next wait; a second call does nothing."""
-        with suppress(RuntimeError):  # raised when the event is set
+        with suppress(RuntimeError):  # raised if the event is set already
             self._unset.release()
 
     def is_set(self) -> bool:
@@ -41,7 +41,7 @@ class Event:
         return not self._unset.locked()
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until the event is set, at most ``timeout_s`` seconds; return whether it is."""
+        """Return whether the event is set within ``timeout_s`` seconds."""
         if not self._unset.acquire(timeout=max(0.0, timeout_s)):
             return False
         self.set()

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 
 class QueueError(Exception):
-    """The kernel's answer is not valid, or not complete."""
+    """The kernel's answer is malformed or incomplete."""
 
 
 class ElsewhereError(QueueError):
@@ -19,12 +19,11 @@ class ElsewhereError(QueueError):
 
 
 class AcceptQueue(NamedTuple):
-    """A listener's accept queue: ``length`` and ``limit``, both in connections.
+    """The accept queue of a listener, in connections.
 
-    The queue is full at ``limit + 1`` connections: ``length`` can be greater than ``limit``. A
-    ``limit`` of None could not be read. If several sockets listen at one address, as with
-    ``reuse_port``, both are sums. Only then ``max_length`` is the length of the longest queue, and
-    ``min_limit`` the lowest limit.
+    length: the backlog. A queue is full at ``limit + 1``: ``length`` can be greater than ``limit``.
+    limit: None: not readable.
+    max_length, min_limit: after ``merge`` only: greatest length, and lowest limit, of one socket.
     """
 
     length: int
@@ -34,7 +33,7 @@ class AcceptQueue(NamedTuple):
 
 
 def merge(queues: Sequence[AcceptQueue]) -> AcceptQueue:
-    """Return the sum of the queues of one address; at least one."""
+    """Return the sum of all queues at one address; ``queues`` is not empty."""
     limits = [queue.limit for queue in queues if queue.limit is not None]
     lowest = [queue.min_limit for queue in queues if queue.min_limit is not None]
     all_read = len(limits) == len(queues)
@@ -49,7 +48,7 @@ def merge(queues: Sequence[AcceptQueue]) -> AcceptQueue:
 
 
 class ListeningSocket(Protocol):
-    """Any listening socket: Python's, gevent's, or gunicorn's wrapper."""
+    """A socket of Python or gevent, or gunicorn's wrapper of one."""
 
     def getsockopt(self, level: int, option: int, buflen: int, /) -> bytes: ...
 

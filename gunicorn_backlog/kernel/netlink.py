@@ -9,14 +9,14 @@ offset  size  field         meaning
 0       4     nlmsg_len     length with this header, without the padding
 4       2     nlmsg_type    NLMSG_ERROR, NLMSG_DONE, or one of the protocol's
 6       2     nlmsg_flags   NLM_F_*
-8       4     nlmsg_seq     the request's, in all messages of the answer
-12      4     nlmsg_pid     the socket's port
+8       4     nlmsg_seq     the request's number, repeated in all messages of the answer
+12      4     nlmsg_pid     port of the socket
 16      --    payload
 ======  ====  ============  =====================================================================
 
 The answer to a dump is one or more datagrams, and ends with NLMSG_DONE. NLM_F_DUMP_INTR is set if
-the dumped objects changed during the dump: some may be missing or listed twice. An attribute
-(``struct nlattr``) is u16 length with this header, u16 type, and the value, padded to four bytes.
+the objects changed during the dump; some may be missing or listed twice. An attribute (``struct
+nlattr``) is u16 length with this header, u16 type, and the value, padded to four bytes.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ _TRIES = 5
 
 
 class NetlinkError(Exception):
-    """The kernel's answer can't be parsed, or is not complete."""
+    """The kernel's answer is malformed or incomplete."""
 
 
 class _InterruptedError(NetlinkError):
-    """The sockets changed during the dump: the request must be repeated."""
+    """The sockets changed during the dump; ``ask`` repeats the request."""
 
 
 class Message(NamedTuple):
@@ -63,14 +63,14 @@ class Message(NamedTuple):
 
 
 class Transport(Protocol):
-    """The used methods of a netlink socket."""
+    """The methods of a netlink socket that ``ask`` calls."""
 
     def send(self, octets: bytes, /) -> int: ...
     def recv(self, size: int, flags: int, /) -> bytes: ...
 
 
 def build(message_type: int, flags: int, sequence: int, payload: bytes) -> bytes:
-    """Return a request as bytes."""
+    """Return a request as bytes; NLM_F_REQUEST is added to ``flags``."""
     length = _HEADER.size + len(payload)
     return _HEADER.pack(length, message_type, NLM_F_REQUEST | flags, sequence, 0) + payload
 
@@ -104,8 +104,8 @@ def attributes(octets: bytes) -> Iterator[tuple[int, bytes]]:
 def ask(transport: Transport, message_type: int, flags: int, payload: bytes) -> list[bytes]:
     """Return the payloads of the answer to one request, without waiting.
 
-    The kernel answers before ``send`` returns. An interrupted dump is repeated. Raises OSError with
-    the kernel's errno, and NetlinkError.
+    The kernel answers before ``send`` returns. An interrupted dump is repeated up to four times.
+    Raises OSError with the kernel's errno, and NetlinkError.
     """
     for sequence in range(1, _TRIES + 1):
         transport.send(build(message_type, flags, sequence, payload))
@@ -153,7 +153,7 @@ def _aligned(length: int) -> int:
 
 
 def open_socket(protocol: int) -> Socket:
-    """Return a netlink socket. Raises OSError."""
+    """Return a netlink socket of a protocol (NETLINK_*). Raises OSError."""
     family = getattr(socket, "AF_NETLINK", None)
     if family is None:
         raise OSError(errno.EAFNOSUPPORT, "there is no netlink")

@@ -13,7 +13,7 @@ import struct
 from gunicorn_backlog._threads.unpatched import Socket
 from gunicorn_backlog.kernel.accept_queue import ListeningSocket, QueueError
 
-SO_NETNS_COOKIE = 71  # Python has no constant for it
+SO_NETNS_COOKIE = 71  # Python's ``socket`` lacks the constant
 
 _COOKIE = struct.Struct("=Q")
 
@@ -35,7 +35,7 @@ def read(sock: ListeningSocket) -> int:
 def is_elsewhere(sock: ListeningSocket) -> bool:
     """Return whether a socket belongs to another network namespace than this process.
 
-    False if the kernel returns no cookie, or no socket can be created for the comparison.
+    False if the kernel returns no cookie, or refuses the socket that is compared.
     """
     try:
         theirs = read(sock)

@@ -1,4 +1,4 @@
-"""``/proc/PID/net/tcp`` and ``unix``: the sockets of a network namespace, without a privilege.
+"""``/proc/PID/net/tcp`` and ``unix``: lists of a network namespace's sockets, without a privilege.
 
 ``tcp`` and ``tcp6`` have one line per socket (``Documentation/networking/proc_net_tcp.rst``):
 
@@ -21,11 +21,11 @@ column  field                  meaning
 2       Protocol
 3       Flags                  00010000 (__SO_ACCEPTCON): a listening socket
 4       Type
-5       St                     02 (SS_CONNECTING): a connection that was not accepted yet
+5       St                     02 (SS_CONNECTING): a connection that is not accepted yet
 6       Inode                  the socket's inode; 0 until the connection is accepted
 7       Path                   the path of the listening socket, in its connections' lines, too;
-                               the rest of the line, with blanks and newlines; NULs of an abstract
-                               name, the first included, are printed as @
+                               the rest of the line, which may have blanks and newlines; each NUL
+                               of an abstract name is printed as @
 ======  =====================  ==================================================================
 
 The line of a waiting connection has the path, but neither the listening socket nor a limit. The
@@ -51,7 +51,7 @@ _CHUNK = 1 << 16  # bytes; the kernel fills a page at most
 _HEADER = b"Num "
 _LISTENS = b"00010000"
 _CONNECTING = b"02"
-_NO_ADDRESS = b"0x"  # only these characters: kernel.kptr_restrict hides the address
+_NO_ADDRESS = b"0x"  # an address of these characters only: hidden by kernel.kptr_restrict
 _UNIX_LINE = re.compile(
     rb"(?P<num>[0-9a-fx]+): [0-9A-F]+ [0-9A-F]+ (?P<flags>[0-9A-F]+) [0-9A-F]+ "
     rb"(?P<st>[0-9A-F]+) +(?P<inode>[0-9]+)(?: (?P<path>.*))?"
@@ -59,7 +59,7 @@ _UNIX_LINE = re.compile(
 
 
 class Listening(NamedTuple):
-    """A listening TCP socket: its inode, and the length of its accept queue."""
+    """A listening TCP socket: its inode, and the length of its accept queue in connections."""
 
     inode: int
     length: int
@@ -79,10 +79,10 @@ def decode_tcp(text: str) -> list[Listening]:
 
 
 def decode_unix(octets: bytes, inode: int) -> int:
-    """Return how many connections wait at the path of the listening socket with that inode.
+    """Return the length of the accept queue of the listening socket with that inode.
 
-    Raises ElsewhereError if the socket is not listed. Raises QueueError if several sockets listen
-    at the path: only the path identifies a connection's listener.
+    Only the path identifies a connection's listener. Raises ElsewhereError if the socket is not
+    listed. Raises QueueError for a malformed list, and for several listening sockets at the path.
     """
     if not octets.startswith(_HEADER):
         raise QueueError("the kernel's list of Unix sockets is malformed")
@@ -90,7 +90,7 @@ def decode_unix(octets: bytes, inode: int) -> int:
     path = _path_of(lines, inode)
     listening, waiting = set(), []
     for line in lines:
-        if line.endswith(path):  # few lines do; this takes a tenth of the time of a match
+        if line.endswith(path):  # excludes most lines, in a tenth of the time of a match
             fields = _UNIX_LINE.fullmatch(line)
             if fields is None or fields["path"] != path:
                 continue
@@ -119,7 +119,7 @@ def _path_of(lines: list[bytes], inode: int) -> bytes:
 
 
 def _distinct(nums: list[bytes]) -> int:
-    """Return the number of sockets; the kernel may list one twice while others are created."""
+    """Return the number of sockets. The list may have one twice while others are created."""
     addresses = [num for num in nums if num.strip(_NO_ADDRESS)]
     return len(set(addresses)) + len(nums) - len(addresses)
 
@@ -128,20 +128,22 @@ def listening(pid: int, family: int) -> list[Listening]:
     """Return the listening TCP sockets in a process's network namespace.
 
     Raises OSError and QueueError.
+
+    :param family: AF_INET or AF_INET6.
     """
     name = _TCP_FILES[socket.AddressFamily(family)]
     return decode_tcp((PROC / str(pid) / "net" / name).read_text())
 
 
 def unix_length(inode: int, pid: int | None = None, *, longest: int = LONGEST) -> int:
-    """Return how many connections wait at a Unix listener, from a process's network namespace.
+    """Return the length of a Unix listener's accept queue, in connections.
 
     A missing socket is looked up once more: the list may lack one while others are closed. Raises
     OSError, ElsewhereError and QueueError.
 
     :param inode: the listening socket's.
-    :param pid: the process; None: this one.
-    :param longest: how many bytes of the list are read.
+    :param pid: a process in the network namespace; None: this process.
+    :param longest: maximum size of the list, in bytes; a longer list is a QueueError.
     """
     path = PROC / ("self" if pid is None else str(pid)) / "net" / "unix"
     try:

@@ -61,7 +61,11 @@ _INET_SOCKID_AT = 4
 
 
 class InetListener(NamedTuple):
-    """One listening TCP socket of the network namespace; ``drops`` as in ``so_meminfo``."""
+    """One listening TCP socket of the network namespace.
+
+    host, port: the address; ``host`` is numeric.
+    drops: modulo 2**32; None: not reported.
+    """
 
     host: str
     port: int
@@ -116,7 +120,7 @@ def inet_request(family: int, port: int) -> bytes:
 def unix_queue(inode: int) -> AcceptQueue:
     """Return the accept queue of the Unix socket with that inode.
 
-    Raises OSError (ENOENT: there is no such socket in this network namespace) and QueueError.
+    Raises OSError (ENOENT: this network namespace has no listener with that inode) and QueueError.
     """
     answers = _ask(0, unix_request(inode))
     if not answers:
@@ -130,7 +134,7 @@ def inet_listeners(family: int, port: int) -> list[InetListener]:
     Raises OSError and QueueError.
     """
     listeners = map(decode_inet, _ask(NLM_F_DUMP, inet_request(family, port)))
-    # If sockets change during a long dump, it may list one twice.
+    # A long dump may list a socket twice if others change.
     by_inode = {listener.inode: listener for listener in listeners if listener.port == port}
     return list(by_inode.values())
 
@@ -138,7 +142,7 @@ def inet_listeners(family: int, port: int) -> list[InetListener]:
 def inet_listener(family: int, port: int, inode: int) -> InetListener:
     """Return the listening TCP socket with that inode.
 
-    Raises OSError (ENOENT: there is no such socket in this network namespace) and QueueError.
+    Raises OSError (ENOENT: this network namespace has no listener with that inode) and QueueError.
     """
     for listener in inet_listeners(family, port):
         if listener.inode == inode:

@@ -1,4 +1,4 @@
-"""The kernel's upper bound of every accept queue limit."""
+"""``net.core.somaxconn``, the kernel's upper bound of all limits."""
 
 from __future__ import annotations
 

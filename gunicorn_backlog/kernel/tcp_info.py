@@ -1,4 +1,4 @@
-"""Fields of ``struct tcp_info``: a listening socket's accept queue, an accepted one's last bytes.
+"""Fields of ``struct tcp_info``: a listener's accept queue, and an accepted socket's last bytes.
 
 ``getsockopt(IPPROTO_TCP, TCP_INFO)`` fills ``struct tcp_info`` of ``include/uapi/linux/tcp.h``, in
 the machine's byte order. For a socket in ``TCP_LISTEN`` the kernel (``tcp_get_info`` in
@@ -9,11 +9,11 @@ offset  size  field                meaning in TCP_LISTEN
 ======  ====  ===================  =======================================================
 0       1     tcpi_state           TCP_LISTEN
 1       23    tcpi_ca_state, ...   seven single bytes and four u32, not used here
-24      4     tcpi_unacked         ``sk_ack_backlog``: connections waiting to be accepted
+24      4     tcpi_unacked         ``sk_ack_backlog``: length of the accept queue
 28      4     tcpi_sacked          ``sk_max_ack_backlog``: the limit, clamped by somaxconn
 ======  ====  ===================  =======================================================
 
-Of an accepted socket one field is read:
+One field of an accepted socket is read:
 
 ======  ====  ===================  =======================================================
 52      4     tcpi_last_data_recv  ms since the last bytes arrived, or since the handshake
@@ -38,14 +38,14 @@ UnpackError = struct.error  # raised for fewer bytes than a decoder needs
 _SIZE = 400
 _LISTEN_INFO = struct.Struct("=B7x16xII")  # tcpi_state, tcpi_unacked, tcpi_sacked
 _LAST_DATA_RECV = struct.Struct("=52xI")  # tcpi_last_data_recv
-# Exported without a function around them: workers call them on every request.
+# Public instead of a function around both: workers use them on every request.
 LAST_DATA_RECV_SIZE, unpack_last_data_recv = _LAST_DATA_RECV.size, _LAST_DATA_RECV.unpack
 
 
 def decode(octets: bytes) -> AcceptQueue:
     """Return the accept queue from the first 32 bytes or more of ``struct tcp_info``.
 
-    Raises QueueError if there are fewer, or if the socket was not listening.
+    Raises QueueError for fewer bytes, and for a socket that does not listen.
     """
     try:
         state, unacked, sacked = _LISTEN_INFO.unpack_from(octets)
@@ -54,8 +54,9 @@ def decode(octets: bytes) -> AcceptQueue:
         raise QueueError(f"TCP_INFO is {len(octets)} bytes long, {needed} needed") from None
     if state != TCP_LISTEN:
         raise QueueError(f"TCP state is {state}, not {TCP_LISTEN} (TCP_LISTEN)")
-    # AcceptQueue(unacked, sacked), without its constructor in Python (140 ns): with that, reading a
-    # listener takes 2.1 times the bare system call, and tests/benchmarks/sample.py allows 2.0.
+    # AcceptQueue(unacked, sacked) without the constructor, which is Python code and takes 140 ns.
+    # With the constructor a read takes 2.1 times the bare system call; the target in
+    # tests/benchmarks/sample.py is 2.0.
     return tuple.__new__(AcceptQueue, (unacked, sacked, None, None))
 
 
@@ -67,7 +68,7 @@ def read(sock: ListeningSocket) -> AcceptQueue:
 def last_data_recv_ms(sock: ListeningSocket) -> int | None:
     """Return the time since the last bytes arrived at an accepted socket, in ms.
 
-    None if the kernel does not provide it: the socket is not a TCP socket, or is closed.
+    None if the socket is closed, or is no TCP socket.
     """
     try:
         octets = sock.getsockopt(IPPROTO_TCP, TCP_INFO, LAST_DATA_RECV_SIZE)

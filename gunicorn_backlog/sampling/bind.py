@@ -1,4 +1,4 @@
-"""The first listener of the server, the value of the tag ``bind``; and configured addresses."""
+"""The value of the tag ``bind``: the first listener. Configured addresses as the kernel's."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 def first_listener(found: Sequence[_gunicorn.Listener], cfg: _gunicorn.Config) -> str:
-    """Return the tag's value of the first listener in gunicorn's order; empty if it was closed."""
+    """Return the name of the first listener in gunicorn's order; empty if its socket is closed."""
     address = _first_address(cfg) if cfg.reuse_port else None
     if isinstance(address, tuple) and (address[1] or not found):
         return listener_tag((numeric(address[0]) or address[0], address[1]))
-    if found:  # also for port 0: the socket's address has the real port
+    if found:  # for port 0, too: the socket's address has the real port
         sock: Any = found[0].sock
         with suppress(OSError):
             return listener_tag(sock.getsockname()) if sock is not None else ""
@@ -30,7 +30,7 @@ def first_listener(found: Sequence[_gunicorn.Listener], cfg: _gunicorn.Config) -
 
 
 def _first_address(cfg: _gunicorn.Config) -> tuple[str, int] | str | int | None:
-    """Return the first configured address; gunicorn ignores all others beside a descriptor."""
+    """Return the first configured address; beside a descriptor gunicorn ignores all others."""
     descriptors = (address for address in cfg.address if isinstance(address, int))
     return next(chain(descriptors, cfg.address), None)
 
@@ -48,7 +48,7 @@ def _inherited(fd: int) -> Any:
 
 
 def configured(address: str | int) -> str:
-    """Return a Unix path or a descriptor as gunicorn's ``bind`` has it."""
+    """Return a Unix path or a descriptor in the form of gunicorn's ``bind``."""
     return f"fd://{address}" if isinstance(address, int) else address
 
 

@@ -10,13 +10,13 @@ from gunicorn_backlog.kernel.somaxconn import somaxconn
 from gunicorn_backlog.log import OnceLogger
 
 ASGI = frozenset({"asgi", "gunicorn.workers.gasgi.ASGIWorker"})  # values of gunicorn's setting
-ASYNCIO_LISTENS_WITH = 100  # create_server's default, which the worker does not override
-RAISE = "raise that (in a container, that of its network namespace)"
+ASYNCIO_LISTENS_WITH = 100  # asyncio's default; the worker passes no other
+RAISE = "raise this sysctl (in a container, that of its network namespace)"
 SETTLED_S = 1.0  # a reload replaces config and sockets one after the other
 
 
 class Limits:
-    """Logs once for each listener that its limit is lower than ``backlog``, with the cause."""
+    """Logs once each listener whose limit stays lower than ``backlog``, with the cause."""
 
     def __init__(self, logger: OnceLogger, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._logger = logger
@@ -30,9 +30,10 @@ class Limits:
         worker_class: str = "",
         elsewhere: Collection[str] = (),
     ) -> None:
-        """Compare each listener's limit with gunicorn's ``backlog``; log one that stays lower.
+        """Compare each listener's limit with ``backlog``; log a limit that is lower for SETTLED_S.
 
         :param queues: the accept queues, by the listener's name.
+        :param backlog: gunicorn's setting, in connections.
         :param worker_class: gunicorn's setting.
         :param elsewhere: listeners of other network namespaces; each has its own somaxconn.
         """
@@ -52,12 +53,12 @@ class Limits:
     def _warn(self, listener: str, limit: int, backlog: int, why: str) -> None:
         self._logger.warn(
             f"limit of {listener}",
-            f"the backlog of {listener} was to be {backlog}, the kernel enforces {limit}: {why}",
+            f"the limit of {listener} is set to {backlog}, the kernel enforces {limit}: {why}",
         )
 
 
 def cause(limit: int, greatest: int | None, worker_class: str) -> str:
-    """Return the cause of a limit lower than gunicorn's ``backlog``, as far as it is known.
+    """Return the cause of a limit that is lower than gunicorn's ``backlog``.
 
     :param greatest: ``net.core.somaxconn`` of the listener's network namespace; None: not known.
     """
@@ -66,5 +67,5 @@ def cause(limit: int, greatest: int | None, worker_class: str) -> str:
     if greatest is None:
         return "net.core.somaxconn can't be read here"
     if limit == greatest:
-        return f"net.core.somaxconn clamps it: {RAISE}"
-    return f"another listen() call on this socket set it (net.core.somaxconn is {greatest})"
+        return f"net.core.somaxconn clamps the limit: {RAISE}"
+    return f"another listen() call set the limit (net.core.somaxconn is {greatest})"

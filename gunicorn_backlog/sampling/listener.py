@@ -1,4 +1,4 @@
-"""One listener: its readers, its drops, and where other processes find it."""
+"""One listener: its readers, its drops, and its reference for other processes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ T = TypeVar("T")
 
 
 class UnreadableError(Exception):
-    """All readers of a listener failed. The text has the reasons; ``remedies`` may be empty."""
+    """All readers of a listener failed; the text has the reason of each.
+
+    remedies: text for the user; empty: none is known.
+    """
 
     def __init__(self, failed: Sequence[tuple[QueueReader, OSError | QueueError]]) -> None:
         super().__init__("; ".join(f"{reader.name}: {reason(error)}" for reader, error in failed))
@@ -42,8 +45,9 @@ class UnreadableError(Exception):
 class Listener:
     """One listener and its readers, the cheapest first.
 
-    ``name`` is the tag's value. ``refused`` has the errors of the readers before the one that
-    worked; None: the first one did. ``is_elsewhere``: it belongs to another network namespace.
+    name: value of the tag ``listener``.
+    refused: errors of the readers before the one that worked; None: the first reader worked.
+    is_elsewhere: the socket belongs to another network namespace.
     """
 
     def __init__(self, readers: Sequence[QueueReader], ref: ListenerRef) -> None:
@@ -54,9 +58,7 @@ class Listener:
         self._ref = ref
         self._drops = readers[0].drops
         self._latest: AcceptQueue | None = None
-        with suppress(
-            UnreadableError
-        ):  # Listeners.dropped reads the drops again, and logs the error
+        with suppress(UnreadableError):  # Listeners.dropped reads again, and logs the error
             self.note_drops()
 
     def read(self) -> AcceptQueue | None:
@@ -80,7 +82,7 @@ class Listener:
             raise
 
     def note_drops(self) -> None:
-        """Read the kernel's counter of drops. Raises UnreadableError."""
+        """Read the kernel's counter of drops, for ``take_drops``. Raises UnreadableError."""
         self._first_answer(lambda reader: reader.note_drops())
 
     def take_drops(self) -> int | None:
@@ -93,7 +95,7 @@ class Listener:
             reader.begin_interval()
 
     def ref(self) -> ListenerRef:
-        """Return the listener's reference; with its latest queue if netlink does not find it."""
+        """Return the listener's reference, with the latest queue if netlink lacks the listener."""
         queue = self._latest
         if queue is None or (queue.limit is not None and not self.is_elsewhere):
             return self._ref
@@ -118,7 +120,7 @@ class Listener:
 
 
 def held_listeners(sockets: Iterable[Any]) -> Iterator[Listener]:
-    """Yield the listeners of sockets that this process holds, without those closed by a reload."""
+    """Yield the listeners of sockets that this process holds, without closed sockets."""
     for sock in sockets:
         with suppress(OSError):
             address, inode = sock.getsockname(), os.fstat(sock.fileno()).st_ino
@@ -128,25 +130,25 @@ def held_listeners(sockets: Iterable[Any]) -> Iterator[Listener]:
 
 
 def reuse_port_listener(host: str, port: int) -> Listener:
-    """Return the listener of an address at which each worker listens by itself."""
+    """Return the listener of a ``reuse_port`` address, at which each worker has a socket."""
     known = numeric(host)
     if known is None:
         return unreadable_listener(
-            (host, port), f"{host!r} is a name: let gunicorn bind to a number"
+            (host, port), f"{host!r} is a name: bind gunicorn to a numeric address"
         )
     ref = ListenerRef(listener_tag((known, port)), int(family_of(known)), host=known, port=port)
     return Listener([ReusePortReader(known, port)], ref)
 
 
 def unreadable_listener(address: Any, why: str) -> Listener:
-    """Return a listener that can't be read."""
+    """Return a listener that can't be read, for the reason ``why``."""
     return Listener([UnreadableListener(why)], ListenerRef(listener_tag(address), 0, host=why))
 
 
 def readers_for(sock: Any) -> Sequence[QueueReader]:
     """Return the readers of a socket that this process holds, the cheapest first."""
     if sys.platform != "linux":
-        # The options' numbers have other meanings there.
+        # On other systems the numbers of the socket options have other meanings.
         return (UnreadableListener("this is not Linux"),)
     # Netlink and /proc/net list the sockets of this process's network namespace only.
     elsewhere = netns_cookie.is_elsewhere(sock)

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 class Listeners:
-    """All listeners of an arbiter. Each call compares them with the arbiter's: HUP replaces them.
+    """All listeners of an arbiter, also after a HUP replaced them.
 
-    ``bind`` is the value of the tag ``bind``: the first listener; empty until there was one.
+    bind: value of the tag ``bind``, the name of the first listener; empty before the first.
     """
 
     def __init__(self, arbiter: _gunicorn.Arbiter, logger: OnceLogger) -> None:
@@ -51,7 +51,7 @@ class Listeners:
                 continue
             if queue.limit is None:
                 self._warn_without_limit(listener)
-            elif queue.length > queue.limit:  # it drops connections, and may be closed soon
+            elif queue.length > queue.limit:  # full: a close would lose the drops of this interval
                 self._note_drops(listener)
             name = listener.name
             queues[name] = merge([queues[name], queue]) if name in queues else queue
@@ -72,11 +72,11 @@ class Listeners:
         return frozenset(listener.name for listener in self._listeners if listener.is_elsewhere)
 
     def refs(self) -> tuple[ListenerRef, ...]:
-        """Return where other processes find each listener."""
+        """Return a reference to each listener, for other processes."""
         return tuple(listener.ref() for listener in self._current())
 
     def _current(self) -> Sequence[Listener]:
-        """Return the listeners, after a comparison with the arbiter's, by identity."""
+        """Return the listeners; create them again if the arbiter's listeners or config changed."""
         if self._found != self._arbiter.LISTENERS or self._arbiter.cfg is not self._cfg:
             self._replace()
         return self._listeners
@@ -102,8 +102,8 @@ class Listeners:
     def _warn_unreadable(self, what: str, listener: Listener, error: UnreadableError) -> None:
         self._logger.warn(
             f"{what} of {listener.name}",
-            f"the {what} of {listener.name} can't be read ({error}): not sent, all else is"
-            f"{_and(error.remedies)}",
+            f"the {what} of {listener.name} can't be read ({error}): not sent, all other metrics "
+            f"are{_and(error.remedies)}",
         )
 
     def _warn_without_limit(self, listener: Listener) -> None:
@@ -111,7 +111,7 @@ class Listeners:
             self._logger.warn(
                 f"no limit of {listener.name}",
                 f"the backlog of {listener.name} is read from /proc/net/unix, which has no limits "
-                f"({listener.refused}): its limit is not sent, all else is"
+                f"({listener.refused}): its limit is not sent, all other metrics are"
                 f"{_and(listener.refused.remedies)}",
             )
 
@@ -121,8 +121,8 @@ def _listeners(
 ) -> Iterator[Listener]:
     """Yield the arbiter's listeners; with ``reuse_port`` the workers' addresses.
 
-    Since gunicorn 25 only the workers listen then. After a HUP that changes ``bind`` the arbiter
-    holds sockets besides, and these get their share of the connections.
+    Since gunicorn 25 only the workers listen with ``reuse_port``. After a HUP that changes ``bind``
+    the arbiter holds sockets, too, and these receive a share of the connections.
     """
     sockets: list[Any] = [listener.sock for listener in found if listener.sock is not None]
     if not cfg.reuse_port:
@@ -133,7 +133,7 @@ def _listeners(
         if isinstance(address, tuple):
             yield reuse_port_listener(*address)
         elif not found and not closing:
-            why = "with reuse_port each worker listens by itself"
+            why = "with reuse_port each worker has a socket of its own"
             yield unreadable_listener(configured(address), why)
 
 

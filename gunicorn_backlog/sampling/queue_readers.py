@@ -17,10 +17,10 @@ _NETLINK_READERS = frozenset({"inet_diag", "unix_diag"})
 
 
 class QueueReader:
-    """One way to read a listener. Its methods raise OSError and QueueError, and never wait.
+    """A reader of one listener. The methods raise OSError and QueueError, and never wait.
 
-    ``name`` is the kernel interface. ``drops`` is shared by all readers of one listener: a socket
-    has one counter, whichever reader reads it, and therefore one base line.
+    name: the kernel interface.
+    drops: shared by all readers of one listener, since a socket has one counter and one base line.
     """
 
     name = ""
@@ -29,14 +29,14 @@ class QueueReader:
         self.drops = drops or Drops()
 
     def queue(self) -> AcceptQueue | None:
-        """Return the queue as it is now; None: there is none, or it is not read this time."""
+        """Return the current queue; None: no socket listens, or the queue is not read this time."""
         raise NotImplementedError
 
     def note_drops(self) -> None:
-        """Add the kernel's counter to ``drops``; nothing for a socket without a counter."""
+        """Add the kernel's counter, if the socket has one, to ``drops``."""
 
     def begin_interval(self) -> None:
-        """Allow ``queue`` to read again, for a reader that reads once per interval."""
+        """Allow ``queue`` to read again after a costly read."""
 
 
 class TcpInfo(QueueReader):
@@ -83,7 +83,7 @@ class InetDiag(QueueReader):
 
 
 class UnixDiag(QueueReader):
-    """A Unix socket by ``unix_diag``; its clients get EAGAIN, and the kernel counts no drops."""
+    """A Unix socket by ``unix_diag``; no drops are counted, since refused clients get EAGAIN."""
 
     name = "unix_diag"
 
@@ -97,7 +97,7 @@ class UnixDiag(QueueReader):
 
 
 class ReusePortReader(QueueReader):
-    """An address at which each worker listens by itself (``reuse_port``), by ``inet_diag``."""
+    """An address at which each worker has a socket (``reuse_port``), by ``inet_diag``."""
 
     name = "inet_diag"
 
@@ -108,7 +108,7 @@ class ReusePortReader(QueueReader):
         self._family = family_of(host)
 
     def queue(self) -> AcceptQueue | None:
-        """Return the sum of the queues; note the drops, too: a worker's counter ends with it."""
+        """Return the sum of the queues; note the drops, too: a counter ends with its worker."""
         listeners = sock_diag.inet_listeners(self._family, self._port)
         listeners = [listener for listener in listeners if listener.host == self._host]
         drops = {listener.inode: listener.drops for listener in listeners}
@@ -131,18 +131,18 @@ class UnreadableListener(QueueReader):
 
 
 def remedy(reader: str, error: OSError | QueueError) -> str:
-    """Return what makes a failed reader work; empty if that is not known."""
+    """Return the remedy for a failed reader; empty if none is known."""
     if reader in _NETLINK_READERS and isinstance(error, OSError):
         return remedy_of_netlink(error, "the server")
     return ""
 
 
 def remedy_of_netlink(error: OSError, whose: str) -> str:
-    """Return what makes netlink work where it was refused; empty if that is not known.
+    """Return the remedy for refused netlink; empty if none is known.
 
     systemd makes ``socket()`` fail with EAFNOSUPPORT (systemd.exec(5)).
 
-    :param whose: what runs in the unit or sandbox.
+    :param whose: the process in the unit or sandbox, for the text.
     """
     if error.errno == errno.EAFNOSUPPORT:
         return (

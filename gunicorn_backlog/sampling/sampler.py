@@ -26,14 +26,14 @@ from gunicorn_backlog.workers import registry
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import Arbiter, Config
 
-# gunicorn kills a worker that does not come up within its timeout; one that lives on is up.
+# gunicorn kills a worker that does not start within its timeout; a survivor has started.
 BOOT_SPARE_S = 5
 BOOT_LIMIT_WITHOUT_TIMEOUT_S = 60
 UNREAD_IN_A_ROW = 3  # samples
 
 
 class Sampler:
-    """Samples one arbiter, and logs once what can't be read.
+    """Samples one arbiter, and logs each unreadable number once.
 
     since_ns: start of the sampling, CLOCK_MONOTONIC.
     """
@@ -50,15 +50,15 @@ class Sampler:
         self._waits_measured = False  # whether a worker measures the wait of each request
         self._watched_after = 0  # age of the youngest worker forked before the sampling
         self._cfg: Config | None = None
-        self._backlog = 0  # asked for, of each listener
+        self._backlog = 0  # gunicorn's setting, in connections
         self._boot_limit_s = 0
         self._unread_in_a_row = 0
         self.since_ns = 0
 
     def begin(self, forked: int) -> None:
-        """Start the sampling, or start it anew.
+        """Start or restart the sampling.
 
-        :param forked: the number of workers that were forked before, not instrumented.
+        :param forked: the number of workers forked before; these are not instrumented.
         """
         self._watched_after = forked
         self.since_ns = time.monotonic_ns()
@@ -70,7 +70,7 @@ class Sampler:
         """Return a sample of all listeners and workers."""
         if self._arbiter.cfg is not self._cfg:
             self._cfg = self._arbiter.cfg
-            # Not in each sample: gunicorn looks a setting up in many steps.
+            # Not in each sample: gunicorn's look-up of a setting takes many steps.
             self._backlog, self._boot_limit_s = self._cfg.backlog, self.boot_limit_s()
         queues = self._queues()
         self._check_limits(queues)
@@ -96,7 +96,7 @@ class Sampler:
 
     @property
     def bind(self) -> str:
-        """The first listener, the value of the tag ``bind``; empty: no listener was read yet."""
+        """Value of the tag ``bind``, the name of the first listener; empty before the first."""
         return self._listeners.bind
 
     def places(self) -> tuple[ListenerRef, ...]:
@@ -104,12 +104,12 @@ class Sampler:
         return self._listeners.refs()
 
     def boot_limit_s(self) -> int:
-        """Return the seconds after which a worker without a slot does not count as starting."""
+        """Return the age in seconds from which a worker without a slot is not starting."""
         timeout_s = self._arbiter.cfg.timeout
         return timeout_s + BOOT_SPARE_S if timeout_s else BOOT_LIMIT_WITHOUT_TIMEOUT_S
 
     def _queues(self) -> dict[str, AcceptQueue]:
-        """Read all queues, and leave out those that the kernel does not fill in."""
+        """Return all queues except those that the kernel does not fill in."""
         queues = self._listeners.read()
         for listener, (_, limit, _, _) in list(queues.items()):
             if limit == 0 and self._backlog and somaxconn() != 0:
@@ -122,9 +122,9 @@ class Sampler:
         self._limits.check(queues, self._backlog, worker_class, self._listeners.elsewhere())
 
     def _workers(self) -> tuple[WorkerCounts | None, WorkTime | None]:
-        """Return the counts and the work of the workers; None if a slot could not be read.
+        """Return the counts and the work of all workers.
 
-        Numbers that leave a worker out would be wrong.
+        None if a slot is not readable: numbers without one of the workers would be wrong.
         """
         running = _gunicorn.worker_ages(self._arbiter)
         if self._scoreboard is None:
@@ -153,7 +153,7 @@ class Sampler:
         return counts
 
     def _unread(self, running: int) -> WorkerCounts | None:
-        """Return None; the number of workers if a slot could not be read several times in a row."""
+        """Return None; after UNREAD_IN_A_ROW calls the number of workers, without states."""
         self._unread_in_a_row += 1
         if self._unread_in_a_row < UNREAD_IN_A_ROW:
             return None

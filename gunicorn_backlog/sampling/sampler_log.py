@@ -22,8 +22,8 @@ def warn_no_limit(logger: OnceLogger, listener: str) -> None:
 
 
 def warn_waits(logger: OnceLogger, error: WaitsError) -> None:
-    """Warn of counters of waits that were overwritten."""
-    logger.warn("waits", f"{error}: how long requests waited is not sent this time")
+    """Warn of overwritten counters of waits."""
+    logger.warn("waits", f"{error}: the waits of this interval are not sent")
 
 
 def warn_unread(logger: OnceLogger) -> None:

@@ -1,4 +1,4 @@
-"""The accept queue of a Unix socket from ``/proc/net/unix``, for where netlink is refused."""
+"""The accept queue of a Unix socket from ``/proc/net/unix``, where netlink is refused."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from gunicorn_backlog.kernel import proc_net
 from gunicorn_backlog.kernel.accept_queue import AcceptQueue, QueueError
 from gunicorn_backlog.sampling.queue_readers import QueueReader
 
-COSTLY_NS = 1_000_000  # of one read; a list of some hundred sockets takes less
+COSTLY_NS = 1_000_000  # a read of about 1,000 sockets
 _TRIES = 10
 
 
 class UnlistedError(QueueError):
-    """The list lacks waiting connections: it has only those of clients in this namespace."""
+    """The list lacks waiting connections, of clients in another network namespace."""
 
     def __init__(self) -> None:
-        super().__init__("connections from another network namespace wait there, which it lacks")
+        super().__init__("connections from another network namespace are not listed")
 
 
 class UnixList(QueueReader):
     """A Unix socket of this process, by its path in ``/proc/net/unix``; without a limit.
 
-    The connection of a client is listed in the client's network namespace. If the socket's file is
-    in a volume of several containers, that may be another one. From the first proof that such a
-    connection waits, the listener is not read any more.
+    The kernel lists a connection in the network namespace of its client. If several containers
+    share the socket's file, the client may be in another namespace. After the first proof of an
+    unlisted connection, the listener is not read any more.
     """
 
     name = "/proc/net/unix"
@@ -64,7 +64,7 @@ class UnixList(QueueReader):
         self._was_costly = False
 
     def _length(self) -> int:
-        """Return the length. Raises UnlistedError if it is 0 each time while connections wait.
+        """Return the length. Raises UnlistedError if the list has none of the waiting connections.
 
         A connection may arrive or be accepted between two steps, but not in each of ten tries.
         """

@@ -1,4 +1,4 @@
-"""Time that workers worked between two samples, of the time that was available."""
+"""Utilization: the time that workers worked between two samples, and the available time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class WorkTime(NamedTuple):
 
 
 class Utilization:
-    """Takes the difference of two samples; a worker's time is available from its claim on."""
+    """The difference of two samples. A worker is available from its slot's allocation on."""
 
     def __init__(self, *, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self._clock_ns = clock_ns
@@ -25,12 +25,12 @@ class Utilization:
         self._rows: Mapping[int, WorkerRow] = {}  # by pid, of the last sample
 
     def update(self, rows: Mapping[int, WorkerRow]) -> WorkTime:
-        """Return the work since the last sample, or since the object was made.
+        """Return the work since the last sample, or since the creation of the object.
 
-        A worker that died since is left out. One that was alive at the last sample and was not
-        among its rows is left out of this difference, and is in the next.
+        Workers that have died are left out. A worker without a row in the last sample is left out
+        unless its slot was allocated since then.
 
-        :param rows: by pid; they have just been read.
+        :param rows: by pid, read immediately before the call.
         """
         since_ns, now_ns = self._sampled_ns, self._clock_ns()
         former_rows, self._rows, self._sampled_ns = self._rows, rows, now_ns

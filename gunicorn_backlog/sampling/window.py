@@ -15,9 +15,9 @@ class Sample(NamedTuple):
     """One sample of listeners and workers.
 
     queues: by listener.
-    counts: of workers; None: they could not be read.
+    counts: of workers; None: not readable.
     work: since the last sample; None: not measured.
-    forked: number of workers forked since the start.
+    forked: number of workers forked since the arbiter's start.
     """
 
     queues: Mapping[str, AcceptQueue]
@@ -29,9 +29,9 @@ class Sample(NamedTuple):
 class BacklogSummary(NamedTuple):
     """Summary of a listener's interval.
 
-    waiting: the queue's length in each sample.
-    limit: of the last sample; None: it could not be read.
-    deepest: greatest length of a single queue, of an address with ``reuse_port``; else None.
+    waiting: the backlog in each sample.
+    limit: of the last sample; None: not readable.
+    deepest: greatest backlog of a single socket at the address; None without ``reuse_port``.
     """
 
     listener: str
@@ -43,10 +43,11 @@ class BacklogSummary(NamedTuple):
 class IntervalSummary(NamedTuple):
     """Summary of an interval.
 
-    dropped: connections, by listener; without the listeners that do not count drops.
-    counts: of the last sample in which the workers could be read.
+    dropped: drops by listener; without listeners whose drops the kernel does not count.
+    counts: of the last sample with readable workers; None: no sample has them.
     spawned: number of workers forked in the interval.
-    utilization, saturated: percent; None: not measured.
+    utilization: in percent; None: not measured.
+    saturated: share of samples without a free worker or thread, in percent; None: not measured.
     waits: None: not measured.
     """
 
@@ -72,7 +73,7 @@ class Window:
         self._samples.append(sample)
 
     def discard(self) -> None:
-        """Drop the samples of this interval; workers forked in it still count as spawned."""
+        """Drop the samples of this interval; workers that it forked still count as spawned."""
         self._samples.clear()
 
     def close(
@@ -80,7 +81,7 @@ class Window:
     ) -> IntervalSummary | None:
         """Return the interval's summary and start the next; None without a sample.
 
-        :param dropped: connections that each listener dropped in the interval.
+        :param dropped: drops of the interval, by listener.
         :param waits: of the requests of the interval.
         """
         samples, self._samples = self._samples, []
@@ -124,7 +125,7 @@ def _queue(listener: str, queues: Sequence[AcceptQueue]) -> BacklogSummary:
 def _utilization(works: Sequence[WorkTime]) -> float | None:
     """Return the worked share of the available time, between 0 and 100.
 
-    Clipped, since the clock is read some ns after the slots.
+    Clipped, since ``Utilization`` reads the clock after the slots.
     """
     worked_ns = sum(work.worked_ns for work in works)
     available_ns = sum(work.available_ns for work in works)

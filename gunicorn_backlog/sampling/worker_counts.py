@@ -12,7 +12,7 @@ from gunicorn_backlog.scoreboard.worker_row import WorkerRow, WorkerRows
 
 
 class ThreadCounts(NamedTuple):
-    """Threads of all gthread workers by state, and connections ``queued`` for a thread."""
+    """Numbers of all gthread workers: threads by state, and connections ``queued`` for a thread."""
 
     idle: int
     working: int
@@ -22,8 +22,9 @@ class ThreadCounts(NamedTuple):
 class WorkerCounts(NamedTuple):
     """Number of workers by state, and the requests that they serve.
 
-    unknown: workers that are alive and whose state can't be read.
-    in_flight: requests being served; None if a worker is unknown.
+    working: busy workers.
+    unknown: living workers whose state is not readable.
+    in_flight: requests in flight; None if a worker is unknown.
     threads: None without gthread workers.
     saturated: no worker and no thread is free; None: a worker is unknown or has no capacity.
     """
@@ -43,17 +44,21 @@ class WorkerCounts(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """A worker without a slot: time of the first sample with it, and its heartbeat then."""
+    """A worker without a slot.
+
+    since_s: time of its first sample.
+    heartbeat: in this sample; None: not readable.
+    """
 
     since_s: float
     heartbeat: float | None
 
 
 class WorkerCounter:
-    """Counts workers, and keeps those without a slot from sample to sample.
+    """Counts workers by state; keeps workers without a slot from sample to sample.
 
-    overdue: number of workers that will not claim a slot.
-    serving: number of those whose heartbeat has moved. gunicorn moves it only after it has called
+    overdue: number of workers without a slot that are not starting any more.
+    serving: number of overdue workers whose heartbeat moves, which gunicorn begins after
         ``post_worker_init``.
     """
 
@@ -77,8 +82,9 @@ class WorkerCounter:
         """Return the counts of the ``running`` workers (age by pid).
 
         :param boot_limit_s: a worker without a slot for longer is unknown, not starting.
-        :param watched_after: so is one of at most this age: it was forked before the sampling.
-        :param kind_starting: the kind of the workers that are starting.
+        :param watched_after: age of the youngest worker forked before the sampling. This one and
+            older workers are unknown without a slot.
+        :param kind_starting: the kind of the starting workers.
         :param heartbeats: of the workers without a slot, by pid.
         """
         expected = [pid for pid in rows.without_slot if running[pid] > watched_after]
@@ -95,13 +101,14 @@ class WorkerCounter:
     def _starting(
         self, without_slot: list[int], boot_limit_s: float, heartbeats: Mapping[int, float]
     ) -> int:
-        if not without_slot and not self._seen:  # as in nearly all samples: saves 1 µs
+        if not without_slot and not self._seen:  # the usual case; saves 1 µs
             return 0
         now_s = self._clock()
         self._seen = {
             pid: self._seen.get(pid, _Seen(now_s, heartbeats.get(pid))) for pid in without_slot
         }
-        # Slots are read before heartbeats: a worker may have claimed one between the two.
+        # Slots are read before heartbeats: a worker may allocate one in between. Therefore only a
+        # heartbeat that moved in two samples in a row counts.
         moved_before = self._moved
         self._moved = {
             pid for pid, beat in heartbeats.items() if pid in self._seen and self._moves(pid, beat)

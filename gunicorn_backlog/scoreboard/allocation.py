@@ -1,4 +1,4 @@
-"""Free slots and thread rows of the scoreboard, and the lock under which a worker claims them."""
+"""Free slots and thread rows of the scoreboard, and the lock that an allocation holds."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from contextlib import contextmanager
 from gunicorn_backlog.scoreboard.slot import Kind, SlotRecord, thread_rows_for
 
 _PID_MAX = 1 << 22  # PID_MAX_LIMIT in include/linux/threads.h
-# Longest delay of a worker's start if the holder of the lock was stopped. On two cores 300 workers
-# that claim at the same instant all get the lock; of 1,000 some do not, and are not instrumented.
+# Longest delay of a worker's start if the holder of the lock is stopped. On two cores this suffices
+# for 300 simultaneous allocations; of 1,000 some fail, and their workers are not instrumented.
 _PATIENCE_S = 3.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.002, 0.05
 
 
 class ClaimError(Exception):
-    """No slot could be claimed."""
+    """No slot could be allocated."""
 
 
 @contextmanager
 def lock(fd: int) -> Iterator[None]:
-    """Hold the claimers' lock on a file; the kernel releases it if the process dies.
+    """Hold the lock of allocations on a file; the kernel releases a dead process's lock.
 
-    Raises ClaimError after _PATIENCE_S: the holder may have been stopped.
+    Raises ClaimError after _PATIENCE_S seconds: the holder may be stopped.
     """
     until_s, pause_s = time.monotonic() + _PATIENCE_S, _FIRST_PAUSE_S
     while not _is_locked(fd):
@@ -40,7 +40,7 @@ def lock(fd: int) -> Iterator[None]:
 
 
 def _is_locked(fd: int) -> bool:
-    """Take the lock if it is free; return whether it is ours."""
+    """Take the lock if no process holds it; return whether this process holds the lock."""
     try:
         fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):  # POSIX allows both for "locked"
@@ -49,7 +49,7 @@ def _is_locked(fd: int) -> bool:
 
 
 def dead(claimed: Sequence[SlotRecord]) -> set[tuple[int, int]]:
-    """Return pid and age of the dead owners; too slow to be called under the lock."""
+    """Return pid and age of dead owners; too slow to be called under the lock."""
     pids = {slot.pid for slot in claimed}
     gone = {pid for pid in pids if not _is_alive(pid)}
     return {(slot.pid, slot.age) for slot in claimed if slot.pid in gone}
@@ -58,7 +58,7 @@ def dead(claimed: Sequence[SlotRecord]) -> set[tuple[int, int]]:
 def taken(
     claimed: Sequence[SlotRecord], pid: int, dead: Collection[tuple[int, int]]
 ) -> dict[int, SlotRecord]:
-    """Return the slots with a living owner, by index; without those of our own pid."""
+    """Return the slots with a living owner other than ``pid``, by index."""
     return {
         index: slot
         for index, slot in enumerate(claimed)
@@ -75,7 +75,7 @@ def free_slot(taken: Mapping[int, SlotRecord], slots: int) -> int:
 
 
 def free_thread_rows(taken: Collection[SlotRecord], count: int, thread_rows: int) -> int:
-    """Return the first of ``count`` free thread rows side by side. Raises ClaimError."""
+    """Return the number of the first of ``count`` adjacent free thread rows. Raises ClaimError."""
     at = 0
     pools = [slot for slot in taken if slot.kind == Kind.GTHREAD]
     for pool in sorted(pools, key=lambda pool: pool.threads_at):
@@ -88,7 +88,7 @@ def free_thread_rows(taken: Collection[SlotRecord], count: int, thread_rows: int
 
 
 def _is_alive(pid: int) -> bool:
-    if not 0 < pid <= _PID_MAX:  # no process's: the slot was overwritten
+    if not 0 < pid <= _PID_MAX:  # not a pid: the slot was overwritten
         return False
     try:
         os.kill(pid, 0)

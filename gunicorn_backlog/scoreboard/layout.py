@@ -11,15 +11,15 @@ offset  size  field           meaning
 12      4     arbiter_pid
 16      4     slots           number of slots
 20      4     thread_rows     number of rows for threads
-24      4     claimed         slots ever claimed, from the first; a worker writes it under the lock
-28      4     counters        counters of each slot's waits
+24      4     claimed         slots ever allocated; workers write this field under the lock
+28      4     counters        number of counters in each slot's waits
 32      4     info_size       bytes of the server info; the arbiter writes this field and the next
                               after each change of the text
-36      4     info_crc        CRC-32 of these bytes: a reader detects a text that does not match
+36      4     info_crc        CRC-32 of these bytes; a reader rejects a text that does not match
 40      24    (padding)
 64      --    slots           64 bytes each, see ``slot``
---      --    thread rows     64 bytes each, those of a pool side by side, see ``slot``
---      --    waits           of each slot a histogram of 8-byte counters and padding, see
+--      --    thread rows     64 bytes each, those of a pool are adjacent, see ``slot``
+--      --    waits           for each slot a histogram of 8-byte counters and padding, see
                               ``wait_histogram``
 --      --    server info     16 KiB, see ``server_info``
 ======  ====  ==============  ===================================================================
@@ -38,7 +38,7 @@ MAGIC = b"gubacklg"
 VERSION = 2
 SLOTS = 8192  # maximum; untouched slots and thread rows take no memory
 THREAD_ROWS = 65536
-COUNTERS = 264  # of a slot's waits, whole cache lines
+COUNTERS = 264  # in a slot's waits; fills whole cache lines
 WAITS_SIZE = 8 * COUNTERS
 SLOTS_AT = 64
 INFO_SIZE = 1 << 14
@@ -77,20 +77,20 @@ class Layout(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Size of the memory."""
+        """Size of the memory, in bytes."""
         return self.info_at + INFO_SIZE
 
     def header(self, arbiter_pid: int) -> bytes:
-        """Return the header of a memory without claimed slots."""
+        """Return the header of a memory without allocated slots."""
         return _HEADER.pack(MAGIC, VERSION, arbiter_pid, self.slots, self.thread_rows, 0, COUNTERS)
 
     def claimed(self, memory: mmap.mmap) -> int:
-        """Return the number of slots that were ever claimed."""
+        """Return the number of slots that were ever allocated."""
         (claimed,) = _CLAIMED.unpack_from(memory, _CLAIMED_AT)
         return min(int(claimed), self.slots)  # a worker may have overwritten the field
 
     def write_info(self, memory: mmap.mmap, octets: bytes) -> None:
-        """Write the server info, at most INFO_SIZE bytes."""
+        """Write the server info, at most INFO_SIZE bytes; for the arbiter only."""
         memory[self.info_at : self.info_at + len(octets)] = octets
         packed = _INFO.pack(len(octets), zlib.crc32(octets))
         memory[_INFO_AT : _INFO_AT + _INFO.size] = packed
@@ -125,5 +125,5 @@ def decode_header(octets: bytes, size: int) -> tuple[Layout, int]:
 
 
 def write_claimed(memory: mmap.mmap, claimed: int) -> None:
-    """Write the number of slots that were ever claimed."""
+    """Write the number of slots that were ever allocated; the caller holds the lock."""
     memory[_CLAIMED_AT : _CLAIMED_AT + _CLAIMED.size] = _CLAIMED.pack(claimed)

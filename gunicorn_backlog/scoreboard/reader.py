@@ -1,4 +1,4 @@
-"""Read the shared memory while its writers write; this module writes nothing."""
+"""Reads of the shared memory while workers write; this module never writes."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class Reader:
     def __init__(self, memory: mmap.mmap, layout: Layout) -> None:
         self._memory = memory
         self._layout = layout
-        self._measured: list[bool] = []  # of each slot: whether waits were ever counted in it
+        self._measured: list[bool] = []  # by slot: whether an owner's kind measures waits
 
     def read(self, running: Mapping[int, int], *, with_oldest: bool = False) -> WorkerRows:
         """Return the rows of the ``running`` workers (age by pid).
 
-        :param with_oldest: find the oldest request of gthread workers, too.
+        :param with_oldest: fill in ``oldest_ns`` of gthread workers, too.
         """
         octets, unsteady = self._copy(SLOTS_AT, self._layout.claimed(self._memory) * ROW_SIZE)
         by_pid, pools = decode_slots(octets, running)
@@ -48,7 +48,7 @@ class Reader:
             rows, unread_pools = self._read_pools(pools, running, with_oldest=with_oldest)
             by_pid |= rows
             unread += unread_pools
-        if not unread and len(by_pid) == len(running):  # as a rule
+        if not unread and len(by_pid) == len(running):  # the usual case
             return WorkerRows(by_pid)
         without_slot = running.keys() - by_pid.keys() - set(unread)
         unread = [pid for pid in unread if pid in running]
@@ -58,7 +58,7 @@ class Reader:
     def _read_pools(
         self, pools: Sequence[SlotRecord], running: Mapping[int, int], *, with_oldest: bool
     ) -> tuple[dict[int, WorkerRow], list[int]]:
-        """Return the rows of gthread workers, and the pids of those that can't be read."""
+        """Return the rows of gthread workers by pid, and the pids of unreadable ones."""
         owners = [
             pool
             for pool in pools_with_rows(pools, self._layout.thread_rows)
@@ -70,22 +70,22 @@ class Reader:
         words = memoryview(octets).cast("q")
         rows = {pool.pid: decode_pool(pool, words, with_oldest=with_oldest) for pool in owners}
         unread = [owners[number].pid for number in unsteady]
-        if len(owners) < len(pools):  # also the slots of dead workers are in ``pools``
+        if len(owners) < len(pools):  # ``pools`` includes slots of dead workers
             running_pids = [pool.pid for pool in pools if running.get(pool.pid) == pool.age]
             unread += [pid for pid in running_pids if pid not in rows]
         return rows, unread
 
     def waits(self) -> tuple[int, ...]:
-        """Return the sum of all slots' counters, by bucket; no counter ever decreases.
+        """Return the sum of all slots' counters, by bucket; no sum ever decreases.
 
-        Exception: overwritten memory gives arbitrary counters, modulo 2**64.
+        Exception: if the memory was overwritten, the sums are arbitrary, modulo 2**64.
         """
         claimed = self._layout.claimed(self._memory)
         self._measured += [False] * (claimed - len(self._measured))
-        if not all(self._measured):  # counters that were never written stay untouched pages
+        if not all(self._measured):  # no read of unused counters: it would allocate their pages
             for index, slot in enumerate(self.claimed()[: len(self._measured)]):
                 self._measured[index] |= slot.kind in MEASURES_WAIT
-        # Each counter has 64 bits of a long number: added up, no true one reaches into the next.
+        # One addition of long integers adds all counters: no valid one overflows its 64 bits.
         starts = range(self._layout.waits_at, self._layout.info_at, WAITS_SIZE)
         total = sum(
             int.from_bytes(self._memory[at : at + WAITS_SIZE], sys.byteorder)
@@ -96,16 +96,16 @@ class Reader:
         return _COUNTERS.unpack(octets)[:BUCKETS]
 
     def claimed(self) -> list[SlotRecord]:
-        """Return all slots that were ever claimed, as they are now."""
+        """Return the current records of all slots that were ever allocated."""
         end = SLOTS_AT + self._layout.claimed(self._memory) * ROW_SIZE
         return _decode(self._memory[SLOTS_AT:end])
 
     def _copy(
         self, at: int, size: int, pieces: Iterable[tuple[int, int]] | None = None
     ) -> tuple[bytes | bytearray, Collection[int]]:
-        """Return a copy of ``size`` bytes, and the numbers of the pieces that are not steady.
+        """Return a copy of ``size`` bytes at ``at``, and the numbers of pieces that keep changing.
 
-        :param pieces: begin and end of what is one record; None: each row.
+        :param pieces: offsets of begin and end of each record; None: each row is one.
         """
         first, second = self._memory[at : at + size], self._memory[at : at + size]
         if first == second:
@@ -121,7 +121,7 @@ class Reader:
         return copy, unsteady
 
     def _steady(self, begin: int, end: int) -> bytes | None:
-        """Return a copy that equals the one before it; None if no two of the next copies do."""
+        """Return the first copy that equals its predecessor; None after _TRIES copies."""
         former = self._memory[begin:end]
         for _ in range(_TRIES):
             copy = self._memory[begin:end]

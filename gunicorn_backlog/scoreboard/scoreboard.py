@@ -1,9 +1,9 @@
 """The shared memory in which workers record their state; see ``layout`` for its bytes.
 
-The arbiter creates it before it forks the first worker; all map it, and it ends with the last
-process that maps it, see ``shared_memory``. A worker claims its slot when it is up, and no slot is
-released: the slot and the thread rows of a dead process are free. Its waits stay counted: the next
-owner of the slot continues them.
+The arbiter creates the memory before the first fork, and all workers inherit the mapping, see
+``shared_memory``. A worker allocates its slot in ``post_worker_init``. Slots are never released:
+the slot and the thread rows of a dead process are free. The next owner of a slot continues its
+waits.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from gunicorn_backlog.scoreboard.slot import (
 
 
 class Scoreboard:
-    """All slots: the arbiter creates and reads them; each worker, forked from it, claims one.
+    """All slots. The arbiter creates and reads them; each worker allocates one of them.
 
-    reader: reads the memory.
+    reader: of the shared memory.
     """
 
     def __init__(self, *, slots: int = SLOTS, thread_rows: int = THREAD_ROWS) -> None:
@@ -52,9 +52,9 @@ class Scoreboard:
     def claim(
         self, pid: int, age: int, kind: Kind, capacity: int, *, measures_wait: bool = False
     ) -> Slot:
-        """Claim a slot without a living owner, and a record for each thread of a pool.
+        """Allocate a slot without a living owner, and a record for each thread of a pool.
 
-        Raises ClaimError.
+        Raises ClaimError. For the parameters see the fields in ``slot``.
         """
         threads = capacity if kind == Kind.GTHREAD else 0
         dead = allocation.dead(self.reader.claimed())
@@ -73,7 +73,7 @@ class Scoreboard:
         return slot
 
     def publish(self, info: ServerInfo) -> None:
-        """Write the server info if it changed; for the arbiter only."""
+        """Write a server info that changed; for the arbiter only. Raises ServerInfoError."""
         if info != self._published:
             self._layout.write_info(self._memory, info.encode(INFO_SIZE))
             self._published = info
@@ -84,7 +84,7 @@ class Scoreboard:
             slot.detach()
 
     def _disown(self, slots: list[int]) -> None:
-        """Clear pid and age of our slots: of an earlier claim, or of a process with our pid."""
+        """Clear pid and age of slots with our pid, from an earlier allocation or a dead process."""
         for index in slots:
             at = SLOTS_AT + index * ROW_SIZE
             self._memory[at : at + OWNER.size] = bytes(OWNER.size)
@@ -92,7 +92,7 @@ class Scoreboard:
     def _slot(
         self, kind: Kind, index: int, owned: bytes, threads: int, thread_rows_at: int
     ) -> Slot:
-        """Write a slot: pid and age last, since with them the slot is valid."""
+        """Write a slot; pid and age come last, since they make the slot valid."""
         memory = memoryview(self._memory)
         at, waits_at = SLOTS_AT + index * ROW_SIZE, self._layout.waits_at + index * WAITS_SIZE
         slot = memory[at : at + ROW_SIZE]

@@ -1,7 +1,7 @@
 """The arbiter's description of its server in the shared memory, for the inspection commands.
 
-It is the UTF-8 text of a JSON object: the fields of ``ServerInfo`` by name, listeners as lists. A
-reader checks all of it: a worker may have overwritten the text.
+The format is a JSON object in UTF-8: the fields of ``ServerInfo`` by name, listeners as lists. A
+reader validates all fields: a worker may have overwritten the text.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class ServerInfoError(Exception):
 class ListenerRef(NamedTuple):
     """Reference to a listener, by which other processes find its accept queue.
 
-    listener: the value of the tag.
+    listener: value of the tag ``listener``.
     family: of the socket; 0: the queue can't be found, ``host`` is the reason.
     inode: of the socket; 0: each worker has a socket of its own at ``host`` and ``port``.
     length, limit, drops: the arbiter's last values, where netlink does not find the socket;
-        ``drops`` since the socket was made.
+        ``drops`` since the creation of the socket.
     """
 
     listener: str
@@ -45,9 +45,9 @@ class ServerInfo(NamedTuple):
     """An arbiter, its settings, and its warnings.
 
     kind: the ``Kind`` of the workers that the arbiter forks now.
-    watched_since_ns: since when workers are instrumented, CLOCK_MONOTONIC.
-    agent_error: why the latest push may not have arrived; empty: no error is known.
-    warnings: our warnings in its log that still hold.
+    watched_since_ns: start of the instrumentation, CLOCK_MONOTONIC.
+    agent_error: reason for which the latest push may be lost; empty: none is known.
+    warnings: those of our log lines that still hold.
     """
 
     app: str
@@ -57,8 +57,8 @@ class ServerInfo(NamedTuple):
     kind: int
     enabled: bool
     interval_s: float
-    backlog: int  # asked for, of each listener
-    boot_limit_s: float  # a worker has a slot by then
+    backlog: int  # gunicorn's setting
+    boot_limit_s: float  # longest time of a worker without a slot
     watched_since_ns: int
     agent: str
     agent_from: str  # the setting or variable that names the Agent
@@ -69,7 +69,7 @@ class ServerInfo(NamedTuple):
     def encode(self, most: int) -> bytes:
         """Return the text in at most ``most`` bytes. Raises ServerInfoError.
 
-        Too long a text loses its warnings first, then listeners, and a warning reports that.
+        A longer text loses its warnings first, then listeners; a warning reports the loss.
         """
         for info in (self, self._replace(warnings=(TOO_MANY,)), *self._shortened()):
             octets = json.dumps(info._asdict(), ensure_ascii=False).encode(errors="replace")
@@ -90,7 +90,7 @@ _TYPES = get_type_hints(ServerInfo)
 
 
 def decode(octets: bytes) -> ServerInfo:
-    """Return the info of a text, with all strings printable. Raises ServerInfoError."""
+    """Return the validated info, with all strings printable. Raises ServerInfoError."""
     try:
         found = json.loads(octets)
         info = ServerInfo(**{name: _checked(found[name], name) for name in ServerInfo._fields})

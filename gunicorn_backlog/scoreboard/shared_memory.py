@@ -1,4 +1,4 @@
-"""Memory that a process shares with the processes that it forks only.
+"""Memory that a process shares only with the processes that it forks.
 
 On Linux a memfd, elsewhere an unlinked temporary file: the memory has no name in a file system, and
 ends with the last process that maps it. Only the same user may open it, by ``/proc/PID/fd``.
@@ -16,7 +16,7 @@ from contextlib import suppress
 
 
 def create(name: str, size: int) -> tuple[int, mmap.mmap]:
-    """Return the descriptor and the mapping of ``size`` bytes of 0. Raises OSError."""
+    """Return descriptor and mapping of ``size`` zero bytes. Raises OSError."""
     fd, allocate = _anonymous_file(name)
     try:
         os.fchmod(fd, 0o600)
@@ -48,7 +48,7 @@ def _fill(fd: int, size: int) -> None:
 def _seal(fd: int) -> None:
     """Fix the size: a process that shrank the file would kill all others at their next access.
 
-    They inherit the descriptor, and may be of different users.
+    All workers inherit the descriptor, and may run as different users.
     """
     with suppress(AttributeError, OSError):  # not Linux; no memfd
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)

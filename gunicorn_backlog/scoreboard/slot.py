@@ -3,14 +3,14 @@
 All numbers are in the machine's byte order. A slot is one cache line, written by its owner only:
 
 ======  ====  ==============  ===================================================================
-offset  size  field           meaning; the claim writes the first six and the last
+offset  size  field           meaning; the allocation writes the first six and the last
 ======  ====  ==============  ===================================================================
-0       4     pid             the owner's; 0: never claimed
+0       4     pid             the owner's; 0: no owner
 4       4     age             gunicorn's number of the worker; unlike a pid never reused
-8       2     kind            how the worker is instrumented, see ``Kind``
+8       2     kind            the worker's instrumentation, see ``Kind``
 10      2     measures_wait   1: the wait of each request is measured
 12      4     capacity        requests at a time: 1, the pool's threads; 0: unbounded
-16      8     claimed_ns      time of the claim
+16      8     claimed_ns      time of the allocation
 24      32    (a record)      four words, see below
 56      4     threads_at      of a pool: its first thread row
 60      4     (padding)
@@ -21,8 +21,8 @@ The record of ``Kind.SYNC`` and of each thread of a pool, which serve one connec
 =====  =========  ================================================================================
 word   field      meaning
 =====  =========  ================================================================================
-0      work_ns    idle: time worked; busy: time worked before, less ``since_ns``, and so below 0
-1      taken      connections taken; each time counts that a connection is taken
+0      work_ns    idle: time worked; busy: time worked before, less ``since_ns``, hence below 0
+1      taken      number of times that a connection was taken; 0 in a sync worker's slot
 2      since_ns   time at which the latest connection was taken
 3      begun      requests handed to the app; unused in a thread's record
 =====  =========  ================================================================================
@@ -31,7 +31,7 @@ The record of a pool, ``Kind.GTHREAD``:
 
 =====  =========  ================================================================================
 0      submitted  connections submitted to the pool
-1      returned   those of them that no thread with a record took
+1      returned   submitted connections that no thread with a record took
 2      aside      OVERFLOW for each busy thread without a record, IDLE_HTTP2 for each thread
                   that waits for the next request of an HTTP/2 connection
 3      begun      requests handed to the app
@@ -40,16 +40,16 @@ The record of a pool, ``Kind.GTHREAD``:
 The record of all other kinds:
 
 =====  =========  ================================================================================
-0      in_flight  requests being served
+0      in_flight  requests in flight
 3      begun      requests handed to the app
 =====  =========  ================================================================================
 
 The records of a pool's threads are in thread rows of eight words: ``work_ns`` of all threads in the
 first rows, then ``taken``, then ``since_ns``. Clocks are CLOCK_MONOTONIC in nanoseconds, the same
-in every process of the machine. A word is written by one store, so no reader sees half of it.
-Whether a worker is busy, and how long it has worked, comes from one word. Numbers of several words,
-as a pool's queue, are never below 0. A writer keeps its numbers in a list of its own and only
-stores them: a stray write by another worker raises nothing, and the next store repairs the word.
+in every process of the machine. A word is written by one store: no reader reads half a word. One
+word gives the busy state and the time worked. A number from several words, for example a pool's
+queue, is clipped at 0. Writers keep their numbers in local state, and only store them. A
+stray write by another worker raises nothing, and the next store repairs the word.
 """
 
 from __future__ import annotations
@@ -65,26 +65,26 @@ ROW_SIZE = SLOT.size  # bytes, of a slot and of a thread row
 OWNER = struct.Struct("=II")  # pid, age
 WORDS_PER_ROW = 8
 
-# The words of a record: of one connection at a time,
+# Words of a record of one connection at a time
 WORK_NS, TAKEN, SINCE_NS, BEGUN = range(4)
-# of any number of requests (and BEGUN),
+# Words of a record of any number of requests, with BEGUN
 IN_FLIGHT = 0
-# of a pool (and BEGUN),
+# Words of a pool's record, with BEGUN
 SUBMITTED, RETURNED, ASIDE = range(3)
-# and what one thread adds to ASIDE.
+# Amounts that one thread adds to ASIDE
 IDLE_HTTP2, OVERFLOW = 1, 1 << 32
 
 NO_THREAD_ROWS = memoryview(b"")
 
 _RECORD = slice(24, 56)
-_NONSENSE = 1 << 63  # no counter reaches this, unless it was overwritten
+_NONSENSE = 1 << 63  # only an overwritten counter reaches this
 
 
 class Kind(IntEnum):
-    """How a worker is instrumented.
+    """The instrumentation of a worker.
 
-    UNKNOWN: its class is not known. FAILED: its instrumentation failed. The state of both is not
-    known.
+    UNKNOWN: none, since the class is unknown. FAILED: none, after an error. In both cases the state
+    of the worker is not known.
     """
 
     UNKNOWN = 0
@@ -96,13 +96,13 @@ class Kind(IntEnum):
     FAILED = 6
 
 
-# Plain numbers for each sample: Python 3.11 looks up a member of an enumeration in three times the
-# time.
+# Plain integers for each sample: in Python 3.11 a look-up of an enumeration's member takes three
+# times as long.
 SYNC, GTHREAD = int(Kind.SYNC), int(Kind.GTHREAD)
 
 STATE_UNKNOWN = frozenset({Kind.UNKNOWN, Kind.FAILED})
 HAS_CAPACITY = frozenset({Kind.SYNC, Kind.GTHREAD})
-MULTITHREADED = frozenset({Kind.GTHREAD, Kind.WSGI})  # requests are served by threads
+MULTITHREADED = frozenset({Kind.GTHREAD, Kind.WSGI})  # threads may serve requests
 MEASURES_WAIT = HAS_CAPACITY | {Kind.GREENLET}  # the wait of requests can be measured
 
 
@@ -126,13 +126,13 @@ class Slot(Record):
     """A slot, for its owner.
 
     numbers: the owner's copy of ``words``.
-    waits: the histogram in the shared memory, which the slot's former owner counted in, too.
+    waits: the histogram in the shared memory; includes the waits of the slot's former owners.
     counters: the owner's copy of ``waits``.
     threads: the records of a pool's threads.
     shared: several threads write to the slot.
-    lock: held by each of these writers; a real one, also where gevent patched ``threading``. Only
-        ``with`` takes it: between ``lock.acquire()`` and ``try`` a signal handler may raise, and
-        then the lock is never released.
+    lock: held by each of these writers; an OS lock, also after a gevent patch. Only ``with`` may
+        take the lock: a signal handler that raises between ``lock.acquire()`` and ``try`` would
+        leave the lock held.
     """
 
     __slots__ = ("counters", "lock", "numbers", "shared", "threads", "waits")
@@ -145,7 +145,7 @@ class Slot(Record):
         threads: int = 0,
         thread_rows: memoryview = NO_THREAD_ROWS,
     ) -> None:
-        """Take the bytes of a slot, of its waits, and of the rows of its threads."""
+        """Wrap the bytes of a slot, of its waits, and of the rows of its threads."""
         super().__init__(octets[_RECORD].cast("q"))
         self.numbers = [0] * len(self.words)
         self.shared = kind in MULTITHREADED

@@ -1,7 +1,7 @@
 """A histogram of request waits: its buckets, and the summary of an interval.
 
 A histogram is an array of BUCKETS counters. The first 32 buckets are 0, 1, 2 … 31 ms. From there
-each doubling has 16 buckets of equal width: the middle of a bucket differs by at most 3.1 % from
+each doubling has 16 buckets of equal width. The middle of a bucket differs by at most 3.1 % from
 each wait in the bucket.
 
 =============  ====================  =========
@@ -14,8 +14,8 @@ waited, in ms  buckets               width
 524,288 …      256 … 258             32,768 ms
 =============  ====================  =========
 
-A wait longer than LONGEST_MS, ten minutes, counts as LONGEST_MS. One more counter, NOT_KNOWN, takes
-the requests whose wait is not known; readers ignore it.
+A wait longer than LONGEST_MS, ten minutes, counts as LONGEST_MS. One more counter, NOT_KNOWN, is
+for requests whose wait is not known; readers ignore this counter.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def middle_of(bucket: int) -> float:
 
 
 class WaitsError(Exception):
-    """A counter fell, or grew by more than is possible: a worker wrote outside of its slot."""
+    """A counter decreased, or grew too much: a worker wrote outside of its slot."""
 
 
 class WaitSummary(NamedTuple):
@@ -90,7 +90,8 @@ class HistogramDelta:
         Raises WaitsError for an impossible difference; the next update starts from ``counters``.
 
         :param measured: the wait of each request is measured.
-        :param from_header: a proxy's header may have waits all the same, from its first one on.
+        :param from_header: if not ``measured``, waits come from proxies' headers. They are returned
+            from the first wait on.
         """
         before, self._before = self._before, counters
         since: Sequence[int] = ()  # as in most intervals of an idle server

@@ -29,7 +29,7 @@ def instrument(worker: ASGIWorker, allocate: Allocate) -> None:
 def instrument_uvicorn(worker: UvicornWorker, allocate: Allocate) -> None:
     """Wrap the ASGI 3 app that uvicorn's config makes of the worker's app.
 
-    Not the worker's app itself: uvicorn inspects whether that is a factory, a WSGI app or ASGI 2.
+    The worker's app stays unwrapped: uvicorn inspects whether the app is a factory, WSGI or ASGI 2.
     """
     in_flight = InFlight(allocate(Kind.ASGI, 0))
     config = worker.config
@@ -43,8 +43,8 @@ def instrument_uvicorn(worker: UvicornWorker, allocate: Allocate) -> None:
 
 
 def counted(app: ASGIApp, in_flight: InFlight) -> ASGIApp:
-    """Return the app as a function whose calls count as requests, except for its lifespan."""
-    request = in_flight.counted_async(app)  # keeps the app's result: uvicorn checks that for None
+    """Return the app as a function; each call except the lifespan counts as a request."""
+    request = in_flight.counted_async(app)  # with the app's result, which uvicorn checks
 
     def app_counted(scope: Any, receive: Any, send: Any) -> Awaitable[Any]:
         serve = app if scope["type"] == "lifespan" else request

@@ -1,6 +1,6 @@
 """gunicorn's gevent and eventlet workers: requests in flight, each connection in a greenlet.
 
-``handle`` is not wrapped: a kept-alive connection stays in it between requests.
+``handle`` is not wrapped: a kept-alive connection stays in ``handle`` between requests.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """gunicorn's gthread worker: a pool of threads, and its queue in the worker's memory.
 
 The worker's main thread accepts connections and submits them to the pool with ``enqueue_req``. A
-thread calls ``handle`` for each request of a connection. From gunicorn 20.1.0 to 27.0.1 both are
-looked up on the instance by these names. Each busy thread writes a record of its own, so that no
-thread waits for another.
+thread calls ``handle`` for each request of a connection. gunicorn 20.1.0 to 27.0.1 looks up both on
+the instance. No thread waits for another: each busy thread writes a record of its own.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ T = TypeVar("T")
 def instrument(worker: ThreadWorker, allocate: Allocate) -> None:
     """Wrap ``handle``, ``handle_request`` and ``enqueue_req``, and the methods of HTTP/2.
 
-    ``handle`` calls ``handle_request`` after a request's head was read.
+    ``handle`` calls ``handle_request`` when a request's head has been read.
     """
     measures_wait = request_wait.tcp_measures_wait(worker.sockets)
     slot = allocate(Kind.GTHREAD, _size_of_pool(worker), measures_wait=measures_wait)
@@ -51,17 +50,13 @@ def instrument(worker: ThreadWorker, allocate: Allocate) -> None:
 
 
 class Pool:
-    """The counters of a pool, in the worker's slot.
-
-    They count the connections submitted to the pool, the threads without a record of their own,
-    and the threads that wait for the next request of an HTTP/2 connection.
-    """
+    """The counters of a pool, in the worker's slot; see the words of a pool in ``slot``."""
 
     def __init__(self, slot: Slot) -> None:
         self._slot = slot
 
     def counted(self, enqueue: Callable[..., T]) -> Callable[..., T]:
-        """Return ``enqueue`` as a function that counts its calls; one thread calls it."""
+        """Return ``enqueue`` as a function that counts its calls; only the main thread may call."""
         slot, count = self._slot, 0
 
         def enqueue_counted(*args: object, **named: object) -> T:
@@ -77,7 +72,7 @@ class Pool:
         return enqueue_counted
 
     def without_record(self, handle: Callable[..., T]) -> Callable[..., T]:
-        """Return ``handle`` for threads beyond the pool's size, which a user's pool may have."""
+        """Return ``handle`` for threads without a record, which a user's pool may have."""
 
         def handle_counted(*args: object, **named: object) -> T:
             self._slot.add(RETURNED, 1)
@@ -117,9 +112,10 @@ def _instrument_requests(worker: ThreadWorker, slot: Slot) -> None:
 
 
 def _instrument_http2(worker: ThreadWorker, pool: Pool, slot: Slot) -> None:
-    """Wrap the methods of HTTP/2. A thread is busy until its connection ends, requests or not.
+    """Wrap the methods of HTTP/2.
 
-    The first request of an upgraded connection comes before ``handle_http2``.
+    A thread is busy until its connection ends, also between requests. gunicorn serves the first
+    request of an upgraded connection before ``handle_http2``.
     """
     handle_http2, handle_http2_request = worker.handle_http2, worker.handle_http2_request
     in_http2: set[int] = set()  # threads in handle_http2

@@ -1,4 +1,4 @@
-"""The waits of TLS handshakes: how long a client's first message lay until a worker read it."""
+"""The waits of TLS handshakes: time until a worker reads a client's first message."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class HandshakeWaits:
-    """The waits of connections whose request has not been read, by the socket's descriptor.
+    """Waits in ms of connections without a request yet, by the socket's descriptor.
 
     The descriptor stays the same when gunicorn wraps the accepted socket in a TLS socket.
     """
@@ -26,7 +26,7 @@ class HandshakeWaits:
     def instrument(
         self, handle: Callable[..., T], socket_at: int, *, in_connection: bool = False
     ) -> Callable[..., T]:
-        """Return ``handle`` as a function that records the wait of connections before a handshake.
+        """Return ``handle`` as a function that records each connection's wait before its handshake.
 
         :param socket_at: the position of the accepted socket among the arguments.
         :param in_connection: that argument has the accepted socket as ``sock``.
@@ -44,12 +44,12 @@ class HandshakeWaits:
         return handle_recorded
 
     def pop(self, sock: Any) -> int:
-        """Return the wait of this connection's handshake in ms; 0 for its later requests."""
+        """Return the wait of a connection's handshake in ms; 0 from the second call on."""
         return self._waited_ms.pop(sock.fileno(), 0)
 
 
 def _waited_ms(sock: Any) -> int:
-    """Return how long unread bytes have lain in the socket; 0 if there are none."""
+    """Return the time since the last unread bytes arrived, in ms; 0 without unread bytes."""
     fd = sock.fileno()
     if fd < 0:  # closed
         return 0

@@ -1,4 +1,4 @@
-"""The families of worker classes and their instrumentation, and the arbiter's workers."""
+"""The families of worker classes: selection, instrumentation, and heartbeats of workers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Allocate(Protocol):
-    """``Scoreboard.claim`` for one worker."""
+    """``Scoreboard.claim`` for one worker. Raises ClaimError."""
 
     def __call__(self, kind: Kind, capacity: int, *, measures_wait: bool = False) -> Slot: ...
 
@@ -24,8 +24,10 @@ class Allocate(Protocol):
 class Family(NamedTuple):
     """Worker classes with the same instrumentation.
 
-    ``kind`` is their kind in the scoreboard. ``function`` of ``module``, in this package,
-    instruments a worker. ``classes`` are the names of base classes, each after its package.
+    kind: of their slots.
+    module: in this package.
+    function: of the module; instruments a worker.
+    classes: names of base classes, each after its top-level package.
     """
 
     kind: Kind
@@ -34,7 +36,7 @@ class Family(NamedTuple):
     classes: frozenset[str]
 
     def load(self) -> Callable[[Any, Allocate], None]:
-        """Return the function. Only its module is imported, and only now."""
+        """Import the family's module, and return its function."""
         module = import_module(f"{__package__}.{self.module}")
         function: Callable[[Any, Allocate], None] = getattr(module, self.function)
         return function
@@ -61,8 +63,8 @@ _BY_NAME = {name: family for family in FAMILIES for name in family.classes}
 def family_of(worker_class: type) -> Family | None:
     """Return the family of a class by the names of its bases, the nearest first.
 
-    Not cached: a cache would keep each class of a config file alive, and each HUP creates a new
-    one. This takes 0.4 µs for gunicorn's own classes, and 1 µs for an unknown class.
+    Not cached: each HUP creates the classes of a config file again, and a cache would keep all of
+    them alive. A look-up takes 0.4 µs for gunicorn's own classes, and 1 µs for an unknown class.
     """
     for base in worker_class.__mro__:
         family = _BY_NAME.get(f"{base.__module__.partition('.')[0]}.{base.__name__}")
@@ -72,18 +74,18 @@ def family_of(worker_class: type) -> Family | None:
 
 
 def prepare(arbiter: Arbiter) -> None:
-    """Import the modules for the arbiter's worker class, so that its workers share their memory."""
+    """Import the module of the arbiter's worker class; workers then share the module's memory."""
     family = family_of(arbiter.worker_class)
     if family is not None:
         family.load()
 
 
 def instrument(worker: Worker, scoreboard: Scoreboard) -> None:
-    """Claim a slot for this worker, in its own process, and instrument it.
+    """Allocate a slot for a worker and instrument the worker, in the worker's process.
 
-    A worker of an unknown class claims a slot too, as proof that it is up. A worker whose
-    instrumentation fails claims one of ``Kind.FAILED``: it is made otherwise than its base classes,
-    or has more threads than there are rows. Raises ClaimError, and the instrumentation's error.
+    A worker of an unknown class also gets a slot, as proof that the worker is up. A failed
+    instrumentation leaves a slot of ``Kind.FAILED``: a subclass lacks attributes of its base class,
+    or the pool has more threads than free rows. Raises ClaimError, and the instrumentation's error.
     """
     allocate = partial(scoreboard.claim, worker.pid, worker.age)
     family = family_of(type(worker))
@@ -99,10 +101,10 @@ def instrument(worker: Worker, scoreboard: Scoreboard) -> None:
 
 
 def heartbeats(arbiter: Arbiter, pids: Collection[int]) -> dict[int, float]:
-    """Return the latest heartbeat of each of these workers, by pid; see ``Heartbeat``."""
+    """Return the time of the latest heartbeat of these workers, by pid; see ``Heartbeat``."""
     latest = {}
     for pid in pids:
-        with suppress(KeyError, OSError, ValueError):  # it was reaped
+        with suppress(KeyError, OSError, ValueError):  # the worker was reaped
             latest[pid] = arbiter.WORKERS[pid].tmp.last_update()
     return latest
 

@@ -1,8 +1,8 @@
 """Counters of requests, written by a worker into its own slot.
 
 Hot path: runs on every request. A signal handler of the app can raise wherever Python checks for
-signals: at a call, at the start of a function, and in a loop. Therefore words that belong together
-are stored without a call in between, locks are taken by ``with``, and ``finally`` ends each begin.
+signals: at a call, at the start of a function, and in a loop. Therefore no call stands between the
+stores of related words, ``with`` takes all locks, and ``finally`` ends each begin.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ def track_busy(
 ) -> Callable[..., T]:
     """Return ``handle`` as a function that records its busy time; one call runs at a time.
 
-    Apart from ``handle`` it only reads the clock.
+    Apart from the call of ``handle``, the function only reads the clock.
 
-    :param takes: whether calls are counted, too.
+    :param takes: count the calls, too, in the word TAKEN.
     """
     worked_ns = taken = 0
 
@@ -53,7 +53,7 @@ def track_busy(
         finally:
             try:
                 worked_ns += clock_ns() - since_ns
-            except BaseException:  # a signal handler raised: the time counts all the same
+            except BaseException:  # a signal handler raised before the time was added
                 worked_ns += clock_ns() - since_ns
                 raise
             finally:
@@ -65,7 +65,7 @@ def track_busy(
 def with_free_record(handles: list[Callable[..., T]], beyond: Callable[..., T]) -> Callable[..., T]:
     """Return a function that calls a free one of ``handles``, each in one thread at a time.
 
-    :param beyond: called if none is free.
+    :param beyond: called if no handle is free.
     """
     take, give_back = handles.pop, handles.append
 
@@ -83,7 +83,7 @@ def with_free_record(handles: list[Callable[..., T]], beyond: Callable[..., T]) 
 
 
 class InFlight:
-    """The number of requests in flight, of any number of threads.
+    """The requests in flight of one worker, counted by any number of its threads.
 
     ``counted`` and ``counted_async`` contain ``begin`` and ``end`` as code, not as calls: a signal
     handler can raise at the start of a function, and a call of ``end`` would then end nothing.
@@ -97,7 +97,7 @@ class InFlight:
         self._begun = 0
 
     def begin(self) -> None:
-        """Count one request more. Raises what a signal handler raises, and counts none then."""
+        """Count one request more; count none and raise if a signal handler raises."""
         slot = self._slot
         began = False
         try:
@@ -168,7 +168,7 @@ class InFlight:
 
 
 class AppProxy:
-    """An app with its own attributes, whose calls go to ``call``."""
+    """A proxy of an app: the attributes are the app's, and calls go to ``call``."""
 
     def __init__(self, app: Any, call: Callable[..., Any]) -> None:
         self._app = app
@@ -188,7 +188,7 @@ class AppProxy:
 def before_run(worker: Any, wrap: Callable[[], None]) -> None:
     """Call ``wrap`` when gunicorn runs the worker, after all hooks.
 
-    Until then the user's hooks find the worker as gunicorn made it.
+    The user's hooks run before, and receive the worker unchanged.
     """
     run = worker.run
 

@@ -1,8 +1,8 @@
 """``X-Request-Start`` and ``X-Queue-Start``: the time at which a proxy passed a request on.
 
 Proxies write seconds, milliseconds or microseconds since 1970, as a whole number or with decimals,
-with or without ``t=`` before it. The number of digits before the point determines the unit. nginx's
-``$msec`` is ``1700000000.123``.
+with or without the prefix ``t=``. The number of digits before the point determines the unit.
+nginx's ``$msec`` is ``1700000000.123``.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _PER_SECOND = {10: 1, 13: 10**3, 16: 10**6}
 
 
 def header_wait_s(headers: Iterable[tuple[str, str]], now_s: float) -> float | None:
-    """Return how long ago a proxy passed the request on, in seconds; None without a valid header.
+    """Return the time since a proxy passed the request on, in s; None without a valid header.
 
-    Of several headers the last one counts: a proxy appends its own to a client's.
+    The last of several equal headers counts: a proxy appends its header to a client's.
 
     :param now_s: the time of day, in seconds since 1970.
     """
@@ -34,7 +34,7 @@ def header_wait_s(headers: Iterable[tuple[str, str]], now_s: float) -> float | N
 
 
 def waited_s(value: str, now_s: float) -> float | None:
-    """Return the time from a header's value until ``now_s``; None if the value is not valid."""
+    """Return the seconds from a header's value until ``now_s``; None for an invalid value."""
     match = _START.fullmatch(value)
     if match is None:
         return None

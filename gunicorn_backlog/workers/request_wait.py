@@ -1,17 +1,17 @@
-"""The wait of each request: from the arrival of its last bytes until a worker takes it.
+"""The wait of each request: from the arrival of its last bytes until a worker has read its head.
 
-TCP: the kernel's ``tcpi_last_data_recv`` of the accepted socket is the time since its last bytes
-arrived. Read after gunicorn parsed a request's head, it is the time that the request lay in the
-accept queue or in gthread's queue, in steps of the kernel's tick (4 ms at HZ=250). A client that
-connects early and sends late has not waited: the worker waited for it.
+TCP: the kernel's ``tcpi_last_data_recv`` of the accepted socket is the time since the last bytes
+arrived. The worker reads this field when gunicorn has parsed a request's head. The value includes
+the time in the accept queue and in gthread's queue. The resolution is the kernel's tick (4 ms at
+HZ=250). Waiting starts with the last bytes: a client that connects early and sends late does not
+wait.
 
-TLS: the client's first message of the handshake lies in the queue, and the request follows after
-the handshake. The wait of a new connection's first request is the sum of both, see
-``handshake_waits``.
+TLS: a new connection waits with the first message of its handshake, and its first request waits
+after the handshake. The recorded wait is the sum of both, see ``handshake_waits``.
 
-Unix sockets have no TCP_INFO. There the wait is read from the header in which a proxy writes the
-time of a request, see ``request_start_header``. On TCP that header is ignored, since a client may
-connect without the proxy.
+Unix sockets have no TCP_INFO. Their waits come from a header in which a proxy writes the time of a
+request, see ``request_start_header``. On TCP the header is ignored, since a client may connect
+without the proxy.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Errors of a measurement whose arguments are not gunicorn's own.
+# Errors of a measurement in a subclass that passes other arguments than gunicorn does.
 NO_SOCKET = (AttributeError, IndexError, TypeError, tcp_info.UnpackError)
 NO_REQUEST = (AttributeError, IndexError, TypeError, ValueError)
 # Errors of getsockopt and ioctl: the socket is closed or not TCP, or a sandbox refused the call.
@@ -56,7 +56,7 @@ REFUSALS = frozenset(
 
 
 def tcp_measures_wait(sockets: Sequence[WorkerSocket]) -> bool:
-    """Return whether one of these listening sockets is TCP, and this kernel fills in TCP_INFO."""
+    """Return whether a listening socket is TCP, and the kernel fills in its TCP_INFO."""
     for sock in sockets:
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             try:
@@ -80,15 +80,15 @@ def instrument_requests(
 ) -> Callable[..., T]:
     """Return ``handle_request`` as a function that counts each request and records its wait.
 
-    If a user's subclass calls it with other arguments than gunicorn does, the wait is not recorded.
-    The function raises only what ``handle_request`` and the app's signal handlers raise.
+    If a user's subclass passes other arguments than gunicorn does, the wait is not recorded. Only
+    errors of ``handle_request`` and of the app's signal handlers are raised.
 
     :param sockets: the worker's listening sockets.
     :param request_at: the position of the request among the arguments of ``handle_request``.
     :param socket_at: the position of the accepted socket.
-    :param in_connection: the argument at ``socket_at`` has the accepted socket as ``sock``.
+    :param in_connection: the accepted socket is the attribute ``sock`` of that argument.
     :param handshake_waits: the waits of TLS handshakes; None without TLS.
-    :param counts: False: the requests are counted elsewhere; only waits are recorded.
+    :param counts: False: record waits only; the caller counts the requests.
     """
     if tcp_measures_wait(sockets):
         handle_request = _by_tcp(
@@ -125,7 +125,11 @@ def _by_tcp(
     handshake_waits: HandshakeWaits | None,
     counts: bool,
 ) -> Callable[..., T]:
-    """Hot path: runs on every request. Apart from the wrapped call it only calls the kernel."""
+    """Return ``handle_request`` as a function that records the wait from TCP_INFO.
+
+    Hot path: runs on every request. Apart from the wrapped call, the function makes one system
+    call, and stores the result.
+    """
     size, unpack = tcp_info.LAST_DATA_RECV_SIZE, tcp_info.unpack_last_data_recv
     shared, count_request, counters = slot.shared, slot.count_request, slot.counters
     begun = 0
@@ -138,7 +142,7 @@ def _by_tcp(
             (waited_ms,) = unpack(sock.getsockopt(IPPROTO_TCP, TCP_INFO, size))
             if handshake_waits is not None:
                 waited_ms += handshake_waits.pop(sock)
-            # A shorter wait is its own bucket; calling bucket_of for it takes 32 ns more.
+            # A wait below EXACT_MS is its own bucket; a call of bucket_of takes 32 ns more.
             bucket = waited_ms if waited_ms < EXACT_MS else bucket_of(waited_ms)
         except NO_SOCKET:
             pass
@@ -161,8 +165,9 @@ def _by_tcp(
 def is_refusal(error: OSError) -> bool:
     """Return whether the caller's system call failed; False: an app's signal handler raised.
 
-    A handler's error, for example a TimeoutError, comes from a frame of the handler. gevent's
-    sockets have methods in Python, thus a frame too: their errors are recognized by the errno.
+    A handler's error, for example a TimeoutError, has a frame of the handler in its traceback.
+    gevent's sockets also add a frame, since their methods are Python: the errno identifies their
+    errors.
     """
     traceback = error.__traceback__
     return error.errno in REFUSALS or traceback is None or traceback.tb_next is None

@@ -18,7 +18,7 @@ def instrument(worker: SyncWorker, allocate: Allocate) -> None:
     """Wrap ``handle`` and ``handle_request``, which gunicorn looks up on the instance.
 
     gunicorn calls ``handle`` right after the accept: reading from a slow client counts as busy.
-    It calls ``handle_request`` after a request's head was read.
+    gunicorn calls ``handle_request`` when a request's head has been read.
     """
     measures_wait = request_wait.tcp_measures_wait(worker.sockets)
     slot = allocate(Kind.SYNC, 1, measures_wait=measures_wait)

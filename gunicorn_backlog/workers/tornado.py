@@ -1,6 +1,6 @@
 """gunicorn's tornado worker, with a WSGI app or with a tornado app.
 
-Nothing of tornado is imported: the class of the worker's app determines which it is.
+The module does not import tornado: the names of the app's classes distinguish the two.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _count_handlers(in_flight: InFlight) -> None:
 
 
 def _counted(web: Any, in_flight: InFlight, counting: tuple[type, ...]) -> Any:
-    """Return ``_execute`` with a count, except for a FallbackHandler whose fallback counts."""
+    """Return ``_execute`` with a count; a FallbackHandler does not count if its fallback does."""
     execute, fallback_handler = web.RequestHandler._execute, web.FallbackHandler
     execute_counted = in_flight.counted_async(execute)
 

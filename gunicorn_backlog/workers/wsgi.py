@@ -1,6 +1,6 @@
 """A WSGI app behind another server than gunicorn's, for example tornado's container.
 
-These servers call no method of gunicorn's for a request: the app itself is wrapped.
+These servers call no method of the worker for a request: the app itself is wrapped.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def instrument(worker: WSGIWorker, allocate: Allocate) -> None:
 
 
 def counted(app: WSGIApp, in_flight: InFlight) -> WSGIApp:
-    """Return the app; its requests are in flight from the call until the answer is closed."""
+    """Return the app; a request is in flight from the call until the answer is closed."""
 
     def app_counted(*args: Any) -> Any:
         in_flight.begin()
@@ -66,7 +66,7 @@ class Answer:
 
 
 class SizedAnswer(Answer):
-    """An answer with a length: servers derive a Content-Length from it."""
+    """An answer with a length, from which servers derive a Content-Length."""
 
     _answer: Any
 

@@ -35,8 +35,8 @@ def limits() -> Limits:
 @pytest.mark.parametrize(
     ("somaxconn", "why"),
     [
-        (128, "net.core.somaxconn clamps it: raise that"),
-        (4096, "another listen() call on this socket set it (net.core.somaxconn is 4096)"),
+        (128, "net.core.somaxconn clamps the limit: raise this sysctl"),
+        (4096, "another listen() call set the limit (net.core.somaxconn is 4096)"),
         (None, "can't be read here"),
     ],
 )
@@ -52,7 +52,7 @@ def test_it_is_logged_once(
     for limit in (128,) * 10 + (100,) * 10:
         limits.check({LISTENER: AcceptQueue(0, limit)}, 2048)
     (message,) = caplog.messages
-    assert f"{LISTENER} was to be 2048, the kernel enforces 128: " in message
+    assert f"the limit of {LISTENER} is set to 2048, the kernel enforces 128: " in message
     assert why in message
     assert "asgi" not in message
     assert "systemd" not in message

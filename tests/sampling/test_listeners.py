@@ -148,7 +148,7 @@ def test_an_address_where_no_worker_listens_yet_is_not_there(
     ("address", "why"),
     [
         (("agent.example", 1), "'agent.example' is a name"),
-        ("/run/app.sock", "each worker listens by itself"),
+        ("/run/app.sock", "each worker has a socket of its own"),
         (3, "the backlog of fd://3 can't be read"),
     ],
 )
@@ -271,7 +271,7 @@ def test_if_all_readers_fail_one_line_is_logged(
     assert [record.getMessage() for record in caplog.records] == [
         f"gunicorn_backlog: the backlog of {name(listening)} can't be read (TCP_INFO: EPERM "
         "(Operation not permitted); inet_diag: EPROTONOSUPPORT (Protocol not supported)): "
-        "not sent, all else is"
+        "not sent, all other metrics are"
     ]
 
 

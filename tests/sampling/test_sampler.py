@@ -113,8 +113,8 @@ def test_waits_that_can_not_be(arbiter: Arbiter, caplog: pytest.LogCaptureFixtur
         slot.waits[3] = nonsense
         assert sampler.waits() is None
     assert [r.getMessage() for r in caplog.records] == [
-        "gunicorn_backlog: a counter of waits changed by -40: how long requests waited is not sent "
-        "this time"
+        "gunicorn_backlog: a counter of waits changed by -40: the waits of this interval are not "
+        "sent"
     ]
     slot.waits[20] += 1
     assert sampler.waits() == WaitSummary(1, 20, 20, 20)

@@ -200,4 +200,7 @@ def test_reuse_port_without_netlink(
     wait_until_all_are_idle(agent)
     assert not next_pushes(agent, 1)[0].all("gunicorn.backlog")
     (line,) = wait_for("the line", lambda: server.our_lines)
-    assert f"can't be read (inet_diag: {EAFNOSUPPORT}): not sent, all else is{BY_UNIT}" in line
+    assert (
+        f"can't be read (inet_diag: {EAFNOSUPPORT}): not sent, all other metrics are{BY_UNIT}"
+        in line
+    )

@@ -162,7 +162,7 @@ def test_a_clamped_backlog_is_told_once(
     wait_for("the line", lambda: "the kernel enforces" in server.log)
     next_pushes(unix_agent, 2)
     (line,) = server.our_lines
-    assert "was to be 2048, the kernel enforces 3: net.core.somaxconn clamps it" in line
+    assert "is set to 2048, the kernel enforces 3: net.core.somaxconn clamps the limit" in line
 
 
 def test_an_asgi_worker_that_listens_again_is_told_once(
