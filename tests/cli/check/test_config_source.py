@@ -199,6 +199,15 @@ def test_a_hook_that_was_saved_is_called() -> None:
     assert [it.calls for it in when_ready(lost)] == [None, False]
 
 
+def test_a_value_that_is_computed_from_ours() -> None:
+    """The name is the former hook in an expression, and the new one in a function's body."""
+    wrap = "def wrap(hook):\n    return lambda server: hook(server)\n"
+    wrapped = f"{STAR}{wrap}when_ready = wrap(when_ready)\n"
+    assert [it.calls for it in when_ready(wrapped)] == [None, None]
+    recursion = f"{STAR}when_ready = lambda server: when_ready(server)\n"
+    assert [it.calls for it in when_ready(recursion)] == [None, False]
+
+
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="except* is of Python 3.11")
 def test_an_exception_group() -> None:
     """Its handlers are alternatives, too."""
