@@ -75,6 +75,8 @@ def reached(setting: Any, name: str, bindings: Iterable[Binding]) -> Hook:
 
 def _ours(bound: list[Binding]) -> Hook:
     """Return whether ours, which gunicorn loaded, replaced one of the config's own."""
+    if hidden := _hidden(bound):
+        return Hook(Reach.MAY_HIDE, hidden.line)
     ours = _last(bound, lambda binding: binding.is_ours and not binding.keeps)
     if ours is None:
         return Hook(Reach.OURS)
@@ -84,6 +86,19 @@ def _ours(bound: list[Binding]) -> Hook:
         return Hook(Reach.OURS)
     is_certain = set(own.branches) <= set(ours.branches)
     return Hook(Reach.REPLACES if is_certain else Reach.MAY_REPLACE, own.line, ours.line)
+
+
+def _hidden(bound: list[Binding]) -> Binding | None:
+    """Return the config's own binding that ours may have replaced; no statement shows that.
+
+    After a statement that binds ours, an own one counts only if it was run, and if its value is not
+    ours: no branch, and the source shows what it calls.
+    """
+    own = bound[-1] if bound else None
+    if own is None or own.is_ours:
+        return None
+    has_ours = any(binding.is_ours for binding in bound)
+    return None if has_ours and (own.branches or own.calls is None) else own
 
 
 def _own(function: object, bound: list[Binding]) -> Hook:
