@@ -42,6 +42,8 @@ class Source:
         except (OSError, SyntaxError, ValueError) as error:
             why = getattr(error, "strerror", None) or "it is no Python source"
             self.unread = f"the source of {location} is not read: {why}"
+        except RecursionError:
+            self.unread = f"the source of {location} is not read: it is nested too deeply"
 
     def _module_path(self, name: str) -> str:
         """Return the path of a module's source, and note the module's package."""

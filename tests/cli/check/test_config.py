@@ -171,6 +171,19 @@ def test_a_config_of_several_files(
     assert of_hooks(of_config.read(config(f"from base_ours import *\n{OWN}"))) == [again]
 
 
+def test_a_config_that_is_nested_deeply(config: WriteConfig) -> None:
+    """gunicorn reads it. Only its source is not read, and the reason is reported."""
+    chain = "def f0(worker): pass\n"
+    chain += "".join(f"def f{n}(worker): f{n - 1}(worker)\n" for n in range(1, 2000))
+    own = f"{CONFIG}{chain}def post_worker_init(worker): f1999(worker)\n"
+    unseen = "post_worker_init is the config's own (line 2002); whether it calls ours can't be seen"
+    assert of_hooks(of_config.read(config(own))) == [unseen]
+    branches = "if 1:\n    pass\n" + "elif 1:\n    pass\n" * 1100
+    found = of_hooks(of_config.read(config(f"{CONFIG}{branches}")))
+    assert found[0] == "post_worker_init is ours"
+    assert " is not read: it is nested too deeply; " in found[1]
+
+
 def test_a_config_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its source is read like a file's; without one that is said, and no more is claimed."""
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)

@@ -191,6 +191,14 @@ def test_calls(hook: str, expected: bool | None) -> None:
     assert found.calls is expected
 
 
+def test_a_long_chain_of_functions() -> None:
+    """A chain too long for Python's stack does not show whether ours is called."""
+    chain = "def f0(server): pass\n"
+    chain += "".join(f"def f{n}(server): f{n - 1}(server)\n" for n in range(1, 2000))
+    (found,) = when_ready(f"{chain}def when_ready(server): f1999(server)\n")
+    assert found.calls is None
+
+
 def test_a_hook_that_was_saved_is_called() -> None:
     """Names are those at the module's end, as when the hook is called."""
     saved = f"{STAR}ours = when_ready\ndef when_ready(server):\n    ours(server)\n"
