@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools as _functools
 import os as _os
 from collections.abc import Callable as _Callable
+from collections.abc import Iterator as _Iterator
 from collections.abc import MutableMapping as _MutableMapping
 from contextlib import suppress as _suppress
 from typing import TYPE_CHECKING
@@ -134,7 +135,7 @@ def _with(ours: _Callable[[_Any], None], existing: _Any) -> _Any:
 
     # gunicorn counts a hook's arguments, by its signature: wraps() shows the existing hook's.
     @_gunicorn.is_ours
-    @_functools.wraps(function, updated=())
+    @_functools.wraps(function, assigned=list(_text_attributes(function)), updated=())
     def both(subject: _Any) -> None:
         if ours is not on_exit:
             function(subject)
@@ -146,6 +147,17 @@ def _with(ours: _Callable[[_Any], None], existing: _Any) -> _Any:
             ours(subject)
 
     return both
+
+
+def _text_attributes(hook: object) -> _Iterator[str]:
+    """Yield the names of a hook's attributes that a function can have: the name, the docstring.
+
+    gunicorn accepts any callable object, but Python requires strings as a function's attributes.
+    """
+    for name in _functools.WRAPPER_ASSIGNMENTS:
+        with _suppress(Exception):  # any error of an object's own __getattr__
+            if isinstance(getattr(hook, name), str):
+                yield name
 
 
 def _warn_of_missing_when_ready(worker: _Worker) -> None:
