@@ -21,7 +21,7 @@ _REMEDIES = {
     errno.ECONNREFUSED: "start the Agent, or set its address: GUNICORN_BACKLOG_URL, DD_AGENT_HOST",
     errno.ENOENT: "start the Agent, and mount the folder of its socket into the container",
     errno.EACCES: "let this user write to the socket, and pass the folders on the way to it",
-    errno.EAGAIN: "the Agent reads more slowly than it is sent to: see what it is busy with",
+    errno.EAGAIN: "the Agent does not read as fast as metrics are sent: find out why it is slow",
 }
 _ANY_REMEDY = "set the Agent's address: GUNICORN_BACKLOG_URL, DD_AGENT_HOST, DD_DOGSTATSD_URL"
 
