@@ -82,8 +82,8 @@ def post_worker_init(worker: _Worker) -> None:
         elif not _was_ready:
             _warn_of_missing_when_ready(worker)
     except Exception as error:
-        # Each worker of a broken class fails. The arbiter has logged "unwatched" after the first.
-        if not _logger.was_logged("unwatched"):
+        # Each worker of a broken class fails. The arbiter logs a line of its own after the first.
+        if not _logger.was_logged("not instrumented"):
             _logger.exception("instrumenting this worker", error)
 
 

@@ -117,7 +117,7 @@ def test_a_class_that_cannot_be_instrumented_is_logged_once(
     caplog.clear()
 
     arbiter_logger = OnceLogger(logging.getLogger("lab"))
-    arbiter_logger.warn("unwatched", "a worker could not be watched, as its own line says")
+    arbiter_logger.warn("not instrumented", "a worker could not be instrumented")
     monkeypatch.setattr(hooks, "_logger", arbiter_logger)
     for _ in range(2):
         hooks.post_worker_init(None)  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ class Worker(NamedTuple):
     ``capacity`` is how many requests it serves at a time, ``oldest_s`` how long the oldest of those
     under way has been, ``requests`` how many it handed to the app so far, ``utilization`` the share
     of its time in percent that it worked since the last look. ``kind`` is how its slot says that it
-    is watched; None: it has no slot.
+    is instrumented; None: it has no slot.
     """
 
     pid: int
