@@ -108,7 +108,7 @@ def install(mapping: _M) -> _M:
     :param mapping: the ``globals()`` of a config file, in its last line; or the options of a
         ``BaseApplication``. An existing hook is a callable or an import string such as
         ``"package.module.function"``. None counts as absent. Any other value is kept: gunicorn
-        reports the error.
+        reports the error. An import string that cannot be imported yet is also kept, without ours.
 
     Raises ConfigError if ``mapping`` is no mutable mapping.
     """
