@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools as _functools
 import os as _os
 from collections.abc import Callable as _Callable
+from collections.abc import Iterator as _Iterator
 from collections.abc import MutableMapping as _MutableMapping
 from contextlib import suppress as _suppress
 from typing import TYPE_CHECKING
@@ -81,8 +82,8 @@ def post_worker_init(worker: _Worker) -> None:
         elif not _was_ready:
             _warn_of_missing_when_ready(worker)
     except Exception as error:
-        # Each worker of a broken class fails. The arbiter has logged "unwatched" after the first.
-        if not _logger.was_logged("unwatched"):
+        # Each worker of a broken class fails. The arbiter logs a line of its own after the first.
+        if not _logger.was_logged("not instrumented"):
             _logger.exception("instrumenting this worker", error)
 
 
@@ -107,7 +108,7 @@ def install(mapping: _M) -> _M:
     :param mapping: the ``globals()`` of a config file, in its last line; or the options of a
         ``BaseApplication``. An existing hook is a callable or an import string such as
         ``"package.module.function"``. None counts as absent. Any other value is kept: gunicorn
-        reports the error.
+        reports the error. An import string that cannot be imported yet is also kept, without ours.
 
     Raises ConfigError if ``mapping`` is no mutable mapping.
     """
@@ -134,7 +135,7 @@ def _with(ours: _Callable[[_Any], None], existing: _Any) -> _Any:
 
     # gunicorn validates the number of a hook's arguments by its signature; wraps() preserves it.
     @_gunicorn.is_ours
-    @_functools.wraps(function, updated=())
+    @_functools.wraps(function, assigned=list(_text_attributes(function)), updated=())
     def both(subject: _Any) -> None:
         if ours is not on_exit:
             function(subject)
@@ -146,6 +147,17 @@ def _with(ours: _Callable[[_Any], None], existing: _Any) -> _Any:
             ours(subject)
 
     return both
+
+
+def _text_attributes(hook: object) -> _Iterator[str]:
+    """Yield the names of a hook's attributes that a function can have: the name, the docstring.
+
+    gunicorn accepts any callable object, but Python requires strings as a function's attributes.
+    """
+    for name in _functools.WRAPPER_ASSIGNMENTS:
+        with _suppress(Exception):  # any error of an object's own __getattr__
+            if isinstance(getattr(hook, name), str):
+                yield name
 
 
 def _warn_of_missing_when_ready(worker: _Worker) -> None:

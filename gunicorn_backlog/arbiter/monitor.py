@@ -80,7 +80,9 @@ class Monitor:
         try:
             registry.instrument(worker, scoreboard)
         except ClaimError as error:
-            self._logger.warn("unwatched", f"worker {worker.pid} is not instrumented: {error}")
+            self._logger.warn(
+                "not instrumented", f"worker {worker.pid} is not instrumented: {error}"
+            )
 
     # Fork handlers, in the thread that forks: as a rule the arbiter's main thread.
 

@@ -45,7 +45,8 @@ class Reloader:
         self._cfg: Config | None = None  # loaded last, with or without an error
         self._hooks: Hooks | None = None  # of the config that was loaded last
         self._hooks_removed = False
-        self._overdue_at_s: float | None = None
+        self._waiting: Config | None = None  # for a fork that applies it
+        self._overdue_at_s = 0.0
 
     def load(self) -> Settings:
         """Return the settings of the arbiter's config and the environment. Raises ConfigError.
@@ -63,7 +64,7 @@ class Reloader:
 
     def _note_loaded(self, cfg: Config) -> None:
         configured.mark_loaded()
-        self._cfg, self._overdue_at_s = cfg, None
+        self._cfg, self._waiting = cfg, None
         former, self._hooks = self._hooks, _gunicorn.hooks_of(cfg)
         self._hooks_removed = self._were_removed(former, self._hooks)
 
@@ -76,7 +77,8 @@ class Reloader:
         # is_outdated() inlined: with the cold caches after a sleep each call takes microseconds.
         if self._arbiter.cfg is self._cfg:
             return False
-        if self._overdue_at_s is None:
+        if self._arbiter.cfg is not self._waiting:
+            self._waiting = self._arbiter.cfg
             self._overdue_at_s = time.monotonic() + RELOAD_WITHOUT_FORK_S
         return time.monotonic() >= self._overdue_at_s
 

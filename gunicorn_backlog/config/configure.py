@@ -27,9 +27,16 @@ class Configured:
     def __init__(self) -> None:
         self.serving = False
         self._by_module: dict[str, dict[str, object]] = {}
+        self._runs: dict[str, int] = {}
 
-    def add(self, module: str, given: Mapping[str, object]) -> None:
-        """Store a call's arguments; a later call of the same module overrides an earlier one."""
+    def add(self, module: str, given: Mapping[str, object], *, run: int) -> None:
+        """Store a call's arguments; a later call of the same module overrides an earlier one.
+
+        :param run: identifies one run of the module. A second HUP may run the config file again
+            before the first HUP's arguments were loaded: these are dropped then.
+        """
+        if self._runs.get(module) != run:
+            self._runs[module], self._by_module[module] = run, {}
         self._by_module.setdefault(module, {}).update(given)
 
     @property
@@ -66,8 +73,8 @@ def _keeps_arguments(signature: Callable[P, None]) -> Callable[P, None]:
         given |= named
         if isinstance(tags := named.get("tags"), Iterator):
             given["tags"] = list(tags)  # read twice: by the check here, and by the load
-        module = sys._getframe(1).f_globals.get("__name__", CONFIG_MODULE)
-        configured.add(module, given)
+        namespace = sys._getframe(1).f_globals  # gunicorn makes a new one for each run
+        configured.add(namespace.get("__name__", CONFIG_MODULE), given, run=id(namespace))
         if not configured.serving:
             check(configured.values, os.environ)
 

@@ -37,6 +37,8 @@ class Reporter:
             logger.reset("too long")
         if self._agent.enabled and self._agent.may_share_series:
             self._warn_of_shared_series()
+        else:
+            logger.reset("origin")
 
     @property
     def error(self) -> str:

@@ -55,7 +55,7 @@ def test_calls_add_up(configured: Configured) -> None:
 
 
 def test_a_second_hup_drops_what_was_not_loaded_of_the_first(configured: Configured) -> None:
-    """gunicorn runs the file again, in a new module, before the settings of the first are loaded."""
+    """gunicorn runs the file again, in a new module, before the first settings are loaded."""
     configure(interval=5, module="base")
     configure(interval=2, samples=3)
     second = ModuleType(CONFIG_MODULE)

@@ -17,6 +17,7 @@ class Reach(str, Enum):
     CALLS_OURS = "calls ours"  # the config's own hook does
     REPLACES = "replaces"  # our import replaces the config's own hook
     MAY_REPLACE = "may replace"  # the same, if a branch of the config is run
+    MAY_HIDE = "may hide"  # the same, without a line: the source does not show where ours is bound
     REBOUND = "rebound"  # the config's own hook replaces ours
     OTHER = "other"  # the config's own hook, which does not call ours
     UNSEEN = "unseen"  # the config's own hook; its source does not show whether it calls ours

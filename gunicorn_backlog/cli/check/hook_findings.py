@@ -29,6 +29,8 @@ _WRONG = {
 _UNCERTAIN = {
     Reach.MAY_REPLACE: "{hook} of the config{in_line}, if that line is run, is replaced by the "
     "import of ours in line {our_line}",
+    Reach.MAY_HIDE: "{hook} is ours, and may replace the config's own{in_line}: the source does "
+    "not show where ours is bound",
     Reach.UNSEEN: "{hook} is the config's own{in_line}; whether it calls ours is unknown",
 }
 

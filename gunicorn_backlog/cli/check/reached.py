@@ -43,6 +43,8 @@ class Source:
         except (OSError, SyntaxError, ValueError) as error:
             why = getattr(error, "strerror", None) or "it is no Python source"
             self.unread = f"the source of {location} is not read: {why}"
+        except RecursionError:
+            self.unread = f"the source of {location} is not read: it is nested too deeply"
 
     def _module_path(self, name: str) -> str:
         """Return the path of a module's source, and note the module's package."""
@@ -80,6 +82,8 @@ def reached(setting: Any, name: str, bindings: Iterable[Binding]) -> Hook:
 
 def _ours(bound: list[Binding]) -> Hook:
     """Return the reach of our hook, which gunicorn loaded: it may replace the config's own hook."""
+    if hidden := _hidden(bound):
+        return Hook(Reach.MAY_HIDE, hidden.line)
     ours = _last(bound, lambda binding: binding.is_ours and not binding.keeps)
     if ours is None:
         return Hook(Reach.OURS)
@@ -89,6 +93,19 @@ def _ours(bound: list[Binding]) -> Hook:
         return Hook(Reach.OURS)
     is_certain = set(own.branches) <= set(ours.branches)
     return Hook(Reach.REPLACES if is_certain else Reach.MAY_REPLACE, own.line, ours.line)
+
+
+def _hidden(bound: list[Binding]) -> Binding | None:
+    """Return the config's own binding that ours may have replaced; no statement shows that.
+
+    After a statement that binds ours, an own one counts only if it was run, and if its value is not
+    ours: no branch, and the source shows what it calls.
+    """
+    own = bound[-1] if bound else None
+    if own is None or own.is_ours:
+        return None
+    has_ours = any(binding.is_ours for binding in bound)
+    return None if has_ours and (own.branches or own.calls is None) else own
 
 
 def _own(function: object, bound: list[Binding]) -> Hook:

@@ -6,16 +6,19 @@ import os
 import socket
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from agent import StandInAgent
 
+from gunicorn_backlog.cli.check.agent import finding
 from gunicorn_backlog.config.agent_address import DISABLED, Address
 from tests.conftest import ServerFactory
 from tests.lab.check_command import FAILED, check, has_finding
 from tests.lab.cli_command import run_cli
 from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.hostile_agents import SLOW
 from tests.lab.ports import free_port
 from tests.lab.pushes import wait_until_all_are_idle
 from tests.lab.sandbox import as_nobody, require
@@ -81,6 +84,23 @@ def test_a_socket_that_is_not_there(tmp_path: Path) -> None:
     done = check(environ={"GUNICORN_BACKLOG_URL": f"unix://{tmp_path}/none"})
     assert done.code == FAILED
     assert has_finding(done, "failed", "Agent", "ENOENT")
+
+
+def test_an_agent_whose_queue_is_full(tmp_path: Path) -> None:
+    """The remedy has the words of the server's log line."""
+    path = str(tmp_path / "slow")
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as slow,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender,
+    ):
+        slow.bind(path)
+        sender.setblocking(False)
+        with suppress(BlockingIOError):
+            while sender.sendto(b"\n", path):
+                pass
+        found = finding(f"unix://{path}", disabled=False)
+    assert "takes no datagram: EAGAIN" in found.text
+    assert SLOW in found.remedy
 
 
 DISABLE = {"DD_DOGSTATSD_DISABLE": "true"}

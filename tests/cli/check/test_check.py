@@ -179,8 +179,8 @@ def test_a_running_server(newest: Gunicorn, serve: ServerFactory, agent: StandIn
     assert has_finding(done, "failed", "Agent", "ECONNREFUSED")
 
 
-# A worker of gunicorn's that can't be watched: it is not made as its base is.
-UNWATCHED = """
+# A worker of gunicorn's that can't be instrumented: it is not made as its base is.
+UNINSTRUMENTABLE = """
 from gunicorn.workers.sync import SyncWorker
 from gunicorn_backlog.hooks import *
 class Own(SyncWorker):
@@ -191,9 +191,9 @@ worker_class = Own
 """
 
 
-def test_workers_that_can_not_be_watched(newest: Gunicorn, serve: ServerFactory) -> None:
+def test_workers_that_can_not_be_instrumented(newest: Gunicorn, serve: ServerFactory) -> None:
     """Their hook is there, and is not told to be missing."""
-    server = serve(newest, config=UNWATCHED)
+    server = serve(newest, config=UNINSTRUMENTABLE)
     text = "2 workers report that their instrumentation failed"
 
     def told() -> bool:

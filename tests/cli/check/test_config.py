@@ -127,6 +127,32 @@ def test_install(config: WriteConfig) -> None:
     assert of_hooks(of_config.read(config(f"{OWN}{CONFIG}{INSTALL}"))) == [lost]
 
 
+@pytest.mark.parametrize("added", ["hooks.install({})", "vars(hooks)"])
+def test_ours_without_a_statement_that_binds_it(added: str, config: WriteConfig) -> None:
+    """Ours is loaded, but the source has only the config's own: ours may have replaced it."""
+    update = f"from gunicorn_backlog import hooks\nglobals().update({added})\n"
+    hidden = (
+        "post_worker_init is ours, and may replace the config's own (line {}): the source does not "
+        "show where ours is bound"
+    )
+    assert of_hooks(of_config.read(config(f"{OWN}{update}"))) == [hidden.format(1)]
+    assert of_hooks(of_config.read(config(f"{CONFIG}{OWN}{update}"))) == [hidden.format(2)]
+    assert of_hooks(of_config.read(config(update))) == ["post_worker_init is ours"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{CONFIG}if not __name__:\n    def post_worker_init(worker):\n        pass\n",
+        f"if not __name__:\n    def post_worker_init(worker):\n        pass\n{INSTALL}",
+        f"import functools\n{CONFIG}post_worker_init = functools.reduce(max, [post_worker_init])\n",
+    ],
+)
+def test_an_own_hook_that_is_not_bound(text: str, config: WriteConfig) -> None:
+    """Nothing is replaced by ours if the own statement is not run, or if its value is ours."""
+    assert of_hooks(of_config.read(config(text))) == ["post_worker_init is ours"]
+
+
 def test_a_config_of_several_files(
     config: WriteConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,6 +169,19 @@ def test_a_config_of_several_files(
     ]
     again = "post_worker_init is bound again (line 2), after line 1 binds ours: ours never runs"
     assert of_hooks(of_config.read(config(f"from base_ours import *\n{OWN}"))) == [again]
+
+
+def test_a_config_that_is_nested_deeply(config: WriteConfig) -> None:
+    """gunicorn reads it. Only its source is not read, and the reason is reported."""
+    chain = "def f0(worker): pass\n"
+    chain += "".join(f"def f{n}(worker): f{n - 1}(worker)\n" for n in range(1, 2000))
+    own = f"{CONFIG}{chain}def post_worker_init(worker): f1999(worker)\n"
+    unseen = "post_worker_init is the config's own (line 2002); whether it calls ours can't be seen"
+    assert of_hooks(of_config.read(config(own))) == [unseen]
+    branches = "if 1:\n    pass\n" + "elif 1:\n    pass\n" * 1100
+    found = of_hooks(of_config.read(config(f"{CONFIG}{branches}")))
+    assert found[0] == "post_worker_init is ours"
+    assert " is not read: it is nested too deeply; " in found[1]
 
 
 def test_a_config_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
