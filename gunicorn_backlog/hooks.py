@@ -1,6 +1,6 @@
 """gunicorn's entry points: ``from gunicorn_backlog.hooks import *`` in ``gunicorn.conf.py``.
 
-A config with hooks of its own ends with ``hooks.install(globals())``, which keeps these hooks.
+A config with hooks of its own ends with ``hooks.install(globals())``, which preserves its hooks.
 
 gunicorn also accepts this module as a config: ``--config python:gunicorn_backlog.hooks``. gunicorn
 then applies each name of this module that is also a setting's name. Therefore only the three hooks
@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools as _functools
 import os as _os
 from collections.abc import Callable as _Callable
+from collections.abc import Iterator as _Iterator
 from collections.abc import MutableMapping as _MutableMapping
 from contextlib import suppress as _suppress
 from typing import TYPE_CHECKING
@@ -53,7 +54,7 @@ _os.register_at_fork(before=_before_fork, after_in_child=_logger.after_fork_in_c
 
 @_gunicorn.is_ours
 def when_ready(server: _Arbiter) -> None:
-    """Start this server's monitor. Raises only ConfigError."""
+    """Start the monitor of this arbiter, once. Raises only ConfigError."""
     global _monitor, _was_ready
     if _was_ready:
         return
@@ -81,8 +82,8 @@ def post_worker_init(worker: _Worker) -> None:
         elif not _was_ready:
             _warn_of_missing_when_ready(worker)
     except Exception as error:
-        # Each worker of a broken class fails. The arbiter has logged "unwatched" after the first.
-        if not _logger.was_logged("unwatched"):
+        # Each worker of a broken class fails. The arbiter logs a line of its own after the first.
+        if not _logger.was_logged("not instrumented"):
             _logger.exception("instrumenting this worker", error)
 
 
@@ -107,7 +108,7 @@ def install(mapping: _M) -> _M:
     :param mapping: the ``globals()`` of a config file, in its last line; or the options of a
         ``BaseApplication``. An existing hook is a callable or an import string such as
         ``"package.module.function"``. None counts as absent. Any other value is kept: gunicorn
-        reports the error.
+        reports the error. An import string that cannot be imported yet is also kept, without ours.
 
     Raises ConfigError if ``mapping`` is no mutable mapping.
     """
@@ -120,7 +121,7 @@ def install(mapping: _M) -> _M:
     for ours in (when_ready, post_worker_init, on_exit):
         mapping[ours.__name__] = _with(ours, mapping.get(ours.__name__))
     if not _was_installed:
-        _was_installed, _forks = True, 0  # of a reload that follows the advice of a warning
+        _was_installed, _forks = True, 0  # a reload may add install(): then count from here
     return mapping
 
 
@@ -132,9 +133,9 @@ def _with(ours: _Callable[[_Any], None], existing: _Any) -> _Any:
     if function is None or _gunicorn.has_ours(function):
         return existing
 
-    # gunicorn counts a hook's arguments, by its signature: wraps() shows the existing hook's.
+    # gunicorn validates the number of a hook's arguments by its signature; wraps() preserves it.
     @_gunicorn.is_ours
-    @_functools.wraps(function, updated=())
+    @_functools.wraps(function, assigned=list(_text_attributes(function)), updated=())
     def both(subject: _Any) -> None:
         if ours is not on_exit:
             function(subject)
@@ -148,11 +149,22 @@ def _with(ours: _Callable[[_Any], None], existing: _Any) -> _Any:
     return both
 
 
+def _text_attributes(hook: object) -> _Iterator[str]:
+    """Yield the names of a hook's attributes that a function can have: the name, the docstring.
+
+    gunicorn accepts any callable object, but Python requires strings as a function's attributes.
+    """
+    for name in _functools.WRAPPER_ASSIGNMENTS:
+        with _suppress(Exception):  # any error of an object's own __getattr__
+            if isinstance(getattr(hook, name), str):
+                yield name
+
+
 def _warn_of_missing_when_ready(worker: _Worker) -> None:
-    """Log one warning, in the first worker forked since the config was loaded."""
+    """Log that ``when_ready`` did not run, only in the first worker since the config was loaded."""
     if worker.age != 1 and _forks != 1:
         return
-    with _suppress(_settings.ConfigError):  # a bad setting stops the next start, but no worker
+    with _suppress(_settings.ConfigError):  # a bad setting must not stop a worker
         if not _settings.is_enabled(_configured.values, _os.environ):
             return
     _logger.attach(_gunicorn.logger(worker))

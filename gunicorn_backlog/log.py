@@ -29,7 +29,7 @@ class OnceLogger:
     """Logs one line per key.
 
     A warning is in force until its key is reset. Without ``until_reset`` a warning also expires
-    EXPIRY_S after its latest occurrence. A reload clears expired lines, so that they can be logged
+    EXPIRY_S after its latest occurrence. A reload clears expired lines, which can then be logged
     again. After a reload a line that is in force is logged again only with another text.
 
     In the arbiter a logger may run user code: a handler or a ``logger_class``. User code may block
@@ -48,7 +48,7 @@ class OnceLogger:
         self._deferred: deque[tuple[str, str, dict[str, Any]]] = deque()  # level, text, arguments
 
     def attach(self, logger: Log | None) -> None:
-        """Use this logger from now on; None keeps the former one."""
+        """Log to this logger from now on; None keeps the former logger."""
         self._logger = logger or self._logger
 
     def defer(self) -> None:
@@ -66,26 +66,27 @@ class OnceLogger:
         self._deferred.clear()
 
     def warn(self, key: str, text: str, *, until_reset: bool = False) -> None:
-        """Log a warning, unless one with this key was logged.
+        """Log a warning, unless a line with this key was logged.
 
         :param until_reset: the warning does not expire.
         """
         self._log_once("warning", key, text, math.inf if until_reset else EXPIRY_S)
 
     def warn_each(self, key: str, texts: Iterable[str]) -> None:
-        """Log one warning per text, each until the next call for this key without that text."""
+        """Log one warning per text; reset each former warning of this key without its text."""
         keys = {f"{key}: {text}": text for text in texts}
-        for former in [it for it in self._lines if it.startswith(f"{key}: ") and it not in keys]:
-            self.reset(former)
+        for former in tuple(self._lines):
+            if former.startswith(f"{key}: ") and former not in keys:
+                self.reset(former)
         for each, text in keys.items():
             self.warn(each, text, until_reset=True)
 
     def inform(self, key: str, text: str) -> None:
-        """Log an information, unless one with this key was logged."""
+        """Log a line at level INFO, unless a line with this key was logged."""
         self._log_once("info", key, text, math.inf)
 
     def exception(self, action: str, error: BaseException) -> None:
-        """Log a defect of this package with its traceback, once per action and type of error."""
+        """Log an exception of ours with its traceback, once per action and type of error."""
         text = f"{action} failed, {error!r}; gunicorn is not affected"
         key = f"{action}: {type(error).__name__}"
         self._log_once("error", key, text, math.inf, exc_info=error)
@@ -105,7 +106,7 @@ class OnceLogger:
         self._lines.pop(key, None)
 
     def reloaded(self) -> None:
-        """Clear the lines that are no longer in force; others are logged again if they change."""
+        """Clear the lines that are no longer in force; others are logged again with a new text."""
         self._lines = {k: line for k, line in self._lines.items() if self._is_in_force(line)}
         self._reloads += 1
 
@@ -119,13 +120,13 @@ class OnceLogger:
             self._lines[key] = former._replace(expires_s=expires_s)
             return
         self._lines[key] = _Line(level, text, expires_s, self._reloads)
-        # A text may quote a worker class, a path or a variable: no line breaks in the log.
+        # A text may quote a worker class, a path or a variable, which may have line breaks.
         printable = "".join(char if char.isprintable() else " " for char in text)
         self._deferred.append((level, f"gunicorn_backlog: {printable}", arguments))
         if not self._deferring:
             self.flush()
 
     def _log(self, level: str, text: str, arguments: dict[str, Any]) -> None:
-        # gunicorn's own methods: a logger_class may have no others. Its handlers may raise.
+        # Only methods that gunicorn calls: a logger_class may lack others. Its handlers may raise.
         with suppress(Exception):
             getattr(self._logger, level)(text, **arguments)

@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 import pytest
+from gunicorn.config import Config
 
 from gunicorn_backlog import hooks
 from gunicorn_backlog.arbiter import reload
@@ -116,7 +117,7 @@ def test_a_class_that_cannot_be_instrumented_is_logged_once(
     caplog.clear()
 
     arbiter_logger = OnceLogger(logging.getLogger("lab"))
-    arbiter_logger.warn("unwatched", "a worker could not be watched, as its own line says")
+    arbiter_logger.warn("not instrumented", "a worker could not be instrumented")
     monkeypatch.setattr(hooks, "_logger", arbiter_logger)
     for _ in range(2):
         hooks.post_worker_init(None)  # type: ignore[arg-type]
@@ -165,6 +166,43 @@ def test_install_keeps_an_existing_hook(monkeypatch: pytest.MonkeyPatch) -> None
     assert inspect.signature(installed["when_ready"]) == inspect.signature(own)
     installed["when_ready"](None)
     assert calls == ["own"]
+
+
+class Untidy:
+    """A hook."""
+
+    def __init__(self, called: list[object]) -> None:
+        self.called = called
+
+    def __call__(self, server: object) -> None:
+        """Note the call."""
+        self.called.append(server)
+
+
+class Raising(Untidy):
+    """A hook."""
+
+    def __getattr__(self, name: str) -> object:
+        """Raise another error than AttributeError for our mark."""
+        raise OSError(name) if "backlog" in name else AttributeError(name)
+
+
+@pytest.mark.parametrize("attribute", ["__name__", "__qualname__", "__annotations__"])
+@pytest.mark.parametrize("kind", [Untidy, Raising])
+def test_install_keeps_a_callable_object(
+    kind: type[Untidy], attribute: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """gunicorn accepts an object whose name is not a string: install() wraps that object."""
+    called: list[object] = []
+    own = kind(called)
+    setattr(own, attribute, 7)
+    monkeypatch.setattr(hooks, "_was_ready", True)
+    config = Config()
+    config.set("when_ready", own)
+    config.set("when_ready", hooks.install({"when_ready": own})["when_ready"])
+    config.when_ready("server")
+    assert called == ["server"]
+    assert config.when_ready.__doc__ == "A hook."
 
 
 def test_install_runs_our_on_exit_after_an_own_one_that_raises(

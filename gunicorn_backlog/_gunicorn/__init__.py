@@ -23,7 +23,10 @@ def is_ours(hook: F) -> F:
 
 def has_ours(hook: object) -> bool:
     """Return whether a hook is marked by ``is_ours``."""
-    return getattr(hook, _OURS, False) is True
+    try:
+        return getattr(hook, _OURS, False) is True
+    except Exception:  # any error of an object's own __getattr__
+        return False
 
 
 def callable_of(hook: object) -> Callable[..., Any] | None:

@@ -1,7 +1,7 @@
 """A lock that keeps our thread and the arbiter's forks apart.
 
-A fork copies every lock in its current state, but only the thread that forks. A lock of logging,
-of stderr or of an allocator that our thread held would stay locked in the worker for ever.
+A fork copies every lock in its current state, but only the thread that forks. A lock that our
+thread held (of logging, stderr or an allocator) would stay locked in the worker for ever.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ LOCK_TIMEOUT_S = 1.0  # far longer than a fork takes
 
 
 class ForkGate:
-    """A context manager for each step of the thread, and handlers for ``os.register_at_fork``.
+    """A lock as a context manager for each step of the thread, and as handlers of each fork.
 
     A signal handler that raises (gunicorn 20's, for a worker that can't boot) may interrupt the
     arbiter between two handlers. Therefore a lock that is not released in time is replaced, and
@@ -46,7 +46,7 @@ class ForkGate:
         self._thread_holds.release()
 
     def before_fork(self) -> bool:
-        """Acquire the gate within WAIT_S; return whether the thread is now between two steps."""
+        """Acquire the gate; return False if the thread is still in a step after WAIT_S."""
         lock = self._lock
         if not lock.acquire(timeout=WAIT_S):
             return False

@@ -1,4 +1,4 @@
-"""A guard for each step of ours: an exception ends the step, and one log line records it."""
+"""A guard for each step in gunicorn's process: an exception ends the step and is logged once."""
 
 from __future__ import annotations
 

@@ -28,11 +28,14 @@ from gunicorn_backlog.workers import registry
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import Arbiter, Worker
 
-LAST_PUSH_S = 0.1  # how long a shutdown waits for the last push
+LAST_PUSH_S = 0.1  # longest time that a shutdown waits for the last push
 
 
 class Monitor:
-    """Monitors one arbiter, from ``when_ready`` to ``on_exit``."""
+    """Monitors one arbiter, from ``when_ready`` to ``on_exit``.
+
+    The public methods run in the main thread of the arbiter; ``instrument_worker`` in a worker's.
+    """
 
     def __init__(self, arbiter: Arbiter, logger: OnceLogger | None = None) -> None:
         self._arbiter = arbiter
@@ -60,13 +63,16 @@ class Monitor:
         _promote_to_old_generation()
 
     def stop(self) -> None:
-        """End the thread; wait for its last push no longer than LAST_PUSH_S."""
+        """End the thread after a last push; wait at most LAST_PUSH_S."""
         self._stop.set()
         if os.getpid() == self._pid:
             self._ended.wait(LAST_PUSH_S)
 
     def instrument_worker(self, worker: Worker) -> None:
-        """In a new worker's process: allocate its slot and instrument the worker, once."""
+        """Allocate a slot for a worker, and instrument the worker. A second call does nothing.
+
+        Called in the worker's process. Without a free slot a warning is logged.
+        """
         scoreboard = self._pipeline.scoreboard if self._pipeline.settings.enabled else None
         if scoreboard is None or self._instrumented is worker:
             return
@@ -74,7 +80,9 @@ class Monitor:
         try:
             registry.instrument(worker, scoreboard)
         except ClaimError as error:
-            self._logger.warn("unwatched", f"worker {worker.pid} is not instrumented: {error}")
+            self._logger.warn(
+                "not instrumented", f"worker {worker.pid} is not instrumented: {error}"
+            )
 
     # Fork handlers, in the thread that forks: as a rule the arbiter's main thread.
 
@@ -125,8 +133,8 @@ class Monitor:
     def _start_thread(self) -> None:
         """Start an OS thread that blocks every signal. Raises RuntimeError.
 
-        The kernel may deliver a process's signal to any thread that does not block it. In ours the
-        signal would not wake the arbiter from its sleep.
+        The kernel may deliver a process's signal to any thread that does not block the signal. In
+        our thread the signal would not wake the arbiter from its sleep.
         """
         ended = Event()
         # Read the mask first: a handler that raises below must not leave all signals blocked.
@@ -179,8 +187,8 @@ class Monitor:
 def _promote_to_old_generation() -> None:
     """Move just-imported objects to the oldest GC generation.
 
-    Otherwise the next young collection, soon after each fork, writes to all of them. Each page
-    shared by the arbiter and its workers would then be copied.
+    Otherwise the next young collection, soon after each fork, would write to all of these objects,
+    and copy each page that the arbiter and its workers share.
     """
     if gc.isenabled():
         gc.collect(1)

@@ -1,4 +1,4 @@
-"""From samples to pushes, by the settings in force."""
+"""The pipeline from samples to pushes, with the settings in force."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Pipeline:
-    """Samples an arbiter, sums up each interval, and pushes it.
+    """Samples an arbiter, summarizes each interval, and pushes the summary.
 
     Call its methods with the fork gate held, or before the thread starts.
 
@@ -45,11 +45,11 @@ class Pipeline:
     def apply_settings(self, settings: Settings, forked: int, *, restart: bool) -> None:
         """Put the settings in force.
 
-        The current interval goes on if its pace stays the same. Otherwise HUPs that come faster
-        than an interval lasts would postpone the push for as long as they come.
+        The current interval goes on if its pace stays the same. Otherwise frequent HUPs, several in
+        each interval, would prevent every push.
 
         :param forked: workers that were forked before, under the former settings.
-        :param restart: no thread runs, so there are no samples to continue from.
+        :param restart: no thread runs: there are no samples to continue from.
         """
         former, self.settings = self.settings, settings
         if not settings.enabled:
@@ -76,7 +76,10 @@ class Pipeline:
         self._window.add(self._sampler.sample())
 
     def push(self, *, stopping: bool = False) -> None:
-        """Push the interval that ends now; an error in one number does not keep the others back."""
+        """Push the interval that ends now, without the numbers whose computation fails.
+
+        :param stopping: this is the last push of a shutdown.
+        """
         assert self._reporter is not None
         assert self._sampler is not None
         dropped = log_errors(self._logger, "counting drops", self._sampler.dropped)
@@ -93,7 +96,7 @@ class Pipeline:
             self.scoreboard.publish(server_info)
 
     def server_info(self) -> ServerInfo | None:
-        """Return the server info by the settings in force; None before the first are enabled."""
+        """Return the server info; None until the pipeline has been enabled once."""
         if self._sampler is None or self._reporter is None:
             return None
         return ServerInfo(
@@ -115,7 +118,10 @@ class Pipeline:
         )
 
     def before_fork(self, until_s: float) -> None:
-        """Wait for the end of a look-up, until ``until_s`` or for a few milliseconds."""
+        """Wait for the end of a look-up.
+
+        :param until_s: deadline by ``time.monotonic()``; the wait may be some milliseconds longer.
+        """
         if self._reporter is not None:
             self._reporter.before_fork(until_s)
 
@@ -127,8 +133,8 @@ class Pipeline:
             self._reporter.close()
 
     def _create_reporter(self, settings: Settings) -> None:
-        # Imports datadog here: gunicorn reads its config without it, and so does a disabled server.
-        # In our thread a fork could leave the module half imported in the worker.
+        # Imports datadog here: neither the load of a config nor a disabled server needs datadog.
+        # An import in our thread could leave a half imported module in a forked worker.
         from gunicorn_backlog.dogstatsd.reporter import Reporter
 
         former = self._reporter

@@ -1,13 +1,13 @@
 """Loads the settings at startup and after each HUP, and puts them in force.
 
-gunicorn has no hook for a HUP. A HUP sets ``arbiter.cfg`` to a new object, which is compared with
-the config that was loaded last:
+gunicorn has no hook for a HUP. A HUP sets ``arbiter.cfg`` to a new object. This object is compared
+with the config that was loaded last:
 
-1. before each fork, in the main thread (``Monitor._before_fork``). A HUP forks its workers after
-   the new config, with ``raw_env``, took effect, and before another config can be loaded. At a
-   fork the environment and the values of ``configure()`` therefore belong to ``arbiter.cfg``;
+1. before each fork, in the main thread (``Monitor._before_fork``). A HUP forks its workers when the
+   new config is in force with its ``raw_env``, and before another config can be loaded. At a fork
+   the environment and the values of ``configure()`` therefore belong to ``arbiter.cfg``;
 2. before each sample, in our thread (``Monitor._loop``), once the config is
-   RELOAD_WITHOUT_FORK_S old: for a server without workers, and after a fork that did not get the
+   RELOAD_WITHOUT_FORK_S old. This covers a server without workers, and a fork that did not get the
    gate. Earlier, gunicorn may still be applying the config.
 
 Both call ``Reloader.reload`` with the fork gate held.
@@ -36,7 +36,7 @@ RELOAD_WITHOUT_FORK_S = 10.0
 
 
 class Reloader:
-    """Applies the settings of the arbiter's config to the pipeline, and logs what changed."""
+    """Applies the settings of the arbiter's config to the pipeline, and logs the changes."""
 
     def __init__(self, arbiter: Arbiter, pipeline: Pipeline, logger: OnceLogger) -> None:
         self._arbiter = arbiter
@@ -45,12 +45,13 @@ class Reloader:
         self._cfg: Config | None = None  # loaded last, with or without an error
         self._hooks: Hooks | None = None  # of the config that was loaded last
         self._hooks_removed = False
-        self._overdue_at_s: float | None = None
+        self._waiting: Config | None = None  # for a fork that applies it
+        self._overdue_at_s = 0.0
 
     def load(self) -> Settings:
         """Return the settings of the arbiter's config and the environment. Raises ConfigError.
 
-        After any other exception, for example of a signal handler, the next call loads again.
+        After another exception, for example of a signal handler, the config counts as not loaded.
         """
         cfg = self._arbiter.cfg
         try:
@@ -63,27 +64,29 @@ class Reloader:
 
     def _note_loaded(self, cfg: Config) -> None:
         configured.mark_loaded()
-        self._cfg, self._overdue_at_s = cfg, None
+        self._cfg, self._waiting = cfg, None
         former, self._hooks = self._hooks, _gunicorn.hooks_of(cfg)
         self._hooks_removed = self._were_removed(former, self._hooks)
 
     def is_outdated(self) -> bool:
-        """Return whether gunicorn has a config that was not loaded here."""
+        """Return whether gunicorn has a config that was not loaded yet."""
         return self._arbiter.cfg is not self._cfg
 
     def is_overdue(self) -> bool:
-        """Return whether a config is new for RELOAD_WITHOUT_FORK_S, counted from the first call."""
-        if self._arbiter.cfg is self._cfg:  # inlined: after a sleep each call takes microseconds
+        """Return whether a config is outdated for RELOAD_WITHOUT_FORK_S, since the first call."""
+        # is_outdated() inlined: with the cold caches after a sleep each call takes microseconds.
+        if self._arbiter.cfg is self._cfg:
             return False
-        if self._overdue_at_s is None:
+        if self._arbiter.cfg is not self._waiting:
+            self._waiting = self._arbiter.cfg
             self._overdue_at_s = time.monotonic() + RELOAD_WITHOUT_FORK_S
         return time.monotonic() >= self._overdue_at_s
 
     def reload(self, forked: int, *, restart: bool) -> bool:
-        """Apply the settings of a new config; return whether there were valid ones.
+        """Apply the settings of a new config; return whether new, valid settings are in force.
 
         :param forked: workers that were forked before, under the former settings.
-        :param restart: no thread runs, so there are no samples to continue from.
+        :param restart: no thread runs: there are no samples to continue from.
         """
         if not self.is_outdated():
             return False
@@ -95,8 +98,8 @@ class Reloader:
         return settings is not None
 
     def apply(self, settings: Settings, forked: int, *, restart: bool) -> None:
-        """Put the settings in force; parameters as of ``reload``."""
-        unusable = [f"{each}; passed over" for each in settings.unusable]
+        """Put the settings in force; the parameters are those of ``reload``."""
+        unusable = [f"{each}; ignored" for each in settings.unusable]
         self._logger.warn_each("unusable", unusable)
         if settings.enabled:
             self._logger.reset(_HOOKS_REMOVED)
@@ -110,7 +113,7 @@ class Reloader:
             log_errors(self._logger, "logging the startup line", self._announce)
 
     def _load_again(self) -> Settings | None:
-        """Return the new settings, disabled if the hooks were removed; None if one is invalid."""
+        """Return the new settings, disabled if the hooks were removed; None if invalid."""
         try:
             settings = self.load()
         except ConfigError as error:
@@ -127,8 +130,8 @@ class Reloader:
     def _were_removed(self, former: Hooks | None, hooks: Hooks) -> bool:
         """Return whether a reload removed the hooks, and none has added them since.
 
-        A hook of the user's own may call ours. gunicorn's default ``post_worker_init`` does not. A
-        server whose config never had a hook calls ours itself.
+        A hook of the user's own may call ours; gunicorn's default ``post_worker_init`` does not. If
+        a config never had a hook, the server itself calls ours.
         """
         if former is None or hooks.has_ours or not hooks.post_worker_init_is_default:
             return False
@@ -142,7 +145,7 @@ class Reloader:
             "finds them again",
             until_reset=True,
         )
-        self._logger.reset(_RUNNING)  # logged again when they are found again
+        self._logger.reset(_RUNNING)  # logged again with the hooks
 
     def _warn_of_own_metric(self, settings: Settings) -> None:
         clashes = _gunicorn.pushes_backlog(self._arbiter.cfg)
@@ -150,7 +153,7 @@ class Reloader:
         self._logger.warn_each("own metric", texts if clashes else [])
 
     def _announce(self) -> None:
-        """Log what runs; after a reload only if the line is another one."""
+        """Log the startup line; after a reload only if the line has changed."""
         server_info = self._pipeline.server_info()
         if server_info is not None:
             line = startup_line(server_info, self._arbiter.cfg.workers)

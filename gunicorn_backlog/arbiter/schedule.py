@@ -10,6 +10,9 @@ class Schedule:
     """Evenly spaced samples on a fixed grid: late or long samples do not shift later ones.
 
     Samples that were due while the process was stopped or starved are skipped.
+
+    :param interval_s: seconds between two pushes.
+    :param samples: number of samples per interval.
     """
 
     def __init__(
@@ -26,7 +29,7 @@ class Schedule:
         return max(0.0, self._began_s + self._next * self._period_s - self._clock())
 
     def sampled(self) -> bool:
-        """Record that the sample was made; return whether it was the last of its interval."""
+        """Record a sample; return whether the sample was the last of its interval."""
         made = self._next
         missed = int((self._clock() - self._began_s) / self._period_s)
         self._next = max(made, missed) + 1

@@ -1,4 +1,4 @@
-"""The one log line that states what runs, after startup and after a reload that changes it."""
+"""The startup line: one log line that describes the monitor, also after a reload changes it."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Errors of an inspection; each is one line for the user."""
+"""Errors of an inspection; the text of each is one line for the user."""
 
 from __future__ import annotations
 
 
 class InspectError(Exception):
-    """The server can't be inspected; the text is the reason."""
+    """The server can't be inspected; the text gives the reason."""
 
 
 class EndedError(InspectError):

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")  # it may lack letters of an app's name
+            stream.reconfigure(errors="replace")  # the encoding may lack letters of an app's name
     parsed = _parsed(sys.argv[1:] if arguments is None else arguments)
     run: Callable[[argparse.Namespace], int] = parsed.run
     try:
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return NO_SERVER if isinstance(error, NoServerError) else FAILED
     except OSError as error:
         _discard_output()
-        if not isinstance(error, BrokenPipeError):  # as of status | head
+        if not isinstance(error, BrokenPipeError):  # for example ``status | head``
             with suppress(OSError):
                 print(f"gunicorn-backlog: {error}", file=sys.stderr, flush=True)
         return FAILED
@@ -80,7 +80,7 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = _parser()
     parsed = parser.parse_args(ours)
     if others and parsed.run is not _check:
-        parser.error(f"{SEPARATOR} goes with check only")
+        parser.error(f"{SEPARATOR} is valid for check only")
     parsed.gunicorn = others
     return parsed
 
@@ -165,7 +165,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def chosen(pid: int | None) -> Server:
-    """Return the server with that pid, or the only server. Raises InspectError."""
+    """Return the server with that pid; None: the only server. Raises InspectError."""
     if pid is not None:
         return discovery.find_server(pid)
     found = discovery.find_servers()

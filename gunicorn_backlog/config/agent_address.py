@@ -22,8 +22,8 @@ _SUN_PATH_MAX = 107  # bytes: sizeof(sockaddr_un.sun_path) less the closing NUL
 class Address(NamedTuple):
     """A DogStatsD address.
 
-    ``scheme`` is one of SCHEMES. ``host`` and ``port`` are set for udp, ``path`` for the others.
-    ``unix`` is a datagram socket, or a stream socket if one listens at the path.
+    ``scheme`` is one of SCHEMES. ``host`` and ``port`` are set for ``udp``, ``path`` for the other
+    schemes. ``unix`` means a datagram socket, or a stream socket if one listens at the path.
     """
 
     scheme: str
@@ -67,10 +67,10 @@ def _udp(host: str | None, port: int | None, rest: str) -> Address:
 
 
 def _host(host: str) -> str:
-    """Return a host name or IP address that ``getaddrinfo`` can take. Raises ValueError."""
+    """Return a host that ``getaddrinfo`` accepts, unchanged. Raises ValueError for others."""
     _check_printable(host)
     try:
-        # getaddrinfo uses this codec for names. Names that need no look-up don't load its 144 kB.
+        # getaddrinfo encodes names with this codec, whose import takes 144 kB of memory.
         if host != "localhost" and number_family(host) is None:
             host.encode("idna")
     except UnicodeError:
@@ -81,7 +81,7 @@ def _host(host: str) -> str:
 
 
 def is_localhost(host: str) -> bool:
-    """Return whether a name means this host by definition (RFC 6761, 6.3), without a look-up."""
+    """Return whether a name denotes this host by definition (RFC 6761, 6.3), without a look-up."""
     name = f".{host.lower().removesuffix('.')}"
     return name.endswith(".localhost")
 
@@ -94,11 +94,11 @@ def _unbracketed(host: str) -> str:
 
 def _check_printable(text: str) -> None:
     if any(character.isspace() or not character.isprintable() for character in text):
-        raise ValueError("there is a blank or a control character in it")
+        raise ValueError("blanks and control characters are not allowed")
 
 
 def unix(path: str, *, scheme: str = "unix") -> Address:
-    """Return the address of a Unix socket. Raises ValueError."""
+    """Return the address of a Unix socket. Raises ValueError for a relative or too long path."""
     if not path.startswith("/") or path == "/":
         raise ValueError("the path is not absolute (three slashes)")
     if len(path.encode()) > _SUN_PATH_MAX:
@@ -110,8 +110,9 @@ def from_datadog(environ: Mapping[str, str], unusable: list[str]) -> tuple[Addre
     """Return the address in Datadog's variables and the names of these variables, or None.
 
     As in the ``datadog`` client, ``DD_DOGSTATSD_URL`` takes precedence over ``DD_AGENT_HOST`` and
-    ``DD_DOGSTATSD_PORT``. A wrong variable is ignored; one line with the reason is appended to
-    ``unusable``.
+    ``DD_DOGSTATSD_PORT``. An invalid variable is ignored.
+
+    :param unusable: receives one line for each ignored variable, with the reason.
     """
     if url := environ.get("DD_DOGSTATSD_URL"):
         try:
@@ -168,7 +169,7 @@ def from_gunicorn(statsd_host: object) -> Address | None:
 
 
 def number_family(host: str) -> int | None:
-    """Return the address family of an IP address; None for a name."""
+    """Return the address family of an IP address; None for a host name."""
     for family, address in ((socket.AF_INET, host), (socket.AF_INET6, host.partition("%")[0])):
         with suppress(OSError):
             socket.inet_pton(family, address)
@@ -177,7 +178,7 @@ def number_family(host: str) -> int | None:
 
 
 def is_local(address: Address) -> bool:
-    """Return whether the address is a path, an IP address or this host: no look-up is needed."""
+    """Return whether the address needs no look-up: a path, an IP address or localhost."""
     host = address.host
     if address.scheme != "udp" or is_localhost(host):
         return True

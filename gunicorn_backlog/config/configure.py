@@ -1,4 +1,4 @@
-"""``configure()``: the settings that a config file makes, kept until gunicorn has loaded it."""
+"""``configure()``: the settings of a config file, stored until gunicorn has loaded the file."""
 
 from __future__ import annotations
 
@@ -21,15 +21,22 @@ CONFIG_MODULE = "__config__"
 class Configured:
     """The arguments of all calls of ``configure()``, by the caller's module.
 
-    ``serving`` is whether gunicorn has loaded a config: from then on no call may stop gunicorn.
+    ``serving``: gunicorn has loaded a config; from then on no call may stop gunicorn.
     """
 
     def __init__(self) -> None:
         self.serving = False
         self._by_module: dict[str, dict[str, object]] = {}
+        self._runs: dict[str, int] = {}
 
-    def add(self, module: str, given: Mapping[str, object]) -> None:
-        """Keep a call's arguments; a later call of the same module overrides an earlier one."""
+    def add(self, module: str, given: Mapping[str, object], *, run: int) -> None:
+        """Store a call's arguments; a later call of the same module overrides an earlier one.
+
+        :param run: identifies one run of the module. A second HUP may run the config file again
+            before the first HUP's arguments were loaded: these are dropped then.
+        """
+        if self._runs.get(module) != run:
+            self._runs[module], self._by_module[module] = run, {}
         self._by_module.setdefault(module, {}).update(given)
 
     @property
@@ -44,7 +51,7 @@ class Configured:
     def mark_loaded(self) -> None:
         """Drop the config file's arguments, after each config that gunicorn loaded.
 
-        The next HUP runs the file again: a setting that is then absent is at its default.
+        The next HUP runs the file again: a setting that is then absent has its default.
         """
         self._by_module.pop(CONFIG_MODULE, None)
         self.serving = True
@@ -54,19 +61,20 @@ configured = Configured()
 
 
 def _keeps_arguments(signature: Callable[P, None]) -> Callable[P, None]:
-    """Return a function with this signature that keeps its arguments in ``configured``.
+    """Return a function with this signature that stores its arguments in ``configured``.
 
-    An unknown name and a positional argument become a ConfigError like a bad value does: Python's
-    TypeError would be a traceback at the start, and would stop the serving gunicorn at a HUP.
+    An unknown name and a positional argument cause a ConfigError, as a bad value does. Python's
+    TypeError would print a traceback at the start, and would stop a serving gunicorn at a HUP.
     """
 
     @wraps(signature)
     def keep(*positional: P.args, **named: P.kwargs) -> None:
-        given: dict[str, object] = {f"{shown(it)} without a name": it for it in positional} | named
+        given: dict[str, object] = {f"{shown(arg)} without a name": arg for arg in positional}
+        given |= named
         if isinstance(tags := named.get("tags"), Iterator):
-            given["tags"] = list(tags)  # checked here and loaded later
-        module = sys._getframe(1).f_globals.get("__name__", CONFIG_MODULE)
-        configured.add(module, given)
+            given["tags"] = list(tags)  # read twice: by the check here, and by the load
+        namespace = sys._getframe(1).f_globals  # gunicorn makes a new one for each run
+        configured.add(namespace.get("__name__", CONFIG_MODULE), given, run=id(namespace))
         if not configured.serving:
             check(configured.values, os.environ)
 
@@ -83,9 +91,9 @@ def configure(
     tags: Iterable[str] | None = None,
     backlog_type: BacklogType | None = None,
 ) -> None:
-    """Make settings in ``gunicorn.conf.py``; an argument that is absent or None has its default.
+    """Set options in ``gunicorn.conf.py``; an argument that is absent or None has its default.
 
-    :param enabled: False: the hooks do nothing. Default True.
+    :param enabled: the hooks do nothing if False. Default True.
     :param interval: seconds between two pushes, 0.1 to 60. Default 1.
     :param samples: samples of the backlog per interval, 1 to 100. Default 10.
     :param url: the Agent's address: ``udp://host:port``, ``unix:///path``, ``unixgram:///path`` or

@@ -25,10 +25,12 @@ _FALSE = frozenset({"0", "false", "no", "off"})
 class Option(NamedTuple):
     """One setting.
 
-    ``default`` is the value without a setting. ``allowed`` describes the allowed values.
-    ``check`` returns a good value in the type of ``Settings``; it raises ValueError, with a reason
-    where ``allowed`` is not enough.
+    ``name``: the argument of ``configure()``. ``default``: the value without a setting.
+    ``allowed``: a description of the allowed values.
+    ``check`` returns a good value in the type of ``Settings``, and raises ValueError for others;
+    the error has a reason where ``allowed`` is not enough.
     ``read`` converts the text of the environment variable for ``check``.
+    ``env``: the variable's name after ENVIRONMENT_PREFIX, if it differs from ``name``.
     """
 
     name: str

@@ -24,7 +24,7 @@ _ILLEGAL_START = re.compile(r"^[^A-Za-z]+")
 
 
 class ConfigError(SystemExit):
-    """A wrong setting: one line with its name, its value and the allowed values.
+    """An invalid setting: one line with its name, its value and the allowed values.
 
     ConfigError is a SystemExit because gunicorn prints a traceback for any Exception of a config
     file. A SystemExit ends the start with only its line on stderr, and with exit code 1.
@@ -32,14 +32,16 @@ class ConfigError(SystemExit):
 
 
 class Settings(NamedTuple):
-    """The checked settings with all defaults.
+    """The validated settings with all defaults.
 
-    ``interval_s``: seconds between two pushes; ``samples``: samples of the backlog per interval.
+    ``enabled``: False: nothing is pushed, and the hooks do nothing.
+    ``interval_s``: seconds between two pushes; ``samples``: samples per interval.
     ``address``: the Agent's address. ``address_from``: the setting or variable that it comes from,
     as users write it: ``GUNICORN_BACKLOG_URL``, ``configure(url=...)``, one or two of Datadog's
     variables, ``statsd_host``, or ``default``.
     ``tags``: the user's tags. ``inherited_tags``: the tags of ``DD_TAGS``, then those of gunicorn's
-    ``dogstatsd_tags``; the tags that the ``datadog`` client reads come between the two.
+    ``dogstatsd_tags``; in order of precedence, the tags of the ``datadog`` client come between.
+    ``backlog_type``: the type of ``gunicorn.backlog``.
     ``prefix``: gunicorn's ``statsd_prefix`` for all metric names.
     ``unusable``: one line per ignored setting of Datadog or gunicorn, with the reason.
     """
@@ -57,9 +59,9 @@ class Settings(NamedTuple):
 
     @property
     def pace(self) -> tuple[float, int, Address]:
-        """The settings with which an interval must begin and end.
+        """The settings whose change discards the current interval.
 
-        They are the interval's end and the Agent's address, whose name may not be looked up yet.
+        A new Agent's name may not be resolved when the interval ends.
         """
         return self.interval_s, self.samples, self.address
 
@@ -77,7 +79,11 @@ def is_enabled(configured: Mapping[str, object], environ: Mapping[str, str]) -> 
 def load(
     cfg: Config, configured: Mapping[str, object], environ: Mapping[str, str] = os.environ
 ) -> Settings:
-    """Return the settings from all sources. Raises ConfigError."""
+    """Return the settings from all sources. Raises ConfigError.
+
+    :param cfg: gunicorn's config.
+    :param configured: the arguments of ``configure()``.
+    """
     options = _merged(configured, environ)
     unusable = unknown_variables(environ)
     address, address_from = _address(options["url"], cfg, environ, unusable)
@@ -124,16 +130,16 @@ def _checked(option: Option, check: Callable[[Any], object], value: object, labe
     try:
         return check(value)
     except (ValueError, TypeError, OverflowError) as error:
-        # The text of a subclass, as UnicodeEncodeError, does not help a user.
+        # The text of a subclass, for example UnicodeEncodeError, does not help a user.
         reason = tags.printable(f": {error}") if type(error) is ValueError and str(error) else ""
         raise _error(f"{label}={shown(value)}{reason}", option.allowed) from None
 
 
 def shown(value: object) -> str:
-    """Return the ``repr`` of any value as one line of at most 100 characters."""
+    """Return the ``repr`` of a value as one line of at most 100 characters. Raises nothing."""
     try:
         text = tags.printable(repr(value))
-    except Exception:  # of a user's class, or of a number with more than 4,300 digits
+    except Exception:  # a user's ``__repr__``, or a number with more than 4,300 digits
         text = f"a {type(value).__name__}"
     return text if len(text) <= 100 else f"{text[:97]}..."
 

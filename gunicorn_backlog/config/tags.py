@@ -27,7 +27,7 @@ def check(tag: str) -> str:
 
 
 def clean(tag: str) -> str:
-    """Return any text as a tag: characters that Datadog does not accept become underscores."""
+    """Return a text as a tag: underscores replace characters that Datadog does not accept."""
     return _ILLEGAL.sub("_", tag)[:LONGEST]
 
 
@@ -37,7 +37,7 @@ def split(text: str) -> list[str]:
 
 
 def merge(*sources: Iterable[str]) -> list[str]:
-    """Return the tags of several sources, each tag once; earlier sources take precedence.
+    """Return the tags of several sources, each tag once, in order of the sources.
 
     ``env``, ``service`` and ``version`` come from the first source that has them. Other keys may
     have several values.
@@ -52,7 +52,7 @@ def merge(*sources: Iterable[str]) -> list[str]:
 
 
 def printable(text: str) -> str:
-    """Return the text with a blank for each unprintable character, as a terminal needs."""
+    """Return the text with a blank for each unprintable character, for a terminal."""
     return "".join(char if char.isprintable() else " " for char in text)
 
 

@@ -1,4 +1,4 @@
-"""Environment variables with this package's prefix that are no settings."""
+"""Unknown environment variables with this package's prefix."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ _NAME_MAX = 80  # characters
 def unknown_variables(names: Iterable[str]) -> list[str]:
     """Return one line that lists all unknown variables, or an empty list.
 
-    An unknown variable is no error: a Service's name must not stop the servers in its namespace.
+    An unknown variable is no error: a Kubernetes Service's name must not stop the servers in its
+    namespace.
     """
     unknown = sorted(name for name in names if _has_prefix(name) and name not in VARIABLES)
     if not unknown:

@@ -33,13 +33,16 @@ class Target(NamedTuple):
 class AgentSocket(Socket):
     """A connected, non-blocking socket to the Agent.
 
-    ``error`` is the latest error of a send, or None: ``deliver`` stores errors and raises none.
+    ``error``: the latest error of a send, or None; ``deliver`` raises nothing.
     """
 
     error: OSError | None = None
 
     def deliver(self, payload: bytes) -> None:
-        """Send one datagram; or one message of a stream, after its length as 32 bits LE."""
+        """Send one datagram, or one message of a stream after its length (32 bits, little-endian).
+
+        Never waits, and stores an error in ``error``.
+        """
         try:
             if self.type == socket.SOCK_STREAM:
                 self._send_message(payload)
@@ -61,9 +64,9 @@ class AgentSocket(Socket):
             self.send(payload)
 
     def read_error(self) -> int:
-        """Return the errno of a pending error, and store the error; 0 if there is none.
+        """Return the errno of a pending error, and store the error; 0: no error.
 
-        The refusal by a host's own Agent is pending when ``send`` returns.
+        A refusal on the same host is pending as soon as ``send`` returns.
         """
         code = self.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code and self.error is None:
@@ -72,7 +75,7 @@ class AgentSocket(Socket):
 
     @property
     def broken(self) -> bool:
-        """Whether a new socket is needed: the peer is gone, or a message is incomplete."""
+        """True if a new socket is needed: the peer is gone, or a message is incomplete."""
         if self.error is None or self.error.errno == errno.EMSGSIZE:
             return False
         if self.type == socket.SOCK_STREAM:
@@ -109,8 +112,8 @@ def other_loopback(address: Address, target: Target) -> Target | None:
 def _numeric_target(host: str, port: int) -> Target:
     """Return the target of a numeric host. Raises OSError: its scope is no interface of this host.
 
-    ``getaddrinfo`` reads the resolver's configuration even for a number, and may be an app's own
-    function.
+    ``getaddrinfo`` is not used: it reads the resolver's configuration even for a numeric host, and
+    an app may have replaced the function.
     """
     if number_family(host) == socket.AF_INET:
         return Target(socket.AF_INET, (host, port))

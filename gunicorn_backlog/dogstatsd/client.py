@@ -19,12 +19,12 @@ QUEUE_FULL = "its queue is full"
 
 
 class AgentClient:
-    """Pushes points to one Agent; no method waits.
+    """Pushes points to one Agent. Only ``before_fork`` waits.
 
     ``address``: the Agent's. ``enabled``: false if DD_DOGSTATSD_DISABLE is set; then nothing is
-    sent. ``error``: why the latest push may not have arrived, or None. ``left_out``: number of
-    points of the latest push that were too long for an Agent. ``may_share_series``: the Agent may
-    be unable to distinguish this pod from others.
+    sent. ``error``: the reason why the latest push may not have arrived, or None. ``left_out``:
+    number of points of the latest push that were too long for an Agent. ``may_share_series``: the
+    Agent may be unable to distinguish this pod from others.
     """
 
     def __init__(
@@ -34,7 +34,11 @@ class AgentClient:
         *,
         former: AgentClient | None = None,
     ) -> None:
-        """Share the resolver of a ``former`` client of the same address: a HUP needs no look-up."""
+        """Connect to nothing yet.
+
+        :param former: the client before a reload. With the same address its resolver is reused,
+            and no look-up is needed.
+        """
         self.address = settings.address
         self.error: str | None = None
         self.left_out = 0
@@ -47,7 +51,8 @@ class AgentClient:
         self._target: Target | None = None  # of the socket
         self._socket: AgentSocket | None = None
         self._serializer = Serializer(settings)
-        # Over a Unix socket the Agent sees the sending process. In Kubernetes a pod has siblings.
+        # Over a Unix socket the Agent gets the sender's pid from the kernel. Over UDP it gets none,
+        # and other pods of a Kubernetes node may send the same series.
         self.may_share_series = (
             settings.address.scheme == "udp"
             and "KUBERNETES_SERVICE_HOST" in environ
@@ -94,14 +99,17 @@ class AgentClient:
             raise ConnectionRefusedError(code, os.strerror(code))
 
     def _send_to_other_loopback(self, payloads: list[bytes]) -> None:
-        """Send to localhost's other address; after a failure ``error`` remains the first one's."""
+        """Send to localhost's other address; after a failure ``error`` has the first address's."""
         try:
             self._send(payloads)
         except OSError:
             self._resolver.switch_loopback()
 
     def before_fork(self, until_s: float) -> None:
-        """Wait for the end of a look-up, until ``until_s`` or for some milliseconds."""
+        """Wait for the end of a look-up.
+
+        :param until_s: deadline by ``time.monotonic()``; the wait may be some milliseconds longer.
+        """
         self._resolver.before_fork(until_s)
 
     def close(self) -> None:
@@ -114,9 +122,9 @@ class AgentClient:
         self._resolver.refresh(unreachable=self.error not in (None, QUEUE_FULL))
 
     def _connected(self) -> AgentSocket:
-        """Return a socket to the present target, with its error reset. Raises OSError."""
+        """Return a socket to the current target, with its error reset. Raises OSError."""
         if self._resolver.target is None:
-            raise self._resolver.error or OSError(errno.EINPROGRESS, "its name is being resolved")
+            raise self._resolver.error or OSError(errno.EINPROGRESS, "the name is being resolved")
         if self._target != self._resolver.target:
             self.close()
             self._target = self._resolver.target

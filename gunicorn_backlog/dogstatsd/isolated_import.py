@@ -2,8 +2,8 @@
 
 ``import datadog`` imports all of Datadog's API with requests and urllib3, which keep references to
 ``ssl``. A gevent worker patches ``ssl`` only after the fork; with the old references every HTTPS
-request of its app ends in a RecursionError. Therefore the arbiter imports the DogStatsD client
-alone, and leaves no partial ``datadog`` behind. Fewer pages in the arbiter also shorten its forks.
+request of its app ends in a RecursionError. Therefore the arbiter imports only the DogStatsD
+client, and leaves no partial ``datadog`` behind. Fewer pages in the arbiter also shorten its forks.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def isolated_import(name: str, environ: Mapping[str, str | None]) -> ModuleType:
     """Return a module of a package, imported without the package's ``__init__``.
 
     ``sys.modules`` contains nothing of the package afterwards: a later ``import`` by the app gets a
-    complete package of its own. A package that was imported before is shared as it is.
+    complete package of its own. A package that was imported before is used unchanged.
 
     :param name: the module's dotted name.
     :param environ: environment variables during an isolated import; None removes a variable.

@@ -23,7 +23,8 @@ class Payloads(NamedTuple):
 def pack(lines: Iterable[bytes], size: int) -> Payloads:
     """Pack whole lines into payloads of up to ``size`` bytes; a longer line has its own payload.
 
-    :param lines: each ends with a newline.
+    :param lines: bytes, each with its newline.
+    :param size: bytes, up to MAX_BYTES.
     """
     payloads, batch, left_out = [], b"", 0
     for line in lines:

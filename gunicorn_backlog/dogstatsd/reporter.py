@@ -14,16 +14,19 @@ BACK_AFTER = 3  # pushes
 
 
 class Reporter:
-    """Pushes intervals; logs once that the Agent is unreachable, and once that it is back.
+    """Pushes intervals; logs once that the Agent is unreachable, and once that the Agent is back.
 
-    The Agent is back after BACK_AFTER pushes in a row without an error: an error of every other
-    push must not fill the log.
+    The Agent is back after BACK_AFTER pushes in a row without an error. Otherwise an error in every
+    second push would fill the log.
     """
 
     def __init__(
         self, settings: Settings, logger: OnceLogger, *, former: Reporter | None = None
     ) -> None:
-        """Replace the ``former`` reporter after a reload: what is logged stays valid."""
+        """Connect to nothing yet, and log nothing that ``former`` has logged.
+
+        :param former: the reporter before a reload.
+        """
         self._settings = settings
         self._logger = logger
         self._agent: AgentClient = AgentClient(settings, former=former._agent if former else None)
@@ -34,10 +37,12 @@ class Reporter:
             logger.reset("too long")
         if self._agent.enabled and self._agent.may_share_series:
             self._warn_of_shared_series()
+        else:
+            logger.reset("origin")
 
     @property
     def error(self) -> str:
-        """Why the latest push may not have arrived; empty without an error."""
+        """The reason why the latest push may not have arrived; empty without an error."""
         return (self._agent.error or "") if self._agent.enabled else DISABLED
 
     def prepare(self) -> None:
@@ -47,7 +52,12 @@ class Reporter:
     def deliver(
         self, interval: IntervalSummary, app: str, bind: str, *, stopping: bool = False
     ) -> None:
-        """Push one interval's points, and log the outcome. Never waits."""
+        """Push one interval's points, and log the outcome. Never waits.
+
+        :param app: value of the tag ``app``.
+        :param bind: value of the tag ``bind``; empty: no tag.
+        :param stopping: this is the last push of a shutdown.
+        """
         points = interval_points(
             interval,
             app=app,
@@ -70,7 +80,10 @@ class Reporter:
             self._log_return()
 
     def before_fork(self, until_s: float) -> None:
-        """Wait for the end of a look-up, until ``until_s`` or for some milliseconds."""
+        """Wait for the end of a look-up.
+
+        :param until_s: deadline by ``time.monotonic()``; the wait may be some milliseconds longer.
+        """
         self._agent.before_fork(until_s)
 
     def close(self) -> None:
@@ -80,8 +93,8 @@ class Reporter:
     def _warn_of_shared_series(self) -> None:
         self._logger.warn(
             "origin",
-            "no tag names this pod, and the Agent cannot see the sender of UDP: pods with the same "
-            "bind push the same series, and the Agent keeps the last value; set DD_ENTITY_ID, add "
+            "no tag names this pod, and UDP does not identify the sender: pods with the same bind "
+            "push the same series, and the Agent keeps the last value; set DD_ENTITY_ID, add "
             "a tag pod_name or host, or push to the Agent's Unix socket",
             until_reset=True,
         )
@@ -104,14 +117,14 @@ class Reporter:
     def _warn_of_unreachable_agent(self, error: str) -> None:
         self._logger.warn(
             "away",
-            f"the Agent at {self._agent.address} does not take metrics: {error}; "
-            "they are dropped until it does",
+            f"the Agent at {self._agent.address} does not accept metrics: {error}; "
+            "metrics are dropped until the Agent accepts them",
             until_reset=True,
         )
         self._logger.reset("back")
 
     def _log_return(self) -> None:
-        self._logger.inform("back", f"the Agent at {self._agent.address} takes metrics again")
+        self._logger.inform("back", f"the Agent at {self._agent.address} accepts metrics again")
         self._logger.reset("away")
 
 

@@ -16,18 +16,17 @@ from gunicorn_backlog.dogstatsd.agent_socket import Target
 
 REFRESH_S = 60.0  # a name can get another address without a failed send
 RETRY_S = 0.9  # while the Agent is unreachable: at each push of the default interval, with jitter
-FORK_WAIT_S = 0.01  # the least time that a fork waits for a look-up, after the wait for our thread
+FORK_WAIT_S = 0.01  # shortest deadline of a fork's wait for a look-up
 
 
 class Resolver:
-    """Resolves an address to its present target.
+    """Resolves an address to its current target.
 
-    ``target`` is the latest target, None before the first; ``error`` is the error of the latest
-    look-up. A name is looked up in a thread that ends with the look-up, because a name server may
-    hang.
+    ``target``: the latest target, None before the first. ``error``: of the latest look-up. A name
+    server may hang: each look-up of a name has a thread of its own.
 
-    The C library holds locks at the begin of a look-up and at the end of its thread. A fork copies
-    held locks: the first look-up of a worker forked at this moment would hang forever.
+    The C library holds locks at the beginning of a look-up and at the end of its thread. A fork
+    copies held locks: the first look-up of a worker forked at this moment would hang forever.
     """
 
     def __init__(self, address: Address, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -56,14 +55,14 @@ class Resolver:
         if is_local(self._address):
             self._look_up()
         else:
-            # A first use in the thread would import the codec: a fork would copy half of a module.
+            # Import the codec here: during an import in the thread a fork would copy half a module.
             codecs.lookup("idna")
             _read_configuration()
             self._start_look_up()
 
     @property
     def is_loopback(self) -> bool:
-        """Whether the target is one of localhost's two addresses."""
+        """True if the target is one of localhost's two addresses."""
         return self._other_loopback() is not None
 
     def switch_loopback(self) -> bool:
@@ -80,6 +79,8 @@ class Resolver:
 
         Only the first fork waits for a hung look-up. Most look-ups take far less than a
         millisecond, but on a busy machine their thread may have to wait for a processor.
+
+        :param until_s: deadline by ``time.monotonic()``.
         """
         if self._thread is not None and not self._hangs:
             self._hangs = not self._thread.wait(max(FORK_WAIT_S, until_s - time.monotonic()))
@@ -89,7 +90,7 @@ class Resolver:
         try:
             self._thread, self._hangs = OneShotThread(self._look_up), False
         except RuntimeError:
-            self.error = OSError(errno.EBUSY, "no thread to look its name up in")
+            self.error = OSError(errno.EBUSY, "no thread for the look-up of the name")
 
     def _look_up(self) -> None:
         try:

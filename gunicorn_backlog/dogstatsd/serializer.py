@@ -15,8 +15,8 @@ from gunicorn_backlog.metrics.points import Point
 
 _LOGGERS = ("datadog.dogstatsd", "datadog.util")
 _IMPORT_ENVIRON = {
-    # The client's fork handlers serve a client that we don't use, and stay registered for good.
-    # They took longer at each fork than all of our own work there (commit 8bed184).
+    # The client's fork handlers serve a client that we don't use, and cannot be unregistered.
+    # At each fork they took longer than all of our handlers (commit 8bed184).
     "DD_DOGSTATSD_DISABLE_FORK_SUPPORT": "1",
     # The import creates a client, which raises ValueError for an invalid URL or port here.
     "DD_DOGSTATSD_URL": None,
@@ -35,10 +35,10 @@ else:
 
 
 class _Outbox:
-    """The client's socket: ``lines`` collects the bytes that the client sends.
+    """A replacement of the client's socket: ``lines`` collects the bytes that the client sends.
 
-    After a failed send the client logs, closes its socket, and resolves the Agent's name while it
-    holds a lock that ``fork`` waits for. A send to this object never fails.
+    After a failed send the client logs, closes its socket, and resolves the Agent's name while the
+    client holds a lock that ``fork`` waits for. A send to this object never fails.
     """
 
     family = socket.AF_INET
@@ -67,12 +67,12 @@ class Serializer:
 
     @property
     def has_origin(self) -> bool:
-        """Whether tags or fields distinguish this container, pod or host from others."""
+        """True if tags or fields distinguish this container, pod or host from others."""
         keys = {tag.partition(":")[0] for tag in self._client.constant_tags}
         return bool(self._client._container_id or self._client._external_data or keys & _ORIGINS)
 
     def lines(self, points: Iterable[Point]) -> list[bytes]:
-        """Return one line for each point, with its newline."""
+        """Return one line of bytes for each point, with its newline."""
         self._outbox.lines = []
         for point in points:
             self._report(point)
@@ -89,7 +89,7 @@ class Serializer:
 
 
 def _client(settings: Settings) -> DogStatsd:
-    # With paths the client reads no address from the environment. It never connects to them.
+    # With paths the client reads no address from the environment. The paths are never used.
     client = DogStatsd(
         socket_path="/",
         telemetry_socket_path="/",
@@ -101,7 +101,7 @@ def _client(settings: Settings) -> DogStatsd:
     client.constant_tags = tags.merge(
         settings.tags, map(tags.clean, client.constant_tags), settings.inherited_tags
     )
-    external = client._external_data or ""  # the client writes it unchecked into each line
+    external = client._external_data or ""  # the client adds this text unchecked to each line
     if _ENDS_A_FIELD.search(external) or not external.isprintable():
         client._external_data = None
     return client

@@ -6,7 +6,7 @@ REMEDY = "unset enable_backlog_metric: it has no listener and no limit"
 
 
 def clash(backlog_type: str) -> str:
-    """Return a warning: gunicorn, too, pushes a metric of this name.
+    """Return a warning that gunicorn, too, pushes a metric ``gunicorn.backlog``.
 
     :param backlog_type: the type of our metric.
     """

@@ -35,9 +35,10 @@ OK, CRITICAL = 0, 2  # status of a service check
 
 
 class Point(NamedTuple):
-    """One metric with its values and tags, which becomes one line to the Agent.
+    """One metric with its values and tags: one line to the Agent.
 
-    ``values`` has one item, or one for each sample of a histogram or distribution.
+    ``name``: without a prefix. ``values``: one item, or one for each sample of a histogram or
+    distribution, in the catalog's unit. ``tags``: cleaned ``key:value``.
     """
 
     name: str
@@ -57,8 +58,8 @@ def interval_points(
     """Return the points of one interval, without those that could not be measured.
 
     :param app: value of the tag ``app``: the server's ``proc_name``.
-    :param bind: value of the tag ``bind``: the server's first listener; empty: no tag.
-    :param backlog_type: type of ``gunicorn.backlog``; a gauge has the maximum of the samples.
+    :param bind: value of the tag ``bind``: the server's first listener. Empty: no tag.
+    :param backlog_type: type of ``gunicorn.backlog``. A gauge has the maximum of the samples.
     :param stopping: this is the last push of a shutdown.
     """
     server = _server_tags(app, bind)
@@ -87,7 +88,7 @@ def _backlog_points(
 ) -> Iterator[Point]:
     for queue in queues:
         tags = (*server, _listener_tag(queue.listener))
-        # Of a gauge the Agent keeps one value per ten seconds: the maximum shows short bursts.
+        # The Agent keeps one value of a gauge per ten seconds: the maximum shows short bursts.
         values = (max(queue.waiting),) if backlog_type == "gauge" else queue.waiting
         yield Point(BACKLOG.name, backlog_type, values, tags)
         if queue.limit is not None:

@@ -51,7 +51,7 @@ def warn_unknown_kinds(logger: OnceLogger, kinds: Collection[int], worker_class:
     """Warn of workers that have a slot and are not instrumented."""
     if Kind.FAILED in kinds:
         logger.warn(
-            "unwatched",
+            "not instrumented",
             "a worker could not be instrumented, its own log line has the reason: workers are "
             f"counted, {_NOT_SENT}",
         )

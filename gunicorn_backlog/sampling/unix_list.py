@@ -14,7 +14,7 @@ from gunicorn_backlog.kernel.accept_queue import AcceptQueue, QueueError
 from gunicorn_backlog.sampling.queue_readers import QueueReader
 
 COSTLY_NS = 1_000_000  # a read of some hundred sockets takes less
-_TRIES = 10
+_TRIES = 10  # reads in a row, one per call: a fork waits at most 40 ms for a call to end
 
 
 class UnlistedError(QueueError):
@@ -28,8 +28,8 @@ class UnixList(QueueReader):
     """A Unix socket of this process, by its path in ``/proc/net/unix``; without a limit.
 
     The kernel lists a connection in the network namespace of its client. If several containers
-    share the socket's file, the client may be in another namespace. After the first proof of an
-    unlisted connection, the listener is not read any more.
+    share the socket's file, the client may be in another namespace. After _TRIES reads in a row
+    that lack a waiting connection, the listener is not read any more.
     """
 
     name = "/proc/net/unix"
@@ -42,17 +42,19 @@ class UnixList(QueueReader):
         self._clock_ns = clock_ns
         self._longest = longest or proc_net.LONGEST
         self._was_costly = False  # a read in this interval
+        self._doubtful_reads = 0  # in a row: the length is 0 and a connection waits
         self._unlisted = False
 
     def queue(self) -> AcceptQueue | None:
-        """Return the queue; None if a costly list was read in this interval."""
+        """Return the queue; None if its length is doubtful, or after a costly read in this interval."""
         if self._unlisted:
             raise UnlistedError
         if self._was_costly:
             return None
         began_ns = self._clock_ns()
         try:
-            return AcceptQueue(self._length(), None)
+            length = self._length()
+            return None if length is None else AcceptQueue(length, None)
         except UnlistedError:
             self._unlisted = True
             raise
@@ -63,19 +65,23 @@ class UnixList(QueueReader):
         """Allow a costly read again."""
         self._was_costly = False
 
-    def _length(self) -> int:
-        """Return the length. Raises UnlistedError if the list has none of the waiting connections.
+    def _length(self) -> int | None:
+        """Return the length, from one read; None if the length is 0 while a connection waits.
 
-        A connection may arrive or be accepted between two steps, but not in each of ten tries.
+        A connection may arrive or be accepted between two steps, but not in each of _TRIES reads in
+        a row: the last one raises UnlistedError.
         """
         fd = self._sock.fileno()
         inode = os.fstat(fd).st_ino
-        for _ in range(_TRIES):
-            before = _is_readable(fd)
-            length = proc_net.unix_length(inode, longest=self._longest)
-            if length or not before or not _is_readable(fd):
-                return length
-        raise UnlistedError
+        before = _is_readable(fd)
+        length = proc_net.unix_length(inode, longest=self._longest)
+        if length or not before or not _is_readable(fd):
+            self._doubtful_reads = 0
+            return length
+        self._doubtful_reads += 1
+        if self._doubtful_reads >= _TRIES:
+            raise UnlistedError
+        return None
 
 
 def _is_readable(fd: int) -> bool:

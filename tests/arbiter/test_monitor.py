@@ -167,11 +167,11 @@ def test_one_line_when_the_agent_goes_and_one_when_it_is_back(
     started()
     next_pushes(agent, 1)
     agent.stop()
-    wait_for("the first line", lambda: "does not take metrics: ECONNREFUSED" in caplog.text)
+    wait_for("the first line", lambda: "does not accept metrics: ECONNREFUSED" in caplog.text)
     wait_for("more failures", lambda: len(failed) >= 5)
     with StandInAgent(parse(agent.url)) as again:
         next_pushes(again, 4)
-        wait_for("the second line", lambda: "takes metrics again" in caplog.text)
+        wait_for("the second line", lambda: "accepts metrics again" in caplog.text)
     assert len(caplog.records) == 3  # the first is the startup line
 
 

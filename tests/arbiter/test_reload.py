@@ -188,6 +188,22 @@ def test_each_new_config_has_its_own_deadline(
         assert not reloader.is_overdue()
 
 
+def test_a_second_config_does_not_inherit_the_deadline_of_the_first(
+    arbiter: Arbiter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """gunicorn may still be applying the second one when the first would be overdue."""
+    logger = OnceLogger(logging.getLogger("lab"))
+    reloader = reload.Reloader(arbiter, pipeline.Pipeline(arbiter, logger), logger)
+    reloader.load()
+    monkeypatch.setattr(reload, "RELOAD_WITHOUT_FORK_S", 0.05)
+    arbiter.cfg = Cfg()
+    assert not reloader.is_overdue()
+    wait_for("the first to be overdue", reloader.is_overdue)
+    monkeypatch.setattr(reload, "RELOAD_WITHOUT_FORK_S", 1000.0)
+    arbiter.cfg = Cfg()
+    assert not reloader.is_overdue()
+
+
 def test_a_late_config_with_an_invalid_setting(
     started: Starting,
     arbiter: Arbiter,

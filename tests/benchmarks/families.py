@@ -1,7 +1,7 @@
-"""One request of each family of workers, as far as it is watched; the methods do nothing.
+"""One request of each family of workers, as far as it is instrumented; the methods do nothing.
 
 Each function returns a worker's request, to be called with an accepted socket. Without a ``claim``
-the worker is not watched; without ``listeners`` it does not look how long a request waited.
+the worker is not instrumented; without ``listeners`` it does not look how long a request waited.
 """
 
 from __future__ import annotations

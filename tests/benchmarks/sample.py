@@ -32,7 +32,7 @@ TARGET_US = 1000.0  # of 1,000 workers
 
 IPPROTO_TCP, TCP_INFO = 6, 11
 UNPACK = struct.Struct("=B7x16xII").unpack
-NOTICES = OnceLogger(logging.getLogger("benchmark"))
+LOGGER = OnceLogger(logging.getLogger("benchmark"))
 
 LISTENERS_TEXT = f"""\
 All accept queues of a server, read once. The last column is one listener's share, as a multiple of
@@ -130,7 +130,7 @@ def _readers(stack: ExitStack, folder: Path) -> dict[str, Callable[[], object]]:
 def _reading(sockets: list[socket.socket], **cfg: Any) -> Callable[[], object]:
     """Return a function that reads the queues of an arbiter with these sockets."""
     arbiter = Arbiter([Listener(sock) for sock in sockets], cfg=Cfg(**cfg))
-    return Listeners(arbiter, NOTICES).read
+    return Listeners(arbiter, LOGGER).read
 
 
 def _reading_shared(stack: ExitStack, count: int) -> Callable[[], object]:

@@ -34,21 +34,22 @@ def tables(quick: bool) -> list[Table]:
         f"moments (seed {SEED}), {GAP_S[0]:g} to {GAP_S[1]:g} s apart, at {lanes} servers. All "
         "tools measure every server at once. Ours, with its defaults, samples ten times a second "
         "and pushes once. gunicorn's own (`enable_backlog_metric`) reads and sends once a "
-        "second. The hand-written one does the same, by our choice. gunicorn-prometheus-exporter, "
+        "second. We chose the same rate for the hand-written one. gunicorn-prometheus-exporter, "
         "opentelemetry-instrumentation-gunicorn and judoscale send no backlog."
     )
     return [
         Table(
             "Seeing: share of bursts that are reported at all",
-            f"{text} Seen means that a value above 0 was sent. The interval is Wilson's, of 95 %.",
+            f"{text} A burst counts as reported if a value above 0 was sent. The interval is "
+            "Wilson's, of 95 %.",
             [_share(_of(bursts, length), length, tool) for length in LENGTHS_MS for tool in TOOLS],
             middle="share",
             spread="95 % interval",
         ),
         Table(
             "Seeing: reported peak, as a share of the true one",
-            "The highest value sent of each burst that was seen, as a share of its connections. "
-            "There is no row for fewer than two.",
+            "The highest value sent of each reported burst, as a share of its connections. A case "
+            "with fewer than two reported bursts has no row.",
             [
                 it
                 for length in LENGTHS_MS

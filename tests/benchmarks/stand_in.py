@@ -52,14 +52,14 @@ class StandIn:
                 running[pid] = Worker(pid=pid, age=age)
         self._record = slot.threads[0] if size.threads else slot
         arbiter = Arbiter([Listener(it) for it in sockets], running, worker_age=size.workers)
-        notices = OnceLogger(logging.getLogger("benchmark"))
-        self.sampler = Sampler(arbiter, scoreboard, notices)
+        logger = OnceLogger(logging.getLogger("benchmark"))
+        self.sampler = Sampler(arbiter, scoreboard, logger)
         self.sampler.begin(size.workers)
         self._check(size)
         self._window = Window(size.workers)
         agent = self._stack.enter_context(deaf_agent())
         address = Address("udp", *agent.getsockname())
-        self._delivery = Reporter(Settings()._replace(address=address), notices)
+        self._delivery = Reporter(Settings()._replace(address=address), logger)
         self._stack.callback(self._delivery.close)
         self.sample_s = timeit.timeit(self.sample, number=10) / 10
 

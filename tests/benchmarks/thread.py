@@ -57,8 +57,8 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
 TEXT = """\
 Processor time of the thread in a real arbiter with the defaults: ten samples and a push a second,
 one listener, no requests. The caches are cold each time that the thread wakes up. The first two
-rows are threads written for this, in an arbiter without us, which push nothing: the floor of
-waking up, and that of one `getsockopt`."""
+rows are threads that push nothing, in an arbiter without us: the floor of waking up, and the floor
+of one `getsockopt`."""
 
 
 def tables(quick: bool) -> list[Table]:

@@ -26,9 +26,12 @@ def configured(monkeypatch: pytest.MonkeyPatch) -> Configured:
     return fresh
 
 
-def configure(*positional: Any, module: str = CONFIG_MODULE, **given: Any) -> None:
-    """Call configure() from a module of that name, as gunicorn's config file is one."""
-    caller = ModuleType(module)
+MODULES = {name: ModuleType(name) for name in (CONFIG_MODULE, "base")}
+
+
+def configure(*positional: Any, module: str | ModuleType = CONFIG_MODULE, **given: Any) -> None:
+    """Call configure() from a module, or from the one of that name."""
+    caller = MODULES[module] if isinstance(module, str) else module
     vars(caller).update(positional=positional, given=given)
     program = "from gunicorn_backlog import configure; configure(*positional, **given)"
     exec(program, vars(caller))
@@ -49,6 +52,16 @@ def test_calls_add_up(configured: Configured) -> None:
     configure(interval=4)
     configure(interval=None)
     assert load(Cfg(), take(configured), {}).interval_s == 1
+
+
+def test_a_second_hup_drops_what_was_not_loaded_of_the_first(configured: Configured) -> None:
+    """gunicorn runs the file again, in a new module, before the first settings are loaded."""
+    configure(interval=5, module="base")
+    configure(interval=2, samples=3)
+    second = ModuleType(CONFIG_MODULE)
+    configure(samples=4, module=second)
+    configure(tags=["a:b"], module=second)
+    assert take(configured) == {"interval": 5, "samples": 4, "tags": ["a:b"]}
 
 
 def test_a_config_file_begins_anew(configured: Configured) -> None:

@@ -59,6 +59,26 @@ def test_a_slow_agents_warning_ends_with_its_address(tmp_path: Path) -> None:
             former.close()
 
 
+def test_the_warning_of_shared_series_ends_with_its_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reload to the Agent's Unix socket removes the warning, and one with a tag of the pod."""
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("DD_ORIGIN_DETECTION_ENABLED", "false")
+    logger, former = OnceLogger(logging.getLogger("lab")), None
+    udp, unix = Address("udp", "127.0.0.1", 8125), Address("unixgram", path=str(tmp_path / "agent"))
+    for address, tags, expected in (
+        (udp, (), 1),
+        (unix, (), 0),
+        (udp, (), 1),
+        (udp, ("pod_name:web-1",), 0),
+    ):
+        settings = Settings()._replace(address=address, tags=tags)
+        former = Reporter(settings, logger, former=former)
+        assert len(logger.warnings) == expected
+        former.close()
+
+
 def test_one_line_for_an_outage_and_one_for_its_end(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -86,7 +86,7 @@ def check_waiting(rows: Table) -> None:
         assert rows[BOTH, target].slow_over < 50
         assert rows[BOTH, target].late < rows[TUNED, target].late / 2
     for signal, target, told in (
-        (TUNED, 50, "{} minutes over at 50 % for {} pod-hours;"),
+        (TUNED, 50, "{} minutes over at 50 % for {} pod-hours."),
         (BOTH, 50, "leaves {} at 50 % for {},"),
         (BOTH, 60, "and {} at 60 % for {}."),
     ):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.lab.server import Server
 from tests.lab.waiting import wait_for
 
-AWAY, AGAIN = "does not take metrics", "takes metrics again"
+AWAY, AGAIN = "does not accept metrics", "accepts metrics again"
 STRAY_S = 0.25  # tolerance: the delay until a test sees a push
 SHARED_STRAY_S = 1.0  # the same while other tests run
 

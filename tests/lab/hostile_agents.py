@@ -19,7 +19,7 @@ MANY = 200  # listeners, whose lines fill many datagrams
 HOSTS = ("127.0.0.2", "127.0.0.3")
 CHANGES_S = 0.5
 
-AWAY = "does not take metrics"
+AWAY = "does not accept metrics"
 SLOW = "does not read as fast"
 
 

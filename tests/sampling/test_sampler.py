@@ -176,13 +176,13 @@ def test_what_is_unknown_is_found_in_each_sample(
     arbiter: Arbiter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else it would be taken for mended, though the workers say nothing new."""
-    notices = OnceLogger(logging.getLogger("lab"))
+    logger = OnceLogger(logging.getLogger("lab"))
     scoreboard = Scoreboard(slots=3)
     scoreboard.claim(1, 1, Kind.UNKNOWN, 0)
     scoreboard.claim(2, 2, Kind.FAILED, 0)
-    sampler = Sampler(arbiter, scoreboard, notices)
+    sampler = Sampler(arbiter, scoreboard, logger)
     found: list[str] = []
-    monkeypatch.setattr(notices, "warn", lambda kind, _: found.append(kind))
+    monkeypatch.setattr(logger, "warn", lambda kind, _: found.append(kind))
     for _ in range(3):
         sampler.sample()
-    assert found == ["unwatched", "unknown class"] * 3
+    assert found == ["not instrumented", "unknown class"] * 3

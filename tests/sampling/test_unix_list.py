@@ -14,7 +14,7 @@ import pytest
 
 from gunicorn_backlog.kernel import proc_net
 from gunicorn_backlog.kernel.accept_queue import AcceptQueue, QueueError
-from gunicorn_backlog.sampling.unix_list import COSTLY_NS, UnixList, UnlistedError
+from gunicorn_backlog.sampling.unix_list import _TRIES, COSTLY_NS, UnixList, UnlistedError
 from tests.lab.sandbox import network
 from tests.lab.ss import ss_unix
 
@@ -109,6 +109,7 @@ def test_a_client_in_another_network_namespace(listener: socket.socket, path: st
         listener.accept()[0].close()
         with connected(path, *net.inside()):
             assert [listed.recv_q for listed in ss_unix(path)] == [1]
+            assert [reader.queue() for _ in range(_TRIES - 1)] == [None] * (_TRIES - 1)
             with pytest.raises(UnlistedError, match="another network namespace"):
                 reader.queue()
     listener.accept()[0].close()
@@ -126,12 +127,29 @@ def test_a_closed_socket(path: str) -> None:
         reader.queue()
 
 
-def test_a_connection_that_comes_meanwhile(
+def test_one_call_reads_the_list_once(
     listener: socket.socket, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A connection that arrives between two steps proves nothing: the list is read again."""
+    """A doubtful read is not repeated in the same call, which a fork may wait for."""
     lengths = iter([0, 0, 1])
     monkeypatch.setattr(proc_net, "unix_length", lambda *_, **__: next(lengths))
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(path)
-        assert UnixList(listener).queue() == AcceptQueue(1, None)
+        reader = UnixList(listener, clock_ns=stopped)
+        assert [reader.queue() for _ in range(3)] == [None, None, AcceptQueue(1, None)]
+
+
+def test_a_connection_that_comes_meanwhile(
+    listener: socket.socket, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that arrives between two steps proves nothing: the reads in a row restart."""
+    doubtful = [0] * (_TRIES - 1)
+    lengths = iter([*doubtful, 1, *doubtful, 0])
+    monkeypatch.setattr(proc_net, "unix_length", lambda *_, **__: next(lengths))
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(path)
+        reader = UnixList(listener, clock_ns=stopped)
+        found = [reader.queue() for _ in range(2 * _TRIES - 1)]
+        assert found == [*[None] * len(doubtful), AcceptQueue(1, None), *[None] * len(doubtful)]
+        with pytest.raises(UnlistedError):
+            reader.queue()

@@ -1,4 +1,4 @@
-"""Whether the Agent's address resolves and accepts a datagram: an empty line without a metric."""
+"""Test of the Agent's address with one datagram: an empty line, which is no metric."""
 
 from __future__ import annotations
 
@@ -20,16 +20,19 @@ _EMPTY_LINE = b"\n"
 _REMEDIES = {
     errno.ECONNREFUSED: "start the Agent, or set its address: GUNICORN_BACKLOG_URL, DD_AGENT_HOST",
     errno.ENOENT: "start the Agent, and mount the folder of its socket into the container",
-    errno.EACCES: "let this user write to the socket, and pass the folders on the way to it",
-    errno.EAGAIN: "the Agent reads more slowly than it is sent to: see what it is busy with",
+    errno.EACCES: "give this user write permission for the socket, and access to its folders",
+    errno.EAGAIN: "the Agent reads more slowly than metrics arrive: reduce the load of the Agent",
 }
 _ANY_REMEDY = "set the Agent's address: GUNICORN_BACKLOG_URL, DD_AGENT_HOST, DD_DOGSTATSD_URL"
 
 
 def finding(url: str, *, disabled: bool) -> Finding:
-    """Send a datagram to the Agent and return the result. Raises ValueError: no address.
+    """Send a datagram to the Agent, and return the result. Raises ValueError for a bad URL.
 
-    :param disabled: by ``DD_DOGSTATSD_DISABLE``; then nothing is sent.
+    Waits RESOLVED_S for a name server at most.
+
+    :param url: the Agent's address, in one of ``agent_address.URL_FORMS``.
+    :param disabled: ``DD_DOGSTATSD_DISABLE`` is set; then nothing is sent.
     """
     if disabled:
         return warning("Agent", DISABLED, "unset it where gunicorn is started, and in its raw_env")
@@ -44,10 +47,10 @@ def finding(url: str, *, disabled: bool) -> Finding:
         remedy = _REMEDIES.get(error.errno or 0, _ANY_REMEDY)
         if address.scheme == "udp" and error.errno == errno.EACCES:
             remedy = _ANY_REMEDY
-        return failed("Agent", f"{where} takes no datagram: {reason(error)}", remedy)
+        return failed("Agent", f"{where} accepts no datagram: {reason(error)}", remedy)
     if address.scheme == "udp":
         return ok("Agent", f"{where} does not refuse a datagram (UDP confirms none)")
-    return ok("Agent", f"{where} takes a datagram")
+    return ok("Agent", f"{where} accepts a datagram")
 
 
 def _resolved(address: Address) -> Target | str:
@@ -58,7 +61,7 @@ def _resolved(address: Address) -> Target | str:
         try:
             found.append(agent_socket.resolve(address))
         except OSError as error:
-            found.append(f"its name is not known: {error.strerror or error}")
+            found.append(f"the name is unknown: {error.strerror or error}")
 
     OneShotThread(resolve).wait(RESOLVED_S)
     return found[0] if found else f"no name server answered within {RESOLVED_S:g} s"

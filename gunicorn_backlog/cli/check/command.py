@@ -22,7 +22,8 @@ _UNHOOKED = (
     "gunicorn reads no config), or enabled is False"
 )
 _UNHOOKED_REMEDY = (
-    "add our hooks to its config, or call hooks.install(options) in what embeds it; then restart it"
+    "add our hooks to its config, or call hooks.install(options) in the program that embeds "
+    "gunicorn; then restart gunicorn"
 )
 # Prefix of findings on a config from GUNICORN_CMD_ARGS: embedded gunicorn ignores the variable.
 _UNLESS_EMBEDDED = "if the server is gunicorn's own command: "
@@ -30,10 +31,10 @@ _INSPECT_REMEDY = "run the server's own gunicorn-backlog, where it runs, as its 
 
 
 def check(pid: int | None, arguments: Sequence[str]) -> int:
-    """Check, print, and return the exit code.
+    """Run all checks, print the findings, and return the exit code: the worst finding's level.
 
-    :param pid: of the only server to check; None: all servers.
-    :param arguments: gunicorn's, for its config.
+    :param pid: of an arbiter or worker; only this server is checked. None: all servers.
+    :param arguments: gunicorn's own arguments, which name its config.
     """
     worst = Level.OK
     for finding in _findings(pid, arguments):
@@ -77,7 +78,7 @@ def _found(pid: int | None) -> Found:
 def _config_findings(read: GunicornConfig | str, condition: str) -> Iterator[Finding]:
     """Yield the findings on a config, or on the reason why it can't be read."""
     if isinstance(read, str):
-        yield failed("config", f"{condition}gunicorn can't read it: {read}", "correct it")
+        yield failed("config", f"{condition}gunicorn can't read it: {read}", "correct the config")
         return
     for finding in config.findings(read):
         yield finding._replace(text=f"{condition}{finding.text}")
@@ -108,15 +109,17 @@ def _server_findings(servers: Sequence[Server]) -> Iterator[Finding]:
 
 def _environment_findings() -> Iterator[Finding]:
     """Yield the findings on the environment, without a server and without a config."""
-    from gunicorn.config import Config  # raises in a gunicorn that is too old
+    from gunicorn.config import Config  # an unsupported gunicorn may fail here
 
     try:
         loaded = settings.load(Config(), {}, os.environ)
     except settings.ConfigError as error:
-        yield failed("settings", str(error).removeprefix("gunicorn_backlog: "), "correct it")
+        yield failed(
+            "settings", str(error).removeprefix("gunicorn_backlog: "), "correct the setting"
+        )
         return
     yield from config.unusable_findings(loaded.unusable)
     yield agent.finding(str(loaded.address), disabled=is_disabled(os.environ))
     text = "none is found, and no config is given: hooks and worker class are unknown"
-    remedy = "give what gunicorn is started with: gunicorn-backlog check -- --config FILE app:app"
+    remedy = "pass gunicorn's arguments: gunicorn-backlog check -- --config FILE app:app"
     yield warning("server", text, remedy)

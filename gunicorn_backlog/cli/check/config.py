@@ -1,4 +1,4 @@
-"""Findings on gunicorn's config: its settings, hooks and worker class; and installed versions."""
+"""Findings on gunicorn's config (settings, hooks, worker class), and on installed versions."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _FOLDER = str(Path(gunicorn_backlog.__file__).parents[1])
 
 
 def versions() -> Iterator[Finding]:
-    """Yield whether the installed packages are recent enough."""
+    """Yield a finding on the version of each required package."""
     recent = []
     for package, oldest in OLDEST.items():
         least = ".".join(map(str, oldest))
@@ -60,9 +60,12 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def read(arguments: Sequence[str], *, deadline_s: float = READ_S) -> GunicornConfig | str:
-    """Return the config that gunicorn makes of these arguments, or why it can't be read.
+    """Return gunicorn's config for these arguments, or the reason why gunicorn can't read it.
 
     The results are files, not pipes: a config may start programs that hold a pipe open for ever.
+
+    :param arguments: of gunicorn's own command.
+    :param deadline_s: the reading process is killed then.
     """
     with _unnamed_file() as result, _unnamed_file() as errors:
         command = [sys.executable, "-c", _READ, _FOLDER, str(result.fileno()), *arguments]
@@ -77,7 +80,7 @@ def read(arguments: Sequence[str], *, deadline_s: float = READ_S) -> GunicornCon
         try:
             program.wait(deadline_s)
         except subprocess.TimeoutExpired:
-            return f"it was not read within {deadline_s:g} s"
+            return f"not read within {deadline_s:g} s"
         finally:
             if program.returncode is None:
                 _kill(program)
@@ -102,7 +105,7 @@ def _decoded(text: str) -> GunicornConfig | str:
         hooks = {name: _hook(*fields) for name, fields in config.hooks.items()}
         return config._replace(hooks=hooks)
     except (ValueError, TypeError, AttributeError):  # the config wrote to the result's descriptor
-        return "its result is garbled"
+        return "the result is malformed"
 
 
 def _hook(reach: str, own_line: int, our_line: int) -> Hook:
@@ -135,20 +138,24 @@ def findings(config: GunicornConfig) -> Iterator[Finding]:
         text = (
             f"gunicorn's asgi worker makes asyncio listen with {ASGI_BACKLOG}, not {config.backlog}"
         )
-        yield warning("backlog", text, f"count on {ASGI_BACKLOG}")
+        yield warning("backlog", text, f"plan for a limit of {ASGI_BACKLOG}")
 
 
 def unusable_findings(texts: Iterable[str]) -> Iterator[Finding]:
     """Yield a finding for each variable that has an unusable value."""
     for text in texts:
-        yield warning("settings", f"{text}; passed over", "correct it, or unset it")
+        yield warning("settings", f"{text}; ignored", "correct or unset the variable")
 
 
 def class_finding(name: str, kind: int | None, load_error: str = "") -> Finding:
-    """Return what is measured of a worker class; ``kind`` None: the class can't be loaded."""
+    """Return a finding on the measured values of a worker class.
+
+    :param name: gunicorn's setting ``worker_class``.
+    :param kind: a ``slot.Kind``; None: the class can't be loaded.
+    """
     if kind is None:
         text = f"{name} can't be loaded: {load_error}"
-        return failed("worker class", text, "install what it needs")
+        return failed("worker class", text, "install the packages of this class")
     if kind == Kind.UNKNOWN:
         text = f"{name} is not known: its workers are counted, and their states are not reported"
         remedy = "derive it from one of gunicorn's classes, or of uvicorn's"
@@ -157,5 +164,5 @@ def class_finding(name: str, kind: int | None, load_error: str = "") -> Finding:
         on_linux = "states, requests, utilization and waits"
         reported = on_linux if sys.platform == "linux" else "states, requests and utilization"
         return ok("worker class", f"{name}: {reported} are reported")
-    text = f"{name}: states and requests are reported; no utilization, for it has no capacity"
+    text = f"{name}: states and requests are reported; no utilization, since it has no capacity"
     return ok("worker class", text)

@@ -37,7 +37,7 @@ class Binding(NamedTuple):
     branches: Branches = ()
 
     def excludes(self, other: Binding) -> bool:
-        """Return whether at most one of the two is run: they are alternatives of a statement."""
+        """Return whether the two are in alternatives of a statement: at most one of them is run."""
         theirs = dict(other.branches)
         return any(theirs.get(line, arm) != arm for line, arm in self.branches)
 
@@ -50,8 +50,8 @@ def bindings(source: str, lookup: Lookup) -> list[Binding]:
     return [
         binding
         if binding.is_ours
-        else binding._replace(calls=calls(value, binding.hook, walk.names))
-        for binding, value in walk.found
+        else binding._replace(calls=calls(value, binding.hook, walk.names | former))
+        for binding, value, former in walk.found
     ]
 
 
@@ -84,13 +84,13 @@ def _arms(statement: ast.stmt) -> list[list[ast.stmt]]:
 class _Walk:
     """The meaning of a module's names, statement by statement.
 
-    ``names``: their meanings after the last statement read. ``found``: each binding of a hook,
-    and the value that it binds.
+    ``names``: their meanings after the last statement read. ``found``: each binding of a hook, the
+    value that it binds, and the hook's former meaning, if the value is computed from that.
     """
 
     def __init__(self, lookup: Lookup) -> None:
         self.names: Names = {}
-        self.found: list[tuple[Binding, Meaning]] = []
+        self.found: list[tuple[Binding, Meaning, Names]] = []
         self._lookup = lookup
 
     def read(self, statement: ast.stmt, branches: Branches) -> None:
@@ -126,19 +126,28 @@ class _Walk:
             self._bind(alias, f"{OURS}.{alias}" if is_ours else f"{module}.{name}")
 
     def _bind(self, name: str, value: Meaning) -> None:
+        # An expression is evaluated at once; a function's names have their meaning when it runs.
+        is_evaluated = isinstance(value, ast.expr) and not isinstance(value, ast.Lambda)
+        former = {name: self.names[name]} if is_evaluated and name in self.names else {}
         self.names[name] = value
         if name in HOOKS and not (isinstance(value, ast.Constant) and value.value is None):
-            self._note(name, is_ours=value == f"{OURS}.{name}", value=value)
+            self._note(name, is_ours=value == f"{OURS}.{name}", value=value, former=former)
 
     def _note(
-        self, hook: str, *, is_ours: bool, keeps: bool = False, value: Meaning = None
+        self,
+        hook: str,
+        *,
+        is_ours: bool,
+        keeps: bool = False,
+        value: Meaning = None,
+        former: Names | None = None,
     ) -> None:
         statement, branches = self._at
         decorators: list[ast.expr] = getattr(statement, "decorator_list", [])
         first = min([statement.lineno, *(decorator.lineno for decorator in decorators)])
         lines = range(first, (statement.end_lineno or first) + 1)
         binding = Binding(hook, statement.lineno, lines, is_ours, keeps, branches=branches)
-        self.found.append((binding, value))
+        self.found.append((binding, value, former or {}))
 
 
 def _is_install(statement: ast.stmt, names: Names) -> bool:

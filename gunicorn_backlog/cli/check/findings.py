@@ -17,9 +17,9 @@ class Level(IntEnum):
 
 
 class Finding(NamedTuple):
-    """One line.
+    """The result of one check.
 
-    ``what``: the subject of the check. ``text``: its result. ``remedy``: what helps, or empty.
+    ``what``: the subject of the check. ``text``: its result. ``remedy``: for a problem, or empty.
     """
 
     level: Level
@@ -44,6 +44,6 @@ def failed(what: str, text: str, remedy: str) -> Finding:
 
 
 def lines(finding: Finding) -> list[str]:
-    """Return the finding's line, and another with its remedy."""
+    """Return the finding's line, and a second line with the remedy if there is one."""
     found = [f"{finding.level.name.lower():8} {finding.what:13} {printable(finding.text)}"]
     return [*found, f"{'':22} -> {printable(finding.remedy)}"] if finding.remedy else found

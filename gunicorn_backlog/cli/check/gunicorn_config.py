@@ -10,13 +10,14 @@ from typing import NamedTuple
 
 
 class Reach(str, Enum):
-    """How gunicorn reaches one of our hooks, or why it does not."""
+    """The relation of one of our hooks to gunicorn's config."""
 
     OURS = "ours"
     INSTALLED = "installed"  # by hooks.install(), which keeps the config's own hook
     CALLS_OURS = "calls ours"  # the config's own hook does
     REPLACES = "replaces"  # our import replaces the config's own hook
     MAY_REPLACE = "may replace"  # the same, if a branch of the config is run
+    MAY_HIDE = "may hide"  # the same, without a line: the source does not show where ours is bound
     REBOUND = "rebound"  # the config's own hook replaces ours
     OTHER = "other"  # the config's own hook, which does not call ours
     UNSEEN = "unseen"  # the config's own hook; its source does not show whether it calls ours
@@ -24,7 +25,7 @@ class Reach(str, Enum):
 
 
 class Hook(NamedTuple):
-    """How one of our hooks is reached, and the lines that bind the config's own hook and ours.
+    """The reach of one of our hooks, and the lines that bind the config's own hook and ours.
 
     A line is 0 where the source has none.
     """

@@ -1,4 +1,4 @@
-"""Whether a hook in a config's source calls ours, as far as its ``ast`` shows."""
+"""Static analysis: whether a hook in a config's source calls ours, by the source's ``ast``."""
 
 from __future__ import annotations
 
@@ -44,7 +44,10 @@ def calls(value: Meaning, hook: str, names: Names) -> bool | None:
 
     :param names: the module's names at its end, since gunicorn calls the hook after that.
     """
-    return _Search(hook, names).calls(value)
+    try:
+        return _Search(hook, names).calls(value)
+    except RecursionError:  # a chain of some hundred functions
+        return None
 
 
 class _Search:

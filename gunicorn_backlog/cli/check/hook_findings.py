@@ -1,4 +1,4 @@
-"""One finding for each of our hooks: how a config reaches it, and the remedy."""
+"""One finding for each of our hooks: its reach in a config, and the remedy."""
 
 from __future__ import annotations
 
@@ -24,12 +24,14 @@ _WRONG = {
     Reach.REBOUND: "{hook} is bound again{in_line}, after line {our_line} binds ours: ours never "
     "runs",
     Reach.OTHER: "{hook} is the config's own{in_line}, and does not call ours",
-    Reach.MISSING: "{hook} does not reach us: the config has none",
+    Reach.MISSING: "{hook} is missing: the config has none",
 }
 _UNCERTAIN = {
     Reach.MAY_REPLACE: "{hook} of the config{in_line}, if that line is run, is replaced by the "
     "import of ours in line {our_line}",
-    Reach.UNSEEN: "{hook} is the config's own{in_line}; whether it calls ours can't be seen",
+    Reach.MAY_HIDE: "{hook} is ours, and may replace the config's own{in_line}: the source does "
+    "not show where ours is bound",
+    Reach.UNSEEN: "{hook} is the config's own{in_line}; whether it calls ours is unknown",
 }
 
 
@@ -38,7 +40,7 @@ def findings(config: GunicornConfig) -> Iterator[Finding]:
     for name, hook in config.hooks.items():
         yield _hook_finding(name, hook)
     if config.unread:
-        text = f"{config.unread}; a hook of its own that ours replaces can't be seen"
+        text = f"{config.unread}; a hook of the config that ours replaces can't be found"
         yield warning("hooks", text, _INSTALL)
 
 

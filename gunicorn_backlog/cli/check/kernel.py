@@ -1,4 +1,4 @@
-"""What the kernel lets a server measure: tried on sockets with one waiting connection each."""
+"""Findings on the kernel: each measurement, tried on a socket with one waiting connection."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _tcp_findings() -> Iterator[Finding]:
             drops = _failure(lambda: so_meminfo.read(listener) + _WAITS)
             yield _drops_finding(drops, by_netlink)
     except OSError as error:
-        text = f"there is no connection to 127.0.0.1 to try it on: {reason(error)}"
+        text = f"the test connection to 127.0.0.1 failed: {reason(error)}"
         yield warning("TCP_INFO", text, "bring the loopback interface up")
 
 
@@ -58,13 +58,13 @@ def _tcp_info_finding(refused: str | None, by_netlink: str | None) -> Finding:
         return ok("TCP_INFO", "a listener in whose queue one connection waits reads 1")
     remedy = ALLOW.format("getsockopt(IPPROTO_TCP, TCP_INFO)", "this")
     if by_netlink is None:
-        return warning("TCP_INFO", f"{refused}: TCP is read by netlink in its place", remedy)
+        return warning("TCP_INFO", f"{refused}: TCP is read by netlink instead", remedy)
     return failed("TCP_INFO", f"{refused}, nor by netlink: no backlog of TCP", remedy)
 
 
 def _inet_diag_finding(refused: str | None) -> Finding:
     if refused is None:
-        return ok("netlink", "inet_diag reads 1 of it, too")
+        return ok("netlink", "inet_diag reads 1 for this listener, too")
     text = f"inet_diag: {refused}: no backlog with reuse_port, and status reads none"
     return warning("netlink", text, _remedy_of_netlink())
 
@@ -83,10 +83,10 @@ def _unix_finding() -> Finding:
             refused = _failure(lambda: sock_diag.unix_queue(inode).length)
             unlisted = _failure(lambda: proc_net.unix_length(inode)) if refused else None
     except OSError as error:
-        text = f"there is no connection to try it on: {reason(error)}: no backlog of Unix sockets"
-        return warning("Unix sockets", text, "let the server create Unix sockets")
+        text = f"the test connection failed: {reason(error)}: no backlog of Unix sockets"
+        return warning("Unix sockets", text, "permit Unix sockets for the server")
     if refused is None:
-        return ok("Unix sockets", "unix_diag reads 1 of a Unix listener")
+        return ok("Unix sockets", "unix_diag reads 1 for a Unix listener")
     text = f"unix_diag: {refused}: Unix sockets are read from /proc/net/unix, without a limit"
     if unlisted is not None:
         text = f"unix_diag: {refused}; /proc/net/unix: {unlisted}: no backlog of Unix sockets"
@@ -99,7 +99,7 @@ def _remedy_of_netlink() -> str:
         netlink.open_socket(sock_diag.NETLINK_SOCK_DIAG).close()
     except OSError as error:
         return remedy_of_netlink(error, "this") or ALLOW.format(NETLINK, "this")
-    return "let the kernel have its modules unix_diag and tcp_diag"
+    return "load the kernel modules unix_diag and tcp_diag"
 
 
 def _memfd_finding() -> Finding:
@@ -107,7 +107,7 @@ def _memfd_finding() -> Finding:
         os.close(os.memfd_create("gunicorn_backlog check", os.MFD_CLOEXEC))
     except (AttributeError, OSError) as error:
         why = reason(error) if isinstance(error, OSError) else "this Python has no memfd_create"
-        text = f"{why}: a temporary file takes its place, which top and status don't find"
+        text = f"{why}: a temporary file is used instead, which top and status don't find"
         return warning("memfd", text, ALLOW.format("memfd_create", "this"))
     return ok("memfd", "top and status find the servers that are started here")
 
@@ -115,12 +115,12 @@ def _memfd_finding() -> Finding:
 def _limit_finding(backlog: int) -> Finding:
     greatest = somaxconn()
     if greatest is None:
-        text = f"net.core.somaxconn can't be read here; gunicorn asks for {backlog}"
-        return warning("backlog", text, "let /proc/sys be mounted")
+        text = f"net.core.somaxconn can't be read here; gunicorn requests {backlog}"
+        return warning("backlog", text, "mount /proc/sys")
     if greatest < backlog:
-        text = f"gunicorn asks for {backlog}, net.core.somaxconn clamps it to {greatest}"
+        text = f"gunicorn requests {backlog}, net.core.somaxconn clamps it to {greatest}"
         return warning("backlog", text, RAISE)
-    return ok("backlog", f"gunicorn asks for {backlog}, net.core.somaxconn is {greatest}")
+    return ok("backlog", f"gunicorn requests {backlog}, net.core.somaxconn is {greatest}")
 
 
 @contextmanager
@@ -141,7 +141,7 @@ def _by_inet_diag(listener: socket.socket) -> sock_diag.InetListener:
 
 
 def _failure(read: Callable[[], int]) -> str | None:
-    """Return why a call does not return the one waiting connection; None: it does."""
+    """Return the reason why a call does not return the one waiting connection; None: it does."""
     try:
         found = read()
     except (OSError, QueueError) as error:

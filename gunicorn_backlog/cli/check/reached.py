@@ -1,4 +1,4 @@
-"""How our hooks are reached: by the functions that gunicorn loaded, and by the config's source."""
+"""The reach of our hooks, by the functions that gunicorn loaded and by the config's source."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ _FILE = "file:"
 class Source:
     """The hooks that a config's source binds.
 
-    ``bindings``: in the order of the lines. ``unread``: why the source was not read, or empty.
+    ``bindings``: in the order of the lines. ``unread``: the reason why the source was not read,
+    or empty.
     """
 
     def __init__(self, location: str) -> None:
@@ -42,6 +43,8 @@ class Source:
         except (OSError, SyntaxError, ValueError) as error:
             why = getattr(error, "strerror", None) or "it is no Python source"
             self.unread = f"the source of {location} is not read: {why}"
+        except RecursionError:
+            self.unread = f"the source of {location} is not read: it is nested too deeply"
 
     def _module_path(self, name: str) -> str:
         """Return the path of a module's source, and note the module's package."""
@@ -60,7 +63,11 @@ class Source:
 
 
 def reached(setting: Any, name: str, bindings: Iterable[Binding]) -> Hook:
-    """Return how our hook of a name is reached by gunicorn's setting of that name."""
+    """Return the reach of our hook ``name``.
+
+    :param setting: gunicorn's setting of that name.
+    :param bindings: of the config's source.
+    """
     function = setting.get()
     bound = [binding for binding in bindings if binding.hook == name]
     try:
@@ -74,7 +81,9 @@ def reached(setting: Any, name: str, bindings: Iterable[Binding]) -> Hook:
 
 
 def _ours(bound: list[Binding]) -> Hook:
-    """Return whether ours, which gunicorn loaded, replaced one of the config's own."""
+    """Return the reach of our hook, which gunicorn loaded: it may replace the config's own hook."""
+    if hidden := _hidden(bound):
+        return Hook(Reach.MAY_HIDE, hidden.line)
     ours = _last(bound, lambda binding: binding.is_ours and not binding.keeps)
     if ours is None:
         return Hook(Reach.OURS)
@@ -86,8 +95,21 @@ def _ours(bound: list[Binding]) -> Hook:
     return Hook(Reach.REPLACES if is_certain else Reach.MAY_REPLACE, own.line, ours.line)
 
 
+def _hidden(bound: list[Binding]) -> Binding | None:
+    """Return the config's own binding that ours may have replaced; no statement shows that.
+
+    After a statement that binds ours, an own one counts only if it was run, and if its value is not
+    ours: no branch, and the source shows what it calls.
+    """
+    own = bound[-1] if bound else None
+    if own is None or own.is_ours:
+        return None
+    has_ours = any(binding.is_ours for binding in bound)
+    return None if has_ours and (own.branches or own.calls is None) else own
+
+
 def _own(function: object, bound: list[Binding]) -> Hook:
-    """Return whether the config's own, which gunicorn loaded, calls ours."""
+    """Return the reach of our hook where gunicorn loaded the config's own, which may call ours."""
     own = _last(bound, lambda binding: not binding.is_ours and _is_defined_in(function, binding))
     own = own or _last(bound, lambda binding: not binding.is_ours)
     if own is None:

@@ -24,7 +24,7 @@ from gunicorn_backlog.workers import registry
 
 
 class _ConfigApplication(Application):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn's application without an app; ``source``: its config's, None without a config."""
+    """gunicorn's application without an app; ``source``: of its config, None without a config."""
 
     source: Source | None = None
 
@@ -35,7 +35,7 @@ class _ConfigApplication(Application):  # type: ignore[misc]  # gunicorn has no 
         """Load no app."""
 
     def load_config_from_module_name_or_filename(self, location: str) -> object:
-        """Run the config and read its source. The path is made absolute: the config may chdir."""
+        """Run the config, and read its source by an absolute path: the config may chdir."""
         path = location if location.startswith("python:") else _absolute(location)
         config = super().load_config_from_module_name_or_filename(location)
         self.source = Source(path)
@@ -59,9 +59,9 @@ def main() -> None:
 
 
 def read(cfg: Any, source: Source | None) -> GunicornConfig:
-    """Return the parts of gunicorn's config that are reported. Raises ConfigError.
+    """Return the parts of gunicorn's config that ``check`` reports on. Raises ConfigError.
 
-    Like gunicorn, applies ``pythonpath`` and ``raw_env`` first.
+    Applies ``pythonpath`` and ``raw_env`` first, as gunicorn does.
     """
     _insert_paths(cfg.pythonpath)
     os.environ.update(cfg.env)

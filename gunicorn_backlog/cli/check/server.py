@@ -42,17 +42,17 @@ def findings(snapshot: Snapshot) -> Iterator[Finding]:
         yield _listener_finding(listener, info, server)
     yield _agent_finding(snapshot)
     for text in info.warnings:
-        yield warning("server's log", text, "see its log")
+        yield warning("server's log", text, "see the server's log")
 
 
 def _hook_finding(snapshot: Snapshot) -> Finding:
     workers = snapshot.workers
     if not workers:
-        return warning("hooks", "it has no workers that could report", "see its log")
+        return warning("hooks", "the server has no workers", "see the server's log")
     unknown = [worker for worker in workers if worker.state == "unknown"]
     missing = [worker.pid for worker in unknown if worker.kind is None]
     if missing:
-        text = f"post_worker_init does not reach us in {len(missing)} workers"
+        text = f"our post_worker_init did not run in {len(missing)} workers"
         return failed("hooks", f"{text} ({first_pids(missing)})", _POST_WORKER_INIT)
     broken = [worker.pid for worker in unknown if worker.kind == Kind.FAILED]
     if broken:
@@ -82,7 +82,7 @@ def _listener_finding(listener: Listener, info: ServerInfo, server: Server) -> F
     if limit >= info.backlog:
         return ok("listener", f"{name}: {latest.length} wait, the limit is {latest.limit}")
     greatest = _somaxconn(name, info, server)
-    text = f"{name}: gunicorn asks for {info.backlog}, the kernel enforces {limit}"
+    text = f"{name}: gunicorn requests {info.backlog}, the kernel enforces {limit}"
     remedy = RAISE if limit == greatest else cause(limit, greatest, info.worker_class)
     return warning("backlog", text, remedy)
 
@@ -95,7 +95,7 @@ def _somaxconn(name: str, info: ServerInfo, server: Server) -> int | None:
     try:
         with namespaces.network_of(server.pid):
             return somaxconn()
-    except OSError:  # it has ended, or access was just taken away
+    except OSError:  # the process has ended, or access is denied
         server.check_alive()
         return None
 
@@ -111,21 +111,22 @@ def _agent_finding(snapshot: Snapshot) -> Finding:
     except ValueError:
         found = warning("Agent", f"{info.agent!r} is no address", "see the server's log")
     if info.agent_error and found.level == Level.OK:
-        text = f"the server's latest push to {info.agent} met {info.agent_error}"
+        text = f"error of the server's latest push to {info.agent}: {info.agent_error}"
         return warning("Agent", text, "try again; see the server's log")
     return found
 
 
 def _agent_result(info: ServerInfo, pid: int) -> Finding:
-    """Try the Agent from the server's network namespace. Raises OSError; ValueError: no address.
+    """Test the Agent's address from the server's network namespace.
 
-    A path or a host name has another meaning in another mount namespace, and is not tried.
+    A path or a host name has another meaning in another mount namespace, and is not tested. Raises
+    ValueError for a bad address, and OSError if the namespace cannot be entered.
     """
     disabled = info.agent_error == DISABLED
     address = parse(info.agent)
     needs_files = address.scheme != "udp" or not is_local(address)  # resolv.conf, hosts
     if needs_files and not disabled and not namespaces.is_ours(pid, "mnt"):
-        latest = info.agent_error and f"; its latest push met {info.agent_error}"
+        latest = info.agent_error and f"; error of its latest push: {info.agent_error}"
         text = f"{address} not tried: the server has other files, in another mount namespace"
         return warning("Agent", f"{text}{latest}", _IN_ITS_CONTAINER)
     with namespaces.network_of(pid):

@@ -1,7 +1,7 @@
 """Finds running servers by the shared memory that their processes hold.
 
-An arbiter and its workers hold it. The header has the arbiter's pid in the arbiter's own pid
-namespace; a container's pids differ from those outside.
+The arbiter and its workers hold the memory. The header has the arbiter's pid in the arbiter's own
+pid namespace; a container's pids differ from those outside.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Server(NamedTuple):
 
     @property
     def server_info(self) -> ServerInfo:
-        """The server's facts, as the arbiter published them last. Raises InspectError."""
+        """The server info that the arbiter published last. Raises InspectError."""
         return self.memory.server_info()
 
     @property
@@ -39,7 +39,7 @@ class Server(NamedTuple):
         return procfs.age_s(self.began_ns)
 
     def check_alive(self) -> None:
-        """Raise EndedError if the arbiter has ended: another process may have its pid by now."""
+        """Raise EndedError if the arbiter has ended; a new process may have the same pid."""
         with suppress(OSError):
             if procfs.started_ns(self.pid) == self.began_ns:
                 return
@@ -59,7 +59,7 @@ class Found(NamedTuple):
 
 
 class _Holder(NamedTuple):
-    """A process, and the path that opens the memory which it holds."""
+    """A process that holds a memory, and the path that opens this memory."""
 
     pid: int
     path: str
@@ -73,11 +73,11 @@ def find_servers() -> Found:
         try:
             server = _server(holders)
             if server is not None:
-                server.memory.server_info()  # raises if it can't be read
+                server.memory.server_info()  # raises if the info cannot be read
         except InspectError as error:
             found.errors.append(f"the process {holders[0].pid}: {error}")
         except (FileNotFoundError, ProcessLookupError):
-            continue  # it has ended
+            continue  # the process has ended
         except OSError as error:
             found.errors.append(f"the process {holders[0].pid}: {error.strerror}")
         else:
@@ -89,7 +89,7 @@ def find_servers() -> Found:
 
 
 def first_pids(pids: list[int]) -> str:
-    """Return the first five pids, as text."""
+    """Return the first five pids as text, with `` ...`` if there are more."""
     return ", ".join(map(str, pids[:5])) + (" ..." if len(pids) > 5 else "")
 
 
@@ -133,8 +133,8 @@ def access_remedy(pids: Iterable[int]) -> str:
     if os.geteuid() != 0 and not any(map(_is_our_users, pids)):
         return "run this as the same user, or as root"
     return (
-        "CAP_SYS_PTRACE is missing (in a container: run this in it, as the user that its "
-        "master runs as)"
+        "CAP_SYS_PTRACE is missing (in a container: run this in the same container, as the "
+        "arbiter's user)"
     )
 
 
@@ -145,7 +145,7 @@ def _is_our_users(pid: int) -> bool:
 
 
 def _holders(hidden: list[int]) -> Iterator[_Holder]:
-    """Yield all processes that hold a memory; add gunicorns that deny access to ``hidden``."""
+    """Yield all processes that hold a memory; append gunicorns that deny access to ``hidden``."""
     for pid in procfs.pids():
         try:
             holder = _holder(pid)
@@ -154,7 +154,7 @@ def _holders(hidden: list[int]) -> Iterator[_Holder]:
                 if "gunicorn" in procfs.command(pid):
                     hidden.append(pid)
         except OSError:
-            continue  # it has ended
+            continue  # the process has ended
         else:
             if holder is not None:
                 yield holder
@@ -186,7 +186,7 @@ def _by_memory(holders: Iterable[_Holder]) -> list[list[_Holder]]:
 
 
 def _server(holders: list[_Holder]) -> Server | None:
-    """Return the server whose memory the processes hold; None if its arbiter is none of them.
+    """Return the server whose memory the processes hold; None if the arbiter is not among them.
 
     Raises OSError and InspectError.
     """

@@ -21,7 +21,7 @@ from gunicorn_backlog.sampling.queue_readers import remedy_of_netlink
 from gunicorn_backlog.scoreboard.server_info import ListenerRef
 
 TCP = (socket.AF_INET, socket.AF_INET6)
-_GONE = "it listens no more"
+_GONE = "it no longer listens"
 _ELSEWHERE = str(ElsewhereError())
 _ELSEWHERE_REMEDY = (
     "run this in the network namespace that the socket was created in: with socket activation "
@@ -34,7 +34,7 @@ class ListenerState(NamedTuple):
 
     ``max_length`` and ``min_limit``: of one socket, if the listener has several (``reuse_port``).
     ``drops``: the kernel's counter of each socket since its creation, by inode.
-    ``why``: the reason why a field is None. ``remedy``: what helps, if known.
+    ``why``: the reason why a field is None. ``remedy``: for ``why``, if known.
     """
 
     listener: str
@@ -59,7 +59,7 @@ class ListenerReader:
             try:
                 stack.enter_context(namespaces.network_of(self._pid))
             except OSError as error:
-                why = f"it is in another network namespace, which we may not enter: {reason(error)}"
+                why = f"another network namespace, which may not be entered: {reason(error)}"
                 states = [self._from_outside(ref, why) for ref in refs]
             else:
                 states = [_by_netlink(ref) for ref in refs]
@@ -70,10 +70,10 @@ class ListenerReader:
         return [_merged(states) for states in by_name.values()]
 
     def _or_elsewhere(self, ref: ListenerRef, state: ListenerState) -> ListenerState:
-        """Return the state of a socket that netlink does not find in its process's namespace.
+        """Return ``state``, or another reading of a socket that netlink did not find.
 
-        The socket may belong to the network namespace that we are in. Otherwise the arbiter may
-        have published its own reading.
+        The socket may belong to our own network namespace. Otherwise the arbiter may have
+        published its own reading.
         """
         if not state.why or not ref.inode:
             return state
@@ -97,7 +97,8 @@ class ListenerReader:
     def _is_listed(self, ref: ListenerRef) -> bool:
         """Return whether the process's network namespace lists the socket.
 
-        Then netlink lacks a module. An unreadable list counts as listed, to claim nothing.
+        A listed socket that netlink did not find means a missing kernel module. With an unreadable
+        list the socket counts as listed: no other namespace is then claimed.
         """
         try:
             if ref.family in TCP:
@@ -111,7 +112,7 @@ class ListenerReader:
         return True
 
     def _from_outside(self, ref: ListenerRef, why: str) -> ListenerState:
-        """Return the length of a TCP listener's queue by ``/proc``, which shows no limit."""
+        """Return a TCP listener's backlog from ``/proc``, which has no limit."""
         if ref.family not in TCP or not ref.inode:
             return ListenerState(ref.listener, why=why)
         try:
@@ -140,7 +141,7 @@ def _by_netlink(ref: ListenerRef) -> ListenerState:
         return ListenerState(ref.listener, why=f"netlink: {reason(error)}", remedy=remedy)
     except QueueError as error:
         return ListenerState(ref.listener, why=f"netlink: {error}")
-    return ListenerState(ref.listener, why=ref.host or "its family is not known")
+    return ListenerState(ref.listener, why=ref.host or "unknown address family")
 
 
 def _sockets(ref: ListenerRef) -> Sequence[sock_diag.InetListener]:
@@ -161,7 +162,7 @@ def _state(ref: ListenerRef, queue: AcceptQueue, drops: dict[int, int] | None) -
 
 
 def _merged(states: Sequence[ListenerState]) -> ListenerState:
-    """Return the sum of the states of one listener, if all of them were read."""
+    """Return the sum of one listener's states; without all of its queues only the reasons."""
     if len(states) == 1:
         return states[0]
     name = states[0].listener

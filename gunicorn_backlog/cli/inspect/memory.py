@@ -21,12 +21,12 @@ _PAUSE_S = 0.005
 
 
 def is_link(link: str) -> bool:
-    """Return whether a descriptor's link in ``/proc`` leads to such a memory."""
+    """Return whether a descriptor's link in ``/proc`` leads to a shared memory of ours."""
     return link.removesuffix(" (deleted)") == _LINK
 
 
 def _keeps_its_size(fd: int) -> bool:
-    """Return whether it is sealed: a file that shrinks kills each process that has it mapped."""
+    """Return whether a file is sealed: one that shrinks would kill each process that maps it."""
     try:
         return bool(fcntl.fcntl(fd, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK)
     except OSError:
@@ -40,7 +40,7 @@ class Memory:
     """
 
     def __init__(self, path: str) -> None:
-        """Map it. Raises OSError, and InspectError if the layout is not ours."""
+        """Map the memory. Raises OSError, and InspectError if the layout is not ours."""
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             status = os.fstat(fd)
@@ -50,7 +50,7 @@ class Memory:
             header = os.pread(fd, SLOTS_AT, 0)
             self._layout, self.arbiter_pid = decode_header(header, status.st_size)
             if not _keeps_its_size(fd):
-                raise LayoutError("it is not sealed, as ours is")
+                raise LayoutError("it is not sealed")
             self._memory = mmap.mmap(fd, status.st_size, prot=mmap.PROT_READ)
         except LayoutError as error:
             raise InspectError(f"the shared memory at {path} can't be read: {error}") from None
@@ -59,7 +59,7 @@ class Memory:
         self.reader = Reader(self._memory, self._layout)
 
     def server_info(self) -> ServerInfo:
-        """Return the server's facts, as the arbiter published them. Raises InspectError."""
+        """Return the server info that the arbiter published. Raises InspectError."""
         for _ in range(_TRIES):
             try:
                 return encoding.decode(self._layout.info(self._memory))
@@ -67,7 +67,7 @@ class Memory:
                 reason = str(error)
                 time.sleep(_PAUSE_S)  # the arbiter is writing
             except ServerInfoError as error:
-                raise InspectError(f"the server's published facts can't be read: {error}") from None
+                raise InspectError(f"the server info can't be read: {error}") from None
         raise InspectError(reason)
 
     def is_at(self, path: str) -> bool:
@@ -78,5 +78,5 @@ class Memory:
         return False
 
     def close(self) -> None:
-        """Unmap it."""
+        """Unmap the memory."""
         self._memory.close()

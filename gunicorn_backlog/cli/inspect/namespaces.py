@@ -13,7 +13,10 @@ CLONE_NEWNET = 0x40000000  # include/uapi/linux/sched.h
 
 
 def is_ours(pid: int, kind: str = "net") -> bool:
-    """Return whether a process shares our namespace of that kind. Raises OSError."""
+    """Return whether a process shares our namespace of that kind. Raises OSError.
+
+    :param kind: a name in ``/proc/PID/ns``, for example ``net`` or ``mnt``.
+    """
     return procfs.namespace(pid, kind) == procfs.namespace(os.getpid(), kind)
 
 
@@ -21,7 +24,7 @@ def is_ours(pid: int, kind: str = "net") -> bool:
 def network_of(pid: int) -> Iterator[None]:
     """Move this thread into a process's network namespace, and back at the end. Raises OSError.
 
-    Another namespace than ours requires CAP_SYS_ADMIN.
+    A namespace other than ours requires CAP_SYS_ADMIN.
     """
     if is_ours(pid):
         yield
@@ -42,7 +45,7 @@ def network_of(pid: int) -> Iterator[None]:
 
 
 def _enter(fd: int) -> None:
-    """Call ``setns``: Python has ``os.setns`` only from 3.12 on."""
+    """Call ``setns`` by ctypes: ``os.setns`` exists only since Python 3.12. Raises OSError."""
     setns: Callable[[int, int], int] = ctypes.CDLL(None, use_errno=True).setns
     if setns(fd, CLONE_NEWNET) != 0:
         code = ctypes.get_errno()

@@ -1,7 +1,7 @@
 """Processes as ``/proc`` shows them (proc(5)); pids are those of our own pid namespace.
 
 All functions raise ProcessLookupError or FileNotFoundError if the process has ended, and
-PermissionError if access to it is denied.
+PermissionError if access to the process is denied.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def parent(pid: int) -> int:
 
 
 def ancestor(pid: int, wanted: Collection[int]) -> int | None:
-    """Return the first of a process and its ancestors that is wanted; None: there is none."""
+    """Return the first of a process and its ancestors that is in ``wanted``, or None."""
     with suppress(OSError):  # it has ended
         while pid and pid not in wanted:
             pid = parent(pid)
@@ -87,7 +87,7 @@ def children(pid: int) -> list[int]:
     try:
         return list(map(int, (PROC / f"{pid}/task/{pid}/children").read_text().split()))
     except FileNotFoundError:
-        parent(pid)  # raises if it has ended; otherwise the kernel lacks CONFIG_PROC_CHILDREN
+        parent(pid)  # raises if the process has ended; else the kernel lacks CONFIG_PROC_CHILDREN
         return [other for other in pids() if _is_child(other, pid)]
 
 
@@ -117,5 +117,5 @@ def _is_child(pid: int, of: int) -> bool:
 
 
 def _stat(pid: int) -> list[str]:
-    """Return ``/proc/PID/stat`` from the state on: the name before it may hold any character."""
+    """Return the fields of ``/proc/PID/stat`` after the name, which may have any character."""
     return (PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()

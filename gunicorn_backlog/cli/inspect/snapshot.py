@@ -1,4 +1,7 @@
-"""Looks at a server for a while, as its own arbiter does, and says what was seen."""
+"""Snapshots of a server: samples of its listeners and workers over some time, and their summary.
+
+The arbiter samples in the same way; here another process reads the shared memory and the listeners.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +33,11 @@ SAMPLE_EVERY_S = 0.1
 
 
 class Listener(NamedTuple):
-    """One listener: the ``lengths`` of its queue, a sample each, and what was read last.
+    """The samples of one listener.
 
-    ``dropped`` are connections since the look began, ``dropped_ever`` since its sockets were made.
+    ``lengths``: of the accept queue, one per sample. ``deepest``: the maximum of one socket, with
+    ``reuse_port``. ``dropped``: drops since the former snapshot; None if they cannot be read.
+    ``latest``: the last reading.
     """
 
     lengths: tuple[int, ...]
@@ -42,12 +47,16 @@ class Listener(NamedTuple):
 
     @property
     def dropped_ever(self) -> int | None:
-        """Connections dropped since its sockets were made."""
+        """Drops since the listener's sockets were created; None if they cannot be read."""
         return None if self.latest.drops is None else sum(self.latest.drops.values())
 
 
 class Snapshot(NamedTuple):
-    """What was seen in ``lasted_s`` seconds; ``interval`` is as the arbiter's, less the queues."""
+    """The summary of all samples in ``lasted_s`` seconds.
+
+    ``age_s``: seconds since the arbiter started. ``interval``: workers and waits, as in the
+    arbiter's summary of an interval; without listeners and forks.
+    """
 
     server: Server
     server_info: ServerInfo
@@ -59,9 +68,10 @@ class Snapshot(NamedTuple):
 
 
 class SnapshotTaker:
-    """Looks at one server: ``begin``, then ``sample`` a few times, then ``close``; and again.
+    """Takes snapshots of one server: ``begin``, then ``sample`` and ``close``, repeatedly.
 
-    All of these raise EndedError when the server has ended, and InspectError.
+    The constructor and these methods raise EndedError if the server has ended, and InspectError if
+    it cannot be read.
     """
 
     def __init__(self, server: Server) -> None:
@@ -85,13 +95,13 @@ class SnapshotTaker:
         self._seen: tuple[ServerInfo, Running, WorkerRows] | None = None
 
     def begin(self) -> Snapshot:
-        """Take what is now for the beginning; of what takes time nothing is told yet."""
+        """Return a snapshot of one sample; its values over time, as waits, are None."""
         self.sample()
-        look = self.close()
-        return look._replace(interval=look.interval._replace(waits=None))
+        first = self.close()
+        return first._replace(interval=first.interval._replace(waits=None))
 
     def sample(self) -> None:
-        """Look at everything once."""
+        """Sample all listeners and workers once."""
         about = self._server.server_info
         self._readings.append(self._outside.read(about.listeners))
         running = self._workers.running(about)
@@ -105,9 +115,9 @@ class SnapshotTaker:
         self._window.add(Sample({}, counts, work if has_capacity else None, 0))
 
     def close(self) -> Snapshot:
-        """Return what the samples since the last call come to."""
+        """Return the snapshot of all samples since the former call."""
         self._server.check_alive()
-        assert self._seen is not None, "nothing was sampled"
+        assert self._seen is not None, "sample() was not called"
         about, running, rows = self._seen
         began_ns, self._began_ns = self._began_ns, self._clock_ns()
         interval = self._window.close({}, self._waits(about))
@@ -118,7 +128,7 @@ class SnapshotTaker:
             self._server.age_s,
             (self._began_ns - began_ns) / 1e9,
             self._listeners(),
-            self._told(running, rows),
+            self._worker_states(running, rows),
             interval,
         )
 
@@ -134,34 +144,33 @@ class SnapshotTaker:
                 measured=self._waits_measured,
                 from_header=about.kind in MEASURES_WAIT,
             )
-        except WaitsError:  # the arbiter says so, too, among its warnings
+        except WaitsError:  # the arbiter's warnings include the same error
             return None
 
     def _listeners(self) -> tuple[Listener, ...]:
         readings, self._readings = self._readings, []
-        latest = {it.listener: it for those in readings for it in those}
-        return tuple(
-            self._listener(
-                [it for those in readings for it in those if it.listener == name], latest[name]
-            )
-            for name in latest
-        )
-
-    def _listener(self, readings: list[ListenerState], latest: ListenerState) -> Listener:
-        drops = self._drops.setdefault(latest.listener, Drops())
+        by_name: dict[str, list[ListenerState]] = {}
         for reading in readings:
-            if reading.drops is not None:
-                drops.add(reading.drops)
-        longest = [it.max_length for it in readings if it.max_length is not None]
+            for state in reading:
+                by_name.setdefault(state.listener, []).append(state)
+        return tuple(map(self._listener, by_name.values()))
+
+    def _listener(self, states: list[ListenerState]) -> Listener:
+        latest = states[-1]
+        drops = self._drops.setdefault(latest.listener, Drops())
+        for state in states:
+            if state.drops is not None:
+                drops.add(state.drops)
+        longest = [state.max_length for state in states if state.max_length is not None]
         return Listener(
-            lengths=tuple(it.length for it in readings if it.length is not None),
+            lengths=tuple(state.length for state in states if state.length is not None),
             deepest=max(longest, default=None),
             dropped=drops.take() if drops.begun and latest.drops is not None else None,
             latest=latest,
         )
 
-    def _told(self, running: Running, rows: WorkerRows) -> tuple[Worker, ...]:
-        """Return each worker, by the pid that is seen from here."""
+    def _worker_states(self, running: Running, rows: WorkerRows) -> tuple[Worker, ...]:
+        """Return all workers, with their pids in our pid namespace."""
         (before_ns, before), now_ns = self._before, self._clock_ns()
         self._before = now_ns, rows.by_pid
         workers = []
@@ -176,10 +185,13 @@ class SnapshotTaker:
 
 
 def take_snapshot(server: Server, seconds: float) -> Snapshot:
-    """Look at a server for so many seconds, 0.1 or more. Raises InspectError."""
-    looker = SnapshotTaker(server)
-    looker.begin()
+    """Sample a server, and return the snapshot. Raises InspectError.
+
+    :param seconds: duration, 0.1 or more.
+    """
+    taker = SnapshotTaker(server)
+    taker.begin()
     for _ in range(round(seconds / SAMPLE_EVERY_S)):
         time.sleep(SAMPLE_EVERY_S)
-        looker.sample()
-    return looker.close()
+        taker.sample()
+    return taker.close()

@@ -1,9 +1,9 @@
-"""Finds masters of gunicorn without our shared memory: our hooks did not run, or are disabled.
+"""Finds arbiters without our shared memory: our hooks did not run, or are disabled.
 
-A master creates a file for the heartbeat of each worker (``gunicorn/workers/workertmp.py``), and
-both hold it open. This also finds embedded gunicorns, whose command lines may not contain the
-name. The first of these files is created after ``when_ready``: a master that has one has run that
-hook, if it has any.
+An arbiter creates a heartbeat file for each worker (``gunicorn/workers/workertmp.py``), and both
+hold the file open. Embedded gunicorns are found, too, although their command lines may lack the
+name. gunicorn creates the first heartbeat file after ``when_ready``: a found arbiter has called
+this hook.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class _Process(NamedTuple):
 
 
 def masters() -> list[int]:
-    """Return the pids of masters that have workers, and lack our shared memory."""
+    """Return the pids of arbiters that have workers, and lack our shared memory."""
     processes = _gunicorns()
     return [
         pid
@@ -36,15 +36,15 @@ def masters() -> list[int]:
 
 
 def master_of(pid: int) -> int | None:
-    """Return the master of ``masters`` that a process is or descends from; None: there is none."""
+    """Return the arbiter in ``masters`` that a process is or descends from, or None."""
     return procfs.ancestor(pid, masters())
 
 
 def _gunicorns() -> dict[int, _Process]:
-    """Return the accessible processes that hold a heartbeat's file."""
+    """Return the accessible processes that hold a heartbeat file."""
     found = {}
     for pid in procfs.pids():
-        with suppress(OSError):  # it has ended, or access is denied
+        with suppress(OSError):  # the process has ended, or access is denied
             process = _process(pid)
             if process.heartbeats:
                 found[pid] = process
@@ -66,7 +66,7 @@ def _is_heartbeat(link: str) -> bool:
 
 
 def _is_ours(path: str, link: str) -> bool:
-    """Return whether it is our shared memory: an unlinked file where memfd is refused."""
+    """Return whether a file is our shared memory: an unlinked file where memfd is refused."""
     if memory.is_link(link):
         return True
     with suppress(OSError):
@@ -81,10 +81,11 @@ def _is_ours(path: str, link: str) -> bool:
 
 
 def _is_master(pid: int, processes: dict[int, _Process]) -> bool:
-    """Return whether it has a worker, and was not merely forked by a gunicorn.
+    """Return whether a process has a worker, and is no fork of another gunicorn.
 
-    A worker's own children inherit its files. gunicorn's dirty arbiter does, too, and has workers
-    of its own. The new master of an upgrade is a gunicorn's child, but has called ``exec``.
+    A worker's children inherit its files. gunicorn's dirty arbiter inherits the arbiter's files,
+    and has workers of its own. The new arbiter of an upgrade is a child of the former one, but has
+    called ``exec``.
     """
     process = processes[pid]
     with suppress(OSError):

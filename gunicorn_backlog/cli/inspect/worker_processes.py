@@ -1,4 +1,4 @@
-"""Which workers a server has, as ``/proc`` and their slots say it."""
+"""A server's worker processes, by ``/proc`` and the slots in the shared memory."""
 
 from __future__ import annotations
 
@@ -13,20 +13,24 @@ from gunicorn_backlog.cli.inspect.discovery import Server
 from gunicorn_backlog.scoreboard.server_info import ServerInfo
 from gunicorn_backlog.scoreboard.slot import SlotRecord
 
-# Ages, for ``WorkerCounter``, of those that have no slot: no slot has such a one.
+# Ages for ``WorkerCounter`` of workers without a slot; no slot stores these values.
 STARTING, WITHOUT_SLOT = 1 << 32, -1
 _TICK_NS = 10_000_000
 
 
 class Running(NamedTuple):
-    """The workers: age by pid as the arbiter has it, and by that pid the one seen from here."""
+    """The running workers.
+
+    ``ages``: gunicorn's age of a worker, by its pid in the arbiter's pid namespace. ``pids``: the
+    pid in our pid namespace, by the same key.
+    """
 
     ages: dict[int, int]
     pids: dict[int, int]
 
 
 class Workers:
-    """Finds the arbiter's children, and which of them are workers."""
+    """Finds the workers among the arbiter's child processes."""
 
     def __init__(self, server: Server, clock: Clock) -> None:
         self._server = server
@@ -36,10 +40,12 @@ class Workers:
     def running(self, about: ServerInfo) -> Running:
         """Return the workers that run now. Raises EndedError.
 
-        A child that has claimed a slot is a worker; so is one that holds the memory and has no
-        children of its own: it has not claimed one yet. Others are the new master of an upgrade,
-        gunicorn's dirty arbiter, or somebody's own. Whether it holds the memory can't be seen of
-        a worker of another user without CAP_SYS_PTRACE: it then is one if it was forked only.
+        A child with a slot is a worker. A child that maps the memory and has no children is a
+        worker without a slot. Other children are the new arbiter of an upgrade, gunicorn's dirty
+        arbiter, or a program that the config or the app started.
+
+        Without CAP_SYS_PTRACE the descriptors of another user's process are unreadable. Such a
+        child counts as a worker if it called no ``exec`` since its fork.
         """
         lines = {line.pid: line for line in self._server.memory.reader.claimed()}
         running = Running({}, {})
@@ -77,11 +83,11 @@ class Workers:
         return self._own_pids[key]
 
     def _claimed_by(self, line: SlotRecord, began_ns: int) -> bool:
-        """Tell whether it was this process that claimed the slot, and not one that had its pid."""
+        """Return whether this process claimed the slot, not an earlier one with the same pid."""
         return self._clock.of(began_ns) <= line.claimed_ns + _TICK_NS
 
     def _gets_none(self, about: ServerInfo, began_ns: int) -> bool:
-        """Tell whether a worker will not get a slot any more: too old, or nobody watches."""
+        """Return whether a worker will never get a slot: too old, or forked without our hooks."""
         if not about.enabled or procfs.age_s(began_ns) > about.boot_limit_s:
             return True
         return self._clock.of(began_ns) + _TICK_NS < about.watched_since_ns

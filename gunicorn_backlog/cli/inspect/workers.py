@@ -1,4 +1,4 @@
-"""One worker as it is shown: its state, its requests, and how busy it was."""
+"""One worker of a snapshot: its state, its requests and its utilization."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ WorkerState = Literal["idle", "working", "starting", "unknown"]
 
 
 class Worker(NamedTuple):
-    """A worker; None is what can't be told of it.
+    """A worker; an unknown value is None.
 
-    ``capacity`` is how many requests it serves at a time, ``oldest_s`` how long the oldest of those
-    under way has been, ``requests`` how many it handed to the app so far, ``utilization`` the share
-    of its time in percent that it worked since the last look. ``kind`` is how its slot says that it
-    is watched; None: it has no slot.
+    ``pid``: in our pid namespace. ``capacity``: requests that the worker serves at a time; None:
+    unlimited. ``queued``: requests that wait for a thread. ``oldest_s``: seconds since the oldest
+    request in flight began. ``requests``: begun since the worker started. ``utilization``: percent
+    of the capacity that was busy since the former snapshot. ``kind``: of its slot; None: no slot.
     """
 
     pid: int
@@ -32,7 +32,7 @@ class Worker(NamedTuple):
 
 
 class Span(NamedTuple):
-    """From one look to the next, in ns of CLOCK_MONOTONIC: what the worker had said ``before``."""
+    """The time between two snapshots, in ns of CLOCK_MONOTONIC; ``before``: the former row."""
 
     began_ns: int
     before: WorkerRow | None
@@ -40,12 +40,12 @@ class Span(NamedTuple):
 
 
 def without_slot(pid: int, age: int) -> Worker:
-    """Return a worker that says nothing: it has no slot yet, or will get none."""
+    """Return a worker without a slot; ``age`` is STARTING or WITHOUT_SLOT."""
     return Worker(pid, "starting" if age == STARTING else "unknown")
 
 
 def worker_of(pid: int, row: WorkerRow, span: Span) -> Worker:
-    """Return a worker by what it says."""
+    """Return a worker with the values of its slot."""
     if row.kind in STATE_UNKNOWN:
         return Worker(pid, "unknown", kind=row.kind)
     oldest_s = None if row.oldest_ns is None else max(0, span.now_ns - row.oldest_ns) / 1e9

@@ -67,7 +67,7 @@ def _listener(listener: Listener) -> dict[str, Any]:
 
 
 def _metrics(interval: IntervalSummary, app: str) -> dict[str, Any]:
-    """Return the values that would be pushed, by metric; those by state as an object of states."""
+    """Return the values of the pushed metrics by name; of metrics with states one object each."""
     found: dict[str, Any] = {}
     for point in points.interval_points(interval, app=app, bind="", backlog_type="gauge"):
         (value,), (_, *tags) = point.values, point.tags

@@ -51,14 +51,14 @@ def _pushes(info: ServerInfo) -> str:
     if info.agent_error == DISABLED:
         return f"does not push to {info.agent}: {DISABLED}"
     text = f"pushes every {info.interval_s:g} s to {info.agent} (from {info.agent_from})"
-    return f"{text}; the latest met {info.agent_error}" if info.agent_error else text
+    return f"{text}; error of the latest: {info.agent_error}" if info.agent_error else text
 
 
 LISTENER_COLUMNS = ("listener", "backlog", "limit", "dropped", "ever")
 
 
 def listener_row(listener: Listener) -> tuple[str, ...]:
-    """Return a listener's row; drops are NONE where the kernel does not count them."""
+    """Return a listener's cells; drops are NONE where the kernel does not count them."""
     latest = listener.latest
     length = _or_unknown(latest.length)
     if listener.deepest is not None and latest.max_length is not None:
@@ -81,7 +81,7 @@ WORKER_COLUMNS = ("pid", "state", "in flight", "queued", "running", "requests", 
 
 
 def worker_row(worker: Worker) -> tuple[str, ...]:
-    """Return a worker's row."""
+    """Return a worker's cells."""
     unknown = worker.in_flight is None
     in_flight = _or_unknown(worker.in_flight)
     return (
@@ -99,7 +99,7 @@ def facts(interval: IntervalSummary) -> Iterator[tuple[str, str]]:
     """Yield name and value of each fact about all workers together."""
     counts = interval.counts
     if counts is None:
-        yield "workers", f"{UNKNOWN} (each reading met a change)"
+        yield "workers", f"{UNKNOWN} (the slots changed during each reading)"
         return
     yield "workers", _worker_counts(counts)
     if counts.in_flight is not None:
@@ -115,7 +115,7 @@ def facts(interval: IntervalSummary) -> Iterator[tuple[str, str]]:
 
 def _waits(waits: WaitSummary) -> str:
     if not waits.requests:
-        return "no request was taken"
+        return "no requests"
     return (
         f"average {waits.average_ms:.0f} ms, 95 % within {waits.percentile_95_ms:.0f} ms, "
         f"longest {waits.longest_ms:.0f} ms, requests {waits.requests}"

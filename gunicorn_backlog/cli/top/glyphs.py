@@ -21,7 +21,7 @@ class Glyphs(NamedTuple):
     cut: str
 
     def fit(self, line: str, width: int) -> str:
-        """Return a text in that width, cut if necessary; some letters are two columns wide."""
+        """Return a text cut to ``width`` columns; some letters are two columns wide."""
         if cell_len(line) <= width:
             return line
         return set_cell_size(line, max(0, width - 1)) + self.cut
@@ -32,7 +32,7 @@ ASCII = Glyphs(" #", "_.-=*#", " ", "~")
 
 
 def bar(glyphs: Glyphs, value: float, full: float, width: int) -> str:
-    """Return a bar of that width; each value above 0 is visible."""
+    """Return a bar of ``width`` columns; each value above 0 is visible."""
     steps = len(glyphs.bar) - 1
     whole = width * steps
     filled = round(min(whole, whole * value / full)) if full > 0 else 0

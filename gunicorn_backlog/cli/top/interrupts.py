@@ -15,7 +15,7 @@ STOPPING = (signal.SIGTSTP, signal.SIGCONT)
 class Stop:
     """A request to stop (ctrl-z), or the end of a stop, after which the terminal may have changed.
 
-    ``requested``: the signal's number, or 0. ``take_effect`` acts on it.
+    ``requested``: the signal's number, or 0. ``take_effect`` stops the process.
     """
 
     def __init__(self) -> None:
@@ -51,5 +51,5 @@ def handled() -> Iterator[Stop]:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    """Exit with the code that a shell gives to a program which the signal ended."""
+    """Exit with the shell's exit code for a program that this signal ended."""
     raise SystemExit(128 + number)

@@ -34,7 +34,7 @@ class Keys:
         self._fd = fd
 
     def wait(self, timeout_s: float) -> str:
-        """Return the keys pressed until then, or ""; ``q`` if the terminal was closed."""
+        """Return the keys pressed within the timeout, or ""; ``q`` if the terminal was closed."""
         ready, _, _ = select.select([self._fd], [], [], max(0.0, timeout_s))
         if not ready:
             return ""

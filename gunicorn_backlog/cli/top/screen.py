@@ -61,7 +61,7 @@ class View(NamedTuple):
 
 
 def frame(snapshot: Snapshot, history: History, view: View) -> Group:
-    """Draw a snapshot in at most ``view.height`` lines."""
+    """Return the drawing of a snapshot, at most ``view.height`` lines."""
     facts = _facts(snapshot, view)[: max(1, view.height - _LEAST)]
     room = view.height - len(facts) - _HEADERS - view.keys
     listeners = snapshot.listeners[: max(1, room // 3)]

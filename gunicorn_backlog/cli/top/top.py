@@ -23,7 +23,7 @@ from gunicorn_backlog.cli.top.screen import SORTS, View, frame
 
 
 class Top:
-    """Draws a server every ``seconds``, or once if input or output is no terminal."""
+    """Draws a server every ``seconds``, or once if input or output is not a terminal."""
 
     def __init__(self, server: Server, seconds: float, console: Console | None = None) -> None:
         self._server = server

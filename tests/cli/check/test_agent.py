@@ -6,16 +6,19 @@ import os
 import socket
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from agent import StandInAgent
 
+from gunicorn_backlog.cli.check.agent import finding
 from gunicorn_backlog.config.agent_address import DISABLED, Address
 from tests.conftest import ServerFactory
 from tests.lab.check_command import FAILED, check, has_finding
 from tests.lab.cli_command import run_cli
 from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.hostile_agents import SLOW
 from tests.lab.ports import free_port
 from tests.lab.pushes import wait_until_all_are_idle
 from tests.lab.sandbox import as_nobody, require
@@ -28,7 +31,7 @@ def test_no_agent() -> None:
     url = f"udp://127.0.0.1:{free_port(socket.SOCK_DGRAM)}"
     done = check(environ={"GUNICORN_BACKLOG_URL": url})
     assert done.code == FAILED
-    assert has_finding(done, "failed", "Agent", f"{url} takes no datagram: ECONNREFUSED")
+    assert has_finding(done, "failed", "Agent", f"{url} accepts no datagram: ECONNREFUSED")
     assert "-> start the Agent, or set its address" in done.out
 
 
@@ -41,7 +44,7 @@ def test_an_agent_at_localhost(host: str) -> None:
         assert has_finding(done, "ok", "Agent", f"udp://localhost:{port} does not refuse"), done
     done = check(environ={"DD_DOGSTATSD_PORT": port})
     assert has_finding(
-        done, "failed", "Agent", f"udp://localhost:{port} takes no datagram: ECONNREFUSED"
+        done, "failed", "Agent", f"udp://localhost:{port} accepts no datagram: ECONNREFUSED"
     )
 
 
@@ -70,8 +73,10 @@ def test_a_socket_without_permission(
     environ = {"GUNICORN_BACKLOG_URL": f"unix://{closed_socket}"}
     done = check(run_by=as_nobody(newest.folder), environ=environ)
     assert done.code == FAILED
-    assert has_finding(done, "failed", "Agent", f"unix://{closed_socket} takes no datagram: EACCES")
-    assert "-> let this user write to the socket" in done.out
+    assert has_finding(
+        done, "failed", "Agent", f"unix://{closed_socket} accepts no datagram: EACCES"
+    )
+    assert "-> give this user write permission for the socket" in done.out
 
 
 def test_a_socket_that_is_not_there(tmp_path: Path) -> None:
@@ -79,6 +84,23 @@ def test_a_socket_that_is_not_there(tmp_path: Path) -> None:
     done = check(environ={"GUNICORN_BACKLOG_URL": f"unix://{tmp_path}/none"})
     assert done.code == FAILED
     assert has_finding(done, "failed", "Agent", "ENOENT")
+
+
+def test_an_agent_whose_queue_is_full(tmp_path: Path) -> None:
+    """The remedy has the words of the server's log line."""
+    path = str(tmp_path / "slow")
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as slow,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender,
+    ):
+        slow.bind(path)
+        sender.setblocking(False)
+        with suppress(BlockingIOError):
+            while sender.sendto(b"\n", path):
+                pass
+        found = finding(f"unix://{path}", disabled=False)
+    assert "takes no datagram: EAGAIN" in found.text
+    assert SLOW in found.remedy
 
 
 DISABLE = {"DD_DOGSTATSD_DISABLE": "true"}

@@ -91,11 +91,11 @@ def test_a_clamped_backlog(newest: Gunicorn, serve: ServerFactory, agent: StandI
     with network() as net:
         net.set_somaxconn(99)
         done = check(place=net.inside(), environ={"GUNICORN_BACKLOG_URL": agent.url})
-        text = "gunicorn asks for 2048, net.core.somaxconn clamps it to 99"
+        text = "gunicorn requests 2048, net.core.somaxconn clamps it to 99"
         assert has_finding(done, "warning", "backlog", text), done.out
         assert "-> raise net.core.somaxconn" in done.out
         server = serve(newest, run_by=net.inside(), environ={"GUNICORN_BACKLOG_URL": agent.url})
-        text = f"{server.address}: gunicorn asks for 2048, the kernel enforces 99"
+        text = f"{server.address}: gunicorn requests 2048, the kernel enforces 99"
         inside = ("nsenter", "--target", str(server.pid), "--net")
 
         def told() -> bool:
@@ -134,7 +134,7 @@ def test_neither_a_server_nor_a_config(agent: StandInAgent) -> None:
     """Hooks and worker class are reported as unknown."""
     done = check(environ={"GUNICORN_BACKLOG_URL": agent.url})
     assert has_finding(done, "warning", "server", "hooks and worker class are unknown")
-    assert "-> give what gunicorn is started with: gunicorn-backlog check -- --config" in done.out
+    assert "-> pass gunicorn's arguments: gunicorn-backlog check -- --config" in done.out
 
 
 def test_arguments_in_the_environment(agent: StandInAgent) -> None:
@@ -179,8 +179,8 @@ def test_a_running_server(newest: Gunicorn, serve: ServerFactory, agent: StandIn
     assert has_finding(done, "failed", "Agent", "ECONNREFUSED")
 
 
-# A worker of gunicorn's that can't be watched: it is not made as its base is.
-UNWATCHED = """
+# A worker of gunicorn's that can't be instrumented: it is not made as its base is.
+UNINSTRUMENTABLE = """
 from gunicorn.workers.sync import SyncWorker
 from gunicorn_backlog.hooks import *
 class Own(SyncWorker):
@@ -191,9 +191,9 @@ worker_class = Own
 """
 
 
-def test_workers_that_can_not_be_watched(newest: Gunicorn, serve: ServerFactory) -> None:
+def test_workers_that_can_not_be_instrumented(newest: Gunicorn, serve: ServerFactory) -> None:
     """Their hook is there, and is not told to be missing."""
-    server = serve(newest, config=UNWATCHED)
+    server = serve(newest, config=UNINSTRUMENTABLE)
     text = "2 workers report that their instrumentation failed"
 
     def told() -> bool:

@@ -23,11 +23,11 @@ from tests.lab.waiting import wait_for
 @pytest.mark.parametrize(
     ("text", "level", "line"),
     [
-        ("", "failed", "post_worker_init does not reach us: the config has none"),
+        ("", "failed", "post_worker_init is missing: the config has none"),
         (
             "from gunicorn_backlog.hooks import when_ready, on_exit\n",
             "failed",
-            "post_worker_init does not reach us: the config has none",
+            "post_worker_init is missing: the config has none",
         ),
         (
             f"{CONFIG}def post_worker_init(worker):\n    print(worker)\n",
@@ -67,31 +67,31 @@ from tests.lab.waiting import wait_for
             f"{CONFIG}class Own:\n    def __call__(self, worker):\n        print(worker)\n"
             "post_worker_init = Own()\n",
             "warning",
-            "post_worker_init is the config's own (line 5); whether it calls ours can't be seen",
+            "post_worker_init is the config's own (line 5); whether it calls ours is unknown",
         ),
         (
             f"{CONFIG}class Own:\n    def __getattr__(self, name):\n"
             "        raise OSError(name) if 'backlog' in name else AttributeError(name)\n"
             "    def __call__(self, worker):\n        pass\npost_worker_init = Own()\n",
             "warning",
-            "post_worker_init is the config's own; whether it calls ours can't be seen",
+            "post_worker_init is the config's own; whether it calls ours is unknown",
         ),
         (
             f"{CONFIG}globals()['post_worker_init'] = lambda worker: None\n",
             "warning",
-            "post_worker_init is the config's own; whether it calls ours can't be seen",
+            "post_worker_init is the config's own; whether it calls ours is unknown",
         ),
         (
             f"{CONFIG}import os\nif os:\n    def post_worker_init(worker):\n"
             "        hooks = __import__('gunicorn_backlog').hooks\nelse:\n"
             "    def post_worker_init(worker):\n        pass\n",
             "warning",
-            "post_worker_init is the config's own (line 4); whether it calls ours can't be seen",
+            "post_worker_init is the config's own (line 4); whether it calls ours is unknown",
         ),
         (
             "from gunicorn_backlog.hooks import when_ready, post_worker_init\n",
             "warning",
-            "on_exit does not reach us",
+            "on_exit is missing",
         ),
     ],
 )
@@ -127,6 +127,32 @@ def test_install(config: WriteConfig) -> None:
     assert of_hooks(of_config.read(config(f"{OWN}{CONFIG}{INSTALL}"))) == [lost]
 
 
+@pytest.mark.parametrize("added", ["hooks.install({})", "vars(hooks)"])
+def test_ours_without_a_statement_that_binds_it(added: str, config: WriteConfig) -> None:
+    """Ours is loaded, but the source has only the config's own: ours may have replaced it."""
+    update = f"from gunicorn_backlog import hooks\nglobals().update({added})\n"
+    hidden = (
+        "post_worker_init is ours, and may replace the config's own (line {}): the source does not "
+        "show where ours is bound"
+    )
+    assert of_hooks(of_config.read(config(f"{OWN}{update}"))) == [hidden.format(1)]
+    assert of_hooks(of_config.read(config(f"{CONFIG}{OWN}{update}"))) == [hidden.format(2)]
+    assert of_hooks(of_config.read(config(update))) == ["post_worker_init is ours"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{CONFIG}if not __name__:\n    def post_worker_init(worker):\n        pass\n",
+        f"if not __name__:\n    def post_worker_init(worker):\n        pass\n{INSTALL}",
+        f"import functools\n{CONFIG}post_worker_init = functools.reduce(max, [post_worker_init])\n",
+    ],
+)
+def test_an_own_hook_that_is_not_bound(text: str, config: WriteConfig) -> None:
+    """Nothing is replaced by ours if the own statement is not run, or if its value is ours."""
+    assert of_hooks(of_config.read(config(text))) == ["post_worker_init is ours"]
+
+
 def test_a_config_of_several_files(
     config: WriteConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,6 +171,19 @@ def test_a_config_of_several_files(
     assert of_hooks(of_config.read(config(f"from base_ours import *\n{OWN}"))) == [again]
 
 
+def test_a_config_that_is_nested_deeply(config: WriteConfig) -> None:
+    """gunicorn reads it. Only its source is not read, and the reason is reported."""
+    chain = "def f0(worker): pass\n"
+    chain += "".join(f"def f{n}(worker): f{n - 1}(worker)\n" for n in range(1, 2000))
+    own = f"{CONFIG}{chain}def post_worker_init(worker): f1999(worker)\n"
+    unseen = "post_worker_init is the config's own (line 2002); whether it calls ours can't be seen"
+    assert of_hooks(of_config.read(config(own))) == [unseen]
+    branches = "if 1:\n    pass\n" + "elif 1:\n    pass\n" * 1100
+    found = of_hooks(of_config.read(config(f"{CONFIG}{branches}")))
+    assert found[0] == "post_worker_init is ours"
+    assert " is not read: it is nested too deeply; " in found[1]
+
+
 def test_a_config_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its source is read like a file's; without one that is said, and no more is claimed."""
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
@@ -159,7 +198,7 @@ def test_a_config_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert found[0] == "post_worker_init is ours"
     assert found[1].startswith("the source of python:conf_module is not read: "), found
     assert of_hooks(of_config.read(("--config", str(tmp_path / "conf_module.pyc"))))[1].endswith(
-        "it is no Python source; a hook of its own that ours replaces can't be seen"
+        "it is no Python source; a hook of the config that ours replaces can't be found"
     )
     ours = of_hooks(of_config.read(("--config", "python:gunicorn_backlog.hooks")))
     assert ours == ["post_worker_init is ours"]
@@ -210,7 +249,7 @@ def test_gunicorns_own_metric(text: str, line: str, config: WriteConfig) -> None
             "worker_class = 'asgi'\nbacklog = 300\n",
             "ok",
             "worker class",
-            "no utilization, for it has no capacity",
+            "no utilization, since it has no capacity",
         ),
         (
             "from gunicorn_backlog import configure\nconfigure(enabled=False)\n",
@@ -258,7 +297,7 @@ def test_a_config_that_takes_for_ever(config: WriteConfig, tmp_path: Path) -> No
         "time.sleep(600)\n"
     )
     read = of_config.read(config(text), deadline_s=2)
-    assert read == "it was not read within 2 s"
+    assert read == "not read within 2 s"
     wait_for("its program to end", lambda: not is_alive(int(path.read_text())))
 
 

@@ -191,12 +191,29 @@ def test_calls(hook: str, expected: bool | None) -> None:
     assert found.calls is expected
 
 
+def test_a_long_chain_of_functions() -> None:
+    """A chain too long for Python's stack does not show whether ours is called."""
+    chain = "def f0(server): pass\n"
+    chain += "".join(f"def f{n}(server): f{n - 1}(server)\n" for n in range(1, 2000))
+    (found,) = when_ready(f"{chain}def when_ready(server): f1999(server)\n")
+    assert found.calls is None
+
+
 def test_a_hook_that_was_saved_is_called() -> None:
     """Names are those at the module's end, as when the hook is called."""
     saved = f"{STAR}ours = when_ready\ndef when_ready(server):\n    ours(server)\n"
     assert [it.calls for it in when_ready(saved)] == [None, True]
     lost = f"{STAR}def when_ready(server):\n    when_ready(server)\n"
     assert [it.calls for it in when_ready(lost)] == [None, False]
+
+
+def test_a_value_that_is_computed_from_ours() -> None:
+    """The name is the former hook in an expression, and the new one in a function's body."""
+    wrap = "def wrap(hook):\n    return lambda server: hook(server)\n"
+    wrapped = f"{STAR}{wrap}when_ready = wrap(when_ready)\n"
+    assert [it.calls for it in when_ready(wrapped)] == [None, None]
+    recursion = f"{STAR}when_ready = lambda server: when_ready(server)\n"
+    assert [it.calls for it in when_ready(recursion)] == [None, False]
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="except* is of Python 3.11")

@@ -93,7 +93,7 @@ def test_another_network_without_a_privilege(newest: Gunicorn, serve: ServerFact
     assert listener["gunicorn.backlog"] == 0
     for name in ("gunicorn.backlog.limit", "gunicorn.backlog.dropped", "dropped_ever"):
         assert listener[name] is None
-    assert "another network namespace, which we may not enter: EPERM" in listener["unreadable"]
+    assert "another network namespace, which may not be entered: EPERM" in listener["unreadable"]
 
 
 def all_idle(pid: int, run_by: tuple[str, ...]) -> dict[str, Any] | None:
@@ -254,7 +254,7 @@ def test_a_warning_that_a_reload_mends(
 
     for times in (1, 2):
         (warning,) = wait_for("it to warn", warned)
-        assert warning == "DD_DOGSTATSD_URL='http://agent': the scheme is 'http'; passed over"
+        assert warning == "DD_DOGSTATSD_URL='http://agent': the scheme is 'http'; ignored"
         wait_for("the line", lambda: server.log.count(warning) == times)  # noqa: B023
         server.reload(CONFIG)
         wait_for("it to be over", lambda: not warned())

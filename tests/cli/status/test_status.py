@@ -195,7 +195,7 @@ def test_a_server_without_workers_that_report(
     assert {it["pid"] for it in found["workers"]} == server.worker_pids()
     done = run_cli("check", str(server.pid))
     assert done.code == 2
-    assert re.search(r"\nfailed +hooks +post_worker_init does not reach us in 2 workers", done.out)
+    assert re.search(r"\nfailed +hooks +our post_worker_init did not run in 2 workers", done.out)
     assert "gunicorn_backlog.hooks.install(globals())" in done.out
 
 

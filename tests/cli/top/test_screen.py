@@ -22,7 +22,7 @@ from gunicorn_backlog.sampling.worker_counts import WorkerCounts
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from tests.cli.inspect.test_memory import ABOUT
 
-CREW = WorkerCounts(idle=1, working=0, starting=0, unknown=0, in_flight=0)
+COUNTS = WorkerCounts(idle=1, working=0, starting=0, unknown=0, in_flight=0)
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def seen(server: Server, listener: str, lengths: tuple[int, ...]) -> Snapshot:
     """Return a look at a listener of that name, and one idle worker."""
     latest = ListenerState(listener, lengths[-1], limit=10, drops={7: 0})
     listeners = (Listener(lengths, None, 0, latest),)
-    interval = IntervalSummary((), {}, CREW, 0)
+    interval = IntervalSummary((), {}, COUNTS, 0)
     return Snapshot(server, ABOUT, 60.0, 1.0, listeners, (Worker(2, "idle", 0, 1),), interval)
 
 

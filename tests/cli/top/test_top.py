@@ -82,7 +82,7 @@ def test_through_the_phases(size: tuple[int, int], demo: tuple[int, int], tmp_pa
             assert BLOCK in row  # the sparkline's latest
             assert [cells[2] for cells in saturated.workers()] == ["1/1"] * WORKERS
             assert all(BLOCK * 5 in cells[-1] for cells in saturated.workers())
-        drained = shown(screen, size, "no request was taken", ["idle", "idle"])
+        drained = shown(screen, size, "no requests", ["idle", "idle"])
         row = drained.row("127.0.0.1")
         assert row.split()[1] == "0"
         assert BLOCK in row  # for the minute remembers

@@ -167,7 +167,7 @@ def test_no_descriptor_is_left(
     wait_for("a push", lambda: agent.datagrams)
     for push in next_pushes(agent, 2):
         assert len(push.all("gunicorn.backlog")) == 2
-    wait_for("the Agent to be back", lambda: "takes metrics again" in server.log)
+    wait_for("the Agent to be back", lambda: "accepts metrics again" in server.log)
     assert "Traceback" not in server.log
 
 

@@ -149,7 +149,7 @@ def test_a_listener_that_is_closed_listens_no_more(
     server = serve(newest, environ={"GUNICORN_BACKLOG_URL": agent.url}).wait_until_it_serves()
     for family in (socket.AF_INET, socket.AF_UNIX):
         (reading,) = ListenerReader(server.pid).read([ListenerRef("gone", int(family), 1, port=1)])
-        assert (reading.length, reading.why) == (None, "it listens no more")
+        assert (reading.length, reading.why) == (None, "it no longer listens")
 
 
 def test_a_kernel_without_the_option(monkeypatch: pytest.MonkeyPatch) -> None:

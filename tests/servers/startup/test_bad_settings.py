@@ -136,4 +136,4 @@ def test_an_unknown_variable_is_logged_once(
     (line,) = [line for line in server.log.splitlines() if "INTERVALL" in line]
     assert "[WARNING] gunicorn_backlog: there is no setting GUNICORN_BACKLOG_INTERVALL (" in line
     assert "GUNICORN_BACKLOG_INTERVAL, " in line
-    assert line.endswith("; passed over")
+    assert line.endswith("; ignored")

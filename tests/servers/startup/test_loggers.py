@@ -151,6 +151,6 @@ def test_user_handlers_run_in_the_main_thread(
     environ = {"GUNICORN_BACKLOG_URL": "unixgram:///nowhere/at/all"}
     server = serve(gunicorn, config=config, environ=environ).wait_until_it_serves()
 
-    wait_for("the thread's line", lambda: "does not take metrics" in server.log)
+    wait_for("the thread's line", lambda: "does not accept metrics" in server.log)
     assert "True gunicorn_backlog: the Agent at unixgram:///nowhere/at/all" in server.log
     assert "False gunicorn_backlog" not in server.log
