@@ -46,7 +46,7 @@ class UnixList(QueueReader):
         self._unlisted = False
 
     def queue(self) -> AcceptQueue | None:
-        """Return the queue; None if its length is doubtful, or after a costly read in this interval."""
+        """Return the queue; None if doubtful, or after a costly read in this interval."""
         if self._unlisted:
             raise UnlistedError
         if self._was_costly:
