@@ -5,14 +5,11 @@ from __future__ import annotations
 import importlib.util
 import sys
 import tokenize
-from collections.abc import Callable, Iterable
-from types import FunctionType
 from typing import Any
 
 from gunicorn_backlog import hooks
-from gunicorn_backlog.cli.check.config_source import Binding, bindings
+from gunicorn_backlog.cli.check.config_source import HOOKS, OURS, Binding, bindings
 from gunicorn_backlog.cli.check.gunicorn_config import Hook, Reach
-from gunicorn_backlog.cli.check.hook_calls import OURS
 
 _MODULE = "python:"
 _FILE = "file:"
@@ -31,35 +28,32 @@ class Source:
         """
         self.bindings: list[Binding] = []
         self.unread = ""
-        self._package = ""
         name = location.removeprefix(_MODULE)
         if name == OURS:
             return
-        path = self._module_path(name) if name != location else location.removeprefix(_FILE)
+        module = sys.modules[name] if name != location else None
+        self._package = getattr(module, "__package__", None) or ""
+        path = getattr(module, "__file__", None) or location.removeprefix(_FILE)
         try:
             with tokenize.open(path) as file:
-                self.bindings = bindings(file.read(), self._is_ours)
+                self.bindings = bindings(file.read(), self._names_of)
         except (OSError, SyntaxError, ValueError) as error:
             why = getattr(error, "strerror", None) or "it is no Python source"
             self.unread = f"the source of {location} is not read: {why}"
 
-    def _module_path(self, name: str) -> str:
-        """Return the path of a module's source, and note the module's package."""
-        module = sys.modules[name]
-        self._package = module.__package__ or ""
-        return str(getattr(module, "__file__", None) or name)
-
-    def _is_ours(self, module: str, name: str) -> bool | None:
-        """Return whether a config imports our hook under that name; None: no attribute."""
+    def _names_of(self, name: str, exported: bool) -> dict[str, str]:
+        """Return the dotted names of what a module has; ours also if another module imports it."""
         try:
-            found = sys.modules[importlib.util.resolve_name(module, self._package)]
-            exported = getattr(found, "__all__", (name,))
-            return getattr(found, name) is getattr(hooks, name, None) if name in exported else None
-        except Exception:  # not imported; or any error of a module's own __getattr__
-            return None
+            module = sys.modules[importlib.util.resolve_name(name, self._package)]
+        except (KeyError, ImportError, ValueError):
+            return {}
+        found = vars(module)
+        names = found.get("__all__", found) if exported else found
+        ours = {hook for hook in HOOKS if found.get(hook) is getattr(hooks, hook)}
+        return {it: f"{OURS if it in ours else name}.{it}" for it in names}
 
 
-def reached(setting: Any, name: str, bindings: Iterable[Binding]) -> Hook:
+def reached(setting: Any, name: str, bindings: list[Binding]) -> Hook:
     """Return how our hook of a name is reached by gunicorn's setting of that name."""
     function = setting.get()
     bound = [binding for binding in bindings if binding.hook == name]
@@ -70,39 +64,30 @@ def reached(setting: Any, name: str, bindings: Iterable[Binding]) -> Hook:
             return Hook(Reach.INSTALLED)
     except Exception:  # any error of an object's own __getattr__
         return Hook(Reach.UNSEEN)
-    return Hook(Reach.MISSING) if function is setting.default else _own(function, bound)
+    return Hook(Reach.MISSING) if function is setting.default else _own(bound)
 
 
 def _ours(bound: list[Binding]) -> Hook:
     """Return whether ours, which gunicorn loaded, replaced one of the config's own."""
-    ours = _last(bound, lambda binding: binding.is_ours and not binding.keeps)
-    if ours is None:
-        return Hook(Reach.OURS)
-    before = bound[: bound.index(ours)]
-    own = _last(before, lambda binding: not binding.is_ours and not binding.excludes(ours))
-    if own is None:
-        return Hook(Reach.OURS)
-    is_certain = set(own.branches) <= set(ours.branches)
-    return Hook(Reach.REPLACES if is_certain else Reach.MAY_REPLACE, own.line, ours.line)
+    own = None
+    replaced = Hook(Reach.OURS)
+    for binding in bound:
+        if not binding.is_ours:
+            own = binding
+        elif own is not None and not binding.keeps:
+            reach = Reach.MAY_REPLACE if own.is_nested else Reach.REPLACES
+            replaced = Hook(reach, own.line, binding.line)
+    return replaced
 
 
-def _own(function: object, bound: list[Binding]) -> Hook:
+def _own(bound: list[Binding]) -> Hook:
     """Return whether the config's own, which gunicorn loaded, calls ours."""
-    own = _last(bound, lambda binding: not binding.is_ours and _is_defined_in(function, binding))
-    own = own or _last(bound, lambda binding: not binding.is_ours)
-    if own is None:
+    own = [binding for binding in bound if not binding.is_ours]
+    calls = {binding.calls for binding in own}
+    if len(calls) != 1:  # gunicorn may have loaded any of them, or another
         return Hook(Reach.UNSEEN)
-    if own.calls is not False:
-        return Hook(Reach.CALLS_OURS if own.calls else Reach.UNSEEN, own.line)
-    ours = _last(bound[: bound.index(own)], lambda binding: binding.is_ours)
-    return Hook(Reach.REBOUND, own.line, ours.line) if ours else Hook(Reach.OTHER, own.line)
-
-
-def _is_defined_in(function: object, binding: Binding) -> bool:
-    return isinstance(function, FunctionType) and (
-        function.__code__.co_firstlineno in binding.lines
-    )
-
-
-def _last(bound: list[Binding], condition: Callable[[Binding], bool]) -> Binding | None:
-    return next(filter(condition, reversed(bound)), None)
+    line = own[-1].line
+    if calls != {False}:
+        return Hook(Reach.CALLS_OURS if calls == {True} else Reach.UNSEEN, line)
+    ours = [binding.line for binding in bound if binding.is_ours and binding.line < line]
+    return Hook(Reach.REBOUND, line, ours[-1]) if ours else Hook(Reach.OTHER, line)

@@ -86,7 +86,7 @@ from tests.lab.waiting import wait_for
             "        hooks = __import__('gunicorn_backlog').hooks\nelse:\n"
             "    def post_worker_init(worker):\n        pass\n",
             "warning",
-            "post_worker_init is the config's own (line 4); whether it calls ours can't be seen",
+            "post_worker_init is the config's own; whether it calls ours can't be seen",
         ),
         (
             "from gunicorn_backlog.hooks import when_ready, post_worker_init\n",
