@@ -16,9 +16,8 @@ from typing import IO
 
 import gunicorn_backlog
 from gunicorn_backlog import __version__
-from gunicorn_backlog.cli.check import hook_findings
-from gunicorn_backlog.cli.check.findings import Finding, failed, ok, warning
-from gunicorn_backlog.cli.check.gunicorn_config import GunicornConfig, Hook, Reach
+from gunicorn_backlog.cli.check.findings import Finding, Level, failed, ok, warning
+from gunicorn_backlog.cli.check.gunicorn_config import GunicornConfig
 from gunicorn_backlog.config.tags import printable
 from gunicorn_backlog.metrics import own_metric
 from gunicorn_backlog.scoreboard.slot import HAS_CAPACITY, Kind
@@ -48,15 +47,11 @@ def versions() -> Iterator[Finding]:
             text = f"{package} is not installed"
         else:
             recent.append(f"{package} {installed}")
-            if _numbers(installed) >= oldest:
+            if tuple(map(int, re.findall(r"\d+", installed)[:3])) >= oldest:
                 continue
             text = f"{package} {installed} is too old: {least} is needed"
         yield failed("versions", text, f"pip install '{package}>={least}'")
     yield ok("versions", ", ".join([*recent, f"gunicorn_backlog {__version__}"]))
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(map(int, re.findall(r"\d+", version)[:3]))
 
 
 def read(arguments: Sequence[str], *, deadline_s: float = READ_S) -> GunicornConfig | str:
@@ -99,14 +94,10 @@ def _kill(program: subprocess.Popen[bytes]) -> None:
 def _decoded(text: str) -> GunicornConfig | str:
     try:
         config = GunicornConfig(**json.loads(text))
-        hooks = {name: _hook(*fields) for name, fields in config.hooks.items()}
+        hooks = [Finding(Level(level), *texts) for level, *texts in config.hooks]
         return config._replace(hooks=hooks)
     except (ValueError, TypeError, AttributeError):  # the config wrote to the result's descriptor
         return "its result is garbled"
-
-
-def _hook(reach: str, own_line: int, our_line: int) -> Hook:
-    return Hook(Reach(reach), own_line, our_line)
 
 
 def _unnamed_file() -> IO[bytes]:
@@ -127,7 +118,7 @@ def findings(config: GunicornConfig) -> Iterator[Finding]:
     if not config.enabled:
         yield failed("settings", "enabled is False: the hooks do nothing", "set enabled=True")
     yield from unusable_findings(config.unusable)
-    yield from hook_findings.findings(config)
+    yield from config.hooks
     if config.own_metric:
         yield warning("metrics", own_metric.clash(config.backlog_type), own_metric.REMEDY)
     yield class_finding(config.worker_class, config.kind, config.load_error)

@@ -5,50 +5,25 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import NamedTuple
 
-
-class Reach(str, Enum):
-    """How gunicorn reaches one of our hooks, or why it does not."""
-
-    OURS = "ours"
-    INSTALLED = "installed"  # by hooks.install(), which keeps the config's own hook
-    CALLS_OURS = "calls ours"  # the config's own hook does
-    REPLACES = "replaces"  # our import replaces the config's own hook
-    MAY_REPLACE = "may replace"  # the same, if a branch of the config is run
-    REBOUND = "rebound"  # the config's own hook replaces ours
-    OTHER = "other"  # the config's own hook, which does not call ours
-    UNSEEN = "unseen"  # the config's own hook; its source does not show whether it calls ours
-    MISSING = "missing"
-
-
-class Hook(NamedTuple):
-    """How one of our hooks is reached, and the lines that bind the config's own hook and ours.
-
-    A line is 0 where the source has none.
-    """
-
-    reach: Reach
-    own_line: int = 0
-    our_line: int = 0
+from gunicorn_backlog.cli.check.findings import Finding
 
 
 class GunicornConfig(NamedTuple):
     """The parts of a config that ``check`` reports on.
 
     ``kind``: the worker class's ``slot.Kind``; None: the class can't be loaded, because of
-    ``load_error``. ``hooks``: by name. ``unread``: why the config's source was not read, or empty.
-    ``own_metric``: gunicorn itself pushes ``gunicorn.backlog``. ``disabled``: by Datadog's
-    ``DD_DOGSTATSD_DISABLE``. ``unusable``: texts about settings with unusable values.
+    ``load_error``. ``hooks``: the findings on them. ``own_metric``: gunicorn itself pushes
+    ``gunicorn.backlog``. ``disabled``: by Datadog's ``DD_DOGSTATSD_DISABLE``. ``unusable``: texts
+    about settings with unusable values.
     """
 
     worker_class: str
     kind: int | None
     load_error: str
     backlog: int
-    hooks: dict[str, Hook]
-    unread: str
+    hooks: list[Finding]
     own_metric: bool
     backlog_type: str
     enabled: bool

@@ -1,18 +1,25 @@
-"""How our hooks are reached: by the functions that gunicorn loaded, and by the config's source."""
+"""Findings on our hooks, by the functions that gunicorn loaded and by the config's source."""
 
 from __future__ import annotations
 
 import importlib.util
 import sys
 import tokenize
+from collections.abc import Iterator
 from typing import Any
 
 from gunicorn_backlog import hooks
 from gunicorn_backlog.cli.check.config_source import HOOKS, OURS, Binding, bindings
-from gunicorn_backlog.cli.check.gunicorn_config import Hook, Reach
+from gunicorn_backlog.cli.check.findings import Finding, failed, ok, warning
 
 _MODULE = "python:"
 _FILE = "file:"
+_NEEDED = ("when_ready", "post_worker_init")
+_INSTALL = (
+    "let the config end with: from gunicorn_backlog import hooks; hooks.install(globals()), which "
+    "keeps both"
+)
+_IMPORT = "from gunicorn_backlog.hooks import * in gunicorn.conf.py"
 
 
 class Source:
@@ -53,41 +60,69 @@ class Source:
         return {it: f"{OURS if it in ours else name}.{it}" for it in names}
 
 
-def reached(setting: Any, name: str, bindings: list[Binding]) -> Hook:
-    """Return how our hook of a name is reached by gunicorn's setting of that name."""
+def findings(cfg: Any, source: Source | None) -> Iterator[Finding]:
+    """Yield a finding for each of our hooks, and one if the config's source could not be read."""
+    for name in hooks.__all__:
+        bound = source.bindings if source is not None else []
+        yield _finding(cfg.settings[name], name, [each for each in bound if each.hook == name])
+    if source is not None and source.unread:
+        text = f"{source.unread}; a hook of its own that ours replaces can't be seen"
+        yield warning("hooks", text, _INSTALL)
+
+
+def _finding(setting: Any, name: str, bound: list[Binding]) -> Finding:
     function = setting.get()
-    bound = [binding for binding in bindings if binding.hook == name]
     try:
         if function is getattr(hooks, name):
-            return _ours(bound)
+            return _ours(name, bound)
         if getattr(function, "__gunicorn_backlog__", False) is True:
-            return Hook(Reach.INSTALLED)
+            text = f"{name} is the config's own and ours: hooks.install() keeps both"
+            return ok("hooks", text)
     except Exception:  # any error of an object's own __getattr__
-        return Hook(Reach.UNSEEN)
-    return Hook(Reach.MISSING) if function is setting.default else _own(bound)
+        return _own(name, [])
+    if function is setting.default:
+        return _lost(name, f"{name} does not reach us: the config has none", _IMPORT)
+    return _own(name, bound)
 
 
-def _ours(bound: list[Binding]) -> Hook:
+def _ours(name: str, bound: list[Binding]) -> Finding:
     """Return whether ours, which gunicorn loaded, replaced one of the config's own."""
-    own = None
-    replaced = Hook(Reach.OURS)
+    own, found = None, ok("hooks", f"{name} is ours")
     for binding in bound:
         if not binding.is_ours:
             own = binding
         elif own is not None and not binding.keeps:
-            reach = Reach.MAY_REPLACE if own.is_nested else Reach.REPLACES
-            replaced = Hook(reach, own.line, binding.line)
-    return replaced
+            condition, level = ("", failed)
+            if own.is_nested:
+                condition, level = (", if that line is run,", warning)
+            text = f"{name} of the config (line {own.line}){condition} is replaced by the import of"
+            found = level("hooks", f"{text} ours in line {binding.line}", _INSTALL)
+    return found
 
 
-def _own(bound: list[Binding]) -> Hook:
+def _own(name: str, bound: list[Binding]) -> Finding:
     """Return whether the config's own, which gunicorn loaded, calls ours."""
     own = [binding for binding in bound if not binding.is_ours]
     calls = {binding.calls for binding in own}
     if len(calls) != 1:  # gunicorn may have loaded any of them, or another
-        return Hook(Reach.UNSEEN)
+        return _uncertain(f"{name} is the config's own")
     line = own[-1].line
-    if calls != {False}:
-        return Hook(Reach.CALLS_OURS if calls == {True} else Reach.UNSEEN, line)
+    text = f"{name} is the config's own (line {line})"
+    if calls == {True}:
+        return ok("hooks", f"{text}, and calls ours")
+    if calls == {None}:
+        return _uncertain(text)
     ours = [binding.line for binding in bound if binding.is_ours and binding.line < line]
-    return Hook(Reach.REBOUND, line, ours[-1]) if ours else Hook(Reach.OTHER, line)
+    if not ours:
+        return _lost(name, f"{text}, and does not call ours")
+    text = f"{name} is bound again (line {line}), after line {ours[-1]} binds ours"
+    return _lost(name, f"{text}: ours never runs")
+
+
+def _uncertain(text: str) -> Finding:
+    return warning("hooks", f"{text}; whether it calls ours can't be seen", _INSTALL)
+
+
+def _lost(name: str, text: str, remedy: str = _INSTALL) -> Finding:
+    """Return that ours never runs. Without ``on_exit`` only the last push is lost."""
+    return (failed if name in _NEEDED else warning)("hooks", text, remedy)

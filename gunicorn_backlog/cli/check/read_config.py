@@ -13,9 +13,9 @@ from typing import Any
 
 from gunicorn.app.base import Application
 
-from gunicorn_backlog import _gunicorn, hooks
+from gunicorn_backlog import _gunicorn
 from gunicorn_backlog.cli.check.gunicorn_config import GunicornConfig
-from gunicorn_backlog.cli.check.reached import Source, reached
+from gunicorn_backlog.cli.check.reached import Source, findings
 from gunicorn_backlog.config import settings
 from gunicorn_backlog.config.agent_address import is_disabled
 from gunicorn_backlog.config.configure import configured
@@ -67,14 +67,12 @@ def read(cfg: Any, source: Source | None) -> GunicornConfig:
     os.environ.update(cfg.env)
     loaded = settings.load(cfg, configured.values)
     kind, load_error = _kind(cfg)
-    bindings = source.bindings if source is not None else []
     return GunicornConfig(
         worker_class=cfg.worker_class_str,
         kind=kind,
         load_error=load_error,
         backlog=cfg.backlog,
-        hooks={name: reached(cfg.settings[name], name, bindings) for name in hooks.__all__},
-        unread=source.unread if source is not None else "",
+        hooks=list(findings(cfg, source)),
         own_metric=_gunicorn.pushes_backlog(cfg),
         backlog_type=loaded.backlog_type,
         enabled=loaded.enabled,
