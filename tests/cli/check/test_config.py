@@ -11,9 +11,8 @@ import pytest
 from agent import StandInAgent
 
 from gunicorn_backlog.cli.check import config as of_config
-from gunicorn_backlog.cli.check.gunicorn_config import GunicornConfig
+from gunicorn_backlog.cli.check.config import GunicornConfig
 from gunicorn_backlog.config.agent_address import DISABLED
-from gunicorn_backlog.scoreboard.slot import Kind
 from tests.lab.check_command import FAILED, LEVELS, OK, WARNING, WriteConfig, check, has_finding
 from tests.lab.procfs import is_alive
 from tests.lab.server import CONFIG
@@ -99,7 +98,7 @@ def test_hooks(text: str, level: str, line: str, config: WriteConfig) -> None:
     """Which of ours gunicorn would call."""
     read = of_config.read(config(text))
     assert not isinstance(read, str)
-    findings = list(of_config.findings(read))
+    findings = read.findings
     of_hooks = [it.text for it in findings if it.what == "hooks" and it.level == LEVELS[level]]
     assert any(line in text for text in of_hooks)
     assert max(it.level for it in findings) == LEVELS[level]
@@ -112,7 +111,7 @@ OWN = "def post_worker_init(worker):\n    pass\n"
 def of_hooks(read: GunicornConfig | str) -> list[str]:
     """Return what is found of ``post_worker_init``, and of what could not be read."""
     assert not isinstance(read, str), read
-    texts = [it.text for it in of_config.findings(read) if it.what == "hooks"]
+    texts = [it.text for it in read.findings if it.what == "hooks"]
     return [it for it in texts if not it.startswith(("when_ready", "on_exit"))]
 
 
@@ -198,7 +197,7 @@ def test_gunicorns_own_metric(text: str, line: str, config: WriteConfig) -> None
     """It is warned of where gunicorn pushes it: with the logger that pushes to StatsD."""
     read = of_config.read(config(f"{CONFIG}enable_backlog_metric = True\n{text}"))
     assert not isinstance(read, str), read
-    found = [it for it in of_config.findings(read) if it.what == "metrics"]
+    found = [it for it in read.findings if it.what == "metrics"]
     assert [(it.level, line in it.text) for it in found] == [(LEVELS["warning"], True)] * bool(line)
 
 
@@ -224,7 +223,7 @@ def test_configs(text: str, level: str, what: str, line: str, config: WriteConfi
     """Each problem of a config is one line."""
     read = of_config.read(config(f"{CONFIG}{text}"))
     assert not isinstance(read, str)
-    (told,) = [it for it in of_config.findings(read) if it.what == what]
+    (told,) = [it for it in read.findings if it.what == what]
     assert told.level == LEVELS[level]
     assert line in told.text
     assert "\n" not in told.text
@@ -287,7 +286,8 @@ def test_where_its_modules_are_found(
     arguments = ("--pythonpath", "path", "--worker-class", "own_worker.Own")
     read = of_config.read((*config(CONFIG), *arguments))
     assert not isinstance(read, str), read
-    assert (read.kind, read.load_error) == (Kind.SYNC, "")
+    (found,) = [it for it in read.findings if it.what == "worker class"]
+    assert found.text == "own_worker.Own: states, requests, utilization and waits are reported"
 
 
 def test_a_config_that_starts_a_program(config: WriteConfig, tmp_path: Path) -> None:
