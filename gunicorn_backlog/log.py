@@ -8,10 +8,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import Log
+
+T = TypeVar("T")
 
 EXPIRY_S = 120.0  # twice the longest interval
 
@@ -130,3 +132,12 @@ class OnceLogger:
         # Only methods that gunicorn calls: a logger_class may lack others. Its handlers may raise.
         with suppress(Exception):
             getattr(self._logger, level)(text, **arguments)
+
+
+def log_errors(logger: OnceLogger, action: str, step: Callable[[], T]) -> T | None:
+    """Return the step's result; None after an exception, logged as "``action`` failed"."""
+    try:
+        return step()
+    except Exception as error:
+        logger.exception(action, error)
+        return None

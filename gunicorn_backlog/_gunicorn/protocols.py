@@ -20,28 +20,17 @@ class Setting(Protocol):
 class Config(Protocol):
     """``gunicorn.config.Config``; each HUP creates a new object."""
 
-    @property
-    def settings(self) -> Mapping[str, Setting]: ...
-    @property
-    def workers(self) -> int: ...
-    @property
-    def logger_class(self) -> type: ...
-    @property
-    def statsd_host(self) -> object: ...
-    @property
-    def statsd_prefix(self) -> str: ...
-    @property
-    def dogstatsd_tags(self) -> str: ...
-    @property
-    def timeout(self) -> int: ...
-    @property
-    def backlog(self) -> int: ...
-    @property
-    def address(self) -> Sequence[tuple[str, int] | str | int]: ...
-    @property
-    def reuse_port(self) -> bool: ...
-    @property
-    def worker_class_str(self) -> str: ...
+    settings: Mapping[str, Setting]
+    workers: int
+    logger_class: type
+    statsd_host: object
+    statsd_prefix: str
+    dogstatsd_tags: str
+    timeout: int
+    backlog: int
+    address: Sequence[tuple[str, int] | str | int]
+    reuse_port: bool
+    worker_class_str: str
 
 
 class Listener(Protocol):
@@ -95,10 +84,8 @@ class Worker(Protocol):
 class WorkerConfig(Protocol):
     """``gunicorn.config.Config`` in a worker."""
 
-    @property
-    def is_ssl(self) -> bool: ...
-    @property
-    def threads(self) -> int: ...
+    is_ssl: bool
+    threads: int
 
 
 class SyncWorker(Worker, Protocol):

@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING
 from gunicorn_backlog import _gunicorn
 from gunicorn_backlog._threads.unpatched import Event, original
 from gunicorn_backlog.arbiter.fork_gate import WAIT_S, ForkGate
-from gunicorn_backlog.arbiter.log_errors import log_errors
 from gunicorn_backlog.arbiter.pipeline import Pipeline
 from gunicorn_backlog.arbiter.reload import Reloader
 from gunicorn_backlog.arbiter.schedule import Schedule
 from gunicorn_backlog.config.settings import Settings
-from gunicorn_backlog.log import OnceLogger
+from gunicorn_backlog.log import OnceLogger, log_errors
 from gunicorn_backlog.scoreboard.allocation import ClaimError
 from gunicorn_backlog.workers import registry
 

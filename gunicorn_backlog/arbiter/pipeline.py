@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 from gunicorn import __version__ as gunicorn_version
 
 from gunicorn_backlog import __version__
-from gunicorn_backlog.arbiter.log_errors import log_errors
 from gunicorn_backlog.config.agent_address import is_local
 from gunicorn_backlog.config.settings import Settings
-from gunicorn_backlog.log import OnceLogger
+from gunicorn_backlog.log import OnceLogger, log_errors
 from gunicorn_backlog.sampling.sampler import Sampler
 from gunicorn_backlog.sampling.window import Window
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard

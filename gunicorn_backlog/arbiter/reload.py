@@ -19,11 +19,10 @@ import time
 from typing import TYPE_CHECKING
 
 from gunicorn_backlog import _gunicorn
-from gunicorn_backlog.arbiter.log_errors import log_errors
 from gunicorn_backlog.arbiter.startup_line import SWITCHED_OFF, startup_line
 from gunicorn_backlog.config.configure import configured
 from gunicorn_backlog.config.settings import ConfigError, Settings, load
-from gunicorn_backlog.log import OnceLogger
+from gunicorn_backlog.log import OnceLogger, log_errors
 from gunicorn_backlog.metrics import own_metric
 
 if TYPE_CHECKING:

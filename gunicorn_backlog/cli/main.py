@@ -50,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"gunicorn-backlog: {error}", file=sys.stderr)
         return NO_SERVER if isinstance(error, NoServerError) else FAILED
     except OSError as error:
-        _discard_output()
+        # Buffered output goes to /dev/null, since its flush would fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):  # for example ``status | head``
             with suppress(OSError):
                 print(f"gunicorn-backlog: {error}", file=sys.stderr, flush=True)
@@ -64,11 +65,6 @@ def _open_closed_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
-
-
-def _discard_output() -> None:
-    """Send buffered output to /dev/null, since its flush would fail again at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:

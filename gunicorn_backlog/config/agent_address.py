@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from urllib.parse import urlsplit
+
+T = TypeVar("T")
 
 DEFAULT_PORT = 8125
 SCHEMES = ("udp", "unix", "unixgram", "unixstream")
@@ -114,12 +116,19 @@ def from_datadog(environ: Mapping[str, str], unusable: list[str]) -> tuple[Addre
 
     :param unusable: receives one line for each ignored variable, with the reason.
     """
-    if url := environ.get("DD_DOGSTATSD_URL"):
+
+    def usable(name: str, read: Callable[[str], T]) -> T | None:
+        text = environ.get(name)
         try:
-            return parse(url), "DD_DOGSTATSD_URL"
+            return read(text) if text else None
         except ValueError as error:
-            unusable.append(f"DD_DOGSTATSD_URL={url!r}: {error}")
-    host, port = _agent_host(environ, unusable), _port(environ, unusable)
+            unusable.append(f"{name}={text!r}: {error}")
+            return None
+
+    if (url := usable("DD_DOGSTATSD_URL", parse)) is not None:
+        return url, "DD_DOGSTATSD_URL"
+    host = usable("DD_AGENT_HOST", lambda text: _host(_unbracketed(text)))
+    port = usable("DD_DOGSTATSD_PORT", _port)
     parts = {"DD_AGENT_HOST": host, "DD_DOGSTATSD_PORT": port}
     named = [name for name, value in parts.items() if value is not None]
     if not named:
@@ -133,24 +142,11 @@ def is_disabled(environ: Mapping[str, str]) -> bool:
     return environ.get("DD_DOGSTATSD_DISABLE") in _DISABLING
 
 
-def _agent_host(environ: Mapping[str, str], unusable: list[str]) -> str | None:
-    text = environ.get("DD_AGENT_HOST")
-    try:
-        return _host(_unbracketed(text)) if text else None
-    except ValueError as error:
-        unusable.append(f"DD_AGENT_HOST={text!r}: {error}")
-        return None
-
-
-def _port(environ: Mapping[str, str], unusable: list[str]) -> int | None:
-    text = environ.get("DD_DOGSTATSD_PORT")
-    if not text:
-        return None
+def _port(text: str) -> int:
     port = int(text) if text.isascii() and text.isdigit() and len(text) <= 5 else 0
     if 1 <= port <= 65535:
         return port
-    unusable.append(f"DD_DOGSTATSD_PORT={text!r}: no port from 1 to 65535")
-    return None
+    raise ValueError("no port from 1 to 65535")
 
 
 def from_gunicorn(statsd_host: object) -> Address | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Literal, NamedTuple, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 from gunicorn_backlog.config import agent_address, tags
 
@@ -50,10 +50,41 @@ class Option(NamedTuple):
         return self.check(self.read(text))
 
 
-def _check_enabled(value: object) -> bool:
-    if not isinstance(value, bool):
+def _typed(
+    kind: type | tuple[type, ...], check: Callable[[Any], object] = lambda value: value
+) -> Callable[[object], object]:
+    """Return a check that a value has a type, followed by another check; a bool is no number."""
+
+    def check_typed(value: object) -> object:
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise ValueError
+        return check(value)
+
+    return check_typed
+
+
+def _in_range(value: float, bounds: tuple[float, float]) -> float:
+    if not bounds[0] <= value <= bounds[1]:
         raise ValueError
     return value
+
+
+def _check_tags(value: object) -> tuple[object, ...]:
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+        raise ValueError
+    return tuple(map(_typed(str, tags.check), value))
+
+
+def _check_backlog_type(value: object) -> object:
+    if value not in get_args(BacklogType):
+        raise ValueError
+    return value
+
+
+_check_enabled = _typed(bool)
+_check_interval = _typed((int, float), lambda value: float(_in_range(value, INTERVAL_S)))
+_check_samples = _typed(int, lambda value: _in_range(value, SAMPLES))
+_check_url = _typed(str, agent_address.parse)
 
 
 def _read_enabled(text: str) -> object:
@@ -61,58 +92,16 @@ def _read_enabled(text: str) -> object:
     return word in _TRUE if word in _TRUE | _FALSE else text
 
 
-def _in_range(value: object, bounds: tuple[float, float]) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError
-    if not bounds[0] <= value <= bounds[1]:
-        raise ValueError
-    return value
-
-
-def _check_interval(value: object) -> float:
-    return float(_in_range(value, INTERVAL_S))
-
-
 def _read_interval(text: str) -> object:
     return float(text) if _NUMBER.fullmatch(text) else text
-
-
-def _check_samples(value: object) -> object:
-    if not isinstance(value, int):
-        raise ValueError
-    return _in_range(value, SAMPLES)
 
 
 def _read_samples(text: str) -> object:
     return int(text) if _DIGITS.fullmatch(text) else text
 
 
-def _check_url(value: object) -> agent_address.Address:
-    if not isinstance(value, str):
-        raise ValueError
-    return agent_address.parse(value)
-
-
-def _check_tags(value: object) -> tuple[str, ...]:
-    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
-        raise ValueError
-    return tuple(_check_tag(tag) for tag in value)
-
-
-def _check_tag(tag: object) -> str:
-    if not isinstance(tag, str):
-        raise ValueError
-    return tags.check(tag)
-
-
 def _read_tags(text: str) -> list[str]:
     return [tag.strip() for tag in text.split(",") if tag.strip()]
-
-
-def _check_backlog_type(value: object) -> object:
-    if value not in get_args(BacklogType):
-        raise ValueError
-    return value
 
 
 _INTERVAL_ALLOWED = f"a number of seconds from {INTERVAL_S[0]:g} to {INTERVAL_S[1]:g}"

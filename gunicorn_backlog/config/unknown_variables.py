@@ -27,17 +27,11 @@ def unknown_variables(names: Iterable[str]) -> list[str]:
     An unknown variable is no error: a Kubernetes Service's name must not stop the servers in its
     namespace.
     """
-    unknown = sorted(name for name in names if _has_prefix(name) and name not in VARIABLES)
+    ours = [name for name in names if name.startswith(ENVIRONMENT_PREFIX)]
+    unknown = sorted(it for it in ours if it not in VARIABLES and not _SERVICE_LINK.fullmatch(it))
     if not unknown:
         return []
-    listed = ", ".join(map(_short, unknown[:_NAMES_MAX]))
+    short = [it if len(it) <= _NAME_MAX else f"{it[:_NAME_MAX]}..." for it in unknown]
+    listed = ", ".join(short[:_NAMES_MAX])
     more = f" and {len(unknown) - _NAMES_MAX} more" if len(unknown) > _NAMES_MAX else ""
     return [f"there is no setting {listed}{more} (settings: {', '.join(VARIABLES)})"]
-
-
-def _has_prefix(name: str) -> bool:
-    return name.startswith(ENVIRONMENT_PREFIX) and not _SERVICE_LINK.fullmatch(name)
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= _NAME_MAX else f"{name[:_NAME_MAX]}..."

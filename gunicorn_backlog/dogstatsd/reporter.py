@@ -77,7 +77,9 @@ class Reporter:
         elif error is not None:
             self._warn_of_unreachable_agent(error)
         elif self._good_pushes >= BACK_AFTER and self._logger.was_logged("away"):
-            self._log_return()
+            text = f"the Agent at {self._agent.address} accepts metrics again"
+            self._logger.inform("back", text)
+            self._logger.reset("away")
 
     def before_fork(self, until_s: float) -> None:
         """Wait for the end of a look-up.
@@ -122,10 +124,6 @@ class Reporter:
             until_reset=True,
         )
         self._logger.reset("back")
-
-    def _log_return(self) -> None:
-        self._logger.inform("back", f"the Agent at {self._agent.address} accepts metrics again")
-        self._logger.reset("away")
 
 
 def _tags(settings: Settings) -> tuple[str, ...]:

@@ -134,21 +134,4 @@ IS_RUNNING = Metric(
     "OK while the arbiter runs and has a worker; CRITICAL on the last push of a shutdown",
 )
 
-CATALOG = (
-    BACKLOG,
-    LIMIT,
-    DROPPED,
-    DEEPEST,
-    WORKERS,
-    SPAWNED,
-    UTILIZATION,
-    SATURATED,
-    THREADS,
-    QUEUED,
-    IN_FLIGHT,
-    WAIT_AVG,
-    WAIT_MAX,
-    WAIT_95,
-    WAIT_COUNT,
-    IS_RUNNING,
-)
+CATALOG = tuple(each for each in tuple(globals().values()) if isinstance(each, Metric))

@@ -7,26 +7,8 @@ from typing import NamedTuple
 
 from gunicorn_backlog.config.options import BacklogType
 from gunicorn_backlog.config.tags import clean
-from gunicorn_backlog.metrics.catalog import (
-    BACKLOG,
-    DEEPEST,
-    DROPPED,
-    IN_FLIGHT,
-    IS_RUNNING,
-    LIMIT,
-    QUEUED,
-    SATURATED,
-    SPAWNED,
-    THREADS,
-    UTILIZATION,
-    WAIT_95,
-    WAIT_AVG,
-    WAIT_COUNT,
-    WAIT_MAX,
-    WORKERS,
-    Metric,
-    MetricType,
-)
+from gunicorn_backlog.metrics import catalog
+from gunicorn_backlog.metrics.catalog import Metric, MetricType
 from gunicorn_backlog.sampling.window import BacklogSummary, IntervalSummary
 from gunicorn_backlog.sampling.worker_counts import WorkerCounts
 from gunicorn_backlog.scoreboard.wait_histogram import WaitSummary
@@ -62,21 +44,21 @@ def interval_points(
     :param backlog_type: type of ``gunicorn.backlog``. A gauge has the maximum of the samples.
     :param stopping: this is the last push of a shutdown.
     """
-    server = _server_tags(app, bind)
-    return [
-        *_backlog_points(interval.queues, backlog_type, server),
-        *_drop_points(interval.dropped, server),
-        *_worker_points(interval.counts, server),
-        *_load_points(interval, server),
-        *_wait_points(interval.waits, server),
-        *_check_points(interval.counts, stopping, server),
+    tags = [clean(f"app:{app}")]
+    if bind:  # it separates servers of one name on one host
+        tags.append(clean(f"bind:{bind}"))
+    found = [
+        *_backlog_points(interval.queues, backlog_type),
+        *_drop_points(interval.dropped),
+        *_worker_points(interval.counts),
+        *_load_points(interval),
+        *_wait_points(interval.waits),
     ]
-
-
-def _server_tags(app: str, bind: str) -> tuple[str, ...]:
-    """Return the tags of every point; ``bind`` separates servers of one name on one host."""
-    app_tag = clean(f"app:{app}")
-    return (app_tag, clean(f"bind:{bind}")) if bind else (app_tag,)
+    if stopping:
+        found.append(_point(catalog.IS_RUNNING, CRITICAL))
+    elif interval.counts is not None:
+        found.append(_point(catalog.IS_RUNNING, OK if interval.counts.total > 0 else CRITICAL))
+    return [point._replace(tags=(*tags, *point.tags)) for point in found]
 
 
 def _point(metric: Metric, value: float, *tags: str) -> Point:
@@ -84,65 +66,56 @@ def _point(metric: Metric, value: float, *tags: str) -> Point:
 
 
 def _backlog_points(
-    queues: tuple[BacklogSummary, ...], backlog_type: BacklogType, server: tuple[str, ...]
+    queues: tuple[BacklogSummary, ...], backlog_type: BacklogType
 ) -> Iterator[Point]:
     for queue in queues:
-        tags = (*server, _listener_tag(queue.listener))
-        # The Agent keeps one value of a gauge per ten seconds: the maximum shows short bursts.
+        tag = _listener_tag(queue.listener)
+        # Of a gauge the Agent keeps one value per ten seconds: the maximum shows short bursts.
         values = (max(queue.waiting),) if backlog_type == "gauge" else queue.waiting
-        yield Point(BACKLOG.name, backlog_type, values, tags)
+        yield Point(catalog.BACKLOG.name, backlog_type, values, (tag,))
         if queue.limit is not None:
-            yield _point(LIMIT, queue.limit, *tags)
+            yield _point(catalog.LIMIT, queue.limit, tag)
         if queue.deepest is not None:
-            yield _point(DEEPEST, queue.deepest, *tags)
+            yield _point(catalog.DEEPEST, queue.deepest, tag)
 
 
-def _drop_points(dropped: Mapping[str, int], server: tuple[str, ...]) -> Iterator[Point]:
+def _drop_points(dropped: Mapping[str, int]) -> Iterator[Point]:
     for listener, count in dropped.items():
-        yield _point(DROPPED, count, *server, _listener_tag(listener))
+        yield _point(catalog.DROPPED, count, _listener_tag(listener))
 
 
 def _listener_tag(listener: str) -> str:
     return clean(f"listener:{listener}")
 
 
-def _worker_points(counts: WorkerCounts | None, server: tuple[str, ...]) -> Iterator[Point]:
+def _worker_points(counts: WorkerCounts | None) -> Iterator[Point]:
     if counts is None:
         return
     if counts.unknown:
-        yield _point(WORKERS, counts.total, *server)
+        yield _point(catalog.WORKERS, counts.total)
         return
-    yield _point(WORKERS, counts.idle, *server, "state:idle")
-    yield _point(WORKERS, counts.working, *server, "state:working")
-    yield _point(WORKERS, counts.starting, *server, "state:starting")
+    yield _point(catalog.WORKERS, counts.idle, "state:idle")
+    yield _point(catalog.WORKERS, counts.working, "state:working")
+    yield _point(catalog.WORKERS, counts.starting, "state:starting")
     if counts.in_flight is not None:
-        yield _point(IN_FLIGHT, counts.in_flight, *server)
+        yield _point(catalog.IN_FLIGHT, counts.in_flight)
     if counts.threads is not None:
-        yield _point(THREADS, counts.threads.idle, *server, "state:idle")
-        yield _point(THREADS, counts.threads.working, *server, "state:working")
-        yield _point(QUEUED, counts.threads.queued, *server)
+        yield _point(catalog.THREADS, counts.threads.idle, "state:idle")
+        yield _point(catalog.THREADS, counts.threads.working, "state:working")
+        yield _point(catalog.QUEUED, counts.threads.queued)
 
 
-def _load_points(interval: IntervalSummary, server: tuple[str, ...]) -> Iterator[Point]:
-    yield _point(SPAWNED, interval.spawned, *server)
+def _load_points(interval: IntervalSummary) -> Iterator[Point]:
+    yield _point(catalog.SPAWNED, interval.spawned)
     if interval.utilization is not None:
-        yield _point(UTILIZATION, interval.utilization, *server)
+        yield _point(catalog.UTILIZATION, interval.utilization)
     if interval.saturated is not None:
-        yield _point(SATURATED, interval.saturated, *server)
+        yield _point(catalog.SATURATED, interval.saturated)
 
 
-def _wait_points(waits: WaitSummary | None, server: tuple[str, ...]) -> Iterator[Point]:
+def _wait_points(waits: WaitSummary | None) -> Iterator[Point]:
     if waits is not None:
-        yield _point(WAIT_AVG, round(waits.average_ms, 1), *server)
-        yield _point(WAIT_MAX, waits.longest_ms, *server)
-        yield _point(WAIT_95, waits.percentile_95_ms, *server)
-        yield _point(WAIT_COUNT, waits.requests, *server)
-
-
-def _check_points(
-    counts: WorkerCounts | None, stopping: bool, server: tuple[str, ...]
-) -> Iterator[Point]:
-    if stopping:
-        yield _point(IS_RUNNING, CRITICAL, *server)
-    elif counts is not None:
-        yield _point(IS_RUNNING, OK if counts.total > 0 else CRITICAL, *server)
+        yield _point(catalog.WAIT_AVG, round(waits.average_ms, 1))
+        yield _point(catalog.WAIT_MAX, waits.longest_ms)
+        yield _point(catalog.WAIT_95, waits.percentile_95_ms)
+        yield _point(catalog.WAIT_COUNT, waits.requests)

@@ -48,13 +48,10 @@ class Limits:
             for case, since_s in self._since_s.items():
                 if now_s - since_s >= SETTLED_S:
                     greatest = None if case[0] in elsewhere else somaxconn()
-                    self._warn(*case, cause(case[1], greatest, worker_class))
-
-    def _warn(self, listener: str, limit: int, backlog: int, why: str) -> None:
-        self._logger.warn(
-            f"limit of {listener}",
-            f"the limit of {listener} is set to {backlog}, the kernel enforces {limit}: {why}",
-        )
+                    name, limit, asked = case
+                    text = f"is set to {asked}, the kernel enforces {limit}"
+                    why = cause(limit, greatest, worker_class)
+                    self._logger.warn(f"limit of {name}", f"the limit of {name} {text}: {why}")
 
 
 def cause(limit: int, greatest: int | None, worker_class: str) -> str:

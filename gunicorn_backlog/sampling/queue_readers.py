@@ -25,7 +25,8 @@ class QueueReader:
 
     name = ""
 
-    def __init__(self, drops: Drops | None = None) -> None:
+    def __init__(self, sock: Any = None, drops: Drops | None = None) -> None:
+        self._sock = sock
         self.drops = drops or Drops()
 
     def queue(self) -> AcceptQueue | None:
@@ -44,10 +45,6 @@ class TcpInfo(QueueReader):
 
     name = "TCP_INFO"
 
-    def __init__(self, sock: Any, drops: Drops) -> None:
-        super().__init__(drops)
-        self._sock = sock
-
     def queue(self) -> AcceptQueue:
         """Read ``TCP_INFO``."""
         return tcp_info.read(self._sock)
@@ -61,10 +58,6 @@ class InetDiag(QueueReader):
     """A TCP socket of this process, by ``inet_diag``: for sandboxes that refuse ``getsockopt``."""
 
     name = "inet_diag"
-
-    def __init__(self, sock: Any, drops: Drops) -> None:
-        super().__init__(drops)
-        self._sock = sock
 
     def queue(self) -> AcceptQueue:
         """Find the socket by its inode."""
@@ -86,10 +79,6 @@ class UnixDiag(QueueReader):
     """A Unix socket by ``unix_diag``; no drops are counted, since refused clients get EAGAIN."""
 
     name = "unix_diag"
-
-    def __init__(self, sock: Any) -> None:
-        super().__init__()
-        self._sock = sock
 
     def queue(self) -> AcceptQueue:
         """Find the socket by its inode."""

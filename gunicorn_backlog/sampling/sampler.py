@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from gunicorn_backlog import _gunicorn
@@ -73,7 +73,8 @@ class Sampler:
             # Not in each sample: gunicorn's look-up of a setting takes many steps.
             self._backlog, self._boot_limit_s = self._cfg.backlog, self.boot_limit_s()
         queues = self._queues()
-        self._check_limits(queues)
+        worker_class = self._arbiter.cfg.worker_class_str
+        self._limits.check(queues, self._backlog, worker_class, self._listeners.elsewhere())
         return Sample(queues, *self._workers(), _gunicorn.fork_count(self._arbiter))
 
     def waits(self) -> WaitSummary | None:
@@ -117,10 +118,6 @@ class Sampler:
                 sampler_log.warn_no_limit(self._logger, listener)
         return queues
 
-    def _check_limits(self, queues: Mapping[str, AcceptQueue]) -> None:
-        worker_class = self._arbiter.cfg.worker_class_str
-        self._limits.check(queues, self._backlog, worker_class, self._listeners.elsewhere())
-
     def _workers(self) -> tuple[WorkerCounts | None, WorkTime | None]:
         """Return the counts and the work of all workers.
 
@@ -149,7 +146,10 @@ class Sampler:
             heartbeats=registry.heartbeats(self._arbiter, rows.without_slot),
         )
         if counts.unknown:
-            self._warn_unknown({row.kind for row in rows.by_pid.values()})
+            kinds = {row.kind for row in rows.by_pid.values()}
+            sampler_log.warn_no_slot(self._logger, self._counter, self._boot_limit_s)
+            worker_class = self._arbiter.cfg.worker_class_str
+            sampler_log.warn_unknown_kinds(self._logger, kinds, worker_class)
         return counts
 
     def _unread(self, running: int) -> WorkerCounts | None:
@@ -159,8 +159,3 @@ class Sampler:
             return None
         sampler_log.warn_unread(self._logger)
         return WorkerCounts(0, 0, 0, running, None)
-
-    def _warn_unknown(self, kinds: Collection[int]) -> None:
-        sampler_log.warn_no_slot(self._logger, self._counter, self._boot_limit_s)
-        worker_class = self._arbiter.cfg.worker_class_str
-        sampler_log.warn_unknown_kinds(self._logger, kinds, worker_class)

@@ -37,8 +37,7 @@ class UnixList(QueueReader):
     def __init__(
         self, sock: Any, *, clock_ns: Callable[[], int] = time.monotonic_ns, longest: int = 0
     ) -> None:
-        super().__init__()
-        self._sock = sock
+        super().__init__(sock)
         self._clock_ns = clock_ns
         self._longest = longest or proc_net.LONGEST
         self._was_costly = False  # a read in this interval

@@ -111,15 +111,14 @@ class WorkerCounter:
         # heartbeat that moved in two samples in a row counts.
         moved_before = self._moved
         self._moved = {
-            pid for pid, beat in heartbeats.items() if pid in self._seen and self._moves(pid, beat)
+            pid
+            for pid, beat in heartbeats.items()
+            if pid in self._seen and self._seen[pid].heartbeat not in (None, beat)
         }
         serving = self._moved & moved_before
         late = {pid for pid, seen in self._seen.items() if now_s - seen.since_s > boot_limit_s}
         self.serving, self.overdue = len(serving), len(serving | late)
         return len(without_slot) - self.overdue
-
-    def _moves(self, pid: int, heartbeat: float) -> bool:
-        return self._seen[pid].heartbeat not in (None, heartbeat)
 
 
 def _saturated(rows: Sequence[WorkerRow], kind_starting: Kind) -> bool | None:

@@ -98,7 +98,7 @@ class Reader:
     def claimed(self) -> list[SlotRecord]:
         """Return the current records of all slots that were ever allocated."""
         end = SLOTS_AT + self._layout.claimed(self._memory) * ROW_SIZE
-        return _decode(self._memory[SLOTS_AT:end])
+        return [SlotRecord._make(slot) for slot in SLOT.iter_unpack(self._memory[SLOTS_AT:end])]
 
     def _copy(
         self, at: int, size: int, pieces: Iterable[tuple[int, int]] | None = None
@@ -133,7 +133,3 @@ class Reader:
 
 def _rows(size: int) -> Iterable[tuple[int, int]]:
     return zip(range(0, size, ROW_SIZE), range(ROW_SIZE, size + 1, ROW_SIZE), strict=True)
-
-
-def _decode(octets: bytes | bytearray) -> list[SlotRecord]:
-    return list(map(SlotRecord._make, SLOT.iter_unpack(octets)))

@@ -108,17 +108,14 @@ def decode_pool(pool: SlotRecord, words: memoryview, *, with_oldest: bool = Fals
     taken = words[taken_at : taken_at + capacity].tolist()
     timed_busy, oldest_ns = len([ns for ns in work_ns if ns < 0]), None
     if with_oldest and timed_busy:
-        oldest_ns = _oldest_ns(work_ns, words[since_at : since_at + capacity])
+        since_ns = words[since_at : since_at + capacity]
+        oldest_ns = min(ns for work, ns in zip(work_ns, since_ns, strict=True) if work < 0)
     overflow, idle_http2 = divmod(aside, OVERFLOW)
     busy = timed_busy + overflow
     # Words are read one after the other: a change in between could give a negative number.
     in_flight, queued = max(0, busy - idle_http2), max(0, submitted - returned - sum(taken))
     fixed, work = (kind, waits, capacity, claimed_ns), (timed_busy, sum(work_ns), oldest_ns)
     return WorkerRow(*fixed, busy, in_flight, queued, begun, *work)
-
-
-def _oldest_ns(work_ns: Sequence[int], since_ns: Sequence[int]) -> int:
-    return min(since for worked, since in zip(work_ns, since_ns, strict=True) if worked < 0)
 
 
 def thread_rows_end(pool: SlotRecord) -> int:

@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator, Sequence
 
 from gunicorn_backlog.cli.check import agent, config, kernel, server
+from gunicorn_backlog.cli.check.config import GunicornConfig
 from gunicorn_backlog.cli.check.findings import Finding, Level, failed, lines, warning
-from gunicorn_backlog.cli.check.gunicorn_config import GunicornConfig
 from gunicorn_backlog.cli.errors import InspectError
 from gunicorn_backlog.cli.inspect import discovery, procfs, unhooked
 from gunicorn_backlog.cli.inspect.discovery import Found, Server
@@ -80,7 +80,7 @@ def _config_findings(read: GunicornConfig | str, condition: str) -> Iterator[Fin
     if isinstance(read, str):
         yield failed("config", f"{condition}gunicorn can't read it: {read}", "correct the config")
         return
-    for finding in config.findings(read):
+    for finding in read.findings:
         yield finding._replace(text=f"{condition}{finding.text}")
     yield agent.finding(read.agent, disabled=read.disabled)
 

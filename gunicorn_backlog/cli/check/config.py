@@ -12,19 +12,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO
+from typing import IO, NamedTuple
 
 import gunicorn_backlog
 from gunicorn_backlog import __version__
-from gunicorn_backlog.cli.check import hook_findings
-from gunicorn_backlog.cli.check.findings import Finding, failed, ok, warning
-from gunicorn_backlog.cli.check.gunicorn_config import GunicornConfig, Hook, Reach
+from gunicorn_backlog.cli.check.findings import Finding, Level, failed, ok, warning
 from gunicorn_backlog.config.tags import printable
-from gunicorn_backlog.metrics import own_metric
 from gunicorn_backlog.scoreboard.slot import HAS_CAPACITY, Kind
 
 OLDEST = {"gunicorn": (20, 1), "datadog": (0, 52)}
-ASGI_BACKLOG = 100  # of asyncio's create_server(), which gunicorn's asgi worker calls
 READ_S = 60.0
 # As in gunicorn's own command, the current folder is off the path until gunicorn adds it.
 _READ = """
@@ -35,6 +31,19 @@ from gunicorn_backlog.cli.check.read_config import main
 main()
 """
 _FOLDER = str(Path(gunicorn_backlog.__file__).parents[1])
+
+
+class GunicornConfig(NamedTuple):
+    """The parts of gunicorn's config that ``check`` reports on.
+
+    ``agent``: the Agent's address. ``disabled``: by Datadog's ``DD_DOGSTATSD_DISABLE``.
+    ``findings``: on settings, hooks and worker class.
+    """
+
+    backlog: int
+    agent: str
+    disabled: bool
+    findings: list[Finding]
 
 
 def versions() -> Iterator[Finding]:
@@ -48,15 +57,11 @@ def versions() -> Iterator[Finding]:
             text = f"{package} is not installed"
         else:
             recent.append(f"{package} {installed}")
-            if _numbers(installed) >= oldest:
+            if tuple(map(int, re.findall(r"\d+", installed)[:3])) >= oldest:
                 continue
             text = f"{package} {installed} is too old: {least} is needed"
         yield failed("versions", text, f"pip install '{package}>={least}'")
     yield ok("versions", ", ".join([*recent, f"gunicorn_backlog {__version__}"]))
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(map(int, re.findall(r"\d+", version)[:3]))
 
 
 def read(arguments: Sequence[str], *, deadline_s: float = READ_S) -> GunicornConfig | str:
@@ -102,14 +107,10 @@ def _kill(program: subprocess.Popen[bytes]) -> None:
 def _decoded(text: str) -> GunicornConfig | str:
     try:
         config = GunicornConfig(**json.loads(text))
-        hooks = {name: _hook(*fields) for name, fields in config.hooks.items()}
-        return config._replace(hooks=hooks)
+        found = [Finding(Level(level), *texts) for level, *texts in config.findings]
+        return config._replace(findings=found)
     except (ValueError, TypeError, AttributeError):  # the config wrote to the result's descriptor
         return "the result is malformed"
-
-
-def _hook(reach: str, own_line: int, our_line: int) -> Hook:
-    return Hook(Reach(reach), own_line, our_line)
 
 
 def _unnamed_file() -> IO[bytes]:
@@ -123,22 +124,6 @@ def _unnamed_file() -> IO[bytes]:
 def _content(file: IO[bytes]) -> str:
     file.seek(0)
     return file.read().decode(errors="replace")
-
-
-def findings(config: GunicornConfig) -> Iterator[Finding]:
-    """Yield the findings on a config."""
-    if not config.enabled:
-        yield failed("settings", "enabled is False: the hooks do nothing", "set enabled=True")
-    yield from unusable_findings(config.unusable)
-    yield from hook_findings.findings(config)
-    if config.own_metric:
-        yield warning("metrics", own_metric.clash(config.backlog_type), own_metric.REMEDY)
-    yield class_finding(config.worker_class, config.kind, config.load_error)
-    if config.worker_class == "asgi" and config.backlog > ASGI_BACKLOG:
-        text = (
-            f"gunicorn's asgi worker makes asyncio listen with {ASGI_BACKLOG}, not {config.backlog}"
-        )
-        yield warning("backlog", text, f"plan for a limit of {ASGI_BACKLOG}")
 
 
 def unusable_findings(texts: Iterable[str]) -> Iterator[Finding]:

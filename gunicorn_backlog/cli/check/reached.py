@@ -1,28 +1,31 @@
-"""The reach of our hooks, by the functions that gunicorn loaded and by the config's source."""
+"""Findings on our hooks, by the functions that gunicorn loaded and by the config's source."""
 
 from __future__ import annotations
 
 import importlib.util
 import sys
 import tokenize
-from collections.abc import Callable, Iterable
-from types import FunctionType
+from collections.abc import Iterator
 from typing import Any
 
 from gunicorn_backlog import hooks
-from gunicorn_backlog.cli.check.config_source import Binding, bindings
-from gunicorn_backlog.cli.check.gunicorn_config import Hook, Reach
-from gunicorn_backlog.cli.check.hook_calls import OURS
+from gunicorn_backlog.cli.check.config_source import HOOKS, OURS, Binding, bindings
+from gunicorn_backlog.cli.check.findings import Finding, failed, ok, warning
 
 _MODULE = "python:"
 _FILE = "file:"
+_NEEDED = ("when_ready", "post_worker_init")
+_INSTALL = (
+    "let the config end with: from gunicorn_backlog import hooks; hooks.install(globals()), which "
+    "keeps both"
+)
+_IMPORT = "from gunicorn_backlog.hooks import * in gunicorn.conf.py"
 
 
 class Source:
     """The hooks that a config's source binds.
 
-    ``bindings``: in the order of the lines. ``unread``: the reason why the source was not read,
-    or empty.
+    ``bindings``: in the order of the lines. ``unread``: why the source was not read, or empty.
     """
 
     def __init__(self, location: str) -> None:
@@ -32,99 +35,106 @@ class Source:
         """
         self.bindings: list[Binding] = []
         self.unread = ""
-        self._package = ""
         name = location.removeprefix(_MODULE)
         if name == OURS:
             return
-        path = self._module_path(name) if name != location else location.removeprefix(_FILE)
+        module = sys.modules[name] if name != location else None
+        self._package = getattr(module, "__package__", None) or ""
+        path = getattr(module, "__file__", None) or location.removeprefix(_FILE)
         try:
             with tokenize.open(path) as file:
-                self.bindings = bindings(file.read(), self._is_ours)
+                self.bindings = bindings(file.read(), self._names_of)
+        except RecursionError:
+            self.unread = f"the source of {location} is not read: it is nested too deeply"
         except (OSError, SyntaxError, ValueError) as error:
             why = getattr(error, "strerror", None) or "it is no Python source"
             self.unread = f"the source of {location} is not read: {why}"
-        except RecursionError:
-            self.unread = f"the source of {location} is not read: it is nested too deeply"
 
-    def _module_path(self, name: str) -> str:
-        """Return the path of a module's source, and note the module's package."""
-        module = sys.modules[name]
-        self._package = module.__package__ or ""
-        return str(getattr(module, "__file__", None) or name)
-
-    def _is_ours(self, module: str, name: str) -> bool | None:
-        """Return whether a config imports our hook under that name; None: no attribute."""
+    def _names_of(self, name: str, exported: bool) -> dict[str, str]:
+        """Return the dotted names of what a module has; ours also if another module imports it."""
         try:
-            found = sys.modules[importlib.util.resolve_name(module, self._package)]
-            exported = getattr(found, "__all__", (name,))
-            return getattr(found, name) is getattr(hooks, name, None) if name in exported else None
-        except Exception:  # not imported; or any error of a module's own __getattr__
-            return None
+            module = sys.modules[importlib.util.resolve_name(name, self._package)]
+        except (KeyError, ImportError, ValueError):
+            return {}
+        found = vars(module)
+        names = found.get("__all__", found) if exported else found
+        ours = {hook for hook in HOOKS if found.get(hook) is getattr(hooks, hook)}
+        return {it: f"{OURS if it in ours else name}.{it}" for it in names}
 
 
-def reached(setting: Any, name: str, bindings: Iterable[Binding]) -> Hook:
-    """Return the reach of our hook ``name``.
+def findings(cfg: Any, source: Source | None) -> Iterator[Finding]:
+    """Yield a finding for each of our hooks, and one if the config's source could not be read."""
+    for name in hooks.__all__:
+        bound = source.bindings if source is not None else []
+        yield _finding(cfg.settings[name], name, [each for each in bound if each.hook == name])
+    if source is not None and source.unread:
+        text = f"{source.unread}; a hook of the config that ours replaces can't be found"
+        yield warning("hooks", text, _INSTALL)
 
-    :param setting: gunicorn's setting of that name.
-    :param bindings: of the config's source.
-    """
+
+def _finding(setting: Any, name: str, bound: list[Binding]) -> Finding:
     function = setting.get()
-    bound = [binding for binding in bindings if binding.hook == name]
     try:
         if function is getattr(hooks, name):
-            return _ours(bound)
+            return _ours(name, bound)
         if getattr(function, "__gunicorn_backlog__", False) is True:
-            return Hook(Reach.INSTALLED)
+            text = f"{name} is the config's own and ours: hooks.install() keeps both"
+            return ok("hooks", text)
     except Exception:  # any error of an object's own __getattr__
-        return Hook(Reach.UNSEEN)
-    return Hook(Reach.MISSING) if function is setting.default else _own(function, bound)
+        return _own(name, [])
+    if function is setting.default:
+        return _lost(name, f"{name} is missing: the config has none", _IMPORT)
+    return _own(name, bound)
 
 
-def _ours(bound: list[Binding]) -> Hook:
-    """Return the reach of our hook, which gunicorn loaded: it may replace the config's own hook."""
-    if hidden := _hidden(bound):
-        return Hook(Reach.MAY_HIDE, hidden.line)
-    ours = _last(bound, lambda binding: binding.is_ours and not binding.keeps)
-    if ours is None:
-        return Hook(Reach.OURS)
-    before = bound[: bound.index(ours)]
-    own = _last(before, lambda binding: not binding.is_ours and not binding.excludes(ours))
-    if own is None:
-        return Hook(Reach.OURS)
-    is_certain = set(own.branches) <= set(ours.branches)
-    return Hook(Reach.REPLACES if is_certain else Reach.MAY_REPLACE, own.line, ours.line)
+def _ours(name: str, bound: list[Binding]) -> Finding:
+    """Return whether ours, which gunicorn loaded, replaced one of the config's own."""
+    last = bound[-1] if bound else None
+    if last is not None and not last.is_ours and not _is_doubtful(last, bound):
+        text = f"{name} is ours, and may replace the config's own (line {last.line}): the source"
+        return warning("hooks", f"{text} does not show where ours is bound", _INSTALL)
+    own, found = None, ok("hooks", f"{name} is ours")
+    for binding in bound:
+        if not binding.is_ours:
+            own = binding
+        elif own is not None and not binding.keeps:
+            condition, level = ("", failed)
+            if own.is_nested:
+                condition, level = (", if that line is run,", warning)
+            text = f"{name} of the config (line {own.line}){condition} is replaced by the import of"
+            found = level("hooks", f"{text} ours in line {binding.line}", _INSTALL)
+    return found
 
 
-def _hidden(bound: list[Binding]) -> Binding | None:
-    """Return the config's own binding that ours may have replaced; no statement shows that.
-
-    After a statement that binds ours, an own one counts only if it was run, and if its value is not
-    ours: no branch, and the source shows what it calls.
-    """
-    own = bound[-1] if bound else None
-    if own is None or own.is_ours:
-        return None
-    has_ours = any(binding.is_ours for binding in bound)
-    return None if has_ours and (own.branches or own.calls is None) else own
+def _is_doubtful(own: Binding, bound: list[Binding]) -> bool:
+    """Return whether the config's own may not be run, or may be ours, after ours was bound."""
+    is_unclear = own.is_nested or own.calls is None
+    return is_unclear and any(binding.is_ours for binding in bound)
 
 
-def _own(function: object, bound: list[Binding]) -> Hook:
-    """Return the reach of our hook where gunicorn loaded the config's own, which may call ours."""
-    own = _last(bound, lambda binding: not binding.is_ours and _is_defined_in(function, binding))
-    own = own or _last(bound, lambda binding: not binding.is_ours)
-    if own is None:
-        return Hook(Reach.UNSEEN)
-    if own.calls is not False:
-        return Hook(Reach.CALLS_OURS if own.calls else Reach.UNSEEN, own.line)
-    ours = _last(bound[: bound.index(own)], lambda binding: binding.is_ours)
-    return Hook(Reach.REBOUND, own.line, ours.line) if ours else Hook(Reach.OTHER, own.line)
+def _own(name: str, bound: list[Binding]) -> Finding:
+    """Return whether the config's own, which gunicorn loaded, calls ours."""
+    own = [binding for binding in bound if not binding.is_ours]
+    calls = {binding.calls for binding in own}
+    if len(calls) != 1:  # gunicorn may have loaded any of them, or another
+        return _uncertain(f"{name} is the config's own")
+    line = own[-1].line
+    text = f"{name} is the config's own (line {line})"
+    if calls == {True}:
+        return ok("hooks", f"{text}, and calls ours")
+    if calls == {None}:
+        return _uncertain(text)
+    ours = [binding.line for binding in bound if binding.is_ours and binding.line < line]
+    if not ours:
+        return _lost(name, f"{text}, and does not call ours")
+    text = f"{name} is bound again (line {line}), after line {ours[-1]} binds ours"
+    return _lost(name, f"{text}: ours never runs")
 
 
-def _is_defined_in(function: object, binding: Binding) -> bool:
-    return isinstance(function, FunctionType) and (
-        function.__code__.co_firstlineno in binding.lines
-    )
+def _uncertain(text: str) -> Finding:
+    return warning("hooks", f"{text}; whether it calls ours is unknown", _INSTALL)
 
 
-def _last(bound: list[Binding], condition: Callable[[Binding], bool]) -> Binding | None:
-    return next(filter(condition, reversed(bound)), None)
+def _lost(name: str, text: str, remedy: str = _INSTALL) -> Finding:
+    """Return that ours never runs. Without ``on_exit`` only the last push is lost."""
+    return (failed if name in _NEEDED else warning)("hooks", text, remedy)

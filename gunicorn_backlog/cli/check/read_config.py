@@ -9,16 +9,22 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from gunicorn.app.base import Application
 
-from gunicorn_backlog import _gunicorn, hooks
-from gunicorn_backlog.cli.check.gunicorn_config import GunicornConfig
-from gunicorn_backlog.cli.check.reached import Source, reached
+from gunicorn_backlog import _gunicorn
+from gunicorn_backlog.cli.check import reached
+from gunicorn_backlog.cli.check.config import GunicornConfig, class_finding, unusable_findings
+from gunicorn_backlog.cli.check.findings import Finding, failed, warning
+from gunicorn_backlog.cli.check.reached import Source
 from gunicorn_backlog.config import settings
 from gunicorn_backlog.config.agent_address import is_disabled
 from gunicorn_backlog.config.configure import configured
+from gunicorn_backlog.config.settings import Settings
+from gunicorn_backlog.metrics import own_metric
+from gunicorn_backlog.sampling.limits import ASYNCIO_LISTENS_WITH
 from gunicorn_backlog.scoreboard.slot import Kind
 from gunicorn_backlog.workers import registry
 
@@ -66,22 +72,23 @@ def read(cfg: Any, source: Source | None) -> GunicornConfig:
     _insert_paths(cfg.pythonpath)
     os.environ.update(cfg.env)
     loaded = settings.load(cfg, configured.values)
-    kind, load_error = _kind(cfg)
-    bindings = source.bindings if source is not None else []
-    return GunicornConfig(
-        worker_class=cfg.worker_class_str,
-        kind=kind,
-        load_error=load_error,
-        backlog=cfg.backlog,
-        hooks={name: reached(cfg.settings[name], name, bindings) for name in hooks.__all__},
-        unread=source.unread if source is not None else "",
-        own_metric=_gunicorn.pushes_backlog(cfg),
-        backlog_type=loaded.backlog_type,
-        enabled=loaded.enabled,
-        agent=str(loaded.address),
-        disabled=is_disabled(os.environ),
-        unusable=list(loaded.unusable),
-    )
+    found = list(_findings(cfg, loaded, source))
+    return GunicornConfig(cfg.backlog, str(loaded.address), is_disabled(os.environ), found)
+
+
+def _findings(cfg: Any, loaded: Settings, source: Source | None) -> Iterator[Finding]:
+    """Yield the findings on settings, hooks and worker class."""
+    if not loaded.enabled:
+        yield failed("settings", "enabled is False: the hooks do nothing", "set enabled=True")
+    yield from unusable_findings(loaded.unusable)
+    yield from reached.findings(cfg, source)
+    if _gunicorn.pushes_backlog(cfg):
+        yield warning("metrics", own_metric.clash(loaded.backlog_type), own_metric.REMEDY)
+    yield class_finding(cfg.worker_class_str, *_kind(cfg))
+    if cfg.worker_class_str == "asgi" and cfg.backlog > ASYNCIO_LISTENS_WITH:
+        text = f"makes asyncio listen with {ASYNCIO_LISTENS_WITH}, not {cfg.backlog}"
+        remedy = f"count on {ASYNCIO_LISTENS_WITH}"
+        yield warning("backlog", f"gunicorn's asgi worker {text}", remedy)
 
 
 def _insert_paths(folders: str | None) -> None:

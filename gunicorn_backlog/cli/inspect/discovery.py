@@ -58,11 +58,8 @@ class Found(NamedTuple):
     hidden: list[int]
 
 
-class _Holder(NamedTuple):
-    """A process that holds a memory, and the path that opens this memory."""
-
-    pid: int
-    path: str
+# A process, and the path that opens the memory which it holds.
+_Holder = tuple[int, str]
 
 
 def find_servers() -> Found:
@@ -74,15 +71,12 @@ def find_servers() -> Found:
             server = _server(holders)
             if server is not None:
                 server.memory.server_info()  # raises if the info cannot be read
-        except InspectError as error:
-            found.errors.append(f"the process {holders[0].pid}: {error}")
+                found.servers.append(server)
         except (FileNotFoundError, ProcessLookupError):
             continue  # the process has ended
-        except OSError as error:
-            found.errors.append(f"the process {holders[0].pid}: {error.strerror}")
-        else:
-            if server is not None:
-                found.servers.append(server)
+        except (InspectError, OSError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            found.errors.append(f"the process {holders[0][0]}: {why}")
     roots = {server.pid for server in found.servers}
     found.hidden[:] = [pid for pid in found.hidden if procfs.ancestor(pid, roots) is None]
     return found
@@ -97,13 +91,18 @@ def find_server(pid: int) -> Server:
     """Return the server of an arbiter's or a worker's pid. Raises InspectError."""
     _require_procfs()
     try:
-        holder = _holder(pid)
-        if holder is None:
+        path = _path(pid)
+        if path is None:
             raise InspectError(
                 f"the process {pid} is no server with gunicorn_backlog in its hooks "
                 f"({procfs.command(pid)[:60] or 'it has no command line'})"
             )
-        server = _server([holder, *_parent_holder(pid)])
+        holders = [(pid, path)]
+        with suppress(OSError):
+            parent = procfs.parent(pid)
+            if (path := _path(parent)) is not None:
+                holders.append((parent, path))
+        server = _server(holders)
     except PermissionError:
         raise InspectError(_denied(pid)) from None
     except (FileNotFoundError, ProcessLookupError):
@@ -148,7 +147,7 @@ def _holders(hidden: list[int]) -> Iterator[_Holder]:
     """Yield all processes that hold a memory; append gunicorns that deny access to ``hidden``."""
     for pid in procfs.pids():
         try:
-            holder = _holder(pid)
+            path = _path(pid)
         except PermissionError:
             with suppress(OSError):
                 if "gunicorn" in procfs.command(pid):
@@ -156,32 +155,21 @@ def _holders(hidden: list[int]) -> Iterator[_Holder]:
         except OSError:
             continue  # the process has ended
         else:
-            if holder is not None:
-                yield holder
+            if path is not None:
+                yield pid, path
 
 
-def _holder(pid: int) -> _Holder | None:
-    for path, link in procfs.descriptors(pid):
-        if is_link(link):
-            return _Holder(pid, path)
-    return None
-
-
-def _parent_holder(pid: int) -> Iterator[_Holder]:
-    """Yield the parent of a process, if the parent holds a memory."""
-    with suppress(OSError):
-        holder = _holder(procfs.parent(pid))
-        if holder is not None:
-            yield holder
+def _path(pid: int) -> str | None:
+    return next((path for path, link in procfs.descriptors(pid) if is_link(link)), None)
 
 
 def _by_memory(holders: Iterable[_Holder]) -> list[list[_Holder]]:
     """Return the holders of each memory, the lowest pid first."""
     groups: dict[tuple[int, int], list[_Holder]] = {}
-    for holder in holders:
+    for pid, path in holders:
         with suppress(OSError):
-            status = os.stat(holder.path)
-            groups.setdefault((status.st_dev, status.st_ino), []).append(holder)
+            status = os.stat(path)
+            groups.setdefault((status.st_dev, status.st_ino), []).append((pid, path))
     return list(groups.values())
 
 
@@ -190,7 +178,7 @@ def _server(holders: list[_Holder]) -> Server | None:
 
     Raises OSError and InspectError.
     """
-    memory = Memory(holders[0].path)
+    memory = Memory(holders[0][1])
     for pid, path in holders:
         with suppress(FileNotFoundError, ProcessLookupError):
             if memory.is_at(path) and procfs.own_pid(pid) == memory.arbiter_pid:

@@ -11,7 +11,6 @@ from gunicorn_backlog.cli.inspect import procfs
 from gunicorn_backlog.cli.inspect.clock import Clock
 from gunicorn_backlog.cli.inspect.discovery import Server
 from gunicorn_backlog.scoreboard.server_info import ServerInfo
-from gunicorn_backlog.scoreboard.slot import SlotRecord
 
 # Ages for ``WorkerCounter`` of workers without a slot; no slot stores these values.
 STARTING, WITHOUT_SLOT = 1 << 32, -1
@@ -53,7 +52,8 @@ class Workers:
             with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
                 own_pid = self._own_pid(pid, began_ns)
                 line = lines.get(own_pid)
-                if line is not None and self._claimed_by(line, began_ns):
+                # An earlier process may have had its pid, and claimed the slot.
+                if line is not None and self._clock.of(began_ns) <= line.claimed_ns + _TICK_NS:
                     age = line.age
                 elif not self._holds(pid) or procfs.children(pid):
                     continue
@@ -81,10 +81,6 @@ class Workers:
         if key not in self._own_pids:
             self._own_pids[key] = procfs.own_pid(pid)
         return self._own_pids[key]
-
-    def _claimed_by(self, line: SlotRecord, began_ns: int) -> bool:
-        """Return whether this process claimed the slot, not an earlier one with the same pid."""
-        return self._clock.of(began_ns) <= line.claimed_ns + _TICK_NS
 
     def _gets_none(self, about: ServerInfo, began_ns: int) -> bool:
         """Return whether a worker will never get a slot: too old, or forked without our hooks."""

@@ -69,7 +69,9 @@ def frame(snapshot: Snapshot, history: History, view: View) -> Group:
     blank = [Text()] if room > _AMPLE else []
     notes = _notes(snapshot, view)[: max(0, min(2, room - _AMPLE))]
     workers = sorted(snapshot.workers, key=view.sort.key, reverse=True)
-    shown = _at_most(max(1, room - 2 * len(blank) - len(notes)), workers)
+    rows = max(1, room - 2 * len(blank) - len(notes))
+    # If some workers do not fit, a row is left for their count.
+    shown = workers if len(workers) <= rows else workers[: max(1, rows - 1)]
     return Group(
         _head(snapshot, view),
         _listener_table(listeners, history, view),
@@ -82,11 +84,6 @@ def frame(snapshot: Snapshot, history: History, view: View) -> Group:
         *notes,
         *([_keys(view)] if view.keys else []),
     )
-
-
-def _at_most(rows: int, workers: Sequence[Worker]) -> Sequence[Worker]:
-    """Return the workers that fit the rows; if some do not, a row is left for their count."""
-    return workers if len(workers) <= rows else workers[: max(1, rows - 1)]
 
 
 def _head(snapshot: Snapshot, view: View) -> Text:
@@ -121,9 +118,9 @@ def _listener_table(listeners: Sequence[Listener], history: History, view: View)
     width = max(_NARROWEST, min(_WIDEST, left - spark))
     table = _table(*columns)
     for listener, row in zip(listeners, rows, strict=True):
-        length, most = listener.latest.length, listener.latest.limit
-        style = _how_full(length, most)
-        drawn = bar(view.glyphs, length or 0, most, width) if most else ""
+        length, most = listener.latest.length or 0, listener.latest.limit
+        style = ("bold red" if most is not None and length >= most else "yellow") if length else ""
+        drawn = bar(view.glyphs, length, most, width) if most else ""
         minute = history.last_minute(listener.latest.listener, spark)
         cells = [Text(cell) for cell in row]  # rich parses markup in a str
         cells[1].style = style
@@ -138,7 +135,8 @@ def _listener_row(listener: Listener, minute: Sequence[int | None], view: View) 
     name, backlog, limit, dropped, ever = text.listener_row(listener)
     highest = max((length for length in minute if length is not None), default=text.UNKNOWN)
     name = view.glyphs.fit(name, view.width // 3)
-    return [name, backlog, limit, "", "", str(highest), _dropped(dropped, ever)]
+    counts = dropped if dropped == ever else f"{dropped} ({ever} ever)"
+    return [name, backlog, limit, "", "", str(highest), counts]
 
 
 def _taken(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
@@ -146,16 +144,6 @@ def _taken(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
     names = [name.removeprefix(">") if name.startswith(">") else "" for name in columns]
     cells = zip(names, *rows, strict=True)
     return sum(max(map(cell_len, column)) + _GAP for column in cells)
-
-
-def _dropped(recent: str, ever: str) -> str:
-    return recent if recent == ever else f"{recent} ({ever} ever)"
-
-
-def _how_full(length: int | None, limit: int | None) -> str:
-    if not length:
-        return ""
-    return "bold red" if limit is not None and length >= limit else "yellow"
 
 
 def _facts(snapshot: Snapshot, view: View) -> list[Text]:

@@ -99,7 +99,7 @@ def test_an_agent_whose_queue_is_full(tmp_path: Path) -> None:
             while sender.sendto(b"\n", path):
                 pass
         found = finding(f"unix://{path}", disabled=False)
-    assert "takes no datagram: EAGAIN" in found.text
+    assert "accepts no datagram: EAGAIN" in found.text
     assert SLOW in found.remedy
 
 

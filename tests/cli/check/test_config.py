@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import py_compile
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 from agent import StandInAgent
 
 from gunicorn_backlog.cli.check import config as of_config
-from gunicorn_backlog.cli.check.gunicorn_config import GunicornConfig
+from gunicorn_backlog.cli.check.config import GunicornConfig
 from gunicorn_backlog.config.agent_address import DISABLED
 from gunicorn_backlog.scoreboard.slot import Kind
 from tests.lab.check_command import FAILED, LEVELS, OK, WARNING, WriteConfig, check, has_finding
@@ -86,7 +87,7 @@ from tests.lab.waiting import wait_for
             "        hooks = __import__('gunicorn_backlog').hooks\nelse:\n"
             "    def post_worker_init(worker):\n        pass\n",
             "warning",
-            "post_worker_init is the config's own (line 4); whether it calls ours is unknown",
+            "post_worker_init is the config's own; whether it calls ours is unknown",
         ),
         (
             "from gunicorn_backlog.hooks import when_ready, post_worker_init\n",
@@ -99,7 +100,7 @@ def test_hooks(text: str, level: str, line: str, config: WriteConfig) -> None:
     """Which of ours gunicorn would call."""
     read = of_config.read(config(text))
     assert not isinstance(read, str)
-    findings = list(of_config.findings(read))
+    findings = read.findings
     of_hooks = [it.text for it in findings if it.what == "hooks" and it.level == LEVELS[level]]
     assert any(line in text for text in of_hooks)
     assert max(it.level for it in findings) == LEVELS[level]
@@ -112,7 +113,7 @@ OWN = "def post_worker_init(worker):\n    pass\n"
 def of_hooks(read: GunicornConfig | str) -> list[str]:
     """Return what is found of ``post_worker_init``, and of what could not be read."""
     assert not isinstance(read, str), read
-    texts = [it.text for it in of_config.findings(read) if it.what == "hooks"]
+    texts = [it.text for it in read.findings if it.what == "hooks"]
     return [it for it in texts if not it.startswith(("when_ready", "on_exit"))]
 
 
@@ -176,8 +177,8 @@ def test_a_config_that_is_nested_deeply(config: WriteConfig) -> None:
     chain = "def f0(worker): pass\n"
     chain += "".join(f"def f{n}(worker): f{n - 1}(worker)\n" for n in range(1, 2000))
     own = f"{CONFIG}{chain}def post_worker_init(worker): f1999(worker)\n"
-    unseen = "post_worker_init is the config's own (line 2002); whether it calls ours can't be seen"
-    assert of_hooks(of_config.read(config(own))) == [unseen]
+    again = "post_worker_init is bound again (line 2002), after line 1 binds ours: ours never runs"
+    assert of_hooks(of_config.read(config(own))) == [again]
     branches = "if 1:\n    pass\n" + "elif 1:\n    pass\n" * 1100
     found = of_hooks(of_config.read(config(f"{CONFIG}{branches}")))
     assert found[0] == "post_worker_init is ours"
@@ -237,7 +238,7 @@ def test_gunicorns_own_metric(text: str, line: str, config: WriteConfig) -> None
     """It is warned of where gunicorn pushes it: with the logger that pushes to StatsD."""
     read = of_config.read(config(f"{CONFIG}enable_backlog_metric = True\n{text}"))
     assert not isinstance(read, str), read
-    found = [it for it in of_config.findings(read) if it.what == "metrics"]
+    found = [it for it in read.findings if it.what == "metrics"]
     assert [(it.level, line in it.text) for it in found] == [(LEVELS["warning"], True)] * bool(line)
 
 
@@ -263,7 +264,7 @@ def test_configs(text: str, level: str, what: str, line: str, config: WriteConfi
     """Each problem of a config is one line."""
     read = of_config.read(config(f"{CONFIG}{text}"))
     assert not isinstance(read, str)
-    (told,) = [it for it in of_config.findings(read) if it.what == what]
+    (told,) = [it for it in read.findings if it.what == what]
     assert told.level == LEVELS[level]
     assert line in told.text
     assert "\n" not in told.text
@@ -326,7 +327,8 @@ def test_where_its_modules_are_found(
     arguments = ("--pythonpath", "path", "--worker-class", "own_worker.Own")
     read = of_config.read((*config(CONFIG), *arguments))
     assert not isinstance(read, str), read
-    assert (read.kind, read.load_error) == (Kind.SYNC, "")
+    (found,) = [it for it in read.findings if it.what == "worker class"]
+    assert found.text == "own_worker.Own: states, requests, utilization and waits are reported"
 
 
 def test_a_config_that_starts_a_program(config: WriteConfig, tmp_path: Path) -> None:
@@ -369,3 +371,12 @@ def test_what_raw_env_says(config: WriteConfig, agent: StandInAgent) -> None:
         environ={"DD_DOGSTATSD_DISABLE": "true"},
     )
     assert done.code == OK, done
+
+
+def test_waits_are_reported_on_linux_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a stand-in for another system."""
+    reported = "sync: states, requests, utilization and waits are reported"
+    assert of_config.class_finding("sync", Kind.SYNC).text == reported
+    monkeypatch.setattr(sys, "platform", "darwin")
+    reported = "sync: states, requests and utilization are reported"
+    assert of_config.class_finding("sync", Kind.SYNC).text == reported

@@ -115,12 +115,12 @@ def test_nothing_is_written(newest: Gunicorn, serve: ServerFactory, agent: Stand
     for pid in processes:
         os.kill(pid, signal.SIGSTOP)
     wait_for("them to stop", lambda: all(map(is_stopped, processes)))
-    path = discovery._holder(server.pid)
+    path = discovery._path(server.pid)
     assert path is not None
-    before = hashlib.sha256(Path(path.path).read_bytes()).digest()
+    before = hashlib.sha256(Path(path).read_bytes()).digest()
     for command in ("status", "top", "check"):
         assert "lab" in run_cli(command, str(server.pid)).out
-        assert hashlib.sha256(Path(path.path).read_bytes()).digest() == before
+        assert hashlib.sha256(Path(path).read_bytes()).digest() == before
     for pid in processes:
         os.kill(pid, signal.SIGCONT)
 
