@@ -113,7 +113,7 @@ class Pipeline:
             agent=str(self.settings.address),
             agent_from=self.settings.address_from,
             agent_error=self._reporter.error,
-            listeners=self._sampler.places(),
+            listeners=self._sampler.refs(),
             warnings=self._logger.warnings,
         )
 
