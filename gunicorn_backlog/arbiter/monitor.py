@@ -95,7 +95,7 @@ class Monitor:
         until_s = time.monotonic() + WAIT_S
         if os.getpid() == self._pid and not self._stop.is_set() and self._gate.before_fork():
             if self._pipeline.resolves_names:
-                look_up = partial(self._pipeline.before_fork, until_s)
+                look_up = partial(self._pipeline.wait_for_look_up, until_s)
                 log_errors(self._logger, "waiting for a look-up", look_up)
             if self._reloader.is_outdated():
                 # gunicorn counts a worker before its fork.
