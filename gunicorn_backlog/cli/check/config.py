@@ -21,10 +21,10 @@ from gunicorn_backlog.cli.check.findings import Finding, failed, ok, warning
 from gunicorn_backlog.cli.check.gunicorn_config import GunicornConfig, Hook, Reach
 from gunicorn_backlog.config.tags import printable
 from gunicorn_backlog.metrics import own_metric
+from gunicorn_backlog.sampling.limits import LISTENS_WITH
 from gunicorn_backlog.scoreboard.slot import HAS_CAPACITY, Kind
 
 OLDEST = {"gunicorn": (20, 1), "datadog": (0, 52)}
-ASGI_BACKLOG = 100  # of asyncio's create_server(), which gunicorn's asgi worker calls
 READ_S = 60.0
 # As in gunicorn's own command, the current folder is off the path until gunicorn adds it.
 _READ = """
@@ -134,11 +134,10 @@ def findings(config: GunicornConfig) -> Iterator[Finding]:
     if config.own_metric:
         yield warning("metrics", own_metric.clash(config.backlog_type), own_metric.REMEDY)
     yield class_finding(config.worker_class, config.kind, config.load_error)
-    if config.worker_class == "asgi" and config.backlog > ASGI_BACKLOG:
-        text = (
-            f"gunicorn's asgi worker makes asyncio listen with {ASGI_BACKLOG}, not {config.backlog}"
-        )
-        yield warning("backlog", text, f"plan for a limit of {ASGI_BACKLOG}")
+    limit = LISTENS_WITH.get(config.worker_class, config.backlog)
+    if limit < config.backlog:
+        text = f"gunicorn's asgi worker makes asyncio listen with {limit}, not {config.backlog}"
+        yield warning("backlog", text, f"plan for a limit of {limit}")
 
 
 def unusable_findings(texts: Iterable[str]) -> Iterator[Finding]:
