@@ -1,4 +1,4 @@
-"""The accept queue of one listening socket, and the errors of reading it."""
+"""The accept queue of one listener, and the errors of its readers."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ def _answer(
 
 
 def _raise_if_failed(payload: bytes) -> None:
-    """Raise OSError with the errno in NLMSG_ERROR or NLMSG_DONE, if it is not 0."""
+    """Raise OSError if NLMSG_ERROR or NLMSG_DONE has an errno."""
     try:
         (code,) = _ERROR.unpack_from(payload)
     except struct.error:

@@ -13,7 +13,7 @@ import struct
 from gunicorn_backlog._threads.unpatched import Socket
 from gunicorn_backlog.kernel.accept_queue import ListeningSocket, QueueError
 
-SO_NETNS_COOKIE = 71  # Python's ``socket`` lacks the constant
+SO_NETNS_COOKIE = 71  # include/uapi/asm-generic/socket.h; not in Python's ``socket``
 
 _COOKIE = struct.Struct("=Q")
 

@@ -13,7 +13,7 @@ import struct
 
 from gunicorn_backlog.kernel.accept_queue import ListeningSocket, QueueError
 
-SO_MEMINFO = 55  # include/uapi/asm-generic/socket.h; Python's ``socket`` lacks it
+SO_MEMINFO = 55  # include/uapi/asm-generic/socket.h; not in Python's ``socket``
 
 _MEMINFO = struct.Struct("=32xI")  # SK_MEMINFO_RMEM_ALLOC and seven more, SK_MEMINFO_DROPS
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def somaxconn() -> int | None:
-    """Return ``net.core.somaxconn`` of this network namespace; None if it can't be read."""
+    """Return ``net.core.somaxconn`` of this network namespace; None if unreadable."""
     try:
         return int(Path("/proc/sys/net/core/somaxconn").read_text())
     except (OSError, ValueError):

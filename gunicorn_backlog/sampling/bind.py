@@ -1,4 +1,4 @@
-"""The value of the tag ``bind``: the first listener. Configured addresses as the kernel's."""
+"""The tag ``bind``, the first listener's name; and configured addresses in the kernel's form."""
 
 from __future__ import annotations
 

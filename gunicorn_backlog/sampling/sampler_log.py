@@ -40,7 +40,7 @@ def warn_no_slot(logger: OnceLogger, counter: WorkerCounter, boot_limit_s: float
         serving = "serve, and the hook post_worker_init has not instrumented them"
         logger.warn(
             "no slot",
-            # Without their number: it grows from sample to sample, and with each reload.
+            # Without their number, which grows from sample to sample, and with each reload.
             f"workers {serving if counter.serving else late}: {_NOT_SENT}. "
             "Unless these workers logged a reason, end the config with "
             "gunicorn_backlog.hooks.install(globals())",

@@ -13,7 +13,7 @@ from gunicorn_backlog.kernel import proc_net
 from gunicorn_backlog.kernel.accept_queue import AcceptQueue, QueueError
 from gunicorn_backlog.sampling.queue_readers import QueueReader
 
-COSTLY_NS = 1_000_000  # a read of about 1,000 sockets
+COSTLY_NS = 1_000_000  # a read of some hundred sockets takes less
 _TRIES = 10  # reads in a row, one per call: a fork waits at most 40 ms for a call to end
 
 
@@ -46,7 +46,7 @@ class UnixList(QueueReader):
         self._unlisted = False
 
     def queue(self) -> AcceptQueue | None:
-        """Return the queue; None if it is in doubt, or a costly list was read in this interval."""
+        """Return the queue; None if doubtful, or after a costly read in this interval."""
         if self._unlisted:
             raise UnlistedError
         if self._was_costly:
@@ -66,7 +66,7 @@ class UnixList(QueueReader):
         self._was_costly = False
 
     def _length(self) -> int | None:
-        """Read the list once and return the length; None if it is 0 while a connection waits.
+        """Return the length, from one read; None if the length is 0 while a connection waits.
 
         A connection may arrive or be accepted between two steps, but not in each of _TRIES reads in
         a row: the last one raises UnlistedError.

@@ -96,7 +96,7 @@ class Layout(NamedTuple):
         memory[_INFO_AT : _INFO_AT + _INFO.size] = packed
 
     def info(self, memory: mmap.mmap) -> bytes:
-        """Return the server info. Raises LayoutError, also while the arbiter writes it."""
+        """Return the server info. Raises LayoutError, also during a write by the arbiter."""
         size, crc = _INFO.unpack_from(memory, _INFO_AT)
         if not size:
             raise LayoutError("the arbiter has not written its server info yet")

@@ -82,7 +82,7 @@ class Reader:
         """
         claimed = self._layout.claimed(self._memory)
         self._measured += [False] * (claimed - len(self._measured))
-        if not all(self._measured):  # no read of unused counters: it would allocate their pages
+        if not all(self._measured):  # a read of unused counters would allocate their pages
             for index, slot in enumerate(self.claimed()[: len(self._measured)]):
                 self._measured[index] |= slot.kind in MEASURES_WAIT
         # One addition of long integers adds all counters: no valid one overflows its 64 bits.

@@ -1,7 +1,8 @@
 """Memory that a process shares only with the processes that it forks.
 
-On Linux a memfd, elsewhere an unlinked temporary file: the memory has no name in a file system, and
-ends with the last process that maps it. Only the same user may open it, by ``/proc/PID/fd``.
+On Linux a memfd, elsewhere an unlinked temporary file. The memory has no name in a file system, and
+ends with the last process that maps it. Only the same user may open the memory, by
+``/proc/PID/fd``.
 """
 
 from __future__ import annotations

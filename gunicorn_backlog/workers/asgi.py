@@ -17,7 +17,7 @@ ASGIApp = Callable[[Any, Any, Any], Awaitable[Any]]
 
 
 def instrument(worker: ASGIWorker, allocate: Allocate) -> None:
-    """Wrap the app right before the worker serves it."""
+    """Wrap the app right before the worker runs."""
     in_flight = InFlight(allocate(Kind.ASGI, 0))
 
     def wrap() -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def instrument(worker: GreenletWorker, allocate: Allocate) -> None:
-    """Wrap ``handle_request``, and ``handle_http2_request`` where it exists."""
+    """Wrap ``handle_request``, and from gunicorn 25 on ``handle_http2_request``."""
     if getattr(worker, "server_class", None) is not None:  # gevent_pywsgi
         _instrument_pywsgi(worker, allocate)
         return
@@ -38,7 +38,7 @@ def instrument(worker: GreenletWorker, allocate: Allocate) -> None:
 
 
 def _instrument_pywsgi(worker: GreenletWorker, allocate: Allocate) -> None:
-    """Wrap the handler of gevent's pywsgi or of a server derived from it.
+    """Wrap the handler of gevent's pywsgi or of a derived server.
 
     The handler runs the app for each request. The app is wrapped only if the handler lacks
     ``run_application``: handlers of websockets inspect the app, and never close its answer.

@@ -85,8 +85,8 @@ def with_free_record(handles: list[Callable[..., T]], beyond: Callable[..., T]) 
 class InFlight:
     """The requests in flight of one worker, counted by any number of its threads.
 
-    ``counted`` and ``counted_async`` contain ``begin`` and ``end`` as code, not as calls: a signal
-    handler can raise at the start of a function, and a call of ``end`` would then end nothing.
+    ``counted`` and ``counted_async`` contain ``begin`` and ``end`` as code, not as calls. A signal
+    handler can raise at the start of a function: a call of ``end`` could then end nothing.
     """
 
     __slots__ = ("_begun", "_in_flight", "_slot")
@@ -144,7 +144,7 @@ class InFlight:
         return function_counted
 
     def counted_async(self, function: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
-        """Return the coroutine function; each call counts as a request while it is awaited."""
+        """Return the coroutine function; each call counts as a request until its end."""
         slot = self._slot
 
         async def function_counted(*args: object, **named: object) -> T:
@@ -180,7 +180,7 @@ class AppProxy:
 
     def __getattr__(self, name: str) -> Any:
         """Return the app's attribute."""
-        if name == "_app":  # copy.copy looks attributes up before it sets _app
+        if name == "_app":  # copy.copy looks up attributes before _app is set
             raise AttributeError(name)
         return getattr(self._app, name)
 

@@ -19,7 +19,7 @@ WSGIApp = Callable[..., Any]
 
 
 def instrument(worker: WSGIWorker, allocate: Allocate) -> None:
-    """Wrap the app right before the worker passes it to the server."""
+    """Wrap the app right before the worker passes the app to its server."""
     in_flight = InFlight(allocate(Kind.WSGI, 0))
 
     def wrap() -> None:
@@ -44,7 +44,7 @@ def counted(app: WSGIApp, in_flight: InFlight) -> WSGIApp:
 
 
 class Answer:
-    """An app's answer that calls ``end`` once when the server closes it, as PEP 3333 requires."""
+    """An app's answer that calls ``end`` once on ``close``, which PEP 3333 requires of servers."""
 
     def __init__(self, answer: Any, end: Callable[[], None]) -> None:
         self._answer = answer
@@ -55,7 +55,7 @@ class Answer:
         return iter(self._answer)
 
     def close(self) -> None:
-        """Close the app's answer if it has ``close``, and end the request."""
+        """Close the app's answer if possible, and end the request."""
         try:
             if hasattr(self._answer, "close"):
                 self._answer.close()
