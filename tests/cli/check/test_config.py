@@ -176,7 +176,7 @@ def test_a_config_that_is_nested_deeply(config: WriteConfig) -> None:
     chain = "def f0(worker): pass\n"
     chain += "".join(f"def f{n}(worker): f{n - 1}(worker)\n" for n in range(1, 2000))
     own = f"{CONFIG}{chain}def post_worker_init(worker): f1999(worker)\n"
-    unseen = "post_worker_init is the config's own (line 2002); whether it calls ours can't be seen"
+    unseen = "post_worker_init is the config's own (line 2002); whether it calls ours is unknown"
     assert of_hooks(of_config.read(config(own))) == [unseen]
     branches = "if 1:\n    pass\n" + "elif 1:\n    pass\n" * 1100
     found = of_hooks(of_config.read(config(f"{CONFIG}{branches}")))
