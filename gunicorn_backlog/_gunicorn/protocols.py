@@ -1,4 +1,4 @@
-"""The parts of gunicorn's objects that this package uses, in gunicorn 20.1.0 to 27.0.1.
+"""The used parts of gunicorn's objects (20.1.0 to 27.0.1), and of other packages' workers.
 
 Only type checkers import this module: its classes take 70 KB and some milliseconds.
 """

@@ -1,6 +1,7 @@
 """The monitor of one arbiter: entry points for the hooks, fork handlers, and the thread.
 
-The thread holds the fork gate during each step, and the arbiter's main thread during each fork.
+The thread holds the fork gate during each step. The thread that forks, as a rule the arbiter's main
+thread, holds the gate from ``_before_fork`` until the parent's side of the fork releases it.
 Settings change with the gate held, or before the thread starts.
 """
 
@@ -34,6 +35,8 @@ class Monitor:
     """Monitors one arbiter, from ``when_ready`` to ``on_exit``.
 
     The public methods run in the main thread of the arbiter; ``instrument_worker`` in a worker's.
+    None of them takes the gate. ``_reload`` runs in the thread that forks or in our thread; its
+    caller holds the gate.
     """
 
     def __init__(self, arbiter: Arbiter, logger: OnceLogger | None = None) -> None:
@@ -94,7 +97,7 @@ class Monitor:
         until_s = time.monotonic() + WAIT_S
         if os.getpid() == self._pid and not self._stop.is_set() and self._gate.before_fork():
             if self._pipeline.resolves_names:
-                look_up = partial(self._pipeline.before_fork, until_s)
+                look_up = partial(self._pipeline.wait_for_look_up, until_s)
                 log_errors(self._logger, "waiting for a look-up", look_up)
             if self._reloader.is_outdated():
                 # gunicorn counts a worker before its fork.

@@ -112,17 +112,17 @@ class Pipeline:
             agent=str(self.settings.address),
             agent_from=self.settings.address_from,
             agent_error=self._reporter.error,
-            listeners=self._sampler.places(),
+            listeners=self._sampler.refs(),
             warnings=self._logger.warnings,
         )
 
-    def before_fork(self, until_s: float) -> None:
+    def wait_for_look_up(self, until_s: float) -> None:
         """Wait for the end of a look-up.
 
         :param until_s: deadline by ``time.monotonic()``; the wait may be some milliseconds longer.
         """
         if self._reporter is not None:
-            self._reporter.before_fork(until_s)
+            self._reporter.wait_for_look_up(until_s)
 
     def after_fork_in_child(self) -> None:
         """Close the worker's copy of the socket, and detach a worker's child from its slot."""

@@ -10,7 +10,13 @@ with the config that was loaded last:
    RELOAD_WITHOUT_FORK_S old. This covers a server without workers, and a fork that did not get the
    gate. Earlier, gunicorn may still be applying the config.
 
-Both call ``Reloader.reload`` with the fork gate held.
+Both call ``Monitor._reload`` with the fork gate held:
+
+- ``Monitor._reload`` calls ``Reloader.reload``, and starts a thread if none runs;
+- ``Reloader.reload`` calls ``load`` for the settings, then ``apply``;
+- ``apply`` calls ``Pipeline.apply_settings``.
+
+An exception in ``apply`` is logged. The config counts as loaded: only the next HUP tries again.
 """
 
 from __future__ import annotations

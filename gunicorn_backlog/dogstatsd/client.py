@@ -19,7 +19,7 @@ QUEUE_FULL = "its queue is full"
 
 
 class AgentClient:
-    """Pushes points to one Agent. Only ``before_fork`` waits.
+    """Pushes points to one Agent. Only ``wait_for_look_up`` waits.
 
     ``address``: the Agent's. ``enabled``: false if DD_DOGSTATSD_DISABLE is set; then nothing is
     sent. ``error``: the reason why the latest push may not have arrived, or None. ``left_out``:
@@ -105,12 +105,12 @@ class AgentClient:
         except OSError:
             self._resolver.switch_loopback()
 
-    def before_fork(self, until_s: float) -> None:
+    def wait_for_look_up(self, until_s: float) -> None:
         """Wait for the end of a look-up.
 
         :param until_s: deadline by ``time.monotonic()``; the wait may be some milliseconds longer.
         """
-        self._resolver.before_fork(until_s)
+        self._resolver.wait_for_look_up(until_s)
 
     def close(self) -> None:
         """Close the socket; the next push opens another."""

@@ -81,12 +81,12 @@ class Reporter:
             self._logger.inform("back", text)
             self._logger.reset("away")
 
-    def before_fork(self, until_s: float) -> None:
+    def wait_for_look_up(self, until_s: float) -> None:
         """Wait for the end of a look-up.
 
         :param until_s: deadline by ``time.monotonic()``; the wait may be some milliseconds longer.
         """
-        self._agent.before_fork(until_s)
+        self._agent.wait_for_look_up(until_s)
 
     def close(self) -> None:
         """Close the socket."""

@@ -74,7 +74,7 @@ class Resolver:
     def _other_loopback(self) -> Target | None:
         return self.target and agent_socket.other_loopback(self._address, self.target)
 
-    def before_fork(self, until_s: float) -> None:
+    def wait_for_look_up(self, until_s: float) -> None:
         """Wait for the end of a look-up, until ``until_s`` and at least FORK_WAIT_S.
 
         Only the first fork waits for a hung look-up. Most look-ups take far less than a

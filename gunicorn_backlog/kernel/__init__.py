@@ -1,1 +1,1 @@
-"""Kernel interfaces: decoders (bytes to values) and one system call each."""
+"""Kernel interfaces: decoders (bytes to values) and one question to the kernel each."""

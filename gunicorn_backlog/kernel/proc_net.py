@@ -78,7 +78,7 @@ def decode_tcp(text: str) -> list[Listening]:
         raise QueueError("the kernel's list of TCP sockets is malformed") from None
 
 
-def decode_unix(octets: bytes, inode: int) -> int:
+def count_waiting(octets: bytes, inode: int) -> int:
     """Return the length of the accept queue of the listening socket with that inode.
 
     Only the path identifies a connection's listener. Raises ElsewhereError if the socket is not
@@ -147,9 +147,9 @@ def unix_length(inode: int, pid: int | None = None, *, longest: int = LONGEST) -
     """
     path = PROC / ("self" if pid is None else str(pid)) / "net" / "unix"
     try:
-        return decode_unix(_read(path, longest), inode)
+        return count_waiting(_read(path, longest), inode)
     except ElsewhereError:
-        return decode_unix(_read(path, longest), inode)
+        return count_waiting(_read(path, longest), inode)
 
 
 def _read(path: Path, longest: int) -> bytes:

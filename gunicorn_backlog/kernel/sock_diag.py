@@ -120,7 +120,8 @@ def inet_request(family: int, port: int) -> bytes:
 def unix_queue(inode: int) -> AcceptQueue:
     """Return the accept queue of the Unix socket with that inode.
 
-    Raises OSError (ENOENT: this network namespace has no listener with that inode) and QueueError.
+    Raises OSError (ENOENT: this network namespace has no listener with that inode, or the kernel
+    has no unix_diag) and QueueError.
     """
     answers = _ask(0, unix_request(inode))
     if not answers:

@@ -1,4 +1,4 @@
-"""A comparison of the kernel's limits with gunicorn's setting ``backlog``."""
+"""Log lines for limits that are lower than gunicorn's setting ``backlog``, with the cause."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from gunicorn_backlog.kernel.accept_queue import AcceptQueue
 from gunicorn_backlog.kernel.somaxconn import somaxconn
 from gunicorn_backlog.log import OnceLogger
 
-ASGI = frozenset({"asgi", "gunicorn.workers.gasgi.ASGIWorker"})  # values of gunicorn's setting
-ASYNCIO_LISTENS_WITH = 100  # asyncio's default; the worker passes no other
+# Worker classes (values of gunicorn's setting) that listen again, each with its own backlog:
+# asyncio's default, since gunicorn's asgi worker passes no other.
+LISTENS_WITH = {"asgi": 100, "gunicorn.workers.gasgi.ASGIWorker": 100}
 RAISE = "raise this sysctl (in a container, that of its network namespace)"
 SETTLED_S = 1.0  # a reload replaces config and sockets one after the other
 
@@ -59,8 +60,8 @@ def cause(limit: int, greatest: int | None, worker_class: str) -> str:
 
     :param greatest: ``net.core.somaxconn`` of the listener's network namespace; None: not known.
     """
-    if worker_class in ASGI and limit == ASYNCIO_LISTENS_WITH:
-        return f"gunicorn's asgi worker makes asyncio call listen({ASYNCIO_LISTENS_WITH})"
+    if limit == LISTENS_WITH.get(worker_class):
+        return f"gunicorn's asgi worker makes asyncio call listen({limit})"
     if greatest is None:
         return "net.core.somaxconn can't be read here"
     if limit == greatest:

@@ -46,8 +46,8 @@ class Listener:
     """One listener and its readers, the cheapest first.
 
     name: value of the tag ``listener``.
-    refused: errors of the readers before the one that worked; None: the first reader worked.
-    is_elsewhere: the socket belongs to another network namespace.
+    refused: the latest errors of readers before one that worked; None: the first one always worked.
+    is_elsewhere: netlink can't read the socket, as a rule since another network namespace has it.
     """
 
     def __init__(self, readers: Sequence[QueueReader], ref: ListenerRef) -> None:
@@ -75,6 +75,7 @@ class Listener:
         return queue
 
     def _read_otherwise(self) -> AcceptQueue | None:
+        """Ask all readers, the failed first one again: its error belongs to the reasons."""
         try:
             return self._first_answer(lambda reader: reader.queue())
         except UnreadableError:

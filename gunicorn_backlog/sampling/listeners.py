@@ -58,7 +58,10 @@ class Listeners:
         return queues
 
     def dropped(self) -> dict[str, int]:
-        """Return the connections that each listener dropped since the last call, by name."""
+        """Return the connections that each listener dropped since the last call, by name.
+
+        Ends the interval of each reader, too: costly reads are allowed again.
+        """
         listeners = self._current()
         counts, self._drops_of_closed = self._drops_of_closed, {}
         for listener in listeners:

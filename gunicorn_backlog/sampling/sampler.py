@@ -100,7 +100,7 @@ class Sampler:
         """Value of the tag ``bind``, the name of the first listener; empty before the first."""
         return self._listeners.bind
 
-    def places(self) -> tuple[ListenerRef, ...]:
+    def refs(self) -> tuple[ListenerRef, ...]:
         """Return a reference to each listener."""
         return self._listeners.refs()
 

@@ -15,7 +15,7 @@ _NOT_SENT = "their states and requests in flight are not sent"
 def warn_no_limit(logger: OnceLogger, listener: str) -> None:
     """Warn of a listener whose queue the kernel does not fill in."""
     logger.warn(
-        f"no limit of {listener}",
+        f"limit 0 of {listener}",
         f"the backlog of {listener} can't be read (this kernel reports a limit of 0): it is not "
         "sent, all other metrics are",
     )

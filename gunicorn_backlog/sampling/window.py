@@ -30,7 +30,7 @@ class BacklogSummary(NamedTuple):
     """Summary of a listener's interval.
 
     waiting: the backlog in each sample.
-    limit: of the last sample; None: not readable.
+    limit: of the last sample that has this listener; None: not readable.
     deepest: greatest backlog of a single socket at the address; None without ``reuse_port``.
     """
 
@@ -73,7 +73,10 @@ class Window:
         self._samples.append(sample)
 
     def discard(self) -> None:
-        """Drop the samples of this interval; its forks still count as spawned."""
+        """Drop the samples of this interval, which then has no push of its own.
+
+        Its spawned workers, drops and waits are part of the next interval's.
+        """
         self._samples.clear()
 
     def close(

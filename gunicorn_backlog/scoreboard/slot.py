@@ -85,6 +85,11 @@ class Kind(IntEnum):
 
     UNKNOWN: none, since the class is unknown. FAILED: none, after an error. In both cases the state
     of the worker is not known.
+    SYNC: one connection at a time.
+    GTHREAD: a pool of threads, with one connection per thread at a time.
+    GREENLET: greenlets of gevent or eventlet.
+    WSGI: an app in another package's server: gevent's pywsgi or tornado.
+    ASGI: an event loop, of gunicorn or uvicorn.
     """
 
     UNKNOWN = 0
@@ -102,7 +107,7 @@ SYNC, GTHREAD = int(Kind.SYNC), int(Kind.GTHREAD)
 
 STATE_UNKNOWN = frozenset({Kind.UNKNOWN, Kind.FAILED})
 HAS_CAPACITY = frozenset({Kind.SYNC, Kind.GTHREAD})
-MULTITHREADED = frozenset({Kind.GTHREAD, Kind.WSGI})  # threads may serve requests
+MULTITHREADED = frozenset({Kind.GTHREAD, Kind.WSGI})  # may be served by threads
 MEASURES_WAIT = HAS_CAPACITY | {Kind.GREENLET}  # the wait of requests can be measured
 
 

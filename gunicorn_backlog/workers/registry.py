@@ -24,10 +24,10 @@ class Allocate(Protocol):
 class Family(NamedTuple):
     """Worker classes with the same instrumentation.
 
-    kind: of their slots.
+    kind: of their slots, as a rule; a worker with another server may have another kind.
     module: in this package.
     function: of the module; instruments a worker.
-    classes: names of base classes, each after its top-level package.
+    classes: base classes as ``package.Class``, whatever module of the package defines the class.
     """
 
     kind: Kind

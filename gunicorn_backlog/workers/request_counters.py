@@ -1,4 +1,4 @@
-"""Counters of requests, written by a worker into its own slot.
+"""Wrappers that count requests and busy time in the worker's own slot.
 
 Hot path: runs on every request. A signal handler of the app can raise wherever Python checks for
 signals: at a call, at the start of a function, and in a loop. Therefore no call stands between the

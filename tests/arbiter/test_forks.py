@@ -74,7 +74,7 @@ def test_a_fork_waits_for_look_ups_if_there_are_any(
         monkeypatch.setattr(agent_socket, "resolve", lambda _: found)
     monitor = started()
     asked: list[float] = []
-    monkeypatch.setattr(monitor._pipeline, "before_fork", asked.append)
+    monkeypatch.setattr(monitor._pipeline, "wait_for_look_up", asked.append)
     fork()
     assert bool(asked) is waits
 

@@ -127,12 +127,12 @@ def test_only_the_first_fork_waits_for_a_hung_look_up(
     go_on = threading.Event()
     monkeypatch.setattr(agent_socket, "resolve", lambda _: go_on.wait(20) and FIRST)
     resolver = Resolver(NAME)
-    resolver.before_fork(time.monotonic() + 20)  # no look-up yet
+    resolver.wait_for_look_up(time.monotonic() + 20)  # no look-up yet
     resolver.refresh(unreachable=False)
     waits_s = []
     for _ in range(3):
         began_s = time.monotonic()
-        resolver.before_fork(began_s + spare_s)
+        resolver.wait_for_look_up(began_s + spare_s)
         waits_s.append(time.monotonic() - began_s)
     go_on.set()
     assert waits_s[0] >= max(FORK_WAIT_S, spare_s)

@@ -38,7 +38,7 @@ def main() -> None:
     url, forks = sys.argv[1:]
     times_s = itertools.count(step=int(REFRESH_S))  # so that each refresh starts a look-up
     resolver = Resolver(parse(url), clock=lambda: float(next(times_s)))
-    os.register_at_fork(before=lambda: resolver.before_fork(time.monotonic() + WAIT_S))
+    os.register_at_fork(before=lambda: resolver.wait_for_look_up(time.monotonic() + WAIT_S))
     hung = 0
     for _ in range(int(forks)):
         resolver.refresh(unreachable=True)

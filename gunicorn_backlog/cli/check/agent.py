@@ -21,7 +21,7 @@ _REMEDIES = {
     errno.ECONNREFUSED: "start the Agent, or set its address: GUNICORN_BACKLOG_URL, DD_AGENT_HOST",
     errno.ENOENT: "start the Agent, and mount the folder of its socket into the container",
     errno.EACCES: "give this user write permission for the socket, and access to its folders",
-    errno.EAGAIN: "the Agent reads more slowly than metrics arrive: reduce the load of the Agent",
+    errno.EAGAIN: "the Agent does not read as fast as metrics are sent: reduce its load",
 }
 _ANY_REMEDY = "set the Agent's address: GUNICORN_BACKLOG_URL, DD_AGENT_HOST, DD_DOGSTATSD_URL"
 

@@ -24,7 +24,7 @@ from gunicorn_backlog.config.agent_address import is_disabled
 from gunicorn_backlog.config.configure import configured
 from gunicorn_backlog.config.settings import Settings
 from gunicorn_backlog.metrics import own_metric
-from gunicorn_backlog.sampling.limits import ASYNCIO_LISTENS_WITH
+from gunicorn_backlog.sampling.limits import LISTENS_WITH
 from gunicorn_backlog.scoreboard.slot import Kind
 from gunicorn_backlog.workers import registry
 
@@ -85,10 +85,10 @@ def _findings(cfg: Any, loaded: Settings, source: Source | None) -> Iterator[Fin
     if _gunicorn.pushes_backlog(cfg):
         yield warning("metrics", own_metric.clash(loaded.backlog_type), own_metric.REMEDY)
     yield class_finding(cfg.worker_class_str, *_kind(cfg))
-    if cfg.worker_class_str == "asgi" and cfg.backlog > ASYNCIO_LISTENS_WITH:
-        text = f"makes asyncio listen with {ASYNCIO_LISTENS_WITH}, not {cfg.backlog}"
-        remedy = f"count on {ASYNCIO_LISTENS_WITH}"
-        yield warning("backlog", f"gunicorn's asgi worker {text}", remedy)
+    limit = LISTENS_WITH.get(cfg.worker_class_str, cfg.backlog)
+    if limit < cfg.backlog:
+        text = f"gunicorn's asgi worker makes asyncio listen with {limit}, not {cfg.backlog}"
+        yield warning("backlog", text, f"plan for a limit of {limit}")
 
 
 def _insert_paths(folders: str | None) -> None:

@@ -270,6 +270,17 @@ def test_configs(text: str, level: str, what: str, line: str, config: WriteConfi
     assert "\n" not in told.text
 
 
+@pytest.mark.parametrize("name", ["asgi", "gunicorn.workers.gasgi.ASGIWorker"])
+def test_a_class_that_listens_again(name: str, config: WriteConfig) -> None:
+    """The warning names the lower backlog of the class, by gunicorn's name or the dotted one."""
+    arguments = (*config(f"{CONFIG}worker_class = {name!r}\n"), "--backlog", "300")
+    read = of_config.read(arguments)
+    assert not isinstance(read, str), read
+    (found,) = [it for it in read.findings if it.what == "backlog"]
+    assert found.level == LEVELS["warning"]
+    assert "makes asyncio listen with 100, not 300" in found.text
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
