@@ -10,7 +10,7 @@ from account import Json
 
 LONGEST = 60  # characters of a printed value
 OUR_THRESHOLDS = ("critical", "warning", "ok")
-# The API takes either name for the other, and may answer with it.
+# Two names of one type: the API accepts either name, and may return the other.
 SAME_TYPES = ({"query alert", "metric alert"},)
 
 

@@ -88,7 +88,7 @@ def ours(app: App, target: int, workers: int = WORKERS, *, with_backlog: bool = 
 
 
 def backlog_target(app: App, workers: int) -> float:
-    """Return the waiting requests per pod at the objective: those that it begins in this time."""
+    """Return the backlog's target per pod: the requests that a pod begins in OBJECTIVE_S."""
     return workers * OBJECTIVE_S / app.service_s
 
 
