@@ -150,7 +150,7 @@ def _listen(address: Address) -> socket.socket:
     if address.scheme == "udp":
         family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_DGRAM)
-        # Room for a burst of datagrams while this process waits for a CPU; the kernel clamps it.
+        # Room for a burst while this process waits for a CPU; the kernel clamps the size.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         sock.bind((address.host, address.port))
     else:

@@ -1,4 +1,4 @@
-"""A WSGI app that takes as long as one asks: ``/`` none, ``/sleep/0.5`` half a second."""
+"""A WSGI app with a given service time: ``/`` returns at once, ``/sleep/0.5`` after 0.5 s."""
 
 from __future__ import annotations
 

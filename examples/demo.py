@@ -1,7 +1,7 @@
-"""Drive a gunicorn into saturation and back, and watch what Datadog would be told of it.
+"""Drive a gunicorn into saturation and back, and show the metrics for Datadog.
 
-    python examples/demo.py                                   # a stand-in plays the Agent
-    python examples/demo.py --agent udp://localhost:8125      # and forwards all to a real one
+    python examples/demo.py                                   # with a stand-in for the Agent
+    python examples/demo.py --agent udp://localhost:8125      # also forwards to a real Agent
 
 Starts gunicorn with two sync workers on a free port, takes it through idle, busy, saturated and
 drained, and ends within 40 s with a summary. Ctrl-C ends it at any moment.
@@ -37,7 +37,7 @@ INTERVAL_S = 1.0
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of the story: so many clients, each asking again as soon as it is answered."""
+    """A phase of the demo: ``clients`` that send a new request after each response."""
 
     name: str
     clients: int
@@ -46,10 +46,10 @@ class Phase:
 
 
 PHASES = (
-    Phase("idle", 0, 4.0, "nobody asks"),
+    Phase("idle", 0, 4.0, "no client"),
     Phase("busy", 1, 5.0, "one client: a worker is free at any time"),
-    Phase("saturated", 12, 7.0, "twelve clients: two are served, ten wait in the kernel"),
-    Phase("drained", 0, 4.0, "all were answered, nobody asks"),
+    Phase("saturated", 12, 7.0, "twelve clients: two are served, ten wait in the accept queue"),
+    Phase("drained", 0, 4.0, "no client: all requests were answered"),
 )
 
 
@@ -79,7 +79,7 @@ def _run(console: Console, address: Address | None, stop: Event) -> Show:
         console.print(f"gunicorn at 127.0.0.1:{port}, {WORKERS} sync workers, pushes to {where}")
         _drive(console, show, port, stop)
         if real is not None and real.error is not None:
-            console.print(f"The Agent at {address} did not take all of it: {real.error}")
+            console.print(f"The Agent at {address} did not accept all datagrams: {real.error}")
     return show
 
 
@@ -107,7 +107,7 @@ def main() -> None:
     parser.add_argument("--agent", type=_address, metavar="URL", help=f"{URL_FORMS}")
     arguments = parser.parse_args()
     stop = Event()
-    # An exception could strike between the start of gunicorn and the note of its pid.
+    # A handler that raises could interrupt the start of gunicorn before its pid is stored.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
     console = Console()

@@ -9,8 +9,8 @@ from gunicorn_backlog.hooks import *
 # from gunicorn_backlog import hooks
 # hooks.install(globals())
 
-# Settings with their defaults. The environment variable on the right has precedence, so that a
-# deployment can override the file.
+# Settings with their defaults. The environment variable on the right has precedence: a deployment
+# can override the file.
 #
 # from gunicorn_backlog import configure
 #

@@ -1,4 +1,4 @@
-"""A gunicorn of the demo's own, and the clients that load it."""
+"""The demo's gunicorn, and clients that load the server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def free_port() -> int:
 def gunicorn(
     port: int, workers: int, agent_url: str, stop: Event
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run gunicorn as a user would, in a process group of its own that is gone afterwards."""
+    """Run gunicorn by its command in a process group of its own, and end the group at the end."""
     command = [sys.executable, "-m", "gunicorn", "--config", str(HERE / "gunicorn.conf.py")]
     command += ["--workers", str(workers), "--bind", f"127.0.0.1:{port}", "--name", "demo"]
     command += ["--log-level", "warning", "app:app"]
@@ -76,7 +76,7 @@ def _get(port: int, path: str) -> None:
 
 @contextmanager
 def clients(number: int, port: int, service_time_s: float, stop: Event) -> Iterator[None]:
-    """Keep so many requests under way; at the end wait until all were answered."""
+    """Keep ``number`` requests in flight; at the end wait until all were answered."""
     enough = Event()
 
     def ask() -> None:

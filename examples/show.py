@@ -54,7 +54,7 @@ class Show:
         self._latest: Push | None = None
 
     def begin(self, phase: str, what: str, now_s: float) -> None:
-        """Add pushes to this phase, from the first whose interval lies in the phase."""
+        """Begin a phase; ``pushes`` gets each push whose whole interval is in the phase."""
         self.pushes[phase] = []
         self._phase, self._what = phase, what
         self._from_s = now_s + self._interval_s

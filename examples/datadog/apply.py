@@ -1,11 +1,11 @@
 """Put the monitors, the dashboard and the metrics' metadata of this folder into a Datadog account.
 
     export DD_API_KEY=... DD_APP_KEY=... DD_SITE=datadoghq.eu
-    python examples/datadog/apply.py --dry-run           # say what would change
+    python examples/datadog/apply.py --dry-run           # print the changes, and make none
     python examples/datadog/apply.py --notify @slack-ops
 
-What is there already is changed where it differs; a second run changes nothing. If one change is
-refused, those before it are taken back.
+Existing objects are changed where they differ; a second run changes nothing. If one change is
+refused, the changes before it are undone.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from wanted import wanted
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--dry-run", action="store_true", help="say what would be changed")
+    parser.add_argument("--dry-run", action="store_true", help="print the changes, and make none")
     parser.add_argument("--notify", action="append", default=[], metavar="@HANDLE")
     return parser.parse_args()
 
@@ -50,7 +50,7 @@ def _sum_up(made: Plan, objects: int, dry_run: bool) -> None:
 
 
 def _report(made: Plan, objects: int, dry_run: bool) -> None:
-    """Say what was done; if nobody reads on (``| head``), it was done all the same."""
+    """Print the changes. A closed pipe (``| head``) is no error: the changes are made."""
     try:
         for change in made.changes:
             _show(change, dry_run)
@@ -61,8 +61,8 @@ def _report(made: Plan, objects: int, dry_run: bool) -> None:
 
 
 def main() -> None:
-    """Do what the command line says."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal without our letters gets their codes
+    """Run with the arguments of the command line."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # the terminal may lack letters of a title
         sys.stdout.reconfigure(errors="backslashreplace")
     arguments, stop = _arguments(), Stop()
     stop.listen()

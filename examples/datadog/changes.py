@@ -1,4 +1,4 @@
-"""What has to be changed in an account, and how: all of it, or nothing."""
+"""The changes that an account needs, made completely or not at all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wanted import Wanted
 
 @dataclass(frozen=True)
 class Change:
-    """An object that is to be created (``found`` is None) or changed."""
+    """An object to create (``found`` is None) or to change."""
 
     wanted: Wanted
     found: Found | None
@@ -23,37 +23,37 @@ class Change:
 
     @property
     def body(self) -> Json:
-        """What it is to say, all of it."""
-        it = self.wanted
-        return merged(it.kind, it.body, self.found.body) if self.found else it.body
+        """The complete new content of the object."""
+        kind, ours = self.wanted.kind, self.wanted.body
+        return merged(kind, ours, self.found.body) if self.found else ours
 
     @property
     def sent(self) -> Json:
-        """What to send to its place; a monitor's type can't be changed."""
+        """The content of a PUT request, without a monitor's type, which can't be changed."""
         if self.wanted.kind != "monitor":
             return self.body
         return {name: value for name, value in self.body.items() if name != "type"}
 
 
 class Plan(NamedTuple):
-    """What is to be done; metrics that Datadog never got have no metadata yet."""
+    """All changes; ``never_sent``: metrics that Datadog has not received, without metadata."""
 
     changes: list[Change]
     never_sent: list[str]
 
 
 def plan(all_wanted: list[Wanted]) -> Plan:
-    """Return what is to be done, once Datadog found all of it right. Raises ApplyError."""
+    """Return all changes after Datadog has validated the monitors. Raises ApplyError."""
     account = Account()
     changes, never_sent = [], []
-    for it in all_wanted:
-        found = account.find(it)
-        if found is None and it.kind == "metric":
-            never_sent.append(it.key)
+    for each in all_wanted:
+        found = account.find(each)
+        if found is None and each.kind == "metric":
+            never_sent.append(each.key)
             continue
-        differ = tuple(differences(it.body, found.body)) if found else ()
+        differ = tuple(differences(each.body, found.body)) if found else ()
         if found is None or differ:
-            changes.append(Change(it, found, differ))
+            changes.append(Change(each, found, differ))
     for change in changes:
         _check(change)
     return Plan(changes, never_sent)
@@ -77,8 +77,8 @@ def carry_out(changes: list[Change], stop: Stop) -> None:
                 _make(change)
     except (ApplyError, KeyboardInterrupt) as error:
         if isinstance(error, RefusedError):
-            begun.pop()  # of any other error one can't tell whether it was carried out
-        left = [it.wanted.title for it in reversed(begun) if not _was_taken_back(it)]
+            begun.pop()  # after any other error the change may have been made
+        left = [change.wanted.title for change in reversed(begun) if not _was_undone(change)]
         state = f"may be left as it is now: {', '.join(left)}" if left else "nothing was changed"
         what = "stopped" if isinstance(error, KeyboardInterrupt) else error
         raise ApplyError(f"{what}; {state}") from None
@@ -91,12 +91,13 @@ def _make(change: Change) -> None:
         changed("POST", change.wanted.kind, change.wanted.body)
 
 
-def _was_taken_back(change: Change) -> bool:
-    it, found = change.wanted, change.found
+def _was_undone(change: Change) -> bool:
+    """Undo a change; return whether that succeeded."""
+    wanted, found = change.wanted, change.found
     try:
         if found:
-            changed("PUT", found.path, as_it_was(it.kind, change.sent, found.body))
-        elif made := Account().find(it):
+            changed("PUT", found.path, as_it_was(wanted.kind, change.sent, found.body))
+        elif made := Account().find(wanted):
             call("DELETE", made.path)
     except ApplyError:
         return False

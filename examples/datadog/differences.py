@@ -1,4 +1,4 @@
-"""Where an object of the account is not as wanted."""
+"""The differences between an object of the account and our file."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from typing import Any
 
 from account import Json
 
-LONGEST = 60  # characters of a value that is shown
+LONGEST = 60  # characters of a printed value
 OUR_THRESHOLDS = ("critical", "warning", "ok")
-# The API takes either name for the other, and may answer with it.
+# Two names of one type: the API accepts either name, and may return the other.
 SAME_TYPES = ({"query alert", "metric alert"},)
 
 
 def differences(want: Any, have: Any, path: str = "") -> Iterator[str]:
-    """Say where ``have`` is not as wanted; what it has besides is left alone."""
+    """Yield one line for each difference of ``have`` from ``want``, without additions in ``have``.
+
+    :param path: the place of both in their objects, for example ``options.thresholds``.
+    """
     if isinstance(want, dict) and isinstance(have, dict):
         want = want | dict.fromkeys(dropped(want, have) if path == "options.thresholds" else ())
         for name, inner in want.items():
@@ -30,25 +33,25 @@ def differences(want: Any, have: Any, path: str = "") -> Iterator[str]:
 
 
 def dropped(thresholds: Json, theirs: Json) -> list[str]:
-    """Return the thresholds that ours does not have any more, and what recovers from them.
+    """Return the names of thresholds that our file has no more, with their recovery thresholds.
 
-    Such a ``critical_recovery`` stays that was added to one of ours.
+    A ``critical_recovery`` that was added to one of our thresholds is not among them.
     """
     gone = [name for name in OUR_THRESHOLDS if name not in thresholds]
     return [
         name
-        for name, it in theirs.items()
-        if it is not None and name.removesuffix("_recovery") in gone and name not in thresholds
+        for name, value in theirs.items()
+        if value is not None and name.removesuffix("_recovery") in gone and name not in thresholds
     ]
 
 
 def _short(value: Any, other: Any) -> str:
-    """Return a value as JSON; of a long one what comes where it differs from the other."""
-    text, its = (json.dumps(it, ensure_ascii=False) for it in (value, other))
+    """Return a value as JSON; of a long value the part around the first difference."""
+    text, others = (json.dumps(each, ensure_ascii=False) for each in (value, other))
     if len(text) <= LONGEST:
         return text
-    pairs = zip(text, its, strict=False)
-    differ = next((at for at, (one, another) in enumerate(pairs) if one != another), len(its))
+    pairs = zip(text, others, strict=False)
+    differ = next((at for at, (one, another) in enumerate(pairs) if one != another), len(others))
     begin = max(0, differ - LONGEST // 2)
     end = begin + LONGEST
     return f"{'...' if begin else ''}{text[begin:end]}{'...' if end < len(text) else ''}"

@@ -1,4 +1,4 @@
-"""What an account has already of what we want."""
+"""The existing objects of an account."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ PAGE = 100  # dashboards in one answer
 
 @dataclass(frozen=True)
 class Found:
-    """An object of the account: where it is, and what it says."""
+    """An object of the account: its path in the API, and its content."""
 
     path: str
     body: Json
 
 
 class Account:
-    """The objects that may be ours, as they were when we began. Raises ApplyError."""
+    """The objects that may be ours, as read by the constructor, which raises ApplyError."""
 
     def __init__(self) -> None:
         try:
@@ -35,15 +35,21 @@ class Account:
         except (LookupError, TypeError):
             raise ApplyError(NOT_DATADOG) from None
 
-    def find(self, it: Wanted) -> Found | None:
-        """Return the object that is to be as wanted; None of a metric that was never sent."""
-        if it.kind == "metric":
-            return _metadata(it.key)
-        found = (self._monitors if it.kind == "monitor" else self._dashboards).get(it.key, [])
+    def find(self, wanted: Wanted) -> Found | None:
+        """Return the existing object, or None; also None for a metric that was never sent.
+
+        Raises ApplyError if several objects have the same key.
+        """
+        kind, key = wanted.kind, wanted.key
+        if kind == "metric":
+            return _metadata(key)
+        found = (self._monitors if kind == "monitor" else self._dashboards).get(key, [])
         if len(found) > 1:
             paths = ", ".join(one.path for one in found)
-            raise ApplyError(f"{it.title}: there are {len(found)} ({paths}); delete all but one")
-        if found and it.kind == "dashboard":  # the list has no widgets
+            raise ApplyError(
+                f"{wanted.title}: there are {len(found)} ({paths}); delete all but one"
+            )
+        if found and kind == "dashboard":  # the list has no widgets
             return _found(found[0].path)
         return found[0] if found else None
 
@@ -54,7 +60,7 @@ def _dashboards() -> list[Json]:
     while True:
         page = call("GET", "dashboard", count=PAGE, start=len(found))["dashboards"]
         before = len(found)
-        found |= {it["id"]: it for it in page}
+        found |= {dashboard["id"]: dashboard for dashboard in page}
         if len(page) < PAGE or len(found) == before:
             return list(found.values())
 

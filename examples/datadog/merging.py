@@ -1,7 +1,7 @@
-"""What to send where an object is there already: ours, and what its owners added to it.
+"""The merge of our files with existing objects, which keeps the additions of their owners.
 
-The API takes a monitor's ``options`` and ``tags``, and a dashboard, as a whole: what is not sent is
-gone.
+The API replaces a monitor's ``options`` and ``tags``, and a dashboard, as a whole: fields that are
+not sent are deleted.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from account import Json
 from differences import dropped
 from wanted import Kind
 
-MONITORS_OWN = ("priority", "restricted_roles")  # that we don't set
+MONITORS_OWN = ("priority", "restricted_roles")  # fields that our files do not set
 READ_ONLY = ("id", "url", "author_handle", "author_name", "created_at", "modified_at")
-# What is answered beside an option, but not taken beside it.
+# Fields that the API returns beside an option, and refuses beside the same option.
 EXCLUDES = {
     "on_missing_data": ("notify_no_data", "no_data_timeframe"),
     "new_group_delay": ("new_host_delay",),
@@ -20,10 +20,10 @@ EXCLUDES = {
 
 
 def merged(kind: Kind, ours: Json, theirs: Json) -> Json:
-    """Return an object that says what ours says, and for the rest what it said.
+    """Return the existing object with our values.
 
-    Of a monitor tags and options are added up, an option that both have is ours, and a threshold
-    that is not in ours any more is gone. Of a dashboard each field that we have is ours.
+    A monitor has the tags and options of both. Our value of an option takes precedence, and a
+    threshold that our file has no more is removed. A dashboard has all of our fields.
     """
     if kind == "monitor":
         tags = [*theirs["tags"], *(tag for tag in ours["tags"] if tag not in theirs["tags"])]
@@ -37,7 +37,11 @@ def merged(kind: Kind, ours: Json, theirs: Json) -> Json:
 
 
 def as_it_was(kind: Kind, sent: Json, theirs: Json) -> Json:
-    """Return what to send to take back what was sent; metadata can't be deleted, but emptied."""
+    """Return the content that undoes a change; metadata can be emptied, but not deleted.
+
+    :param sent: the content of the change.
+    :param theirs: the object before the change.
+    """
     if kind == "metric":
         return {name: theirs.get(name) or "" for name in sent if name != "statsd_interval"}
     if kind == "dashboard":
@@ -48,18 +52,18 @@ def as_it_was(kind: Kind, sent: Json, theirs: Json) -> Json:
 
 def _deep(theirs: Json, ours: Json) -> Json:
     both = {
-        name: _deep(theirs[name], it)
-        for name, it in ours.items()
-        if isinstance(it, dict) and isinstance(theirs.get(name), dict)
+        name: _deep(theirs[name], value)
+        for name, value in ours.items()
+        if isinstance(value, dict) and isinstance(theirs.get(name), dict)
     }
     return theirs | ours | both
 
 
 def _sendable(options: Json) -> Json:
-    """Leave out what the API answers of options, but does not take."""
+    """Return the options without those that the API returns, but refuses."""
     unset = {name for name in EXCLUDES if options.get(name) is None}
-    beside = {it for name, others in EXCLUDES.items() if name not in unset for it in others}
-    return {name: it for name, it in options.items() if name not in unset | beside}
+    beside = {other for name, others in EXCLUDES.items() if name not in unset for other in others}
+    return {name: value for name, value in options.items() if name not in unset | beside}
 
 
 def _kept(monitor: Json) -> Json:
@@ -67,4 +71,5 @@ def _kept(monitor: Json) -> Json:
 
 
 def _writable(dashboard: Json) -> Json:
-    return {name: it for name, it in dashboard.items() if name not in READ_ONLY and it is not None}
+    writable = {name: value for name, value in dashboard.items() if name not in READ_ONLY}
+    return {name: value for name, value in writable.items() if value is not None}

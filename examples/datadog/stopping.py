@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and the end of a terminal (SIGHUP), where they can be obeyed."""
+"""Interruption by Ctrl-C, SIGTERM or the end of a terminal (SIGHUP), at permitted places."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from contextlib import contextmanager
 
 
 class Stop:
-    """Turns these signals into one KeyboardInterrupt, and that only where it is allowed.
+    """Converts these signals to one KeyboardInterrupt, raised only at permitted places.
 
-    Between, it is put off until the next place; a second one changes nothing. So what has to be
-    done when we are stopped is done to its end.
+    At other places the first signal is postponed to the next permitted place, and later signals are
+    ignored. The undo of a run can therefore not be interrupted.
     """
 
     def __init__(self) -> None:
         self._asked = self._allowed = False
 
     def listen(self) -> None:
-        """Take over the signals; those that we were started to ignore stay ignored (nohup)."""
+        """Handle the signals; a signal that is ignored at the start (nohup) stays ignored."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, lambda *_: self._ask())
@@ -31,7 +31,7 @@ class Stop:
 
     @contextmanager
     def allowed(self) -> Iterator[None]:
-        """Raise KeyboardInterrupt when a signal comes, or if one came before."""
+        """Permit a KeyboardInterrupt inside of the context; a postponed one is raised at once."""
         if self._asked:
             raise KeyboardInterrupt
         try:

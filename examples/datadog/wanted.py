@@ -1,4 +1,4 @@
-"""What is to be in an account: the monitors, the dashboard and the metrics' metadata beside us."""
+"""The objects for an account: monitors, the dashboard and the metrics' metadata of this folder."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 HERE = Path(__file__).parent
-OURS = "managed_by:gunicorn_backlog"  # a tag that all our monitors have
-TEXTS = ("name", "type", "query", "message")  # of a monitor
+OURS = "managed_by:gunicorn_backlog"  # a tag of all our monitors
+TEXTS = ("name", "type", "query", "message")  # fields of a monitor
 Kind = Literal["monitor", "dashboard", "metric"]
 
 
 class Wanted(NamedTuple):
-    """One object: ``key`` is what it is found by, ``body`` what it is to say."""
+    """One object for the account.
+
+    ``key`` identifies the object in the account: a monitor's own tag, the dashboard's title or a
+    metric's name. ``body``: the object's content.
+    """
 
     kind: Kind
     key: str
@@ -25,12 +29,12 @@ class Wanted(NamedTuple):
 
     @property
     def title(self) -> str:
-        """What to call it in a message."""
+        """The object's kind and name, for messages."""
         return f'{self.kind} "{self.body.get("name") or self.body.get("title") or self.key}"'
 
 
 def wanted(folder: Path = HERE, notify: Sequence[str] = ()) -> list[Wanted]:
-    """Return all objects. Raises OSError, and ValueError for a file or handle that is not right.
+    """Return all objects. Raises OSError, and ValueError for an invalid file or handle.
 
     :param notify: handles such as ``@slack-ops``, added to each monitor's message.
     """
@@ -45,7 +49,7 @@ def wanted(folder: Path = HERE, notify: Sequence[str] = ()) -> list[Wanted]:
 
 
 def own_tag(tags: Sequence[object]) -> str:
-    """Return the tag that tells a monitor of ours from the others, or ""."""
+    """Return the tag that identifies one of our monitors, or ""."""
     texts = (tag for tag in tags if isinstance(tag, str))
     return next((tag for tag in texts if tag.startswith("gunicorn_backlog:")), "")
 
@@ -92,7 +96,7 @@ def _dashboard(path: Path) -> Wanted:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")  # whatever the locale is
+        return path.read_text(encoding="utf-8")  # independent of the locale
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: {error}") from None
 

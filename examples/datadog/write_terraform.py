@@ -72,7 +72,7 @@ def _attributes(values: Mapping[str, Any], indent: str) -> Iterator[str]:
 
 
 def _literal(value: Any) -> str:
-    """Return a value as HCL has it: as JSON, but for templates."""
+    """Return a value in HCL: JSON with escaped template markers."""
     return _template(json.dumps(value, ensure_ascii=False))
 
 

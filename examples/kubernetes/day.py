@@ -1,4 +1,4 @@
-"""A day of load: when requests arrive, and how long each keeps a worker, from one seed."""
+"""A day of load from one seed: the requests' times of arrival and service times."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ DAY_S = 86_400
 BASE_PER_S = 2.0  # requests per second at 02:00
 PEAK_PER_S = 12.0  # and at 14:00
 BURSTS = 8
-BURST_TIMES = (1.5, 4.0)  # as much load: each something in between
+BURST_TIMES = (1.5, 4.0)  # the range of a burst's factor
 BURST_S = 600.0
 BURST_RAMP_S = 60.0
 
 
 class Request(NamedTuple):
-    """One of them.
+    """One request.
 
-    ``work`` is how long it keeps a worker, in terms of the app's average; ``pod`` says, as a share
-    of the pods that are ready, to which it goes.
+    ``at_s``: arrival, in seconds of the day. ``work``: service time, as a multiple of the app's
+    average. ``pod``: the index of its pod, as a share (0 to 1) of the ready pods.
     """
 
     at_s: float
@@ -31,12 +31,12 @@ class Request(NamedTuple):
 
 @dataclass(frozen=True)
 class App:
-    """What the app does with a request.
+    """The load that a request causes.
 
-    :param service_s: how long a request keeps a worker, on average; exponentially distributed.
-    :param cpu_share: how much of that time it is on a processor.
-    :param slow: from when to when what it waits for takes ``slow_times`` as long; seconds of the
-        day. The processor has no more to do for that.
+    :param service_s: average time that a request occupies a worker; exponentially distributed.
+    :param cpu_share: share of this time on a processor.
+    :param slow: begin and end, in seconds of the day. Between them a request takes ``slow_times``
+        as long, and the same processor time.
     """
 
     name: str
@@ -46,28 +46,28 @@ class App:
     slow_times: float = 2.0
 
     def slowness(self, at_s: float) -> float:
-        """Return how many times as long as usual a request takes."""
+        """Return the factor of a request's service time at this second."""
         begin_s, end_s = self.slow
         return self.slow_times if begin_s <= at_s < end_s else 1.0
 
     def service_at_s(self, at_s: float) -> float:
-        """Return how long a request that comes now keeps a worker, on average."""
+        """Return the average service time of a request that arrives at this second."""
         return self.service_s * self.slowness(at_s)
 
     def cores(self, at_s: float) -> float:
-        """Return how much of a processor a worker at work uses."""
+        """Return the processor cores that a busy worker uses."""
         return self.cpu_share / self.slowness(at_s)
 
 
 class Burst(NamedTuple):
-    """From this second on, that many times the load."""
+    """A burst: the load from ``begin_s`` on is multiplied by ``times``."""
 
     begin_s: float
     times: float
 
 
 def rates(bursts: Sequence[Burst]) -> list[float]:
-    """Return for each second of the day how many requests arrive in it, on average."""
+    """Return the average number of requests in each second of the day."""
     steady = [_steady(second) for second in range(DAY_S)]
     factors = [1.0] * DAY_S
     for burst in bursts:
@@ -83,7 +83,7 @@ def _steady(second: int) -> float:
 
 
 def _factor(second: int, burst: Burst) -> float:
-    """Return by how much a burst multiplies the load: it ramps up, holds, and ramps down."""
+    """Return a burst's factor of the load, which ramps up, holds, and ramps down."""
     since_s = second - burst.begin_s
     edge_s = min(since_s, BURST_S - since_s)
     return 1.0 + (burst.times - 1.0) * min(1.0, max(0.0, edge_s / BURST_RAMP_S))
@@ -92,10 +92,10 @@ def _factor(second: int, burst: Burst) -> float:
 def requests(
     seed: int, per_s: Sequence[float] | None = None, *, load: float = 1.0
 ) -> list[Request]:
-    """Return the requests in order.
+    """Return the requests in order of arrival.
 
-    :param per_s: for each second how many arrive in it, on average; None: a day of ``seed``'s.
-    :param load: times as many.
+    :param per_s: average number of requests in each second; None: a day with bursts, by ``seed``.
+    :param load: factor of all averages.
     """
     arrivals, works, pods = (random.Random(f"{seed} {what}") for what in ("at", "for", "pod"))
     if per_s is None:

@@ -1,4 +1,4 @@
-"""Erlang's C formula: how many requests have to wait, if they come by chance and alone."""
+"""Erlang's C formula: the share of requests that wait, with independent arrivals."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ SERVERS = (2, 4, 8, 16, 32)
 def waiting(servers: int, offered: float) -> float:
     """Return the share of requests that wait at all in an M/M/c queue.
 
-    :param servers: workers of a pod, or its workers' threads.
-    :param offered: how many of them are at work on average, fewer than there are.
+    :param servers: number of workers of a pod, or of its workers' threads.
+    :param offered: average number of busy ones, less than ``servers``.
     """
     last = offered**servers / math.factorial(servers) * servers / (servers - offered)
     return last / (sum(offered**k / math.factorial(k) for k in range(servers)) + last)

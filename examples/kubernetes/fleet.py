@@ -1,7 +1,7 @@
-"""A fleet of pods, each with its workers and a queue before them, first come, first served.
+"""A fleet of pods, each with workers and one queue in order of arrival.
 
-A request goes to any pod that is ready, as with a Service. When it comes, it is known already when
-a worker will take it: so a pod is a heap of the times at which its workers will be free.
+A request goes to a random ready pod, as with a Service. The arrival of a request determines the
+time when a worker takes it: a pod is a heap of the times at which its workers will be free.
 """
 
 from __future__ import annotations
@@ -14,23 +14,27 @@ from heapq import heapreplace
 from day import App, Request
 
 BACKLOG = 2048  # gunicorn's default; a queue holds one more
-END = Request(float("inf"), 0.0, 0.0)  # after the last one
+END = Request(float("inf"), 0.0, 0.0)  # follows the last request
 
 
 class Pod:
-    """Workers, and the requests that wait for them."""
+    """Workers and their queue.
+
+    ``created_s``, ``ready_s``, ``gone_s``: in seconds of the day; ``gone_s`` is None until
+    ``leave``.
+    """
 
     def __init__(self, created_s: float, ready_s: float, workers: int) -> None:
         self.created_s = created_s
         self.ready_s = ready_s
         self.gone_s: float | None = None
         self._free_s = [ready_s] * workers
-        self._starts_s: deque[float] = deque()  # of those that have to wait, in order
+        self._starts_s: deque[float] = deque()  # of waiting requests, in order
         self._given_s = 0.0
         self._waits_s = 0.0
 
     def take(self, at_s: float, service_s: float) -> float | None:
-        """Return how long the request will wait; None if the queue is full and it is dropped."""
+        """Add a request, and return its wait in seconds; None if the full queue drops it."""
         start_s = self._free_s[0]
         if start_s <= at_s:
             start_s = at_s
@@ -44,43 +48,43 @@ class Pod:
         return start_s - at_s
 
     def waiting(self, at_s: float) -> int:
-        """Return how many requests wait at this moment, which must not be an earlier one."""
+        """Return the number of waiting requests. ``at_s`` must not decrease between calls."""
         starts_s = self._starts_s
         while starts_s and starts_s[0] <= at_s:
             starts_s.popleft()
         return len(starts_s)
 
     def worked_s(self, at_s: float) -> float:
-        """Return the workers' time at work up to now, all of them together."""
+        """Return the busy time of all workers up to ``at_s``, in seconds."""
         return self._given_s - sum(free_s - at_s for free_s in self._free_s if free_s > at_s)
 
     def waited_s(self, at_s: float) -> float:
-        """Return the requests' time in the queue up to now: the integral of its length."""
+        """Return the waits of all requests up to ``at_s``: the integral of the queue's length."""
         waiting = self.waiting(at_s)
         return self._waits_s - (sum(self._starts_s) - waiting * at_s)
 
     def leave(self, at_s: float) -> None:
-        """End as soon as all that was taken is served; nothing more may be given to it."""
+        """End the pod after its last request. The caller adds no further requests."""
         self.gone_s = max(at_s, *self._free_s) if at_s >= self.ready_s else at_s
 
     def lived_s(self, at_s: float) -> float:
-        """Return how long it has been there, from its creation."""
+        """Return the seconds from the pod's creation until ``at_s`` or its end."""
         return (at_s if self.gone_s is None else min(self.gone_s, at_s)) - self.created_s
 
 
 @dataclass
 class Minute:
-    """How many requests came in it, and how many of them had to wait too long, or were dropped."""
+    """The requests of a minute: ``asked``: all; ``late``: over the objective, or dropped."""
 
     asked: int = 0
     late: int = 0
 
 
 class Fleet:
-    """The pods, and the story of their requests minute by minute.
+    """The pods, and counts of their requests by minute.
 
-    :param objective_s: no longer than that a request should wait.
-    :param start_s: how long a pod takes from its creation until it is ready.
+    :param objective_s: longest wait that is not late.
+    :param start_s: seconds from a pod's creation until the pod is ready.
     """
 
     def __init__(
@@ -94,7 +98,7 @@ class Fleet:
         objective_s: float,
     ) -> None:
         self.workers = workers
-        self.pods = [Pod(0.0, 0.0, workers) for _ in range(pods)]  # that are meant to stay
+        self.pods = [Pod(0.0, 0.0, workers) for _ in range(pods)]  # without those in ``left``
         self.left: list[Pod] = []
         self.minutes: list[Minute] = []
         self._app = app
@@ -104,7 +108,7 @@ class Fleet:
         self._next = next(self._requests, END)
 
     def serve(self, second: int) -> None:
-        """Let all requests of the next second arrive, the one before ``second``."""
+        """Add all requests of the second that ends at ``second``."""
         ready = self.ready(second - 1)
         service_s = self._app.service_at_s(second - 1)
         asked = late = 0
@@ -121,11 +125,11 @@ class Fleet:
         self.minutes[-1].late += late
 
     def ready(self, at_s: float) -> list[Pod]:
-        """Return the pods that get requests."""
+        """Return the pods that receive requests."""
         return [pod for pod in self.pods if pod.ready_s <= at_s]
 
     def scale(self, replicas: int, at_s: float) -> None:
-        """Start pods, or let the youngest leave: those first that are not even ready."""
+        """Start pods, or end the youngest pods, which may not be ready yet."""
         while len(self.pods) < replicas:
             self.pods.append(Pod(at_s, at_s + self._start_s, self.workers))
         while len(self.pods) > replicas:
@@ -134,5 +138,5 @@ class Fleet:
             self.left.append(pod)
 
     def pod_hours(self, at_s: float) -> float:
-        """Return what there was of pods, those included that started or had still to finish."""
+        """Return the pod-hours up to ``at_s``, including starting and ending pods."""
         return sum(pod.lived_s(at_s) for pod in [*self.pods, *self.left]) / 3600

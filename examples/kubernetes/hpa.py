@@ -11,19 +11,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 SYNC_S = 15  # --horizontal-pod-autoscaler-sync-period
-LONGEST_PERIOD_S = 1800  # that a policy may have
+LONGEST_PERIOD_S = 1800  # the API's maximum of a policy's period
 TOLERANCE = 0.1  # --horizontal-pod-autoscaler-tolerance
 
 
 def average_value(total: float, target: float, replicas: int) -> int:
-    """Propose replicas for an external metric with ``averageValue``: a total, shared by all."""
+    """Return the replicas for an external metric with ``averageValue``: a total per pod."""
     if abs(1 - total / (target * replicas)) <= TOLERANCE:
         return replicas
     return math.ceil(total / target)
 
 
 def value(metric: float, target: float, replicas: int, ready: int) -> int:
-    """Propose replicas for an external metric with ``value``: as many times those ready."""
+    """Return the replicas for an external metric with ``value``: a factor of the ready pods."""
     if abs(1 - metric / target) <= TOLERANCE:
         return replicas
     return math.ceil(metric / target * ready)
@@ -32,17 +32,18 @@ def value(metric: float, target: float, replicas: int, ready: int) -> int:
 def resource(
     usages: Sequence[float], target: float, replicas: int, unready: int, missing: int = 0
 ) -> int:
-    """Propose replicas for a resource metric with ``averageUtilization``.
+    """Return the replicas for a resource metric with ``averageUtilization``.
 
-    :param usages: of the pods that are measured, in percent of what they request; at least one.
-    :param unready: how many are not ready, or not for long enough to be measured.
-    :param missing: how many the metrics server does not know yet.
+    :param usages: of the measured pods, in percent of their request; at least one.
+    :param target: percent.
+    :param unready: number of pods that are not ready, or too young for a measurement.
+    :param missing: number of pods without data from the metrics server.
     """
     ratio = sum(usages) / len(usages) / target
     assumed = []
-    if ratio > 1:  # to scale up, all those are taken to use nothing
+    if ratio > 1:  # scale up: the controller assumes 0 % for all of these
         assumed = [0.0] * (unready + missing)
-    elif ratio < 1:  # to scale down, what is missing is taken to use all that it requests
+    elif ratio < 1:  # scale down: the controller assumes the whole request for missing pods
         assumed = [max(100.0, target)] * missing
     if not assumed:
         return replicas if abs(1 - ratio) <= TOLERANCE else math.ceil(ratio * len(usages))
@@ -56,7 +57,7 @@ def resource(
 
 @dataclass(frozen=True)
 class Policy:
-    """How many pods, or percent of them, may come or go within a period."""
+    """The largest change within a period: ``value`` pods, or percent of the pods."""
 
     type: str
     value: int
@@ -65,7 +66,7 @@ class Policy:
 
 @dataclass(frozen=True)
 class Rules:
-    """A direction's ``behavior``; of its policies the one counts that allows the most."""
+    """A direction's ``behavior``; the policy with the largest change applies."""
 
     stabilization_s: int
     policies: tuple[Policy, ...]
@@ -77,7 +78,10 @@ DOWN = Rules(300, (Policy("Percent", 100, 15),))
 
 @dataclass
 class Autoscaler:
-    """What the controller remembers of one HPA: what it recommended, and what it did."""
+    """The controller's state of one HPA: its recommendations and its changes.
+
+    ``least``, ``most``: ``minReplicas`` and ``maxReplicas``.
+    """
 
     least: int
     most: int
@@ -87,7 +91,7 @@ class Autoscaler:
     _changes: list[tuple[float, int]] = field(default_factory=list)
 
     def sync(self, now_s: float, proposals: Iterable[int], replicas: int) -> int:
-        """Return how many replicas there shall be: the most that any metric proposes, tamed."""
+        """Return the desired replicas: the largest proposal, limited by ``behavior``."""
         desired = self._stabilized(now_s, max(proposals), replicas)
         if desired > replicas:
             desired = min(desired, self._most_allowed(now_s, replicas))
@@ -95,13 +99,14 @@ class Autoscaler:
             desired = max(desired, self._least_allowed(now_s, replicas))
         desired = min(self.most, max(self.least, desired))
         if desired != replicas:
-            self._changes = [it for it in self._changes if it[0] > now_s - LONGEST_PERIOD_S]
+            oldest_s = now_s - LONGEST_PERIOD_S
+            self._changes = [change for change in self._changes if change[0] > oldest_s]
             self._changes.append((now_s, desired - replicas))
         return desired
 
     def _stabilized(self, now_s: float, proposed: int, replicas: int) -> int:
         longest_s = max(self.up.stabilization_s, self.down.stabilization_s)
-        self._recommended = [it for it in self._recommended if it[0] > now_s - longest_s]
+        self._recommended = [each for each in self._recommended if each[0] > now_s - longest_s]
         lowest = min([proposed, *self._since(now_s - self.up.stabilization_s)])
         highest = max([proposed, *self._since(now_s - self.down.stabilization_s)])
         self._recommended.append((now_s, proposed))
@@ -111,7 +116,7 @@ class Autoscaler:
         return [proposed for at_s, proposed in self._recommended if at_s > begin_s]
 
     def _most_allowed(self, now_s: float, replicas: int) -> int:
-        """Return the limit of a scale-up; never fewer than there are, for it is none then."""
+        """Return the limit of a scale-up, at least ``replicas``."""
         limits = [replicas]
         for policy in self.up.policies:
             before = replicas - self._changed(now_s - policy.period_s)
@@ -120,7 +125,7 @@ class Autoscaler:
         return max(limits)
 
     def _least_allowed(self, now_s: float, replicas: int) -> int:
-        """Return the limit of a scale-down; never more than there are."""
+        """Return the limit of a scale-down, at most ``replicas``."""
         limits = [replicas]
         for policy in self.down.policies:
             before = replicas - self._changed(now_s - policy.period_s)
@@ -129,5 +134,5 @@ class Autoscaler:
         return min(limits)
 
     def _changed(self, begin_s: float) -> int:
-        """Return how many pods came, less those that went, since then."""
+        """Return the number of added pods less the removed ones, since ``begin_s``."""
         return sum(by for at_s, by in self._changes if at_s > begin_s)

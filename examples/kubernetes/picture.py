@@ -1,4 +1,4 @@
-"""A picture of the days: what each target costs and leaves undone, and the pods over time."""
+"""A picture of the days: minutes over the objective against pod-hours, and pods over time."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ OTHERS = ("#c44e52", "#dd8452")
 
 
 def save(results: Sequence[Result], path: Path) -> None:
-    """Draw two panels for each app, and save them as the path's ending says."""
+    """Draw two panels for each app, and save them in the format of the path's suffix."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    apps = list(dict.fromkeys(it.case.app for it in results))
+    apps = list(dict.fromkeys(result.case.app for result in results))
     figure, axes = pyplot.subplots(
         len(apps), 2, figsize=(12, 4.2 * len(apps)), squeeze=False, layout="constrained"
     )
     for app, (costs, pods) in zip(apps, axes, strict=True):
-        of_app = [it for it in results if it.case.app is app]
+        of_app = [result for result in results if result.case.app is app]
         _draw_costs(costs, of_app)
         _draw_pods(pods, of_app)
         costs.set_title(f"The app {app.name}", loc="left")
@@ -35,13 +35,19 @@ def save(results: Sequence[Result], path: Path) -> None:
 
 
 def _draw_costs(axis: Any, results: Sequence[Result]) -> None:
-    """Minutes over the objective against pod-hours: a line for each signal, a point a target."""
+    """Draw minutes over the objective against pod-hours: one line per signal."""
     for name, colour, line in _lines(results):
-        hours, minutes = [it.pod_hours for it in line], [it.minutes_over for it in line]
+        hours, minutes = (
+            [result.pod_hours for result in line],
+            [result.minutes_over for result in line],
+        )
         axis.plot(hours, minutes, "o-", color=colour, label=name)
-        for it in line:
+        for result in line:
             axis.annotate(
-                f" {it.case.target} %", (it.pod_hours, it.minutes_over), color=colour, fontsize=8
+                f" {result.case.target} %",
+                (result.pod_hours, result.minutes_over),
+                color=colour,
+                fontsize=8,
             )
     axis.set_xlabel("pod-hours")
     axis.set_ylabel("minutes over the objective")
@@ -50,8 +56,8 @@ def _draw_costs(axis: Any, results: Sequence[Result]) -> None:
 
 
 def _draw_pods(axis: Any, results: Sequence[Result]) -> None:
-    """The pods of each signal at the same target; below, the minutes over the objective."""
-    at_50 = _lines([it for it in results if it.case.target == 50])
+    """Draw each signal's pods at the same target, and the minutes over the objective as marks."""
+    at_50 = _lines([result for result in results if result.case.target == 50])
     for row, (name, colour, line) in enumerate(at_50):
         hours = [minute / 60 for minute in range(len(line[0].replicas))]
         axis.plot(hours, line[0].replicas, color=colour, label=f"{name}, 50 %", linewidth=1)
@@ -65,7 +71,7 @@ def _draw_pods(axis: Any, results: Sequence[Result]) -> None:
 def _lines(results: Sequence[Result]) -> list[tuple[str, str, list[Result]]]:
     """Return each signal's name, colour and results."""
     found: dict[str, list[Result]] = defaultdict(list)
-    for it in results:
-        found[it.case.name].append(it)
+    for result in results:
+        found[result.case.name].append(result)
     others = iter(OTHERS)
     return [(name, OURS.get(name) or next(others), line) for name, line in found.items()]

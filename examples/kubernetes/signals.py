@@ -1,4 +1,4 @@
-"""What an autoscaler is told of a fleet, and how late: by the metrics server, and by Datadog."""
+"""An autoscaler's measurements of a fleet, with their delays: metrics server and Datadog."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from day import App
 from fleet import Fleet, Pod
 
 SCRAPE_S = 15  # metrics-server's --metric-resolution
-PUSH_S = 1  # the interval that a push of ours is about; an Agent keeps the last gauge
+PUSH_S = 1  # our interval; the Agent keeps the last gauge of a flush
 FLUSH_S = 10  # DogStatsD's
 ROLLUP_S = 30  # of our queries: rollup(avg, 30)
 REFRESH_S = 30  # the Cluster Agent's external_metrics_provider.refresh_period
 
 
 class Signal(Protocol):
-    """Something that looks at a fleet each second, and proposes replicas when it is asked."""
+    """A measurement of a fleet each second, and proposals for the replicas."""
 
     def look(self, now_s: int, fleet: Fleet) -> None:
-        """Take what is due at this second."""
+        """Measure the values that are due at this second."""
 
     def propose(self, now_s: int, fleet: Fleet) -> list[int]:
-        """Return what each metric proposes; those that are not known yet propose nothing."""
+        """Return one proposal for each metric with data."""
 
 
 @dataclass
 class Cpu:
-    """An HPA's ``averageUtilization`` of the pods' CPU, as the metrics server has it.
+    """An HPA's ``averageUtilization`` of the pods' CPU, from the metrics server.
 
-    :param request_cores: what a pod requests.
-    :param target: percent of that.
+    :param request_cores: the CPU request of a pod.
+    :param target: percent of the request.
     """
 
     app: App
@@ -47,7 +47,7 @@ class Cpu:
         self._known: set[Pod] = set()
 
     def look(self, now_s: int, fleet: Fleet) -> None:
-        """Scrape: a pod is known from the second time on, and counts when it was ready in both."""
+        """Scrape: a pod has data from its second scrape on, and counts if ready in both."""
         if now_s % SCRAPE_S:
             return
         self._known, self._there = self._there, set(fleet.pods)
@@ -61,7 +61,7 @@ class Cpu:
         self._before = worked_s
 
     def propose(self, now_s: int, fleet: Fleet) -> list[int]:
-        """Propose for the latest scrape."""
+        """Return the proposal of the latest scrape."""
         usages = [self._usages[pod] for pod in fleet.pods if pod in self._usages]
         if not usages:
             return []
@@ -72,11 +72,11 @@ class Cpu:
 
 @dataclass
 class Ours:
-    """``gunicorn.workers.utilization``, and the backlog, by way of Agent and Cluster Agent.
+    """``gunicorn.workers.utilization`` and the backlog, through Agent and Cluster Agent.
 
-    :param target: percent, of the pods' average.
-    :param backlog: waiting requests, of each pod; None: without this second signal.
-    :param refresh_at_s: at which second of thirty the Cluster Agent asks.
+    :param target: percent, the average of the pods.
+    :param backlog: target of waiting requests per pod; None: without this second signal.
+    :param refresh_at_s: second of thirty at which the Cluster Agent queries Datadog.
     """
 
     target: float
@@ -91,7 +91,7 @@ class Ours:
         self._known: tuple[list[float], list[float]] | None = None
 
     def look(self, now_s: int, fleet: Fleet) -> None:
-        """Push, flush and refresh, each at its time."""
+        """Push, flush and refresh at their times."""
         if now_s % FLUSH_S == FLUSH_S - PUSH_S:
             self._second = {pod: pod.worked_s(now_s) for pod in self._pushing(now_s, fleet)}
         elif now_s % FLUSH_S == 0:
@@ -100,7 +100,7 @@ class Ours:
             self._refresh(now_s)
 
     def propose(self, now_s: int, fleet: Fleet) -> list[int]:
-        """Propose for what the Cluster Agent knows."""
+        """Return the proposals for the Cluster Agent's latest values."""
         if self._known is None:
             return []
         busy, queues = self._known
@@ -115,7 +115,7 @@ class Ours:
         return [*fleet.ready(now_s), *leaving]
 
     def _take(self, now_s: int, fleet: Fleet) -> None:
-        """Flush: the last second's utilization, and the backlog's average of ten."""
+        """Flush the utilization of the last second, and the backlog's average of ten seconds."""
         bucket = (now_s - FLUSH_S) // ROLLUP_S
         waited_s = {pod: pod.waited_s(now_s) for pod in self._pushing(now_s, fleet)}
         for pod, waited in waited_s.items():
@@ -126,12 +126,12 @@ class Ours:
         self._flush = waited_s
 
     def _refresh(self, now_s: int) -> None:
-        """Ask Datadog: of a query's points the last but one counts, the last may be incomplete."""
+        """Take a query's last point but one, since the last point may be incomplete."""
         bucket = (now_s - FLUSH_S) // ROLLUP_S - 1
         if bucket not in self._busy:
             return
         self._known = _averages(self._busy[bucket]), _averages(self._queue[bucket])
-        for old in [it for it in self._busy if it < bucket]:
+        for old in [other for other in self._busy if other < bucket]:
             del self._busy[old], self._queue[old]
 
 

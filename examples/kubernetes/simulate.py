@@ -1,11 +1,11 @@
-"""A day of load on a fleet that is scaled by CPU alone, and by utilization and backlog.
+"""Simulate a day of load on a fleet, scaled by CPU alone, and by utilization and backlog.
 
     python examples/kubernetes/simulate.py                    # the tables of the README
     python examples/kubernetes/simulate.py --plot day.svg     # and a picture; needs matplotlib
     python examples/kubernetes/simulate.py --seed 2           # another day
     python examples/kubernetes/simulate.py --workers 16 --load 4    # larger pods, for more requests
 
-What is scaled is a queue before each pod, not a cluster; the delays are those of hpa.yaml.
+The model has a queue for each pod, and no cluster; the delays are those of hpa.yaml.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from day import DAY_S, App, Request, requests
 from fleet import Fleet
 from signals import Cpu, Ours, Signal
 
-WORKERS = 4  # of a pod, if it is not said otherwise
-OBJECTIVE_S = 1.0  # no longer than that should a request wait
-LATE_SHARE = 0.05  # a minute is over the objective if more than this share of its requests is
+WORKERS = 4  # of a pod, by default
+OBJECTIVE_S = 1.0  # longest wait that is not late
+LATE_SHARE = 0.05  # a minute is over the objective if a larger share of its requests is late
 POD_START_S = 30.0
 LEAST, MOST = 2, 40  # pods
 GROWTH_S = 90  # hpa.yaml: at most twice the pods, or 4 more, in that time
@@ -34,7 +34,7 @@ OUR_UP = hpa.Rules(0, (hpa.Policy("Percent", 100, GROWTH_S), hpa.Policy("Pods", 
 
 
 class Case(NamedTuple):
-    """Something to scale a fleet by."""
+    """One simulation: an app, and a signal with a target in percent."""
 
     app: App
     name: str
@@ -45,9 +45,10 @@ class Case(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What came of it: minutes over the objective, late requests in percent, and the pods.
+    """The result of one simulation.
 
-    ``slow_over`` are those of the minutes in which the app was slow.
+    ``minutes_over``: the objective; ``slow_over``: those in the app's slow hour. ``late``: late
+    requests in percent. ``replicas`` and ``over``: one value per minute.
     """
 
     case: Case
@@ -61,8 +62,8 @@ class Result(NamedTuple):
 
 
 def cases(workers: int = WORKERS) -> list[Case]:
-    """Return what the README compares, new signals each time."""
-    used = workers * WAITING.cpu_share  # cores, by a pod that is busy
+    """Return the README's cases, with new signals at each call."""
+    used = workers * WAITING.cpu_share  # cores of a busy pod
     tuned = f"CPU, {100 * used:.0f} % of a core requested"
     found = [cpu(WAITING, "CPU, 1 core requested", 50, 1.0, workers)]
     found += [cpu(WAITING, tuned, target, used, workers) for target in (50, 60, 70)]
@@ -74,12 +75,12 @@ def cases(workers: int = WORKERS) -> list[Case]:
 
 
 def cpu(app: App, name: str, target: int, request_cores: float, workers: int = WORKERS) -> Case:
-    """Return an HPA on CPU, as is usual."""
+    """Return a case with an HPA on CPU."""
     return Case(app, name, target, Cpu(app, request_cores, target), workers)
 
 
 def ours(app: App, target: int, workers: int = WORKERS, *, with_backlog: bool = True) -> Case:
-    """Return our example with that target."""
+    """Return a case with the signals of ``hpa.yaml``; ``target`` in percent."""
     if not with_backlog:
         return Case(app, "utilization", target, Ours(target, None), workers, OUR_UP)
     signal = Ours(target, backlog_target(app, workers))
@@ -87,12 +88,12 @@ def ours(app: App, target: int, workers: int = WORKERS, *, with_backlog: bool = 
 
 
 def backlog_target(app: App, workers: int) -> float:
-    """Return what may wait in a pod: as many requests as it begins within the objective."""
+    """Return the backlog's target per pod: the requests that a pod begins in OBJECTIVE_S."""
     return workers * OBJECTIVE_S / app.service_s
 
 
 def simulate(case: Case, day: Sequence[Request], *, lasts_s: int = DAY_S) -> Result:
-    """Let the day pass, second by second."""
+    """Simulate ``lasts_s`` seconds of the day, and return the result."""
     fleet = Fleet(
         case.app, day, 4, workers=case.workers, start_s=POD_START_S, objective_s=OBJECTIVE_S
     )
@@ -101,7 +102,7 @@ def simulate(case: Case, day: Sequence[Request], *, lasts_s: int = DAY_S) -> Res
     for now_s in range(1, lasts_s + 1):
         fleet.serve(now_s)
         case.signal.look(now_s, fleet)
-        # The controller has no clock in common with whoever measures.
+        # The clocks of controller and metrics are not synchronized: hence the offset of 5 s.
         if now_s % hpa.SYNC_S == 5 and (proposals := case.signal.propose(now_s, fleet)):
             fleet.scale(scaler.sync(now_s, proposals, len(fleet.pods)), now_s)
         if now_s % 60 == 0:
@@ -113,7 +114,7 @@ def _result(case: Case, fleet: Fleet, replicas: list[int], lasts_s: int) -> Resu
     over = [minute.late > LATE_SHARE * minute.asked for minute in fleet.minutes]
     late = sum(minute.late for minute in fleet.minutes)
     share = 100 * late / sum(minute.asked for minute in fleet.minutes)
-    slow_over = [it for minute, it in enumerate(over) if case.app.slowness(60 * minute) > 1]
+    slow_over = [bad for minute, bad in enumerate(over) if case.app.slowness(60 * minute) > 1]
     hours, most = fleet.pod_hours(lasts_s), max(replicas)
     return Result(case, sum(over), sum(slow_over), share, hours, most, replicas, over)
 
@@ -124,15 +125,15 @@ HEADINGS = ("scaled by", "target", "minutes over", "in the slow hour", "late req
 def table(results: Iterable[Result]) -> str:
     """Return the README's table of one app, as Markdown."""
     lines = [list(HEADINGS), ["---"] * len(HEADINGS)]
-    for it in results:
-        slow = str(it.slow_over) if it.case.app.slow[1] else ""
-        cells = [it.case.name, f"{it.case.target} %", str(it.minutes_over), slow]
-        lines.append([*cells, f"{it.late:.1f} %", f"{it.pod_hours:.0f}"])
+    for result in results:
+        slow = str(result.slow_over) if result.case.app.slow[1] else ""
+        cells = [result.case.name, f"{result.case.target} %", str(result.minutes_over), slow]
+        lines.append([*cells, f"{result.late:.1f} %", f"{result.pod_hours:.0f}"])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def main() -> None:
-    """Print the tables, and draw them if asked to."""
+    """Print the tables, and draw them with ``--plot``."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seed", type=int, default=1, help="of the day; the README's is 1")
     parser.add_argument("--workers", type=int, default=WORKERS, help="of a pod, %(default)s")
@@ -143,8 +144,8 @@ def main() -> None:
     results = [simulate(case, day) for case in cases(arguments.workers)]
     for app in (WAITING, STEADY):
         print(f"The app {app.name}:\n")
-        print(table(it for it in results if it.case.app is app), end="\n\n")
-    print(f"Longer than a request takes wait, by Erlang's C formula:\n\n{erlang.table()}\n")
+        print(table(result for result in results if result.case.app is app), end="\n\n")
+    print(f"Waits longer than a request takes, by Erlang's C formula:\n\n{erlang.table()}\n")
     if arguments.plot:
         from picture import save
 

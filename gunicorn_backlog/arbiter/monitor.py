@@ -189,8 +189,8 @@ class Monitor:
 def _promote_to_old_generation() -> None:
     """Move just-imported objects to the oldest GC generation.
 
-    Otherwise the next young collection, soon after each fork, would write to all of these objects,
-    and copy each page that the arbiter and its workers share.
+    Otherwise the next young collection, soon after each fork, would write to all of these objects.
+    Each page shared by the arbiter and its workers would be copied.
     """
     if gc.isenabled():
         gc.collect(1)

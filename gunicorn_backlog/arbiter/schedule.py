@@ -25,7 +25,7 @@ class Schedule:
         self._next = 1
 
     def wait_s(self) -> float:
-        """Return the seconds until the next sample; 0 if it is due."""
+        """Return the seconds until the next sample; 0 if the sample is due."""
         return max(0.0, self._began_s + self._next * self._period_s - self._clock())
 
     def sampled(self) -> bool:

@@ -1,4 +1,4 @@
-"""The startup line: one log line that describes the monitor, also after a reload changes it."""
+"""The startup line: one log line that describes the monitor at the start and after changes."""
 
 from __future__ import annotations
 

@@ -94,14 +94,14 @@ def _parser() -> argparse.ArgumentParser:
     _add_pid(top)
     _add_seconds(top, 1.0, "between two refreshes")
     top.set_defaults(run=_top)
-    status = commands.add_parser("status", help="the same facts, once")
+    status = commands.add_parser("status", help="the same values, once")
     _add_pid(status)
     _add_seconds(status, 0.5, "of sampling")
     status.add_argument("--json", action="store_true", help="as JSON, in a documented format")
     status.set_defaults(run=_status)
     check = commands.add_parser(
         "check",
-        help="what can be measured here, and what can't",
+        help="test what can be measured here, and print remedies",
         usage="%(prog)s [-h] [PID] [-- GUNICORN'S ARGUMENTS]",
         epilog="After --: gunicorn's own arguments. The config file is run, the app is not.",
     )

@@ -36,8 +36,8 @@ class Settings(NamedTuple):
 
     ``enabled``: False: nothing is pushed, and the hooks do nothing.
     ``interval_s``: seconds between two pushes; ``samples``: samples per interval.
-    ``address``: the Agent's address. ``address_from``: the setting or variable that it comes from,
-    as users write it: ``GUNICORN_BACKLOG_URL``, ``configure(url=...)``, one or two of Datadog's
+    ``address``: the Agent's address. ``address_from``: the source of the address, as users write
+    the source: ``GUNICORN_BACKLOG_URL``, ``configure(url=...)``, one or two of Datadog's
     variables, ``statsd_host``, or ``default``.
     ``tags``: the user's tags. ``inherited_tags``: the tags of ``DD_TAGS``, then those of gunicorn's
     ``dogstatsd_tags``; in order of precedence, the tags of the ``datadog`` client come between.
@@ -151,7 +151,7 @@ def _error(wrong: str, allowed: str) -> ConfigError:
 def _address(
     url: Address | None, cfg: Config, environ: Mapping[str, str], unusable: list[str]
 ) -> tuple[Address, str]:
-    """Return the Agent's address and the setting or variable that it comes from."""
+    """Return the Agent's address and its source, a setting or a variable."""
     if url is not None:
         variable = OPTIONS["url"].variable
         return url, variable if environ.get(variable, "").strip() else "configure(url=...)"

@@ -112,8 +112,8 @@ def other_loopback(address: Address, target: Target) -> Target | None:
 def _numeric_target(host: str, port: int) -> Target:
     """Return the target of a numeric host. Raises OSError: its scope is no interface of this host.
 
-    ``getaddrinfo`` is not used: it reads the resolver's configuration even for a numeric host, and
-    an app may have replaced the function.
+    ``getaddrinfo`` is not used: the function reads the resolver's configuration even for a numeric
+    host, and an app may have replaced it.
     """
     if number_family(host) == socket.AF_INET:
         return Target(socket.AF_INET, (host, port))

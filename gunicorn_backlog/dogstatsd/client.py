@@ -51,8 +51,8 @@ class AgentClient:
         self._target: Target | None = None  # of the socket
         self._socket: AgentSocket | None = None
         self._serializer = Serializer(settings)
-        # Over a Unix socket the Agent gets the sender's pid from the kernel. Over UDP it gets none,
-        # and other pods of a Kubernetes node may send the same series.
+        # Over a Unix socket the kernel gives the Agent the sender's pid. Over UDP the sender is
+        # unknown, and other pods of a Kubernetes node may send the same series.
         self.may_share_series = (
             settings.address.scheme == "udp"
             and "KUBERNETES_SERVICE_HOST" in environ
@@ -61,7 +61,7 @@ class AgentClient:
         self._payload_bytes = UDP_BYTES if settings.address.scheme == "udp" else MAX_BYTES
 
     def prepare(self) -> None:
-        """Begin the look-up of the Agent's name, so that the first push has a target."""
+        """Begin the look-up of the Agent's name; the first push needs its result."""
         if self.enabled:
             self._resolver.refresh(unreachable=False)
 
@@ -77,7 +77,7 @@ class AgentClient:
             self.error = _describe(error)
             if self._resolver.switch_loopback():
                 self._send_to_other_loopback(payloads)
-        self._refresh()  # after a failed push, a look-up finds a new target for the next one
+        self._refresh()  # after a failed push: the next push may have a new target
 
     def _send(self, payloads: list[bytes]) -> None:
         """Send payloads, and set ``error``. Raises OSError if none arrived."""

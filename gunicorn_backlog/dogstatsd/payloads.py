@@ -1,7 +1,8 @@
 """Pack serialized lines into payloads: datagrams, or messages of a stream.
 
-The Agent's ``dogstatsd_buffer_size`` is 8,192 bytes: it truncates longer datagrams, and closes a
-stream with a longer message. The ``datadog`` client has the same limits, but counts characters.
+The Agent's ``dogstatsd_buffer_size`` is 8,192 bytes. The Agent truncates longer datagrams, and
+closes a stream with a longer message. The ``datadog`` client has the same limits, but counts
+characters.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Look-ups of the Agent's name in a thread, so that nothing waits for a name server."""
+"""Look-ups of the Agent's name in threads: no push waits for a name server."""
 
 from __future__ import annotations
 
@@ -105,8 +105,8 @@ class Resolver:
 def _read_configuration() -> None:
     """Make the C library read a changed /etc/resolv.conf; a numeric host needs no name server.
 
-    The C library holds a lock while it reads. The caller is inside the fork gate: no fork copies
-    this lock, and the look-up that follows holds it for a shorter time.
+    The C library locks its configuration during this read. The caller is inside the fork gate: no
+    fork copies this lock, and the following look-up holds the lock for a shorter time.
     """
     with suppress(OSError):
         original("socket", "gethostbyname_ex")("127.0.0.1")

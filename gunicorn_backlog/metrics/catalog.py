@@ -1,4 +1,4 @@
-"""The metric catalog. README, metadata.csv and dashboards are checked against it."""
+"""The metric catalog; tests compare README, metadata.csv and the dashboard with the catalog."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from gunicorn_backlog.scoreboard.slot import HAS_CAPACITY, Kind
 
 OLDEST = {"gunicorn": (20, 1), "datadog": (0, 52)}
 READ_S = 60.0
-# As in gunicorn's own command, the current folder is off the path until gunicorn adds it.
+# Remove the current folder from the path: gunicorn's own command adds the folder later.
 _READ = """
 import sys
 sys.path[:] = [folder for folder in sys.path if folder]

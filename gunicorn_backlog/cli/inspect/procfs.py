@@ -66,7 +66,7 @@ def parent(pid: int) -> int:
 
 def ancestor(pid: int, wanted: Collection[int]) -> int | None:
     """Return the first of a process and its ancestors that is in ``wanted``, or None."""
-    with suppress(OSError):  # it has ended
+    with suppress(OSError):  # a process has ended
         while pid and pid not in wanted:
             pid = parent(pid)
     return pid if pid in wanted else None

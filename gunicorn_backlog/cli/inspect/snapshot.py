@@ -71,7 +71,7 @@ class SnapshotTaker:
     """Takes snapshots of one server: ``begin``, then ``sample`` and ``close``, repeatedly.
 
     The constructor and these methods raise EndedError if the server has ended, and InspectError if
-    it cannot be read.
+    the shared memory cannot be read.
     """
 
     def __init__(self, server: Server) -> None:

@@ -43,13 +43,13 @@ class Workers:
         worker without a slot. Other children are the new arbiter of an upgrade, gunicorn's dirty
         arbiter, or a program that the config or the app started.
 
-        Without CAP_SYS_PTRACE the descriptors of another user's process are unreadable. Such a
-        child counts as a worker if it called no ``exec`` since its fork.
+        Without CAP_SYS_PTRACE the descriptors of another user's process are unreadable. That
+        process counts as a worker if it has called no ``exec`` since its fork.
         """
         lines = {line.pid: line for line in self._server.memory.reader.claimed()}
         running = Running({}, {})
         for pid, began_ns in self._children():
-            with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+            with suppress(FileNotFoundError, ProcessLookupError):  # the child has ended
                 own_pid = self._own_pid(pid, began_ns)
                 line = lines.get(own_pid)
                 # An earlier process may have had its pid, and claimed the slot.

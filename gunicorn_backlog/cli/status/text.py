@@ -13,8 +13,8 @@ from gunicorn_backlog.sampling.worker_counts import WorkerCounts
 from gunicorn_backlog.scoreboard.server_info import ServerInfo
 from gunicorn_backlog.scoreboard.wait_histogram import WaitSummary
 
-UNKNOWN = "?"  # it exists and can't be read
-NONE = "-"  # it does not exist
+UNKNOWN = "?"  # a value that exists and can't be read
+NONE = "-"  # a value that does not exist
 SWITCHED_OFF = (
     "switched off (enabled=False): nothing is pushed, and new workers are not instrumented"
 )
