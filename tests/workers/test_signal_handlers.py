@@ -91,14 +91,19 @@ def alarms() -> Iterator[None]:
         signal.signal(signal.SIGALRM, former)
 
 
-# A handler that raises between the call of a coroutine function and its await.
+# A handler that raises between the call of a coroutine function and its await, or in a destructor.
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @forms("interruptions", short=300, long=20_000)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_alarms_at_any_time(
     interruptions: int, family: str, accepted: tuple[socket.socket, socket.socket]
 ) -> None:
-    """No lock stays held, the next request is served, and every begun request has ended."""
+    """No lock stays held, the next request is served, and every begun request has ended.
+
+    Python 3.10 runs handlers between any two instructions: before ``try``, too, where no code can
+    end a request that was counted.
+    """
     scoreboard, request = instrumented(family, accepted)
     raised = requests = 0
     with alarms():
@@ -114,7 +119,7 @@ def test_alarms_at_any_time(
     assert raised == interruptions
     state = seen(scoreboard)
     assert state.begun <= requests
-    if family in EXACT:
+    if family in (EXACT if sys.version_info >= (3, 11) else ["sync"]):
         assert (state.busy, state.in_flight, state.queued) == (0, 0, 0)
     request()
     assert seen(scoreboard).begun == state.begun + 1

@@ -39,8 +39,11 @@ class Binding(NamedTuple):
 def bindings(source: str, names_of: NamesOf) -> list[Binding]:
     """Return the bindings of hooks in the order of the lines. Raises SyntaxError, ValueError."""
     walk = _Walk(names_of)
-    for statement, is_nested in _statements(ast.parse(source)):
-        walk.read(statement, is_nested)
+    statements = list(_statements(ast.parse(source)))
+    for _ in range(2):  # a function may use a name that is bound below it
+        walk.found.clear()
+        for statement, is_nested in statements:
+            walk.read(statement, is_nested)
     # Names as at the module's end, since gunicorn calls the hooks after that.
     return [
         binding._replace(calls=walk.calls(value, binding.hook)) for binding, value in walk.found

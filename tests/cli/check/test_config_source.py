@@ -167,3 +167,14 @@ def test_no_source(source: str) -> None:
     """What is no Python source raises, for the reader to report."""
     with pytest.raises((SyntaxError, ValueError)):
         when_ready(source)
+
+
+def test_a_helper_above_the_import_of_ours() -> None:
+    """What a function of the config calls is known at the module's end only."""
+    helper = "def start(server):\n    hooks.when_ready(server)\n"
+    own = "def when_ready(server):\n    start(server)\n"
+    ours = "from gunicorn_backlog import hooks\n"
+    for source in (helper + own + ours, own + helper + ours, ours + own + helper):
+        assert [each.calls for each in when_ready(source)] == [None], source
+    direct = f"def when_ready(server):\n    hooks.when_ready(server)\n{ours}"
+    assert [each.calls for each in when_ready(direct)] == [True]
