@@ -175,7 +175,9 @@ def test_while_it_is_paused(newest: Gunicorn, serve: ServerFactory, tmp_path: Pa
         screen.wait_until_it_shows("2 idle, 0 working", "p pause")
         screen.press("p")
         still = screen.wait_until_it_shows("PAUSED", "p go on")
-        server.hold(5)
+        server.hold(2)
+        wait_for("both workers", lambda: server.journal.in_flight().total() == 2)
+        server.hold(3)
         wait_for("three to wait", lambda: ss(server.address).recv_q == 3)
         seen = status(server.pid, seconds=1)  # as long as a few frames take
         assert seen["listeners"][0]["gunicorn.backlog"] == 3
