@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from abc import ABC, abstractmethod
 from typing import Any
 
 from gunicorn_backlog.kernel import so_meminfo, sock_diag, tcp_info
@@ -16,7 +17,7 @@ NETLINK = "socket(AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG)"
 _NETLINK_READERS = frozenset({"inet_diag", "unix_diag"})
 
 
-class QueueReader:
+class QueueReader(ABC):
     """A reader of one listener. The methods raise OSError and QueueError, and never wait.
 
     name: the kernel interface.
@@ -29,14 +30,14 @@ class QueueReader:
         self._sock = sock
         self.drops = drops or Drops()
 
+    @abstractmethod
     def queue(self) -> AcceptQueue | None:
         """Return the current queue; None: no socket listens, or the queue is not read this time."""
-        raise NotImplementedError
 
-    def note_drops(self) -> None:
+    def note_drops(self) -> None:  # noqa: B027  # likewise
         """Add the kernel's counter, if the socket has one, to ``drops``."""
 
-    def begin_interval(self) -> None:
+    def begin_interval(self) -> None:  # noqa: B027  # nothing to do for most readers
         """Allow ``queue`` to read again after a costly read."""
 
 
