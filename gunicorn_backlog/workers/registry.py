@@ -27,7 +27,7 @@ class Family(NamedTuple):
     kind: of their slots, as a rule; a worker with another server may have another kind.
     module: in this package.
     function: of the module; instruments a worker.
-    classes: base classes as ``package.Class``, whatever module of the package defines the class.
+    classes: base classes as ``package.Class``, independent of the module in the package.
     """
 
     kind: Kind
