@@ -173,6 +173,8 @@ class SnapshotTaker:
         """Return all workers, with their pids in our pid namespace."""
         (before_ns, before), now_ns = self._before, self._clock_ns()
         self._before = now_ns, rows.by_pid
+        reader = self._server.memory.reader
+        begun_before = {slot.pid: detail.begun_before for slot, detail in reader.details()}
         workers = []
         for own_pid, pid in running.pids.items():
             row = rows.by_pid.get(own_pid)
@@ -180,7 +182,7 @@ class SnapshotTaker:
                 workers.append(without_slot(pid, running.ages[own_pid]))
             else:
                 span = Span(before_ns, before.get(own_pid), now_ns)
-                workers.append(worker_of(pid, row, span))
+                workers.append(worker_of(pid, row, span, begun_before.get(own_pid, 0)))
         return tuple(workers)
 
 

@@ -44,8 +44,11 @@ def without_slot(pid: int, age: int) -> Worker:
     return Worker(pid, "starting" if age == STARTING else "unknown")
 
 
-def worker_of(pid: int, row: WorkerRow, span: Span) -> Worker:
-    """Return a worker with the values of its slot."""
+def worker_of(pid: int, row: WorkerRow, span: Span, begun_before: int) -> Worker:
+    """Return a worker with the values of its slot.
+
+    :param begun_before: requests of the slot's former owners.
+    """
     if row.kind in STATE_UNKNOWN:
         return Worker(pid, "unknown", kind=row.kind)
     oldest_s = None if row.oldest_ns is None else max(0, span.now_ns - row.oldest_ns) / 1e9
@@ -56,7 +59,7 @@ def worker_of(pid: int, row: WorkerRow, span: Span) -> Worker:
         capacity=row.capacity or None,
         queued=row.queued if row.kind == Kind.GTHREAD else None,
         oldest_s=oldest_s,
-        requests=row.begun,
+        requests=max(0, row.begun - begun_before),
         utilization=_utilization(row, span) if row.kind in HAS_CAPACITY else None,
         kind=row.kind,
     )
