@@ -44,9 +44,9 @@ def _instrument_pywsgi(worker: GreenletWorker, allocate: Allocate) -> None:
     ``run_application``: handlers of websockets inspect the app, and never close its answer.
     """
     handler = worker.wsgi_handler
-    if not hasattr(handler, "run_application"):
-        wsgi.instrument(worker, allocate)
-        return
     slot = allocate(Kind.WSGI, 0)
+    if not hasattr(handler, "run_application"):
+        wsgi.instrument(worker, slot)
+        return
     run_application = InFlight(slot).counted(handler.run_application)
     worker.wsgi_handler = type(handler.__name__, (handler,), {"run_application": run_application})
