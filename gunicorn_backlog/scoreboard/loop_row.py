@@ -42,7 +42,7 @@ BEAT_EVERY_NS = 100_000_000
 class Meter(IntEnum):
     """How a loop's running time is measured.
 
-    NONE: not measured; ``work_ns`` is 0. Beats may be present.
+    NONE: not measured; ``work_ns`` has no meaning. Beats may be present.
     EXACT: at each iteration.
     BEAT: at each beat, from the loop's own total of idle time.
     """
@@ -93,6 +93,12 @@ class LoopState(NamedTuple):
         if self.meter == Meter.BEAT and self.late_ns(now_ns):
             return self.work_ns + now_ns - self.beat_ns
         return self.work_ns
+
+    def ran_until_ns(self, now_ns: int) -> int:
+        """Return the time to which ``ran_by(now_ns)`` refers: an earlier beat, or ``now_ns``."""
+        if self.meter == Meter.BEAT and not self.late_ns(now_ns):
+            return self.beat_ns
+        return now_ns
 
     def late_ns(self, now_ns: int) -> int:
         """Return the nanoseconds by which the next beat is overdue; 0: not overdue."""
