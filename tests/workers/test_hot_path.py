@@ -140,11 +140,11 @@ def connection() -> Iterator[Connection]:
 @pytest.mark.parametrize(
     ("family", "counting", "waiting"),
     [
-        pytest.param(families.of_sync, Cost(63, 4), Cost(53, 2), id="sync"),
-        pytest.param(families.of_gthread, Cost(140, 10), Cost(53, 2), id="gthread"),
-        pytest.param(families.of_greenlet, Cost(76, 3), Cost(61, 3), id="gevent"),
-        pytest.param(families.of_asgi, Cost(105, 5), None, id="asgi"),
-        pytest.param(families.of_wsgi, Cost(154, 12), None, id="wsgi"),
+        pytest.param(families.sync_request, Cost(63, 4), Cost(53, 2), id="sync"),
+        pytest.param(families.gthread_request, Cost(140, 10), Cost(53, 2), id="gthread"),
+        pytest.param(families.greenlet_request, Cost(76, 3), Cost(61, 3), id="gevent"),
+        pytest.param(families.asgi_request, Cost(105, 5), None, id="asgi"),
+        pytest.param(families.wsgi_request, Cost(154, 12), None, id="wsgi"),
     ],
 )
 def test_what_is_added_to_a_request(
