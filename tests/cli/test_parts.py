@@ -81,7 +81,9 @@ def test_the_kernels_list_of_tcp_sockets(listener: socket.socket) -> None:
     port, inode = listener.getsockname()[1], os.fstat(listener.fileno()).st_ino
 
     def waiting() -> int:
-        (found,) = [it for it in listening(os.getpid(), socket.AF_INET) if it.inode == inode]
+        (found,) = [
+            found for found in listening(os.getpid(), socket.AF_INET) if found.inode == inode
+        ]
         assert found.length == ss(f"127.0.0.1:{port}").recv_q
         return found.length
 

@@ -25,9 +25,9 @@ def api() -> Iterator[StandInApi]:
 @pytest.fixture
 def filled(api: StandInApi) -> StandInApi:
     """The stand-in with all objects, as a first run makes them; its requests count from then on."""
-    for it in wanted():
-        path = f"metrics/{it.key}" if it.kind == "metric" else it.kind
-        api.answer("PUT" if it.kind == "metric" else "POST", path, {}, it.body)
+    for want in wanted():
+        path = f"metrics/{want.key}" if want.kind == "metric" else want.kind
+        api.answer("PUT" if want.kind == "metric" else "POST", path, {}, want.body)
     api.requests.clear()
     return api
 

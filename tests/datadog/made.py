@@ -35,15 +35,17 @@ def with_tags(got: Received, **values: str) -> Received:
         others = {tag for tag in tags if tag.partition(":")[0] not in values}
         return frozenset(others | {f"{key}:{value}" for key, value in values.items()})
 
-    series = tuple(replace(it, tags=changed(it.tags)) for it in got.series)
-    statuses = tuple(replace(it, tags=changed(it.tags)) for it in got.statuses)
+    series = tuple(replace(one, tags=changed(one.tags)) for one in got.series)
+    statuses = tuple(replace(status, tags=changed(status.tags)) for status in got.statuses)
     return Received(series, statuses, got.until_s)
 
 
 def together(*got: Received) -> Received:
     """Return what several Agents sent at the same time."""
-    series = tuple(it for one in got for it in one.series)
-    statuses = sorted((it for one in got for it in one.statuses), key=lambda it: it.at_s)
+    series = tuple(series for one in got for series in one.series)
+    statuses = sorted(
+        (status for one in got for status in one.statuses), key=lambda status: status.at_s
+    )
     return Received(series, tuple(statuses), max(one.until_s for one in got))
 
 

@@ -97,7 +97,9 @@ def _selected(selection: Selection, received: Received, span: Span) -> dict[Grou
         if series.metric != selection.metric or group is None:
             continue
         if _in_scope(series.tags, selection):
-            inside = {start: it * factor for start, it in series.points.items() if span.has(start)}
+            inside = {
+                start: value * factor for start, value in series.points.items() if span.has(start)
+            }
             for start, value in _rolled_up(inside, selection).items():
                 together[group][start].append(value)
     aggregate = AGGREGATORS[selection.aggregator]
@@ -159,7 +161,7 @@ def _combined(operation: Operation, received: Received, span: Span) -> dict[Grou
             group: {start: operator(value, constant) for start, value in points.items()}
             for group, points in left.items()
         }
-    left, right = (series_of(it, received, span) for it in (operation.left, operation.right))
+    left, right = (series_of(side, received, span) for side in (operation.left, operation.right))
     return {
         group: {
             start: operator(value, right[group][start])

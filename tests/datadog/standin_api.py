@@ -55,7 +55,11 @@ class StandInApi:
     @property
     def writes(self) -> list[str]:
         """The requests that could change something."""
-        return [it for it in self.requests if not it.startswith("GET") and "validate" not in it]
+        return [
+            request
+            for request in self.requests
+            if not request.startswith("GET") and "validate" not in request
+        ]
 
     def state(self) -> str:
         """Return all that it keeps, to compare."""
@@ -86,7 +90,9 @@ class StandInApi:
     ) -> Answer:
         if method == "GET":
             tags = {tag for tag in parameters.get("monitor_tags", "").split(",") if tag}
-            return 200, [it for it in self.monitors.values() if tags <= set(it["tags"])]
+            return 200, [
+                monitor for monitor in self.monitors.values() if tags <= set(monitor["tags"])
+            ]
         if method == "DELETE":
             return 200, {"deleted_monitor_id": self.monitors.pop(int(key))["id"]}
         whole = body if method == "POST" else self.monitors[int(key)] | body
@@ -115,8 +121,12 @@ class StandInApi:
     ) -> Answer:
         if method == "GET" and not key:
             names = ("id", "title", "description", "layout_type")
-            listed = [{name: it[name] for name in names} for it in self.dashboards.values()]
-            start, count = (int(parameters.get(*it)) for it in (("start", "0"), ("count", "100")))
+            listed = [
+                {name: dashboard[name] for name in names} for dashboard in self.dashboards.values()
+            ]
+            start, count = (
+                int(parameters.get(*default)) for default in (("start", "0"), ("count", "100"))
+            )
             return 200, {"dashboards": listed[start : start + min(count, 100)]}
         if method == "GET":
             return 200, self.dashboards[key]
@@ -125,7 +135,7 @@ class StandInApi:
         if wrong := complaints(Dashboard, body):
             return 400, {"errors": wrong}
         key = key or f"abc-{len(self.dashboards)}"
-        widgets = [{"id": number} | it for number, it in enumerate(body["widgets"])]
+        widgets = [{"id": number} | widget for number, widget in enumerate(body["widgets"])]
         added = {"id": key, "url": f"/dashboard/{key}", "author_handle": "me"}
         self.dashboards[key] = body | added | {"widgets": widgets}
         return 200, self.dashboards[key]
@@ -147,7 +157,7 @@ class StandInApi:
             def _do(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 url = urlsplit(self.path)
-                parameters = {name: it[0] for name, it in parse_qs(url.query).items()}
+                parameters = {name: values[0] for name, values in parse_qs(url.query).items()}
                 sent = (self.headers["DD-API-KEY"], self.headers["DD-APPLICATION-KEY"])
                 status, answer = 403, {"errors": ["Forbidden"]}
                 if sent == KEYS:

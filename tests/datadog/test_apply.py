@@ -39,7 +39,9 @@ def test_a_changed_threshold_updates_one_object(filled: StandInApi, folder: Path
         f"0 created, 1 changed, {ALL - 1} unchanged",
     ]
     (written,) = filled.writes
-    (changed,) = [it for it in filled.monitors.values() if it["query"].endswith("> 85")]
+    (changed,) = [
+        monitor for monitor in filled.monitors.values() if monitor["query"].endswith("> 85")
+    ]
     assert written == f"PUT monitor/{changed['id']}"
     assert changed["options"]["thresholds"]["critical"] == 85
 
@@ -79,7 +81,9 @@ def test_a_monitor_that_is_not_there_is_not_made(api: StandInApi, folder: Path) 
 def test_those_to_notify_are_in_each_message(api: StandInApi) -> None:
     """And are part of what is compared."""
     run(api.url, "--notify", "@slack-ops", "--notify", "@me")
-    assert all(it["message"].endswith("\n\n@slack-ops @me") for it in api.monitors.values())
+    assert all(
+        monitor["message"].endswith("\n\n@slack-ops @me") for monitor in api.monitors.values()
+    )
     api.requests.clear()
     run(api.url, "--notify", "@slack-ops", "--notify", "@me")
     assert api.writes == []
@@ -109,7 +113,9 @@ def test_metrics_that_were_never_sent_are_left_out(api: StandInApi) -> None:
 
 def test_what_owners_added_to_a_monitor_stays(filled: StandInApi, folder: Path) -> None:
     """Tags, options and a priority; it is no difference, and is kept when ours is changed."""
-    (monitor,) = [it for it in filled.monitors.values() if it["query"].endswith("> 90")]
+    (monitor,) = [
+        monitor for monitor in filled.monitors.values() if monitor["query"].endswith("> 90")
+    ]
     monitor["tags"] = ["team:x", *monitor["tags"]]
     monitor["options"]["escalation_message"] = "call me"
     monitor["options"]["thresholds"] = {"critical_recovery": 70, **monitor["options"]["thresholds"]}

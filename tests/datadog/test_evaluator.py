@@ -96,7 +96,7 @@ def test_a_warning_comes_first() -> None:
 
 def test_nobody_is_told_before_the_window_is_full() -> None:
     """If the monitor says so; without that, one point is enough."""
-    got = received(x={60 + it: 9.0 for it in range(0, 400, 10)})
+    got = received(x={60 + at_s: 9.0 for at_s in range(0, 400, 10)})
     query = "min(last_5m):avg:x{*} > 0"
     assert state(query, got, 350, require_full_window=True) == OK
     assert state(query, got, 350) == ALERT

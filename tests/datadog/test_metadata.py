@@ -34,7 +34,9 @@ def test_it_has_each_series_that_datadog_keeps() -> None:
         f"{metric.name}{suffix}"
         for metric in CATALOG
         if metric.type != "service_check"
-        for suffix in ([f".{it}" for it in HISTOGRAM_SUFFIXES] if metric is BACKLOG else [""])
+        for suffix in (
+            [f".{suffix}" for suffix in HISTOGRAM_SUFFIXES] if metric is BACKLOG else [""]
+        )
     ]
     assert names == made
 

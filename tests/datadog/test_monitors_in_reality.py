@@ -118,7 +118,7 @@ def mean(recording: Recording, name: str, *tags: str) -> float:
 def series(recording: Recording) -> set[tuple[str, str, frozenset[str]]]:
     """Return the names, types and tags of all series, but for the server's port."""
     return {
-        (line.name, line.type, frozenset(re.sub(r"(?<=0\.1:)\d+$", "", it) for it in line.tags))
+        (line.name, line.type, frozenset(re.sub(r"(?<=0\.1:)\d+$", "", tag) for tag in line.tags))
         for _, lines in recording.pushes
         for line in lines
     }
@@ -130,21 +130,21 @@ def silent_at_the_end(recording: Recording) -> bool:
 
 # What makes a phase what it is, said so that a machine that is busy otherwise does not change it.
 ALIKE: dict[str, Callable[[Recording], bool]] = {
-    "healthy": lambda it: mean(it, "gunicorn.workers.utilization") > 10,
-    "saturated": lambda it: (
-        mean(it, "gunicorn.workers.utilization") > 85
-        and 6 < mean(it, "gunicorn.backlog") < 11
-        and mean(it, "gunicorn.backlog.dropped") == 0
+    "healthy": lambda phase: mean(phase, "gunicorn.workers.utilization") > 10,
+    "saturated": lambda phase: (
+        mean(phase, "gunicorn.workers.utilization") > 85
+        and 6 < mean(phase, "gunicorn.backlog") < 11
+        and mean(phase, "gunicorn.backlog.dropped") == 0
     ),
-    "overflow": lambda it: (
-        mean(it, "gunicorn.backlog.limit") == 8
-        and 6 < mean(it, "gunicorn.backlog") <= 9.5
-        and mean(it, "gunicorn.backlog.dropped") > 0
+    "overflow": lambda phase: (
+        mean(phase, "gunicorn.backlog.limit") == 8
+        and 6 < mean(phase, "gunicorn.backlog") <= 9.5
+        and mean(phase, "gunicorn.backlog.dropped") > 0
     ),
-    "slow": lambda it: mean(it, "gunicorn.requests.in_flight") > 0.5,
-    "crash_loop": lambda it: mean(it, "gunicorn.workers.spawned") > 0.01,
-    "killed": lambda it: silent_at_the_end(it) and mean(it, "gunicorn.is_running") == 0,
-    "stopped": lambda it: silent_at_the_end(it) and mean(it, "gunicorn.is_running") > 0,
+    "slow": lambda phase: mean(phase, "gunicorn.requests.in_flight") > 0.5,
+    "crash_loop": lambda phase: mean(phase, "gunicorn.workers.spawned") > 0.01,
+    "killed": lambda phase: silent_at_the_end(phase) and mean(phase, "gunicorn.is_running") == 0,
+    "stopped": lambda phase: silent_at_the_end(phase) and mean(phase, "gunicorn.is_running") > 0,
 }
 
 

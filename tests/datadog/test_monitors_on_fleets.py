@@ -30,7 +30,7 @@ def definition(name: str, **replaced: str) -> dict[str, Any]:
 def states(monitor: Mapping[str, Any], got: Received) -> set[tuple[Group, str]]:
     """Return each group's states, at any time."""
     times_s = range(EVERY_S, int(got.until_s) + 1, EVERY_S)
-    return {it for at_s in times_s for it in evaluate(monitor, got, at_s).items()}
+    return {item for at_s in times_s for item in evaluate(monitor, got, at_s).items()}
 
 
 def told(monitor: Mapping[str, Any], got: Received) -> set[Group]:
@@ -101,7 +101,7 @@ def test_one_of_two_servers_of_one_name_on_a_host(name: str, phase: str, group: 
     bad = with_listener(received(recorded(phase)), "bad")
     both = together(bad, with_listener(received(recorded("healthy")), "well"))
     assert alerted(definition(name), both) == {group}
-    assert {it for it in told(definition(name), both) if "well" in it} == set()
+    assert {line for line in told(definition(name), both) if "well" in line} == set()
 
 
 def test_without_bind_one_of_two_servers_hides_the_other() -> None:
@@ -118,8 +118,12 @@ def test_without_bind_one_of_two_servers_hides_the_other() -> None:
 
 def with_listener(got: Received, listener: str) -> Received:
     """Return the same of a server that listens there."""
-    by_listener = replace(got, series=tuple(it for it in got.series if "backlog" in it.metric))
-    others = replace(got, series=tuple(it for it in got.series if "backlog" not in it.metric))
+    by_listener = replace(
+        got, series=tuple(series for series in got.series if "backlog" in series.metric)
+    )
+    others = replace(
+        got, series=tuple(series for series in got.series if "backlog" not in series.metric)
+    )
     return together(
         with_tags(replace(by_listener, statuses=()), bind=listener, listener=listener),
         with_tags(others, bind=listener),
@@ -213,7 +217,7 @@ def test_slow_requests_that_wait_are_seen(
 ) -> None:
     """Each waits, but in most seconds none is taken, and so 0 is pushed."""
     chance = random.Random(1)
-    got = [slow(chance, workers / service_s, wait_ms, f"host{it}") for it in range(hosts)]
+    got = [slow(chance, workers / service_s, wait_ms, f"host{number}") for number in range(hosts)]
     assert alerted(definition("requests_waiting"), together(*got)) == {("lab", "demo", "lab", BIND)}
 
 

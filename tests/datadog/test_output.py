@@ -31,7 +31,11 @@ def test_letters_that_a_terminal_has_not_are_written_as_their_codes(
     assert (done.returncode, done.stderr) == (0, "")
     assert "\\u2192 \\U0001f525 Nothing has" in done.stdout
     assert done.stdout.endswith(f"0 created, 1 changed, {ALL - 1} unchanged\n")
-    (changed,) = [it for it in filled.monitors.values() if "gunicorn_backlog:no-data" in it["tags"]]
+    (changed,) = [
+        monitor
+        for monitor in filled.monitors.values()
+        if "gunicorn_backlog:no-data" in monitor["tags"]
+    ]
     assert "→ 🔥 Nothing" in changed["message"]
 
 
@@ -49,4 +53,6 @@ def test_a_reader_that_leaves_does_not_matter(api: StandInApi) -> None:
     assert done.stderr == "code 0\n"
     assert done.stdout.startswith("create monitor")
     assert len(api.monitors) + len(api.dashboards) == OBJECTS
-    assert sum(it["unit"] is not None for it in api.metrics.values()) == METRICS - 1  # .count
+    assert (
+        sum(metadata["unit"] is not None for metadata in api.metrics.values()) == METRICS - 1
+    )  # .count

@@ -14,7 +14,7 @@ ONE_CHANGED = f"0 created, 1 changed, {ALL - 1} unchanged\n"
 
 def saturated(api: StandInApi) -> dict[str, Any]:
     """Return what the API has of the monitor that is changed here."""
-    (found,) = [it for it in api.monitors.values() if it["query"].endswith("> 90")]
+    (found,) = [monitor for monitor in api.monitors.values() if monitor["query"].endswith("> 90")]
     return found
 
 

@@ -64,11 +64,13 @@ def test_changes_are_taken_back_too(filled: StandInApi, folder: Path) -> None:
         filled.requests.clear()
         fail_at(filled, number, QUOTA)
         check_refused(run(filled.url, folder=folder), "nothing was changed")
-        assert [it.keys() for it in json.loads(filled.state())] == [it.keys() for it in before]
+        assert [objects.keys() for objects in json.loads(filled.state())] == [
+            objects.keys() for objects in before
+        ]
         for was, now in zip(before, json.loads(filled.state()), strict=True):
-            for key, it in was.items():
-                tags = {"tags"} & it.keys()  # the stand-in turns them round each time
-                assert {k: v for k, v in it.items() if k not in tags} == {
+            for key, objects in was.items():
+                tags = {"tags"} & objects.keys()  # the stand-in turns them round each time
+                assert {k: v for k, v in objects.items() if k not in tags} == {
                     k: v for k, v in now[key].items() if k not in tags
                 }
 

@@ -137,5 +137,9 @@ def parameters(source: str, name: str) -> set[str]:
     end = source.index("\n@pulumi.input_type", begin)
     made = ast.parse(source[begin:end]).body[0]
     assert isinstance(made, ast.ClassDef)
-    init = next(it for it in made.body if isinstance(it, ast.FunctionDef) and it.name == "__init__")
-    return {it.arg for it in init.args.kwonlyargs}
+    init = next(
+        statement
+        for statement in made.body
+        if isinstance(statement, ast.FunctionDef) and statement.name == "__init__"
+    )
+    return {argument.arg for argument in init.args.kwonlyargs}

@@ -33,12 +33,15 @@ def change(path: Path, how: Callable[[dict[str, Any]], object]) -> None:
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        (lambda it: it.pop("message"), "not a monitor: KeyError('message')"),
-        (lambda it: it.pop("options"), "not a monitor: KeyError('options')"),
-        (lambda it: it["options"].pop("thresholds"), "not a monitor: KeyError('thresholds')"),
-        (lambda it: it.update(name=5), "name, type, query, message are to be texts"),
+        (lambda monitor: monitor.pop("message"), "not a monitor: KeyError('message')"),
+        (lambda monitor: monitor.pop("options"), "not a monitor: KeyError('options')"),
         (
-            lambda it: it["options"].update(thresholds=5),
+            lambda monitor: monitor["options"].pop("thresholds"),
+            "not a monitor: KeyError('thresholds')",
+        ),
+        (lambda monitor: monitor.update(name=5), "name, type, query, message are to be texts"),
+        (
+            lambda monitor: monitor["options"].update(thresholds=5),
             "name, type, query, message are to be texts, and thresholds an object",
         ),
     ],

@@ -32,12 +32,12 @@ def load(name: str) -> list[Manifest]:
 
 def everything() -> list[Manifest]:
     """Return the documents of all files."""
-    return [it for path in FILES for it in load(path.name)]
+    return [document for path in FILES for document in load(path.name)]
 
 
 def one(name: str, kind: str) -> Manifest:
     """Return the only document of that kind in a file."""
-    (found,) = [it for it in load(name) if it["kind"] == kind]
+    (found,) = [document for document in load(name) if document["kind"] == kind]
     return found
 
 
@@ -60,7 +60,7 @@ def queries(manifests: list[Manifest]) -> Iterator[str]:
         if manifest["kind"] == "DatadogMetric":
             yield manifest["spec"]["query"]
         elif manifest["kind"] == "ScaledObject":
-            yield from (it["metadata"]["query"] for it in manifest["spec"]["triggers"])
+            yield from (trigger["metadata"]["query"] for trigger in manifest["spec"]["triggers"])
 
 
 def behaviour(manifest: Manifest) -> Any:
@@ -94,7 +94,7 @@ def environment(deployment: Manifest, facts: dict[str, str]) -> dict[str, str]:
 
 def _expanded(text: str, earlier: dict[str, str]) -> str:
     """Replace each $(NAME) of a variable before it; another's stays as it is."""
-    return re.sub(r"\$\((\w+)\)", lambda it: earlier.get(it[1], it[0]), text)
+    return re.sub(r"\$\((\w+)\)", lambda pair: earlier.get(pair[1], pair[0]), text)
 
 
 def fenced(language: str) -> list[str]:

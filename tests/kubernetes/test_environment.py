@@ -90,5 +90,5 @@ def lines(agent: StandInAgent) -> list[Line]:
 
 def pushed(agent: StandInAgent, name: str, tags: set[str]) -> list[Line]:
     """Return the lines of a metric that have these tags; of idle workers, when all are."""
-    found = [it for it in lines(agent) if it.name == name and it.tags >= tags]
-    return [it for it in found if "state:idle" not in it.tags or it.values == (WORKERS,)]
+    found = [line for line in lines(agent) if line.name == name and line.tags >= tags]
+    return [line for line in found if "state:idle" not in line.tags or line.values == (WORKERS,)]

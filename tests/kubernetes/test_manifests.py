@@ -27,57 +27,57 @@ PLANTED: dict[str, tuple[str, str, Callable[[Manifest], object]]] = {
     "unknown field": (
         "deployment-host-ip.yaml",
         "Deployment",
-        lambda it: it["spec"].update(replica=2),
+        lambda document: document["spec"].update(replica=2),
     ),
     "wrong type": (
         "deployment-host-ip.yaml",
         "Deployment",
-        lambda it: manifests.container(it)["ports"][0].update(containerPort="8000"),
+        lambda document: manifests.container(document)["ports"][0].update(containerPort="8000"),
     ),
     "unknown field of a pod": (
         "deployment-socket.yaml",
         "Deployment",
-        lambda it: manifests.container(it).update(volumeMount=[]),
+        lambda document: manifests.container(document).update(volumeMount=[]),
     ),
     "missing field": (
         "hpa.yaml",
         "HorizontalPodAutoscaler",
-        lambda it: it["spec"].pop("maxReplicas"),
+        lambda document: document["spec"].pop("maxReplicas"),
     ),
     "field of another API version": (
         "hpa.yaml",
         "HorizontalPodAutoscaler",
-        lambda it: it["spec"].update(targetCPUUtilizationPercentage=50),
+        lambda document: document["spec"].update(targetCPUUtilizationPercentage=50),
     ),
     "metric without a query": (
         "datadogmetrics.yaml",
         "DatadogMetric",
-        lambda it: it["spec"].clear(),
+        lambda document: document["spec"].clear(),
     ),
     "unknown field of a metric": (
         "datadogmetrics.yaml",
         "DatadogMetric",
-        lambda it: it["spec"].update(max_age="60s"),
+        lambda document: document["spec"].update(max_age="60s"),
     ),
     "number that has to be text": (
         "keda.yaml",
         "ScaledObject",
-        lambda it: it["spec"]["triggers"][0]["metadata"].update(queryValue=50),
+        lambda document: document["spec"]["triggers"][0]["metadata"].update(queryValue=50),
     ),
     "key that the trigger does not know": (
         "keda.yaml",
         "ScaledObject",
-        lambda it: it["spec"]["triggers"][1]["metadata"].update(lastPointOffset="1"),
+        lambda document: document["spec"]["triggers"][1]["metadata"].update(lastPointOffset="1"),
     ),
     "unknown field of a trigger": (
         "keda.yaml",
         "ScaledObject",
-        lambda it: it["spec"]["triggers"][0].update(cached=True),
+        lambda document: document["spec"]["triggers"][0].update(cached=True),
     ),
     "parameter that the trigger does not know": (
         "keda.yaml",
         "TriggerAuthentication",
-        lambda it: it["spec"]["secretTargetRef"][0].update(parameter="apikey"),
+        lambda document: document["spec"]["secretTargetRef"][0].update(parameter="apikey"),
     ),
 }
 
@@ -86,7 +86,7 @@ PLANTED: dict[str, tuple[str, str, Callable[[Manifest], object]]] = {
 def test_a_planted_error_is_caught(planted: str) -> None:
     """The schemas do look: the same document is refused with one error in it."""
     name, kind, spoil = PLANTED[planted]
-    manifest = copy.deepcopy(next(it for it in load(name) if it["kind"] == kind))
+    manifest = copy.deepcopy(next(document for document in load(name) if document["kind"] == kind))
     validate(manifest)
     spoil(manifest)
     with pytest.raises(InvalidManifest):

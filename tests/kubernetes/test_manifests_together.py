@@ -20,10 +20,12 @@ def test_both_autoscalers_ask_the_same_and_do_the_same() -> None:
     """KEDA's triggers have the queries, targets, limits and behavior of the HPA's metrics."""
     scaler, scaled = one("hpa.yaml", "HorizontalPodAutoscaler"), one("keda.yaml", "ScaledObject")
     asked = {
-        f"datadogmetric@{it['metadata']['namespace']}:{it['metadata']['name']}": it["spec"]["query"]
-        for it in load("datadogmetrics.yaml")
+        f"datadogmetric@{document['metadata']['namespace']}:{document['metadata']['name']}": document[
+            "spec"
+        ]["query"]
+        for document in load("datadogmetrics.yaml")
     }
-    external = [it["external"] for it in scaler["spec"]["metrics"]]
+    external = [metric["external"] for metric in scaler["spec"]["metrics"]]
     triggers = scaled["spec"]["triggers"]
     for metric, trigger in zip(external, triggers, strict=True):
         target = dict(metric["target"])
@@ -42,8 +44,8 @@ def test_the_simulation_is_of_these_manifests() -> None:
     assert (spec["minReplicas"], spec["maxReplicas"]) == (simulate.LEAST, simulate.MOST)
     assert _rules(manifests.behaviour(scaler)["scaleUp"]) == simulate.OUR_UP
     assert _rules(manifests.behaviour(scaler)["scaleDown"]) == hpa.DOWN
-    utilization, backlog = (it["external"]["target"] for it in spec["metrics"])
-    assert int(utilization["value"]) in {it.target for it in simulate.cases()}
+    utilization, backlog = (metric["external"]["target"] for metric in spec["metrics"])
+    assert int(utilization["value"]) in {case.target for case in simulate.cases()}
     expected = simulate.backlog_target(simulate.WAITING, simulate.WORKERS)
     assert float(backlog["averageValue"]) == expected
     for name in DEPLOYMENTS:
@@ -54,7 +56,8 @@ def test_the_simulation_is_of_these_manifests() -> None:
 def _rules(written: Any) -> hpa.Rules:
     assert written["selectPolicy"] == "Max"
     policies = [
-        hpa.Policy(it["type"], it["value"], it["periodSeconds"]) for it in written["policies"]
+        hpa.Policy(policy["type"], policy["value"], policy["periodSeconds"])
+        for policy in written["policies"]
     ]
     return hpa.Rules(written["stabilizationWindowSeconds"], tuple(policies))
 
@@ -62,17 +65,17 @@ def _rules(written: Any) -> hpa.Rules:
 def test_they_are_about_the_same_deployment() -> None:
     """Names, namespaces, labels and secrets that one manifest has of another do exist there."""
     documents = manifests.everything()
-    assert {it["metadata"]["namespace"] for it in documents} == {"shop"}
+    assert {document["metadata"]["namespace"] for document in documents} == {"shop"}
     for name in DEPLOYMENTS:
         deployment = one(name, "Deployment")
         template = deployment["spec"]["template"]["metadata"]["labels"]
         assert template.items() >= deployment["spec"]["selector"]["matchLabels"].items()
         assert template.items() >= deployment["metadata"]["labels"].items()
         assert "replicas" not in deployment["spec"]
-    for it in documents:
-        if target := it["spec"].get("scaleTargetRef"):
+    for document in documents:
+        if target := document["spec"].get("scaleTargetRef"):
             assert target["name"] == deployment["metadata"]["name"]
-    (login,) = [it for it in documents if it["kind"] == "TriggerAuthentication"]
+    (login,) = [document for document in documents if document["kind"] == "TriggerAuthentication"]
     for trigger in one("keda.yaml", "ScaledObject")["spec"]["triggers"]:
         assert trigger["authenticationRef"]["name"] == login["metadata"]["name"]
 
@@ -85,14 +88,14 @@ def test_the_deployments_differ_in_the_agents_address_only() -> None:
     assert pod.pop("volumes")
     for deployment, name in ((by_address, "DD_AGENT_HOST"), (by_socket, "DD_DOGSTATSD_URL")):
         variables = manifests.container(deployment)["env"]
-        (address,) = [it for it in variables if it["name"] == name]
+        (address,) = [variable for variable in variables if variable["name"] == name]
         variables.remove(address)
     assert by_address == by_socket
 
 
 def test_the_somaxconn_of_the_readme_goes_into_a_deployment() -> None:
     """The README's snippet is valid where it says that it belongs, with a quoted value."""
-    (snippet,) = [yaml.safe_load(it) for it in manifests.fenced("yaml")]
+    (snippet,) = [yaml.safe_load(block) for block in manifests.fenced("yaml")]
     for name in DEPLOYMENTS:
         deployment = one(name, "Deployment")
         deployment["spec"]["template"]["spec"] |= snippet["spec"]["template"]["spec"]
@@ -109,7 +112,9 @@ def test_the_command_for_the_secret_makes_what_keda_asks_for() -> None:
     comment = [line.removeprefix("#").strip(" \\") for line in text.splitlines() if line[:1] == "#"]
     words = shlex.split(" ".join(comment[comment.index("") :]))
     name = words[words.index("generic") + 1]
-    keys = {it.split("=")[1] for it in words if it.startswith("--from-literal=")}
+    keys = {word.split("=")[1] for word in words if word.startswith("--from-literal=")}
     assert words[words.index("--namespace") + 1] == "shop"
     references = one("keda.yaml", "TriggerAuthentication")["spec"]["secretTargetRef"]
-    assert {(it["name"], it["key"]) for it in references} == {(name, key) for key in keys}
+    assert {(reference["name"], reference["key"]) for reference in references} == {
+        (name, key) for key in keys
+    }

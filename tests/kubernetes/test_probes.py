@@ -40,7 +40,7 @@ def test_the_readiness_probe_says_a_name(file: str, newest: Gunicorn, serve: Ser
     """As the kubelet asks: by the pod's address, if the manifest does not say otherwise."""
     server = serve(newest, workers=1, app="tests.kubernetes.choosy_app:app").wait_until_it_serves()
     probe = manifests.container(manifests.one(file, "Deployment"))["readinessProbe"]["httpGet"]
-    headers = {it["name"]: it["value"] for it in probe["httpHeaders"]}
+    headers = {header["name"]: header["value"] for header in probe["httpHeaders"]}
     assert status(server.port, probe["path"], headers) == 200
     assert status(server.port, probe["path"], {}) == 400
 

@@ -50,15 +50,17 @@ def read(table: str) -> Table:
     """Return a table's rows."""
     cells = [re.split(r" ?\| ?", line)[1:-1] for line in table.splitlines()[2:]]
     return {
-        (it[0], int(it[1][:-2])): Row(int(it[2]), int(it[3] or 0), float(it[4][:-2]), int(it[5]))
-        for it in cells
+        (cell[0], int(cell[1][:-2])): Row(
+            int(cell[2]), int(cell[3] or 0), float(cell[4][:-2]), int(cell[5])
+        )
+        for cell in cells
     }
 
 
 def run(*arguments: str, home: Path) -> str:
     """Run the simulation as a user does, and return what it prints."""
     command = [sys.executable, str(EXAMPLE / "simulate.py"), *arguments]
-    environ = {it: value for it, value in os.environ.items() if not it.startswith("COV_")}
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("COV_")}
     environ |= {"MPLCONFIGDIR": str(home)}
     return subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout
 
@@ -99,8 +101,8 @@ def check_waiting(rows: Table) -> None:
         assert told.format(cpu.late, cpu.pod_hours, ours.late, ours.pod_hours) in readme()
     assert rows["utilization", 50] == rows[BOTH, 50]
     line = [rows[BOTH, target] for target in (40, 50, 60, 70, 80)]
-    assert line == sorted(line, key=lambda it: it.minutes_over)
-    assert line == sorted(line, key=lambda it: it.pod_hours, reverse=True)
+    assert line == sorted(line, key=lambda result: result.minutes_over)
+    assert line == sorted(line, key=lambda result: result.pod_hours, reverse=True)
 
 
 def check_steady(rows: Table) -> None:
@@ -113,10 +115,10 @@ def check_steady(rows: Table) -> None:
 
 def check_picture(drawn: str) -> None:
     """Check that both apps, all signals and all targets are in the plot."""
-    for it in simulate.cases():
-        assert f"<!-- {it.name} -->" in drawn
-        assert f"<!--  {it.target} % -->" in drawn
-        assert f"<!-- The app {it.app.name} -->" in drawn
+    for case in simulate.cases():
+        assert f"<!-- {case.name} -->" in drawn
+        assert f"<!--  {case.target} % -->" in drawn
+        assert f"<!-- The app {case.app.name} -->" in drawn
 
 
 @pytest.mark.soak
@@ -136,7 +138,7 @@ def test_the_readme_describes_the_day() -> None:
     assert f"{len(day):,} requests" in readme()
     assert f"{simulate.WORKERS} workers" in readme()
     assert f"{simulate.POD_START_S:.0f} s after its creation" in readme()
-    work_s = sum(it.work for it in day) * STEADY.service_s
+    work_s = sum(request.work for request in day) * STEADY.service_s
     assert f"{work_s / simulate.WORKERS / 3600:.0f} pod-hours would do" in readme()
 
 

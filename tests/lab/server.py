@@ -72,8 +72,8 @@ class Server:
             *("--name", "lab"),
             *(
                 part
-                for it in (bind if bind is not None else [self.address])
-                for part in ("--bind", it)
+                for address in (bind if bind is not None else [self.address])
+                for part in ("--bind", address)
             ),
             *(*arguments, app),
         )

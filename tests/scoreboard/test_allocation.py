@@ -68,7 +68,7 @@ def test_who_is_dead() -> None:
     with process() as alive:
         living = [line(alive, 1), line(os.getpid(), 2), line(1, 3)]
         others = [line(gone, 4), line(gone, 5), line(2**22 + 1, 6), line(2**32 - 1, 7), line(0, 0)]
-        assert dead(living + others) == {(it.pid, it.age) for it in others}
+        assert dead(living + others) == {(row.pid, row.age) for row in others}
 
 
 def test_what_is_taken() -> None:
@@ -139,7 +139,7 @@ def test_who_claims_between_the_look_and_the_lock_keeps_it(monkeypatch: pytest.M
         other: list[int] = []
         monkeypatch.setattr(allocation, "lock", locked_late)
         pool(3)
-        claimed = [(it.pid, it.age, it.threads_at) for it in scoreboard.reader.claimed()]
+        claimed = [(row.pid, row.age, row.threads_at) for row in scoreboard.reader.claimed()]
         assert claimed == [(other[0], 2, 0), (os.getpid(), 3, 3)]
 
 
@@ -153,8 +153,8 @@ def process_later() -> Iterator[Callable[[Callable[[], object]], int]]:
         return running[-1].__enter__()
 
     yield start
-    for it in running:
-        it.__exit__(None, None, None)
+    for process in running:
+        process.__exit__(None, None, None)
 
 
 def test_a_claim_waits_for_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -276,10 +276,10 @@ def test_workers_of_several_kinds_at_once() -> None:
 
         def rows() -> Mapping[int, WorkerRow] | None:
             found = scoreboard.reader.read(running).by_pid
-            return found if sum(it.begun > 0 for it in found.values()) == 3 else None
+            return found if sum(row.begun > 0 for row in found.values()) == 3 else None
 
         found = wait_for("what each says", rows)
-    told = {pid: (it.kind, it.in_flight, it.queued, it.begun) for pid, it in found.items()}
+    told = {pid: (row.kind, row.in_flight, row.queued, row.begun) for pid, row in found.items()}
     assert told == {
         first: (Kind.GREENLET, 5, 0, 6),
         second: (Kind.GTHREAD, 2, 5, 3),

@@ -46,7 +46,9 @@ def post_worker_init(worker):
 
 def memory_of(server: Server) -> str:
     """Return the path by which the same user's processes find the shared memory."""
-    fds = [fd for fd, it in descriptors(server.pid).items() if "/memfd:gunicorn_backlog" in it]
+    fds = [
+        fd for fd, target in descriptors(server.pid).items() if "/memfd:gunicorn_backlog" in target
+    ]
     return f"/proc/{server.pid}/fd/{fds[0]}"
 
 

@@ -144,7 +144,9 @@ def at_once(
     return waited_ms
 
 
-@pytest.mark.parametrize("worker_class", [SYNC, GTHREAD], ids=lambda it: it.name)
+@pytest.mark.parametrize(
+    "worker_class", [SYNC, GTHREAD], ids=lambda worker_class: worker_class.name
+)
 def test_thirty_clients_at_once(
     worker_class: WorkerClass,
     gunicorn: Gunicorn,
@@ -158,7 +160,9 @@ def test_thirty_clients_at_once(
 
 @pytest.mark.soak
 @pytest.mark.parametrize("workers", [1, 2, 3])
-@pytest.mark.parametrize("worker_class", [SYNC, GTHREAD], ids=lambda it: it.name)
+@pytest.mark.parametrize(
+    "worker_class", [SYNC, GTHREAD], ids=lambda worker_class: worker_class.name
+)
 def test_thirty_clients_at_once_exactly(
     worker_class: WorkerClass,
     workers: int,
@@ -177,7 +181,7 @@ def test_thirty_clients_at_once_exactly(
 @pytest.mark.parametrize(
     ("worker_class", "upstream"),
     [(SYNC, "tcp"), (GTHREAD, "tcp"), (GEVENT, "tcp"), (SYNC, "unix"), (GTHREAD, "unix")],
-    ids=lambda it: it if isinstance(it, str) else it.name,
+    ids=lambda worker_class: worker_class if isinstance(worker_class, str) else worker_class.name,
 )
 def test_behind_nginx(
     worker_class: WorkerClass,
@@ -205,7 +209,9 @@ def test_behind_nginx(
     compare(agent, tmp_path, sorted(ms - 100 for ms in took_ms), within_ms=250)
 
 
-@pytest.mark.parametrize("worker_class", [SYNC, GTHREAD, GEVENT], ids=lambda it: it.name)
+@pytest.mark.parametrize(
+    "worker_class", [SYNC, GTHREAD, GEVENT], ids=lambda worker_class: worker_class.name
+)
 def test_who_is_taken_at_once_has_not_waited(
     worker_class: WorkerClass,
     gunicorn: Gunicorn,
@@ -248,7 +254,9 @@ def test_who_is_taken_at_once_has_not_waited(
     ]
 
 
-@pytest.mark.parametrize("worker_class", [SYNC, GTHREAD], ids=lambda it: it.name)
+@pytest.mark.parametrize(
+    "worker_class", [SYNC, GTHREAD], ids=lambda worker_class: worker_class.name
+)
 def test_what_waiting_means(
     worker_class: WorkerClass,
     newest: Gunicorn,
@@ -302,7 +310,9 @@ def test_a_pipelined_request(
     assert recorded_ms(tmp_path) == pytest.approx([0, 1500], abs=600)
 
 
-@pytest.mark.parametrize("worker_class", [SYNC, GTHREAD], ids=lambda it: it.name)
+@pytest.mark.parametrize(
+    "worker_class", [SYNC, GTHREAD], ids=lambda worker_class: worker_class.name
+)
 def test_tls(
     worker_class: WorkerClass,
     gunicorn: Gunicorn,
@@ -343,7 +353,9 @@ def test_tls(
     assert recorded_ms(tmp_path) == pytest.approx(expected, abs=600)
 
 
-@pytest.mark.parametrize("worker_class", [SYNC, GTHREAD], ids=lambda it: it.name)
+@pytest.mark.parametrize(
+    "worker_class", [SYNC, GTHREAD], ids=lambda worker_class: worker_class.name
+)
 def test_who_greets_late_has_not_waited(
     worker_class: WorkerClass,
     newest: Gunicorn,
@@ -372,7 +384,9 @@ def test_who_greets_late_has_not_waited(
     assert max(recorded_ms(tmp_path)) < 600  # not 1500
 
 
-@pytest.mark.parametrize("worker_class", [PYWSGI, ASGI_OWN], ids=lambda it: it.name)
+@pytest.mark.parametrize(
+    "worker_class", [PYWSGI, ASGI_OWN], ids=lambda worker_class: worker_class.name
+)
 def test_where_waits_can_not_be_measured(
     worker_class: WorkerClass, newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:

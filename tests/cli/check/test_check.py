@@ -44,7 +44,7 @@ def test_all_is_well(config: WriteConfig, agent: StandInAgent) -> None:
         *("versions", "hooks", "worker class", "Agent"),
     }
     assert has_finding(done, "ok", "TCP_INFO", "one connection waits reads 1")
-    assert [it.octets for it in agent.datagrams] == [b"\n"]
+    assert [datagram.octets for datagram in agent.datagrams] == [b"\n"]
     assert agent.datagrams[0].lines == []
 
 

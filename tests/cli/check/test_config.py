@@ -101,9 +101,13 @@ def test_hooks(text: str, level: str, line: str, config: WriteConfig) -> None:
     read = of_config.read(config(text))
     assert not isinstance(read, str)
     findings = read.findings
-    of_hooks = [it.text for it in findings if it.what == "hooks" and it.level == LEVELS[level]]
+    of_hooks = [
+        finding.text
+        for finding in findings
+        if finding.what == "hooks" and finding.level == LEVELS[level]
+    ]
     assert any(line in text for text in of_hooks)
-    assert max(it.level for it in findings) == LEVELS[level]
+    assert max(finding.level for finding in findings) == LEVELS[level]
 
 
 INSTALL = "from gunicorn_backlog import hooks\nhooks.install(globals())\n"
@@ -113,8 +117,8 @@ OWN = "def post_worker_init(worker):\n    pass\n"
 def of_hooks(read: GunicornConfig | str) -> list[str]:
     """Return what is found of ``post_worker_init``, and of what could not be read."""
     assert not isinstance(read, str), read
-    texts = [it.text for it in read.findings if it.what == "hooks"]
-    return [it for it in texts if not it.startswith(("when_ready", "on_exit"))]
+    texts = [finding.text for finding in read.findings if finding.what == "hooks"]
+    return [text for text in texts if not text.startswith(("when_ready", "on_exit"))]
 
 
 def test_install(config: WriteConfig) -> None:
@@ -238,8 +242,10 @@ def test_gunicorns_own_metric(text: str, line: str, config: WriteConfig) -> None
     """It is warned of where gunicorn pushes it: with the logger that pushes to StatsD."""
     read = of_config.read(config(f"{CONFIG}enable_backlog_metric = True\n{text}"))
     assert not isinstance(read, str), read
-    found = [it for it in read.findings if it.what == "metrics"]
-    assert [(it.level, line in it.text) for it in found] == [(LEVELS["warning"], True)] * bool(line)
+    found = [finding for finding in read.findings if finding.what == "metrics"]
+    assert [(finding.level, line in finding.text) for finding in found] == [
+        (LEVELS["warning"], True)
+    ] * bool(line)
 
 
 @pytest.mark.parametrize(
@@ -264,7 +270,7 @@ def test_configs(text: str, level: str, what: str, line: str, config: WriteConfi
     """Each problem of a config is one line."""
     read = of_config.read(config(f"{CONFIG}{text}"))
     assert not isinstance(read, str)
-    (told,) = [it for it in read.findings if it.what == what]
+    (told,) = [finding for finding in read.findings if finding.what == what]
     assert told.level == LEVELS[level]
     assert line in told.text
     assert "\n" not in told.text
@@ -276,7 +282,7 @@ def test_a_class_that_listens_again(name: str, config: WriteConfig) -> None:
     arguments = (*config(f"{CONFIG}worker_class = {name!r}\n"), "--backlog", "300")
     read = of_config.read(arguments)
     assert not isinstance(read, str), read
-    (found,) = [it for it in read.findings if it.what == "backlog"]
+    (found,) = [finding for finding in read.findings if finding.what == "backlog"]
     assert found.level == LEVELS["warning"]
     assert "makes asyncio listen with 100, not 300" in found.text
 
@@ -338,7 +344,7 @@ def test_where_its_modules_are_found(
     arguments = ("--pythonpath", "path", "--worker-class", "own_worker.Own")
     read = of_config.read((*config(CONFIG), *arguments))
     assert not isinstance(read, str), read
-    (found,) = [it for it in read.findings if it.what == "worker class"]
+    (found,) = [finding for finding in read.findings if finding.what == "worker class"]
     assert found.text == "own_worker.Own: states, requests, utilization and waits are reported"
 
 

@@ -42,8 +42,14 @@ def test_own_hooks(source: str, is_nested: bool) -> None:
     """Each way to bind a name is found, before our import and after it."""
     before = when_ready(f"{source}{STAR}")
     after = when_ready(f"{STAR}{source}")
-    assert [(it.is_ours, it.is_nested) for it in before] == [(False, is_nested), (True, False)]
-    assert [(it.is_ours, it.is_nested) for it in after] == [(True, False), (False, is_nested)]
+    assert [(binding.is_ours, binding.is_nested) for binding in before] == [
+        (False, is_nested),
+        (True, False),
+    ]
+    assert [(binding.is_ours, binding.is_nested) for binding in after] == [
+        (True, False),
+        (False, is_nested),
+    ]
     lines = source.count("\n")
     assert before[0].line <= lines < before[1].line == lines + 1
 
@@ -150,9 +156,9 @@ def test_a_long_chain_of_functions() -> None:
 def test_a_hook_that_was_saved_is_called() -> None:
     """Names are those at the module's end, as when the hook is called."""
     saved = f"{STAR}ours = when_ready\ndef when_ready(server):\n    ours(server)\n"
-    assert [it.calls for it in when_ready(saved)][1:] == [True]
+    assert [binding.calls for binding in when_ready(saved)][1:] == [True]
     lost = f"{STAR}def when_ready(server):\n    when_ready(server)\n"
-    assert [it.calls for it in when_ready(lost)][1:] == [False]
+    assert [binding.calls for binding in when_ready(lost)][1:] == [False]
 
 
 def test_a_value_that_is_computed_from_ours() -> None:

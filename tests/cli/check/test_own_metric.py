@@ -32,12 +32,14 @@ def test_it_has_the_name_and_type_of_ours(
     server.hold(3)  # for 25.3.0 sends no zeros
 
     def both() -> list[Line] | None:
-        lines = [it for datagram in agent.datagrams for it in datagram.lines]
-        named = [it for it in lines if it.name == f"{prefix}gunicorn.backlog" and it.type == "h"]
-        return named if {bool(it.tags) for it in named} == {True, False} else None
+        lines = [line for datagram in agent.datagrams for line in datagram.lines]
+        named = [
+            line for line in lines if line.name == f"{prefix}gunicorn.backlog" and line.type == "h"
+        ]
+        return named if {bool(line.tags) for line in named} == {True, False} else None
 
     lines = wait_for("both", both)
-    assert {len(it.values) for it in lines if not it.tags} == {1}
+    assert {len(line.values) for line in lines if not line.tags} == {1}
     server.let_go()
     (line,) = server.our_lines
     assert "[WARNING] gunicorn_backlog: enable_backlog_metric is on" in line

@@ -73,8 +73,8 @@ def test_a_container_from_inside_and_from_outside(
         assert listener["gunicorn.backlog.limit"] == enforced(7)
         assert listener["gunicorn.backlog.dropped"] == 0
         assert seen["metrics"]["gunicorn.workers"] == {"idle": 2, "working": 0, "starting": 0}
-    assert {it["pid"] for it in outside["workers"]} == children(arbiter)
-    assert all(it["pid"] < 100 for it in within["workers"])
+    assert {worker["pid"] for worker in outside["workers"]} == children(arbiter)
+    assert all(worker["pid"] < 100 for worker in within["workers"])
 
 
 def test_another_network_without_a_privilege(newest: Gunicorn, serve: ServerFactory) -> None:
@@ -131,7 +131,7 @@ def test_workers_of_another_user(newest: Gunicorn, serve: ServerFactory) -> None
     done = run_cli("check", run_by=run_by)
     assert has_finding(done, "warning", "hooks", "2 of 2 workers have not reported yet"), done.out
     assert "other users" not in done.out
-    inner = max(it["pid"] for it in seen["workers"])
+    inner = max(worker["pid"] for worker in seen["workers"])
     done = run_cli("status", str(inner), run_by=run_by)
     assert "of nobody is denied: CAP_SYS_PTRACE is missing (in a con" in done.err, done
 
@@ -147,7 +147,7 @@ def test_another_clock(newest: Gunicorn, serve: ServerFactory, agent: StandInAge
     wait_for("it to be taken", lambda: server.journal.in_flight())
     seen = status(arbiter)
     assert seen["metrics"]["gunicorn.workers.utilization"] == pytest.approx(50, abs=2)
-    (at_work,) = [it for it in seen["workers"] if it["state"] == "working"]
+    (at_work,) = [worker for worker in seen["workers"] if worker["state"] == "working"]
     assert 0 < at_work["oldest_s"] < 60
     server.let_go()
 
@@ -272,7 +272,7 @@ def test_an_upgrade(newest: Gunicorn, serve: ServerFactory) -> None:
     wait_for("it to be there", lambda: run_cli("status", str(new), "--seconds", "0.1").code == 0)
     former, latter = status(server.pid), status(new)
     assert (former["server"]["app"], latter["server"]["app"]) == ("lab", "lab.2")
-    assert {it["pid"] for it in former["workers"]} == workers
+    assert {worker["pid"] for worker in former["workers"]} == workers
     server.signal(signal.SIGTERM)
     wait_for("the promotion", lambda: status(new, seconds=0.1)["server"]["app"] == "lab")
     os.kill(new, signal.SIGTERM)

@@ -24,8 +24,8 @@ from tests.servers.listeners.test_kinds import BACKLOG, SETUPS, Target, fill, st
 INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.2", "GUNICORN_BACKLOG_SAMPLES": "4"}
 CLIENTS = 7
 CASES = [
-    *((it, it.versions[-1]) for it in CLASSES),
-    *((it, VERSIONS[0]) for it in (SYNC, GTHREAD, GEVENT)),
+    *((case, case.versions[-1]) for case in CLASSES),
+    *((case, VERSIONS[0]) for case in (SYNC, GTHREAD, GEVENT)),
 ]
 SHARES = ("gunicorn.workers.utilization", "gunicorn.workers.saturated")
 
@@ -42,7 +42,9 @@ def settled(server: Server, agent: StandInAgent) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("worker_class", "version"), CASES, ids=[f"{it.name}-{it.app[10:14]}-{v}" for it, v in CASES]
+    ("worker_class", "version"),
+    CASES,
+    ids=[f"{case.name}-{case.app[10:14]}-{v}" for case, v in CASES],
 )
 def test_each_worker_class(
     worker_class: WorkerClass,
@@ -95,10 +97,12 @@ def check_metrics(metrics: dict[str, Any], push: Push) -> None:
 
 def check_workers(seen: dict[str, Any], worker_class: WorkerClass, server: Server) -> None:
     """Compare each worker with what the app holds."""
-    workers = {it["pid"]: it for it in seen["workers"]}
+    workers = {worker["pid"]: worker for worker in seen["workers"]}
     assert workers.keys() == server.worker_pids()
     held = server.journal.in_flight()
-    assert {pid: it["in_flight"] for pid, it in workers.items() if it["in_flight"]} == held
+    assert {
+        pid: worker["in_flight"] for pid, worker in workers.items() if worker["in_flight"]
+    } == held
     for worker in workers.values():
         assert type(worker["in_flight"]) is int
         assert worker["state"] == ("working" if worker["pid"] in held else "idle")
@@ -137,7 +141,7 @@ def test_each_kind_of_listener(
         (push,) = next_pushes(agent, 1)
         seen = status(server.pid)
         kernel = {target.tag: target.oracle() for target in setup.targets}
-    listeners = {it["listener"]: it for it in seen["listeners"]}
+    listeners = {listener["listener"]: listener for listener in seen["listeners"]}
     assert listeners.keys() == {target.tag for target in setup.targets}
     for target in setup.targets:
         check_listener(listeners[target.tag], target, kernel[target.tag], push)
@@ -149,12 +153,12 @@ def check_listener(
     """Compare one listener; what it dropped depends on when the clients tried again."""
     tag = f"listener:{target.tag}"
     assert seen["unreadable"] is None
-    assert seen["gunicorn.backlog"] == sum(it.recv_q for it in kernel) > 0
-    assert seen["gunicorn.backlog.limit"] == sum(it.send_q for it in kernel)
-    assert seen["gunicorn.backlog.deepest"] in (None, max(it.recv_q for it in kernel))
+    assert seen["gunicorn.backlog"] == sum(found.recv_q for found in kernel) > 0
+    assert seen["gunicorn.backlog.limit"] == sum(found.send_q for found in kernel)
+    assert seen["gunicorn.backlog.deepest"] in (None, max(found.recv_q for found in kernel))
     for name in ("gunicorn.backlog.limit", "gunicorn.backlog.deepest"):
         pushed = [line.values[0] for line in push.all(name, tag)]
-        assert [it for it in [seen[name]] if it is not None] == pushed
+        assert [value for value in [seen[name]] if value is not None] == pushed
     assert {seen["gunicorn.backlog"]} == set(push.values("gunicorn.backlog", tag))
     counted = bool(push.all("gunicorn.backlog.dropped", tag))
     assert (seen["dropped_ever"] is not None) == counted
@@ -191,8 +195,8 @@ def test_a_server_without_workers_that_report(
     found = wait_for("them to be given up", lambda: given_up(server))
     assert found["metrics"]["gunicorn.workers"] == {"total": WORKERS}
     assert "gunicorn.requests.in_flight" not in found["metrics"]
-    assert {it["state"] for it in found["workers"]} == {"unknown"}
-    assert {it["pid"] for it in found["workers"]} == server.worker_pids()
+    assert {worker["state"] for worker in found["workers"]} == {"unknown"}
+    assert {worker["pid"] for worker in found["workers"]} == server.worker_pids()
     done = run_cli("check", str(server.pid))
     assert done.code == 2
     assert re.search(r"\nfailed +hooks +our post_worker_init did not run in 2 workers", done.out)
@@ -202,4 +206,4 @@ def test_a_server_without_workers_that_report(
 def given_up(server: Server) -> dict[str, Any] | None:
     """Return the status, when nobody expects the workers to report any more."""
     found = status(server.pid)
-    return found if {it["state"] for it in found["workers"]} == {"unknown"} else None
+    return found if {worker["state"] for worker in found["workers"]} == {"unknown"} else None

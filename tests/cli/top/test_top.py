@@ -62,7 +62,7 @@ def terminal(folder: Path, size: tuple[int, int], *arguments: str, **variables: 
     return Terminal(folder, command, width=size[0], height=size[1], environ=environ)
 
 
-@pytest.mark.parametrize("size", [SMALL, LARGE], ids=lambda it: f"{it[0]}x{it[1]}")
+@pytest.mark.parametrize("size", [SMALL, LARGE], ids=lambda size: f"{size[0]}x{size[1]}")
 def test_through_the_phases(size: tuple[int, int], demo: tuple[int, int], tmp_path: Path) -> None:
     """Idle, busy, saturated, drained: each is seen on the screen, which holds all of it."""
     (pid, port), stop = demo, Event()
@@ -237,7 +237,8 @@ def test_the_arbiter_imports_none_of_it(newest: Gunicorn, serve: ServerFactory) 
     server = serve(newest, config=config).wait_until_it_serves()
     os.kill(min(server.worker_pids()), signal.SIGTERM)
     line = wait_for(
-        "its modules", lambda: next((it for it in server.log.splitlines() if "imported:" in it), "")
+        "its modules",
+        lambda: next((line for line in server.log.splitlines() if "imported:" in line), ""),
     )
     names = line.split()
     assert "gunicorn_backlog.arbiter.monitor" in names

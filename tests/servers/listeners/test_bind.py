@@ -197,7 +197,7 @@ def test_a_hup_that_changes_bind_changes_the_tag(
         expected = f"127.0.0.1:{own[0]}"
         wait_for(
             f"bind:{expected}",
-            partial(lambda it: binds(pushes(agent)[-1].lines) == {it}, expected),
+            partial(lambda address: binds(pushes(agent)[-1].lines) == {address}, expected),
         )
     in_turn = [binds(push.lines) for push in pushes(agent)]
     assert all(len(values) == 1 for values in in_turn)

@@ -71,7 +71,7 @@ def check(push: Push) -> float:
 
 def wait_until_in_force(reading: int, agent: StandInAgent) -> None:
     """Wait for a push under the settings that were read in that turn."""
-    wait_for("a push", lambda: reading in {it.reading for it in tagged_pushes(agent)[-1:]})
+    wait_for("a push", lambda: reading in {push.reading for push in tagged_pushes(agent)[-1:]})
 
 
 def wait_until_quiet(seconds: float, *agents: StandInAgent) -> None:
@@ -95,7 +95,7 @@ def test_reloads_with_other_settings(
     """HUPs that change interval, url, tags and workers, and that disable and enable us."""
     agents = (agent, other_agent)
     server = serve(gunicorn, workers=None, config=tagging_config(agent, forks, interval_s=1.0))
-    disabled = {it for it in range(1, reloads + 1) if it % DISABLED_EVERY == 3}
+    disabled = {reading for reading in range(1, reloads + 1) if reading % DISABLED_EVERY == 3}
     with ThreadCounter() as counter:
         counter.add(server.pid)
         pids = wait_for_workers(server.pid, 2, set())

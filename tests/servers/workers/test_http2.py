@@ -20,7 +20,9 @@ INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.1", "GUNICORN_BACKLOG_SAMPLES": "5"}
 
 
 @pytest.mark.parametrize("version", HTTP2)
-@pytest.mark.parametrize("worker_class", [GTHREAD, GEVENT, ASGI_OWN], ids=lambda it: it.name)
+@pytest.mark.parametrize(
+    "worker_class", [GTHREAD, GEVENT, ASGI_OWN], ids=lambda worker_class: worker_class.name
+)
 def test_requests_of_an_http2_connection(
     worker_class: WorkerClass,
     version: str,

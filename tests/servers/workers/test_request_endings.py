@@ -74,7 +74,11 @@ def weather(
     print(f"{worker_class.name}: {dict(storm.sent)}; {len(seen)} pushes, {longest_s:.2f} s apart")
 
 
-@pytest.mark.parametrize("worker_class", CLASSES, ids=lambda it: f"{it.name}-{it.app[10:14]}")
+@pytest.mark.parametrize(
+    "worker_class",
+    CLASSES,
+    ids=lambda worker_class: f"{worker_class.name}-{worker_class.app[10:14]}",
+)
 def test_after_a_storm_nothing_is_in_flight(
     worker_class: WorkerClass,
     installed: Callable[[str], Gunicorn],
@@ -85,7 +89,9 @@ def test_after_a_storm_nothing_is_in_flight(
     weather(worker_class, REQUESTS, installed(worker_class.versions[-1]), serve, agent)
 
 
-@pytest.mark.parametrize("worker_class", [SYNC, GTHREAD, GEVENT], ids=lambda it: it.name)
+@pytest.mark.parametrize(
+    "worker_class", [SYNC, GTHREAD, GEVENT], ids=lambda worker_class: worker_class.name
+)
 def test_after_a_storm_over_the_oldest_gunicorn(
     worker_class: WorkerClass,
     installed: Callable[[str], Gunicorn],
@@ -97,7 +103,9 @@ def test_after_a_storm_over_the_oldest_gunicorn(
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("worker_class", [SYNC, GTHREAD, GEVENT, ASGI_OWN], ids=lambda it: it.name)
+@pytest.mark.parametrize(
+    "worker_class", [SYNC, GTHREAD, GEVENT, ASGI_OWN], ids=lambda worker_class: worker_class.name
+)
 def test_after_a_long_storm(
     worker_class: WorkerClass,
     installed: Callable[[str], Gunicorn],

@@ -82,7 +82,9 @@ def kept_alive(server: Server, requests: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("worker_class", "version"), CASES, ids=[f"{it.name}-{it.app[10:14]}-{v}" for it, v in CASES]
+    ("worker_class", "version"),
+    CASES,
+    ids=[f"{worker_class.name}-{worker_class.app[10:14]}-{v}" for worker_class, v in CASES],
 )
 def test_requests_of_each_class(
     worker_class: WorkerClass,
@@ -105,7 +107,9 @@ def test_requests_of_each_class(
     counted.wait_for(CLIENTS + 3)
 
 
-@pytest.mark.parametrize("worker_class", [GTHREAD, GEVENT, ASGI_OWN], ids=lambda it: it.name)
+@pytest.mark.parametrize(
+    "worker_class", [GTHREAD, GEVENT, ASGI_OWN], ids=lambda worker_class: worker_class.name
+)
 def test_each_stream_of_http2_is_one(
     worker_class: WorkerClass, newest: Gunicorn, serve: ServerFactory, certificate: Path
 ) -> None:
@@ -124,7 +128,9 @@ def test_each_stream_of_http2_is_one(
     wait_for("3 requests", lambda: requests_of(server) == 3, deadline_s=10)
 
 
-@pytest.mark.parametrize("worker_class", [ASGI_OWN, UVICORN, TORNADO_OWN], ids=lambda it: it.name)
+@pytest.mark.parametrize(
+    "worker_class", [ASGI_OWN, UVICORN, TORNADO_OWN], ids=lambda worker_class: worker_class.name
+)
 def test_a_websocket_is_one(
     worker_class: WorkerClass, installed: Callable[[str], Gunicorn], serve: ServerFactory
 ) -> None:

@@ -107,7 +107,9 @@ def test_a_long_request_beside_many_short_ones(
         assert push.values("gunicorn.requests.in_flight")[0] in (1, 2)
 
 
-@pytest.mark.parametrize("worker_class", [SYNC, GTHREAD], ids=lambda it: it.name)
+@pytest.mark.parametrize(
+    "worker_class", [SYNC, GTHREAD], ids=lambda worker_class: worker_class.name
+)
 def test_a_request_of_many_intervals(
     worker_class: WorkerClass,
     gunicorn: Gunicorn,
@@ -149,7 +151,9 @@ def share(requests: Sequence[Request], began_s: float, ended_s: float, slots: in
     return 100 * worked_ns / ((ended_s - began_s) * 1e9 * slots)
 
 
-@pytest.mark.parametrize("worker_class", [SYNC, GTHREAD], ids=lambda it: it.name)
+@pytest.mark.parametrize(
+    "worker_class", [SYNC, GTHREAD], ids=lambda worker_class: worker_class.name
+)
 @forms("load", short=(10.0, 5.0), long=(30.0, 1.0))
 def test_utilization_under_random_load(
     load: tuple[float, float],

@@ -45,7 +45,7 @@ def holds(server: Server, requests: int) -> bool:
     return server.journal.in_flight().total() == requests
 
 
-@pytest.mark.parametrize("worker_class", CLASSES, ids=lambda it: it.name)
+@pytest.mark.parametrize("worker_class", CLASSES, ids=lambda worker_class: worker_class.name)
 def test_websockets_are_in_flight(
     worker_class: WorkerClass,
     installed: Callable[[str], Gunicorn],
@@ -76,7 +76,7 @@ def check_each(sockets: list[ClientConnection], server: Server, agent: StandInAg
             sockets.pop().close()
 
 
-@pytest.mark.parametrize("worker_class", CLASSES[:3], ids=lambda it: it.name)
+@pytest.mark.parametrize("worker_class", CLASSES[:3], ids=lambda worker_class: worker_class.name)
 def test_a_client_that_is_gone(
     worker_class: WorkerClass,
     installed: Callable[[str], Gunicorn],
