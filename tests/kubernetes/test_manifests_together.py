@@ -20,10 +20,10 @@ def test_both_autoscalers_ask_the_same_and_do_the_same() -> None:
     """KEDA's triggers have the queries, targets, limits and behavior of the HPA's metrics."""
     scaler, scaled = one("hpa.yaml", "HorizontalPodAutoscaler"), one("keda.yaml", "ScaledObject")
     asked = {
-        f"datadogmetric@{document['metadata']['namespace']}:{document['metadata']['name']}": document[
-            "spec"
-        ]["query"]
-        for document in load("datadogmetrics.yaml")
+        f"datadogmetric@{metric['metadata']['namespace']}:{metric['metadata']['name']}": (
+            metric["spec"]["query"]
+        )
+        for metric in load("datadogmetrics.yaml")
     }
     external = [metric["external"] for metric in scaler["spec"]["metrics"]]
     triggers = scaled["spec"]["triggers"]

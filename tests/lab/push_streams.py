@@ -129,7 +129,7 @@ def check_pace(
         if any(former.reading < reading < latter.reading for reading in without):
             continue
         gap_s = latter.at_s - former.at_s
-        # Each HUP that changes the pace begins an interval anew.
+        # Each HUP that changes the pace starts a new interval.
         assert gap_s <= former.interval_s + latter.interval_s + spare_s, (former, latter)
         longest = max(longest, gap_s / max(former.interval_s, latter.interval_s))
     for _, group in groupby(pushes[:-1], key=lambda push: push.reading):

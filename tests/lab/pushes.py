@@ -53,7 +53,7 @@ def complete(datagrams: Iterable[Datagram]) -> list[list[Datagram]]:
 
 
 def _begins_anew(datagram: Datagram, before: Iterable[Datagram]) -> bool:
-    """Return whether a datagram repeats a series: the push before had no last line."""
+    """Return whether a datagram repeats a series: the previous push had no last line."""
     series = {(line.name, line.tags) for datagram in before for line in datagram.lines}
     return any((line.name, line.tags) in series for line in datagram.lines)
 

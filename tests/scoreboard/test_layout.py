@@ -1,4 +1,4 @@
-"""layout: where things are, by the table of its docstring and a struct of the test's own."""
+"""layout: offsets, by the table of the docstring and an independent struct of the test."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WAITS_AT = LINES_AT + 64 * LINES
 
 
 def test_the_header() -> None:
-    """Magic, version 2, who made it, how many slots and lines, none claimed, and counters."""
+    """The header has magic, version 2, creator, numbers of slots and rows, and no claims."""
     header = Layout(SLOTS, LINES).header(1234)
     assert len(header) == SLOTS_AT
     fields = struct.unpack_from("=8sIIIIII", header)
@@ -25,7 +25,7 @@ def test_the_header() -> None:
 
 
 def test_slots_then_lines_then_waits() -> None:
-    """What the owner of the first slot writes is where the tables say, and nothing else is."""
+    """The first owner's stores are at the offsets of the tables, and nowhere else."""
     scoreboard = Scoreboard(slots=SLOTS, thread_rows=LINES)
     memory = scoreboard._memory
     assert len(memory) == WAITS_AT + SLOTS * 8 * COUNTERS + INFO_SIZE
@@ -38,25 +38,25 @@ def test_slots_then_lines_then_waits() -> None:
     pid, age, kind, _, capacity = struct.unpack_from("=IIHHI", memory, SLOTS_AT)
     assert (pid, age, kind, capacity) == (os.getpid(), 7, 2, 9)
     assert words(memory[SLOTS_AT + 24 : LINES_AT]) == {0: 11}
-    assert words(memory[LINES_AT:WAITS_AT]) == {(2 * 8) + 8: 12}  # two lines for work_ns before it
+    assert words(memory[LINES_AT:WAITS_AT]) == {(2 * 8) + 8: 12}  # behind two rows of work_ns
     assert words(memory[WAITS_AT:]) == {5: 1}
 
 
 def test_waits_of_the_second_slot() -> None:
-    """They lie behind all those of the first."""
+    """The second slot's waits follow those of the first."""
     scoreboard = Scoreboard(slots=SLOTS, thread_rows=LINES)
-    scoreboard.claim(1, 1, Kind.SYNC, 1)  # of a process that lives
+    scoreboard.claim(1, 1, Kind.SYNC, 1)  # by a living process
     scoreboard.claim(os.getpid(), 2, Kind.SYNC, 1).count_wait(5)
     assert words(scoreboard._memory[WAITS_AT:]) == {COUNTERS + 5: 1}
 
 
 def words(octets: bytes) -> dict[int, int]:
-    """Return the words that are not 0, by number."""
+    """Return the words other than 0, by number."""
     return {n: word for n, word in enumerate(memoryview(octets).cast("q").tolist()) if word}
 
 
 def test_no_more_is_claimed_than_there_is() -> None:
-    """Whatever a worker that ran amok wrote there."""
+    """A number of claims beyond the slots is not believed."""
     scoreboard = Scoreboard(slots=SLOTS, thread_rows=LINES)
     for claimed, seen in ((0, 0), (2, 2), (SLOTS + 1, SLOTS), (2**32 - 1, SLOTS)):
         struct.pack_into("=I", scoreboard._memory, 24, claimed)

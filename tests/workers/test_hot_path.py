@@ -118,11 +118,11 @@ class Connection(NamedTuple):
     client: socket.socket
 
     def send(self) -> None:
-        """Let the next request's wait begin now."""
+        """Start the next request's wait now."""
         self.client.sendall(b"x")
 
     def wait(self) -> None:
-        """Let the next request's wait be longer than the histogram's exact buckets."""
+        """Make the next request's wait longer than the histogram's exact buckets."""
         wait_for("a wait", lambda: (last_data_recv_ms(self.accepted) or 0) >= EXACT_MS)
 
 
@@ -153,7 +153,7 @@ def test_what_is_added_to_a_request(
     waiting: Cost | None,
     connection: Connection,
 ) -> None:
-    """Begin and end, and the read of the wait: a wait of 32 ms or more takes two calls more."""
+    """Begin and end, and the read of the wait: a wait of 32 ms or more takes two more calls."""
 
     def cost(
         claim: Allocate | None,
@@ -174,7 +174,7 @@ def test_what_is_added_to_a_request(
 
 
 def added(cost: Cost, before: Cost) -> Cost:
-    """Return the difference."""
+    """Return the difference of two costs."""
     return Cost(cost.instructions - before.instructions, cost.calls - before.calls)
 
 

@@ -217,10 +217,10 @@ def test_an_error_of_a_handler_is_not_taken_for_ours(
 
 
 class InPython(socket.socket):
-    """A socket with methods in Python, as gevent's."""
+    """A socket with methods in Python, as in gevent."""
 
     def getsockopt(self, *args: Any) -> Any:
-        """Ask the kernel."""
+        """Read the option from the kernel."""
         return super().getsockopt(*args)
 
 

@@ -64,7 +64,7 @@ def test_two_servers_of_one_name_share_no_series(
 ) -> None:
     """Two ports, one Agent, one with a request: each series is of one server, and steady.
 
-    A tag of the test's own names the server; the series are compared without it.
+    An additional tag names the server; the series are compared without that tag.
     """
     one, other = (
         serve(

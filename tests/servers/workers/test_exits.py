@@ -31,7 +31,7 @@ def temporary(tmp_path: Path) -> Path:
 
 
 def kill_one_at_work(server: Server) -> int:
-    """Let a worker begin a request, and kill the worker in the middle."""
+    """Let a worker begin a request, and kill the worker during the request."""
     before = server.worker_pids()
     server.hold(1)
     victim = wait_for("one at work", lambda: at_work(server, before))
@@ -41,7 +41,7 @@ def kill_one_at_work(server: Server) -> int:
 
 
 def at_work(server: Server, pids: set[int]) -> int | None:
-    """Return a worker that has a client's connection open, as the kernel lists its files."""
+    """Return a worker with an open client connection, by the kernel's list of its files."""
     for pid in pids:
         if sockets(pid) - sockets(server.pid):
             return pid
@@ -49,7 +49,7 @@ def at_work(server: Server, pids: set[int]) -> int | None:
 
 
 def sockets(pid: int) -> set[str]:
-    """Return the sockets that a process has."""
+    """Return the sockets of a process."""
     return {link for link in descriptors(pid).values() if link.startswith("socket:")}
 
 
@@ -63,12 +63,12 @@ def claimed_slots(server: Server) -> int:
 
 
 def who_has(scoreboard: int) -> set[int]:
-    """Return the processes that have a scoreboard open or mapped, of all on this machine."""
+    """Return all processes of this machine with a scoreboard open or mapped."""
     return {pid for pid in processes() if scoreboard in scoreboards(pid)}
 
 
 def members(*, session: int) -> set[int]:
-    """Return the processes of a session that are alive."""
+    """Return the living processes of a session."""
     found = set()
     for pid in filter(is_alive, processes()):
         with suppress(ProcessLookupError):

@@ -143,7 +143,7 @@ def put_random_load(server: Server, seed: int, until_s: float) -> None:
 
 
 def share(requests: Sequence[Request], began_s: float, ended_s: float, slots: int) -> float:
-    """Return the percentage of that time in which requests were in flight."""
+    """Return the percentage of the time in which requests were in flight."""
     worked_ns = sum(
         max(0, min(ended_s * 1e9, request.ended_ns) - max(began_s * 1e9, request.began_ns))
         for request in requests
@@ -162,10 +162,10 @@ def test_utilization_under_random_load(
     serve: ServerFactory,
     agent: StandInAgent,
 ) -> None:
-    """Each interval's is that of the app's log of begins and ends, on average within one point.
+    """Each interval equals the app's log of begins and ends, on average within one point.
 
-    The short form shares the processors with other tests: a push may arrive late, and the interval
-    is taken for a longer one.
+    The short form runs beside other tests: a push may arrive late, and the interval then appears
+    longer.
     """
     load_s, points = load
     environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": str(LONG_S)}

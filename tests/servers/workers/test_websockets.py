@@ -28,7 +28,7 @@ def serving(
     serve: ServerFactory,
     agent: StandInAgent,
 ) -> Server:
-    """Return a server with one idle worker, on the newest gunicorn that has the class."""
+    """Return a server with one idle worker, on the newest gunicorn with the class."""
     server: Server = serve(
         installed(worker_class.versions[-1]),
         workers=1,
@@ -62,7 +62,7 @@ def test_websockets_are_in_flight(
 
 
 def check_each(sockets: list[ClientConnection], server: Server, agent: StandInAgent) -> None:
-    """Use one and close one, until none is left."""
+    """Use one and close one, until all are closed."""
     for remaining in (3, 2, 1):
         sockets[-1].send("hello")
         assert sockets[-1].recv() == "hello"
