@@ -1,8 +1,8 @@
-"""The phases that monitors are tried in: each a real gunicorn under real load.
+"""The phases in which monitors are tried: each a real gunicorn under real load.
 
     python -m tests.datadog.phases [PHASE ...]
 
-records them anew into ``recordings/``, all at the same time, in twelve minutes.
+records the phases again into ``recordings/``, all at the same time, in twelve minutes.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ DEMO_APP = "examples.app:app"
 
 @dataclass(frozen=True)
 class Phase:
-    """A server, and what happens to it while it is recorded."""
+    """A server, and its load during the recording."""
 
     what: str
     happens: Callable[[Server, float], object]
     workers: int = 2
     arguments: tuple[str, ...] = ()
     app: str = DEMO_APP
-    from_the_start: bool = False  # or from when all workers are idle
+    from_the_start: bool = False  # False: recorded as soon as all workers are idle
 
 
 PHASES = {
@@ -80,7 +80,7 @@ def record(
     lasts_s: float = LASTS_S,
     interval_s: float = INTERVAL_S,
 ) -> Recording:
-    """Run a phase's server and load, and return what was pushed."""
+    """Run a phase's server and load, and return the recorded pushes."""
     began_s = time.monotonic()
     with StandInAgent() as agent:
         environ = {

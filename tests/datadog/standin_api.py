@@ -1,8 +1,8 @@
 """A stand-in for Datadog's API over HTTP: monitors, dashboards and metrics' metadata.
 
-It keeps what it is sent, adds what the real one adds, and answers errors as told. What Datadog
-would refuse it takes, but for what the typed models of its own client refuse, metadata of a metric
-that it never got (``receive``), and options that do not go together (``options_refused``).
+The stand-in stores requests, adds the fields that the real API adds, and responds with errors on
+demand. It refuses what the typed models of Datadog's own client refuse, conflicting options
+(``options_refused``), and metadata of a metric without data (``receive``).
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ Fault = Callable[[str, str], Answer | None]
 class StandInApi:
     """Listens at a free port of 127.0.0.1 (``url``); a context manager.
 
-    ``requests`` are all that came, as ``METHOD path``; ``fault`` may answer instead, and
-    ``before_reply`` is called when all is done but the reply. The answer to the write ``cut_at``,
-    counted from 1, ends in its middle.
+    ``requests``: all requests, as ``METHOD path``; ``fault`` may respond in their place.
+    ``before_reply`` is called before each reply. The reply to write ``cut_at``, counted from 1, is
+    truncated.
     """
 
     def __init__(self) -> None:
@@ -62,11 +62,11 @@ class StandInApi:
         ]
 
     def state(self) -> str:
-        """Return all that it keeps, to compare."""
+        """Return all stored objects as text, for comparisons."""
         return json.dumps([self.monitors, self.dashboards, self.metrics], sort_keys=True)
 
     def receive(self, *metrics: str) -> None:
-        """Have got points of these metrics: from then on they have metadata."""
+        """Record that points of these metrics arrived: from then on they have metadata."""
         names = ("type", "unit", "per_unit", "description", "short_name", "integration")
         for metric in metrics:
             self.metrics.setdefault(metric, dict.fromkeys(names) | {"statsd_interval": None})
@@ -74,7 +74,7 @@ class StandInApi:
     def answer(
         self, method: str, path: str, parameters: dict[str, str], body: dict[str, Any]
     ) -> Answer:
-        """Return what the API answers."""
+        """Return the API's response."""
         self.requests.append(f"{method} {path}")
         if fault := self.fault(method, path):
             return fault
@@ -166,7 +166,7 @@ class StandInApi:
                         self.command, path, parameters, json.loads(body or b"{}")
                     )
                 api.before_reply()
-                with suppress(OSError):  # whoever asked is gone
+                with suppress(OSError):  # the client has closed
                     self._say(status, answer)
 
             def _say(self, status: int, answer: Any) -> None:
@@ -184,6 +184,6 @@ class StandInApi:
             do_GET = do_POST = do_PUT = do_DELETE = _do
 
             def log_message(self, *args: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         return Handler

@@ -22,7 +22,7 @@ VARIABLES = ("service", "env", "app", "bind", "listener")
 
 
 def widgets(inside: dict[str, Any] = DASHBOARD) -> Iterator[dict[str, Any]]:
-    """Return all definitions of widgets, those in groups too."""
+    """Return all definitions of widgets, including those in groups."""
     for widget in inside["widgets"]:
         yield widget["definition"]
         if widget["definition"]["type"] == "group":
@@ -36,18 +36,18 @@ def requests() -> Iterator[dict[str, Any]]:
 
 
 def queries() -> list[MetricQuery]:
-    """Return all queries, parsed."""
+    """Return all parsed queries."""
     parsed = [parse(query["query"]) for request in requests() for query in request["queries"]]
     return [query for query in parsed if isinstance(query, MetricQuery)]
 
 
 def test_datadogs_models_know_every_field_and_value() -> None:
-    """Nothing is unknown, unparsed, missing or of another type."""
+    """No field is unknown, missing, unparsed or of another type."""
     assert complaints(Dashboard, DASHBOARD) == []
 
 
 def test_its_queries_ask_for_what_is_sent() -> None:
-    """Each is of our subset, one metric without a condition, and right by the catalog."""
+    """Each query is in our subset, has one metric and no condition, and fits the catalog."""
     texts = [query["query"] for request in requests() for query in request["queries"]]
     assert len(texts) > 20
     for text in texts:
@@ -60,7 +60,7 @@ def test_its_queries_ask_for_what_is_sent() -> None:
 
 
 def test_its_queries_follow_the_template_variables() -> None:
-    """All of those that the metric has a tag for, so that no widget stays as it is."""
+    """Each query has all variables whose tag the metric has: no widget ignores a selection."""
     assert [variable["name"] for variable in DASHBOARD["template_variables"]] == [*VARIABLES]
     assert [variable["prefix"] for variable in DASHBOARD["template_variables"]] == [*VARIABLES]
     for query in queries():
@@ -73,7 +73,7 @@ def test_its_queries_follow_the_template_variables() -> None:
 
 
 def test_its_formulas_are_made_of_its_queries() -> None:
-    """Each query of a request is used, and nothing else is."""
+    """Formulas use each query of their request, and no other."""
     for request in requests():
         names = [query["name"] for query in request["queries"]]
         used = [
@@ -85,7 +85,7 @@ def test_its_formulas_are_made_of_its_queries() -> None:
 
 
 def test_a_queue_is_divided_by_its_own_limit() -> None:
-    """A ratio's queries have equal groups; of queues there is one by host and listener."""
+    """A ratio's queries have equal groups; a queue's groups are host and listener."""
     ratios = 0
     for request in requests():
         if not any("/" in formula["formula"] for formula in request["formulas"]):
@@ -100,7 +100,7 @@ def test_a_queue_is_divided_by_its_own_limit() -> None:
 
 
 def test_every_metric_is_shown() -> None:
-    """The service check too."""
+    """Each metric, and the service check, is on the dashboard."""
     shown = {
         metric_of(selection.metric)[0].name
         for query in queries()
@@ -111,7 +111,7 @@ def test_every_metric_is_shown() -> None:
 
 
 def test_it_tells_the_story_from_left_to_right() -> None:
-    """One group for each question, three in a row, none over another."""
+    """One group per question, three in a row, without overlaps."""
     groups = DASHBOARD["widgets"]
     titles = [group["definition"]["title"] for group in groups]
     for number, (title, word) in enumerate(zip(titles, STORY, strict=True), start=1):
@@ -127,7 +127,7 @@ def test_it_tells_the_story_from_left_to_right() -> None:
 
 
 def check_layout(places: list[dict[str, int]]) -> None:
-    """Assert that no two widgets lie on each other, nor one beyond the right edge."""
+    """Assert that no two widgets overlap, and that none exceeds the right edge."""
     taken = [
         (x, y)
         for place in places
@@ -185,7 +185,7 @@ def first_series(dashboard: dict[str, Any]) -> dict[str, Any]:
 def test_a_planted_error_is_found(
     plant: Callable[[dict[str, Any]], object], complaint: str
 ) -> None:
-    """An unknown field at any depth, a value of no enumeration, a type of no widget."""
+    """Unknown fields at any depth, values and widget types are found."""
     dashboard = copy.deepcopy(DASHBOARD)
     plant(dashboard)
     assert complaint in "\n".join(complaints(Dashboard, dashboard))

@@ -1,4 +1,4 @@
-"""What apply.py prints, wherever that goes; what was done stays done."""
+"""The output of apply.py, for any destination; completed changes stay."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.datadog.standin_api import StandInApi
 def test_letters_that_a_terminal_has_not_are_written_as_their_codes(
     filled: StandInApi, folder: Path, variables: dict[str, str]
 ) -> None:
-    """And the files are read as UTF-8, whatever the locale is."""
+    """Missing letters are escaped, and files are read as UTF-8 in any locale."""
     path = folder / "monitors" / "no_data.json"
     text = path.read_text().replace("Nothing has been", "→ 🔥 Nothing has been")
     path.write_text(text)
@@ -40,7 +40,7 @@ def test_letters_that_a_terminal_has_not_are_written_as_their_codes(
 
 
 def test_a_reader_that_leaves_does_not_matter(api: StandInApi) -> None:
-    """``| head -1``: all is made, and no traceback is printed."""
+    """With ``| head -1`` all objects are created, without a traceback."""
     command = 'python="$1"; ("$python" "$2"; echo "code $?" >&2) | head -1'
     done = subprocess.run(
         ["sh", "-c", command, "sh", sys.executable, str(FOLDER / "apply.py")],

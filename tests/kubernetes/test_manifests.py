@@ -1,4 +1,4 @@
-"""Every manifest is what Kubernetes, Datadog and KEDA take, and asks for what is sent."""
+"""Every manifest is valid for Kubernetes, Datadog and KEDA, and queries sent metrics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.kubernetes.manifests import InvalidManifest, Manifest, load, validate
 
 @pytest.mark.parametrize("path", manifests.FILES, ids=lambda path: path.name)
 def test_it_is_valid(path: Any) -> None:
-    """Each document passes its schema: no unknown field, no wrong type, nothing missing."""
+    """Each document matches its schema: no unknown field, no wrong type, nothing missing."""
     documents = load(path.name)
     assert documents
     for manifest in documents:
@@ -84,7 +84,7 @@ PLANTED: dict[str, tuple[str, str, Callable[[Manifest], object]]] = {
 
 @pytest.mark.parametrize("planted", PLANTED)
 def test_a_planted_error_is_caught(planted: str) -> None:
-    """The schemas do look: the same document is refused with one error in it."""
+    """The same document with one planted error is refused."""
     name, kind, spoil = PLANTED[planted]
     manifest = copy.deepcopy(next(document for document in load(name) if document["kind"] == kind))
     validate(manifest)
@@ -94,7 +94,7 @@ def test_a_planted_error_is_caught(planted: str) -> None:
 
 
 def test_queries_ask_for_what_is_sent() -> None:
-    """Metrics and tags are the catalog's; one series comes back, over half a minute each."""
+    """Metrics and tags are the catalog's; each query yields one series, over half a minute."""
     found = list(manifests.queries(manifests.everything()))
     assert len(found) == 4
     for text in found:
@@ -106,7 +106,7 @@ def test_queries_ask_for_what_is_sent() -> None:
 
 
 def test_a_planted_error_in_a_query_is_caught() -> None:
-    """A metric that nobody sends, and a tag that it does not have."""
+    """An unknown metric, and a tag that the metric lacks, are found."""
     for text in (
         "avg:gunicorn.worker.utilization{env:prod}",
         "avg:gunicorn.workers.utilization{listener:x}",

@@ -1,4 +1,4 @@
-"""The manifests fit together: with each other, with the simulation, and with the README."""
+"""The manifests are consistent: with each other, with the simulation, and with the README."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_both_autoscalers_ask_the_same_and_do_the_same() -> None:
 
 
 def test_the_simulation_is_of_these_manifests() -> None:
-    """Limits, rules, targets and workers are those that were simulated."""
+    """Limits, rules, targets and workers equal the simulated ones."""
     scaler = one("hpa.yaml", "HorizontalPodAutoscaler")
     spec = scaler["spec"]
     assert (spec["minReplicas"], spec["maxReplicas"]) == (simulate.LEAST, simulate.MOST)
@@ -63,7 +63,7 @@ def _rules(written: Any) -> hpa.Rules:
 
 
 def test_they_are_about_the_same_deployment() -> None:
-    """Names, namespaces, labels and secrets that one manifest has of another do exist there."""
+    """Names, namespaces, labels and secrets that a manifest references exist in the others."""
     documents = manifests.everything()
     assert {document["metadata"]["namespace"] for document in documents} == {"shop"}
     for name in DEPLOYMENTS:
@@ -81,7 +81,7 @@ def test_they_are_about_the_same_deployment() -> None:
 
 
 def test_the_deployments_differ_in_the_agents_address_only() -> None:
-    """What the README says of one holds for the other."""
+    """The README's statements about one Deployment hold for the other."""
     by_address, by_socket = (one(name, "Deployment") for name in DEPLOYMENTS)
     pod = by_socket["spec"]["template"]["spec"]
     assert manifests.container(by_socket).pop("volumeMounts")
@@ -94,7 +94,7 @@ def test_the_deployments_differ_in_the_agents_address_only() -> None:
 
 
 def test_the_somaxconn_of_the_readme_goes_into_a_deployment() -> None:
-    """The README's snippet is valid where it says that it belongs, with a quoted value."""
+    """The README's snippet is valid in its place, with a quoted value."""
     (snippet,) = [yaml.safe_load(block) for block in manifests.fenced("yaml")]
     for name in DEPLOYMENTS:
         deployment = one(name, "Deployment")
@@ -107,7 +107,7 @@ def test_the_somaxconn_of_the_readme_goes_into_a_deployment() -> None:
 
 
 def test_the_command_for_the_secret_makes_what_keda_asks_for() -> None:
-    """Name, namespace and keys in keda.yaml's comment are those of its references."""
+    """Name, namespace and keys of the command in keda.yaml equal those of the references."""
     text = (manifests.EXAMPLE / "keda.yaml").read_text()
     comment = [line.removeprefix("#").strip(" \\") for line in text.splitlines() if line[:1] == "#"]
     words = shlex.split(" ".join(comment[comment.index("") :]))

@@ -1,4 +1,4 @@
-"""gunicorn's own ``gunicorn.backlog``: it is what ``check`` warns of."""
+"""gunicorn's own ``gunicorn.backlog``, which ``check`` warns about."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def test_it_has_the_name_and_type_of_ours(
     serve: ServerFactory,
     agent: StandInAgent,
 ) -> None:
-    """Both begin with ``statsd_prefix``; gunicorn's has no tags."""
+    """Both names begin with ``statsd_prefix``; gunicorn's series has no tags."""
     host = agent.url.removeprefix("udp://")
     arguments = ("--enable-backlog-metric", "--statsd-host", host, "--statsd-prefix", prefix)
     server = serve(installed(version), workers=1, arguments=arguments).wait_until_it_serves()
-    server.hold(3)  # for 25.3.0 sends no zeros
+    server.hold(3)  # because 25.3.0 sends no zeros
 
     def both() -> list[Line] | None:
         lines = [line for datagram in agent.datagrams for line in datagram.lines]
@@ -46,7 +46,7 @@ def test_it_has_the_name_and_type_of_ours(
 
 
 def test_check_warns(agent: StandInAgent, config: Callable[[str], tuple[str, ...]]) -> None:
-    """With the remedy; all else is well."""
+    """gunicorn's own metric is one warning with a remedy; all other checks are ok."""
     text = f"enable_backlog_metric = True\nstatsd_host = {agent.url.removeprefix('udp://')!r}\n"
     done = check(*config(f"{CONFIG}{text}"))
     assert done.code == WARNING, done
