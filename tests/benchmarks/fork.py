@@ -84,6 +84,6 @@ def _forks_us(config: str) -> tuple[float, float]:
                 os.kill(min(server.worker_pids()), signal.SIGKILL)
                 seen = booted + number
                 wait_for("a fork", lambda: len(log.read_text().splitlines()) > seen)  # noqa: B023
-                wait_for("its worker", lambda: all_are_up(server, WORKERS))
+                wait_for("the new worker", lambda: all_are_up(server, WORKERS))
         forks = [line.split() for line in log.read_text().splitlines()[booted:]]
     return median([int(ns) / 1000 for ns, _ in forks]), median([int(ns) / 1000 for _, ns in forks])

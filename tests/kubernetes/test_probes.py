@@ -61,7 +61,7 @@ def test_what_waits_is_lost_when_a_pod_ends(newest: Gunicorn, serve: ServerFacto
         client.sendall(request("/hold"))
     wait_for("one to be held", lambda: server.journal.in_flight().total() == 1)
     server.signal(signal.SIGTERM)
-    wait_for("its end to begin", lambda: "Handling signal: term" in server.log)
+    wait_for("the begin of the shutdown", lambda: "Handling signal: term" in server.log)
     # The arbiter's signal, sent directly: the worker has it for certain before the request ends.
     (worker,) = server.worker_pids()
     os.kill(worker, signal.SIGTERM)

@@ -192,7 +192,10 @@ class Server:
 
     def reload(self, config: str | None = None) -> None:
         """Send SIGHUP, with another config if given, as soon as all workers handle signals."""
-        wait_for("its workers", lambda: all(map(has_own_handlers, self.worker_pids())))
+        wait_for(
+            "the signal handlers of all workers",
+            lambda: all(map(has_own_handlers, self.worker_pids())),
+        )
         if config is not None:
             self.config.write_text(config)
         self.signal(signal.SIGHUP)

@@ -77,7 +77,7 @@ class Terminal:
         with self._opened() as fd:
             subprocess.run(["stty", "sane"], stdin=fd, check=True)
             os.write(fd, b"\x1b[?1049l\x1b[?25h")
-        wait_for("it to be as it was", self.is_as_it_was)
+        wait_for("the terminal to be restored", self.is_as_it_was)
 
     @contextmanager
     def _opened(self) -> Iterator[int]:

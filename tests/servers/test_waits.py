@@ -273,7 +273,7 @@ def test_what_waiting_means(
     server = starting(newest, serve, agent, tmp_path, workers=1, arguments=arguments)
     wait_until_all_are_idle(agent, workers=1)
     server.hold(1)
-    wait_for("it to be held", lambda: server.journal.in_flight().total() == 1)
+    wait_for("the held request", lambda: server.journal.in_flight().total() == 1)
     complete, partial, upload = server.connect(), server.connect(), server.connect()
     whole = request("/plain")
     posted = b"POST /plain HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: 3\r\n\r\n"

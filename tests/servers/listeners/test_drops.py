@@ -133,7 +133,7 @@ def test_drops_within_one_interval_up_to_the_end_are_not_lost(
         | {"GUNICORN_BACKLOG_SAMPLES": "100"},
     )
     pids = wait_for("both workers", server.both_worker_pids)
-    wait_for("them to be up", lambda: server.log.count("Booting worker") == 2)
+    wait_for("both workers", lambda: server.log.count("Booting worker") == 2)
     net.run("sh", "-c", f"until ss -Hltn | grep -q :{PORTS[0]}; do sleep 0.05; done; sleep 1")
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)

@@ -112,7 +112,7 @@ def test_reloads_with_other_settings(
             server.reload(config)
             pids = wait_for_workers(server.pid, workers, pids)
             if reading in disabled:
-                wait_for("its thread to end", lambda: counter.latest(server.pid) == 0)
+                wait_for("the thread to end", lambda: counter.latest(server.pid) == 0)
             else:
                 wait_until_in_force(reading, agents[reading % 2])
         server.signal(signal.SIGTERM)
@@ -215,7 +215,7 @@ def pid_file(tmp_path: Path) -> Iterator[Path]:
 def daemon(server: Server, pid_file: Path) -> int:
     """Return the pid of a daemon's arbiter, after the launching process has ended."""
     assert server.process.wait(20) == 0
-    wait_for("its pid", lambda: pid_file.exists() and pid_file.read_text().strip())
+    wait_for("the daemon's pid", lambda: pid_file.exists() and pid_file.read_text().strip())
     return int(pid_file.read_text())
 
 
@@ -245,10 +245,10 @@ def test_a_daemon_without_workers(
 
         os.kill(arbiter, signal.SIGHUP)
         wait_for_workers(arbiter, 2, set())
-        wait_for("them to be idle", lambda: next_pushes(agent, 1)[0].workers["idle"] == 2)
+        wait_for("two idle workers", lambda: next_pushes(agent, 1)[0].workers["idle"] == 2)
         assert check(next_pushes(agent, 1)[0]) == 0
         os.kill(arbiter, signal.SIGTERM)
-        wait_for("its end", lambda: not is_alive(arbiter))
+        wait_for("the arbiter's end", lambda: not is_alive(arbiter))
     wait_until_all_came(agent)
 
     pushes = tagged_pushes(agent)  # the launching process read the config first

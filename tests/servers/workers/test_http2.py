@@ -57,7 +57,7 @@ def test_requests_of_an_http2_connection(
         client.wait(client.get("/plain"))
         check(in_flight=0)
         held = client.get("/hold")
-        wait_for("it to be held", lambda: server.journal.in_flight().total() == 1)
+        wait_for("the held request", lambda: server.journal.in_flight().total() == 1)
         check(in_flight=1)
         server.release.touch()
         client.wait(held)
@@ -81,7 +81,7 @@ def test_an_upgrade_to_http2(newest: Gunicorn, serve: ServerFactory, agent: Stan
             b"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"
         )
-        wait_for("it to be held", lambda: server.journal.in_flight().total() == 1)
+        wait_for("the held request", lambda: server.journal.in_flight().total() == 1)
         for push in next_pushes(agent, 3):
             assert push.values("gunicorn.requests.in_flight") == (1,)
             assert push.values("gunicorn.threads", "state:working") == (1,)

@@ -55,7 +55,7 @@ def test_a_silent_client_of_a_gthread_worker(
     server = serve(gunicorn, arguments=GTHREAD.arguments, environ=environ)
     wait_until_all_are_idle(agent)
     with server.connect():
-        wait_for("it to be seen", lambda: next_pushes(agent, 1)[0].workers["working"] == 1)
+        wait_for("one working worker", lambda: next_pushes(agent, 1)[0].workers["working"] == 1)
         for push in next_pushes(agent, 5):
             assert push.values("gunicorn.threads", "state:working") == (1,)
     wait_until_all_are_idle(agent)
@@ -95,7 +95,7 @@ def test_a_long_request_beside_many_short_ones(
     server = serve(gunicorn, workers=1, arguments=GTHREAD.arguments, environ=environ)
     wait_until_all_are_idle(agent, workers=1)
     server.hold(1)
-    wait_for("it to begin", lambda: server.journal.in_flight().total() == 1)
+    wait_for("the long request", lambda: server.journal.in_flight().total() == 1)
     next_pushes(agent, 1)
     seen = len(pushes(agent))
     while len(pushes(agent)) < seen + 5:

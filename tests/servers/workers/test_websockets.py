@@ -87,7 +87,7 @@ def test_a_client_that_is_gone(
     server = serving(worker_class, installed, serve, agent)
     with server.connect() as client:
         client.sendall(request("/hold"))
-        wait_for("it to be held", lambda: server.journal.in_flight().total() == 1)
+        wait_for("the held request", lambda: server.journal.in_flight().total() == 1)
     for _ in range(5):
         before = server.journal.in_flight().total()
         (push,) = next_pushes(agent, 1)
