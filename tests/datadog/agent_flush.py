@@ -64,7 +64,7 @@ class _Bucket:
 def flush(pushes: Iterable[tuple[float, Iterable[Line]]], until_s: float) -> Received:
     """Return the Agent's output for lines that arrived at these times, from 0 on.
 
-    Ten seconds that are not over at ``until_s`` are left out. Raises ValueError for an unlisted type.
+    Ten seconds that are not over at ``until_s`` are left out. Raises ValueError for other types.
     """
     buckets: dict[tuple[str, str, frozenset[str]], dict[int, _Bucket]] = defaultdict(dict)
     statuses = []

@@ -1,4 +1,4 @@
-"""The grammar of the queries that we use; whatever else Datadog understands is refused.
+"""The grammar of the queries that we use; other queries of Datadog are refused.
 
     query      = [ window ] expression [ comparator number ] | check
     window     = ( "avg" | "min" | "max" | "sum" ) "(last_" count ( "m" | "h" ) "):"

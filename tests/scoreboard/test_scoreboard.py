@@ -206,7 +206,7 @@ def test_waits_stay_counted() -> None:
 
 
 def test_it_is_a_memfd_without_a_name_in_any_file_system() -> None:
-    """Another process of the same user can open it through /proc."""
+    """Another process of the same user can open the memory through /proc."""
     scoreboard = Scoreboard(slots=4)
     path = f"/proc/{os.getpid()}/fd/{scoreboard._fd}"
     assert os.readlink(path) == "/memfd:gunicorn_backlog (deleted)"

@@ -201,7 +201,7 @@ class Served:
     wsgi_handler: Any = None
 
     def run(self) -> None:
-        """Serve nobody."""
+        """Return without serving."""
 
 
 def streamed() -> Iterator[bytes]:
