@@ -7,8 +7,18 @@ import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from struct import Struct
 
-from gunicorn_backlog.scoreboard.layout import COUNTERS, SLOTS_AT, WAITS_SIZE, Layout
-from gunicorn_backlog.scoreboard.slot import MEASURES_WAIT, OWNER, ROW_SIZE, SLOT, SlotRecord
+from gunicorn_backlog.scoreboard.detail_row import DETAIL_ROW, DetailState, decode_detail
+from gunicorn_backlog.scoreboard.layout import COUNTERS, HISTOGRAM_SIZE, SLOTS_AT, Layout
+from gunicorn_backlog.scoreboard.loop_row import LOOP_ROW
+from gunicorn_backlog.scoreboard.slot import (
+    HAS_LOOP,
+    MEASURES_WAIT,
+    OWNER,
+    ROW_SIZE,
+    SLOT,
+    Kind,
+    SlotRecord,
+)
 from gunicorn_backlog.scoreboard.wait_histogram import BUCKETS
 from gunicorn_backlog.scoreboard.worker_row import (
     WorkerRow,
@@ -21,7 +31,7 @@ from gunicorn_backlog.scoreboard.worker_row import (
 
 _COUNTERS = Struct(f"={COUNTERS}Q")
 _TRIES = 10
-_BEYOND = 1 << 8 * WAITS_SIZE
+_BEYOND = 1 << 8 * HISTOGRAM_SIZE
 
 
 class Reader:
@@ -34,7 +44,8 @@ class Reader:
     def __init__(self, memory: mmap.mmap, layout: Layout) -> None:
         self._memory = memory
         self._layout = layout
-        self._measured: list[bool] = []  # by slot: whether an owner's kind measures waits
+        # By histograms' offset and by slot: whether an owner's kind writes to the histogram.
+        self._used: dict[int, list[bool]] = {}
 
     def read(self, running: Mapping[int, int], *, with_oldest: bool = False) -> WorkerRows:
         """Return the rows of the ``running`` workers (age by pid).
@@ -42,7 +53,7 @@ class Reader:
         :param with_oldest: fill in ``oldest_ns`` of gthread workers, too.
         """
         octets, unsteady = self._copy(SLOTS_AT, self._layout.claimed(self._memory) * ROW_SIZE)
-        by_pid, pools = decode_slots(octets, running)
+        by_pid, pools = decode_slots(octets, running, self._loop_rows)
         unread = [OWNER.unpack_from(octets, number * ROW_SIZE)[0] for number in unsteady]
         if pools:
             rows, unread_pools = self._read_pools(pools, running, with_oldest=with_oldest)
@@ -76,23 +87,48 @@ class Reader:
         return rows, unread
 
     def waits(self) -> tuple[int, ...]:
-        """Return the sum of all slots' counters, by bucket; no sum ever decreases.
+        """Return the sum of all slots' waits, by bucket; no sum ever decreases.
 
         Exception: if the memory was overwritten, the sums are arbitrary, modulo 2**64.
         """
+        return self._sums(self._layout.waits_at, MEASURES_WAIT)
+
+    def delays(self) -> tuple[int, ...]:
+        """Return the sum of all slots' delays of event loops, by bucket, as ``waits``."""
+        return self._sums(self._layout.delays_at, HAS_LOOP)
+
+    def begun(self) -> int:
+        """Return the number of requests handed to the app by all owners of all slots."""
+        return sum([max(0, slot.word_3) for slot in self.claimed()])
+
+    def details(self) -> list[tuple[SlotRecord, DetailState]]:
+        """Return each slot that was ever allocated, with its detail row."""
+        slots, at = self.claimed(), self._layout.details_at
+        octets = self._memory[at : at + len(slots) * DETAIL_ROW.size]
+        rows = range(0, len(octets), DETAIL_ROW.size)
+        states = [decode_detail(octets[row : row + DETAIL_ROW.size]) for row in rows]
+        return list(zip(slots, states, strict=True))
+
+    def _loop_rows(self) -> memoryview:
+        at, claimed = self._layout.loops_at, self._layout.claimed(self._memory)
+        return memoryview(self._memory[at : at + claimed * LOOP_ROW.size])
+
+    def _sums(self, at: int, kinds: Collection[Kind]) -> tuple[int, ...]:
+        """Return the sums of the histograms at ``at`` of all slots that had an owner of a kind."""
+        used = self._used.setdefault(at, [])
         claimed = self._layout.claimed(self._memory)
-        self._measured += [False] * (claimed - len(self._measured))
-        if not all(self._measured):  # a read of unused counters would allocate their pages
-            for index, slot in enumerate(self.claimed()[: len(self._measured)]):
-                self._measured[index] |= slot.kind in MEASURES_WAIT
+        used += [False] * (claimed - len(used))
+        if not all(used):  # a read of unused counters would allocate their pages
+            for index, slot in enumerate(self.claimed()[: len(used)]):
+                used[index] |= slot.kind in kinds
         # One addition of long integers adds all counters: no valid one overflows its 64 bits.
-        starts = range(self._layout.waits_at, self._layout.info_at, WAITS_SIZE)
+        starts = range(at, at + claimed * HISTOGRAM_SIZE, HISTOGRAM_SIZE)
         total = sum(
-            int.from_bytes(self._memory[at : at + WAITS_SIZE], sys.byteorder)
-            for at, measured in zip(starts, self._measured, strict=False)
-            if measured
+            int.from_bytes(self._memory[start : start + HISTOGRAM_SIZE], sys.byteorder)
+            for start, is_used in zip(starts, used, strict=False)
+            if is_used
         )
-        octets = (total % _BEYOND).to_bytes(WAITS_SIZE, sys.byteorder)
+        octets = (total % _BEYOND).to_bytes(HISTOGRAM_SIZE, sys.byteorder)
         return _COUNTERS.unpack(octets)[:BUCKETS]
 
     def claimed(self) -> list[SlotRecord]:

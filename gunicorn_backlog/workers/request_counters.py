@@ -94,7 +94,7 @@ class InFlight:
     def __init__(self, slot: Slot) -> None:
         self._slot = slot
         self._in_flight = 0
-        self._begun = 0
+        self._begun = slot.numbers[BEGUN]
 
     def begin(self) -> None:
         """Count one request more; count none and raise if a signal handler raises."""

@@ -102,7 +102,7 @@ def instrument_requests(
 
 
 def _counted(handle_request: Callable[..., T], slot: Slot) -> Callable[..., T]:
-    begun = 0
+    begun = slot.numbers[BEGUN]
 
     def handle_request_counted(*args: object, **named: object) -> T:
         nonlocal begun
@@ -132,7 +132,7 @@ def _by_tcp(
     """
     size, unpack = tcp_info.LAST_DATA_RECV_SIZE, tcp_info.unpack_last_data_recv
     shared, count_request, counters = slot.shared, slot.count_request, slot.counters
-    begun = 0
+    begun = slot.numbers[BEGUN]
 
     def handle_request_recorded(*args: Any, **named: Any) -> T:
         nonlocal begun

@@ -17,8 +17,10 @@ import pytest
 
 from gunicorn_backlog.scoreboard import allocation
 from gunicorn_backlog.scoreboard.allocation import ClaimError
+from gunicorn_backlog.scoreboard.detail_row import SocketState
+from gunicorn_backlog.scoreboard.loop_row import PoolState
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.slot import SUBMITTED, WORK_NS, Kind, Slot
+from gunicorn_backlog.scoreboard.slot import LEAVING, SUBMITTED, WORK_NS, Kind, Slot
 from gunicorn_backlog.workers.request_counters import InFlight
 
 AGE = 7
@@ -237,3 +239,37 @@ def test_no_memory_is_an_os_error_and_leaks_no_descriptor(monkeypatch: pytest.Mo
     with pytest.raises(OSError, match="Cannot allocate"):
         Scoreboard(slots=4)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_begun_and_delays_survive_the_owner() -> None:
+    """The sums over all slots never decrease when a slot gets its next owner."""
+    scoreboard = Scoreboard(slots=1, thread_rows=0)
+    for owner in range(1, 4):
+        slot = scoreboard.claim(os.getpid(), owner, Kind.ASGI, 0)
+        InFlight(slot).begin()
+        slot.delay_counters[3] += 1
+        slot.delays[3] = slot.delay_counters[3]
+        assert scoreboard.reader.begun() == owner
+        assert scoreboard.reader.delays()[3] == owner
+        ((_, detail),) = scoreboard.reader.details()
+        assert detail.begun_before == owner - 1
+    other = scoreboard.claim(os.getpid(), 4, Kind.UNKNOWN, 0)
+    assert (other.words[3], scoreboard.reader.begun()) == (3, 3)
+
+
+def test_each_owner_begins_without_sockets_pools_and_flags() -> None:
+    """A former owner's loop, sockets and flags do not appear as the next owner's."""
+    scoreboard = Scoreboard(slots=1, thread_rows=0)
+    slot = scoreboard.claim(os.getpid(), 1, Kind.ASGI, 0)
+    slot.set_flag(LEAVING)
+    slot.details.write_socket(6, SocketState(inode=77, lost=2**40))
+    slot.details.write_socket(7, SocketState(inode=78, lost=0))  # has no word
+    slot.loop.write_pools([PoolState(1, 2, 3), None, None, None])
+    ((_, detail),) = scoreboard.reader.details()
+    assert detail.sockets == (*[None] * 6, SocketState(77, 2**32 - 1))
+    row = scoreboard.reader.read({os.getpid(): 1}).by_pid[os.getpid()]
+    assert (row.flags, row.loop and row.loop.pools) == (LEAVING, (("anyio", PoolState(1, 2, 3)),))
+    scoreboard.claim(os.getpid(), 2, Kind.ASGI, 0)
+    ((_, detail),) = scoreboard.reader.details()
+    row = scoreboard.reader.read({os.getpid(): 2}).by_pid[os.getpid()]
+    assert (detail.sockets, row.flags, row.loop and row.loop.pools) == ((None,) * 7, 0, ())

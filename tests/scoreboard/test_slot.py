@@ -18,9 +18,15 @@ from gunicorn_backlog.scoreboard.slot import (
     Kind,
     Record,
     Slot,
+    SlotRows,
     thread_rows_for,
 )
 from gunicorn_backlog.workers.request_counters import track_busy
+
+
+def rows() -> SlotRows:
+    """Return the bytes of a slot, all 0."""
+    return SlotRows(*[memoryview(bytearray(2 * ROW_SIZE)) for _ in SlotRows._fields])
 
 
 def test_a_slot_is_one_cache_line() -> None:
@@ -36,8 +42,8 @@ def test_lines_of_threads(threads: int, lines: int) -> None:
 
 def test_records_of_threads_lie_apart() -> None:
     """Each thread has its own words; words of one meaning are adjacent."""
-    memory, own = (memoryview(bytearray(lines * ROW_SIZE)) for lines in (6, 1))
-    slot = Slot(Kind.GTHREAD, own, own, 9, memory)
+    memory = memoryview(bytearray(6 * ROW_SIZE))
+    slot = Slot(Kind.GTHREAD, rows(), 9, memory)
     for number, record in enumerate(slot.threads):
         record.words[WORK_NS] = 1 + number
         record.words[TAKEN] = 101 + number
@@ -62,8 +68,7 @@ def test_a_record_goes_on_from_what_its_owner_wrote() -> None:
 @pytest.mark.parametrize("there", [2**63 - 1, -(2**63), 77])
 def test_what_is_added_is_added_to_the_owners_number(there: int) -> None:
     """After a foreign store the sum is right; nothing is raised, and no other word changes."""
-    own = memoryview(bytearray(ROW_SIZE))
-    slot = Slot(Kind.GTHREAD, own, own)
+    slot = Slot(Kind.GTHREAD, rows())
     slot.words[SUBMITTED] = 5
     slot.add(ASIDE, OVERFLOW)
     slot.words[ASIDE] = there
@@ -77,9 +82,9 @@ def test_what_is_added_is_added_to_the_owners_number(there: int) -> None:
 @pytest.mark.parametrize("there", [0, 7, 2**63 - 2, 2**63, 2**64 - 1])
 def test_counters_go_on_from_the_former_owners(there: int) -> None:
     """Counters continue from the former owner; an invalid one restarts from 0."""
-    own, waits = memoryview(bytearray(ROW_SIZE)), memoryview(bytearray(ROW_SIZE))
-    waits.cast("Q")[5] = there
-    slot = Slot(Kind.GTHREAD, own, waits)
+    own = rows()
+    own.waits.cast("Q")[5] = there
+    slot = Slot(Kind.GTHREAD, own)
     slot.count_wait(5)
     slot.count_request(5)
     assert slot.waits.tolist()[5] == (there if there < 2**63 else 0) + 2

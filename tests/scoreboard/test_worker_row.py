@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import pytest
 
+from gunicorn_backlog.scoreboard.loop_row import LOOP_ROW, LoopState
 from gunicorn_backlog.scoreboard.slot import (
     IDLE_HTTP2,
     OVERFLOW,
@@ -37,9 +39,15 @@ def pool(pid: int, threads: int, threads_at: int = 0, claimed_ns: int = 0) -> Sl
     return SlotRecord(pid, pid, Kind.GTHREAD, 1, threads, claimed_ns, *WORDS, threads_at)
 
 
+def no_loops(slots: int) -> Callable[[], memoryview]:
+    """Return a function that returns the loop rows of so many slots, all 0."""
+    return lambda: memoryview(bytes(slots * LOOP_ROW.size))
+
+
 def decoded(*slots: SlotRecord, running: dict[int, int]) -> dict[int, WorkerRow]:
     """Return the rows by pid, of which none is a gthread worker's."""
-    rows, pools = decode_slots(b"".join(SLOT.pack(*slot) for slot in slots), running)
+    octets = b"".join(SLOT.pack(*slot) for slot in slots)
+    rows, pools = decode_slots(octets, running, no_loops(len(slots)))
     assert pools == []
     return rows
 
@@ -48,7 +56,7 @@ def test_rows_are_those_of_running_workers() -> None:
     """Neither a dead worker's nor that of an earlier process with the same pid; pools apart."""
     slots = [slot(1, Kind.SYNC), slot(2, Kind.ASGI), slot(3, Kind.SYNC), pool(4, 2), pool(5, 2)]
     octets = b"".join(SLOT.pack(*slot) for slot in slots)
-    rows, pools = decode_slots(octets, {2: 2, 3: 50, 4: 4, 6: 6})
+    rows, pools = decode_slots(octets, {2: 2, 3: 50, 4: 4, 6: 6}, no_loops(5))
     assert list(rows) == [2]
     assert pools == slots[3:]
 
@@ -71,7 +79,8 @@ def test_of_one_request_at_a_time() -> None:
 def test_of_any_number_of_requests(kind: Kind) -> None:
     """Busy with those in flight; the time is not recorded."""
     rows = decoded(slot(1, kind, (3, 7, 8, 9), capacity=0), running={1: 1})
-    assert rows == {1: WorkerRow(kind, True, 0, 10, 3, 3, 0, 9, 0, 0, None)}
+    loop = None if kind in STATE_UNKNOWN else LoopState(0, 0, 0, 0, 0)
+    assert rows == {1: WorkerRow(kind, True, 0, 10, 3, 3, 0, 9, 0, 0, None, 0, loop)}
 
 
 def test_two_slots_of_one_worker_are_one_row() -> None:

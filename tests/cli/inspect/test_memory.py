@@ -74,7 +74,7 @@ def header(version: int = VERSION, slots: int = LAYOUT.slots, counters: int = CO
         (b"", 0, "0 bytes are no header"),
         (b"x" * 40, 40, "40 bytes are no header"),
         (b"x" * 64, LAYOUT.size, "it does not begin with our magic"),
-        (header(version=1), LAYOUT.size, "it has layout version 1, this reader reads 2"),
+        (header(version=1), LAYOUT.size, "it has layout version 1, this reader reads 3"),
         (header(), LAYOUT.size - 1, f"its header does not fit its {LAYOUT.size - 1} bytes"),
         (header(slots=2**32 - 1), LAYOUT.size, f"does not fit its {LAYOUT.size} bytes"),
         (header(counters=8), LAYOUT.size, f"does not fit its {LAYOUT.size} bytes"),
