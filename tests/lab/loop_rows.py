@@ -76,8 +76,8 @@ class Loops:
             before_ns = time.monotonic_ns()
             state = self.state()
             if time.monotonic_ns() - before_ns < _AT_ONCE_NS:
-                ran_ns = state.ran_by(before_ns)
-                return Reading(state.ran_until_ns(before_ns), ran_ns, state)
+                ran_ns, until_ns = state.running_time(before_ns)
+                return Reading(until_ns, ran_ns, state)
 
     def readings_during(self, call: Callable[[], bytes]) -> tuple[bytes, list[Reading]]:
         """Return the result of a call, and readings while it runs."""

@@ -18,18 +18,23 @@ T = TypeVar("T")
 class PollTimer:
     """Writes the words of ``Meter.EXACT``; each method runs in the loop's thread."""
 
-    __slots__ = ("_clock_ns", "_is_blocked", "_polled", "_ran_ns", "_row")
+    __slots__ = ("_clock_ns", "_is_blocked", "_polled", "_ran_ns", "_row", "_unpolled")
 
     def __init__(self, row: LoopRow, *, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self._row = row
         self._clock_ns = clock_ns
         self._ran_ns = -clock_ns()  # as the word: blocked: time run; running: less the time since
         self._is_blocked = self._polled = False
+        self._unpolled = Meter.NONE
 
     def measure(self, now_ns: int) -> Meter:
-        """Return whether the loop polled since the previous call: an app may bypass the timer."""
+        """Return ``Meter.EXACT``; ``ABSENT`` if the loop did not poll since the previous call.
+
+        An app may replace the function that is timed. A hub may beat before its first poll.
+        """
         polled, self._polled = self._polled, False
-        return Meter.EXACT if polled else Meter.NONE
+        unpolled, self._unpolled = self._unpolled, Meter.ABSENT
+        return Meter.EXACT if polled else unpolled
 
     def before_poll(self) -> None:
         """Record that the loop is about to block."""

@@ -42,7 +42,6 @@ class Loop:
     work: tuple[str, ...]
     meter: Meter = Meter.EXACT
     versions: tuple[str, ...] = ("20.1.0", "27.0.1")
-    environ: tuple[tuple[str, str], ...] = ()
 
     def start(self, serve: ServerFactory, gunicorn: Gunicorn) -> Loops:
         """Return the loops of a server with one worker."""
@@ -51,7 +50,7 @@ class Loop:
     def serve(self, serve: ServerFactory, gunicorn: Gunicorn, **environ: str) -> Server:
         """Return a server with one worker."""
         arguments = ("--worker-class", *self.arguments)
-        environ = {"GUNICORN_BACKLOG_INTERVAL": "60"} | dict(self.environ) | environ
+        environ = {"GUNICORN_BACKLOG_INTERVAL": "60"} | environ
         server = serve(
             gunicorn, workers=1, arguments=arguments, app=f"{APP}{self.app}", environ=environ
         )
@@ -79,16 +78,8 @@ TORNADO = Loop("tornado", ("tornado",), "tornado", ASYNC, versions=("23.0.0", "2
 GEVENT = Loop("gevent", ("gevent",), "wsgi", GREENLETS)
 PYWSGI = Loop("gevent_pywsgi", ("gevent_pywsgi",), "wsgi", GREENLETS)
 EVENTLET = Loop("eventlet", ("eventlet",), "wsgi", GREENLETS, versions=("23.0.0", "25.3.0"))
-EVENTLET_ASYNCIO = Loop(
-    "eventlet, asyncio",
-    ("eventlet",),
-    "wsgi",
-    GREENLETS,
-    versions=("25.3.0",),
-    environ=(("EVENTLET_HUB", "asyncio"),),
-)
 KINDS = (UVICORN, UVLOOP, GEVENT, EVENTLET)  # one class of each kind of loop
-OTHERS = (ASGI, ASGI_UVLOOP, TORNADO, PYWSGI, EVENTLET_ASYNCIO)
+OTHERS = (ASGI, ASGI_UVLOOP, TORNADO, PYWSGI)
 MATRIX = [(loop, version) for loop in KINDS + OTHERS for version in loop.versions]
 
 each_kind = pytest.mark.parametrize("loop", KINDS, ids=lambda it: it.id)
@@ -128,11 +119,15 @@ def test_all_duty_cycles(
     loops.wait_until_they_agree("storm", 100)
 
 
+@pytest.mark.soak
 @each_kind
 def test_waits_that_strace_measures(
     loop: Loop, serve: ServerFactory, installed: Installed, tmp_path: Path
 ) -> None:
-    """The time that the loop does not run is the sum of its epoll waits, within 2 points."""
+    """The time that the loop does not run is the sum of its epoll waits, within 2 points.
+
+    On a busy machine strace itself delays each return from epoll: until then it agrees seldom.
+    """
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed")
     loops = loop.start(serve, installed(loop.versions[-1]))
@@ -151,7 +146,7 @@ def test_waits_that_strace_measures(
             print(f"{loop.id}: not running {idle:.1f} %, in epoll {blocked:.1f} %")
             return abs(idle - blocked) <= 2 and 40 < idle < 80
 
-        wait_for("strace to agree", agree)
+        wait_for("strace to agree", agree, deadline_s=120)
 
 
 @each_kind
@@ -168,7 +163,7 @@ def test_a_blocked_loop(
     assert window(middle, []).ours > 99.5
     assert middle[-1].state.late_ns(time.monotonic_ns()) > seconds * 0.7e9
     since = wait_for("the late beat", lambda: delays_since(loops, before, seconds))
-    assert since.longest_ms == pytest.approx(seconds * 1000, rel=0.05, abs=100)
+    assert since.longest_ms == pytest.approx(seconds * 1000, abs=100 + seconds * 32)
     assert since.average_ms < seconds * 600
 
 
