@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import selectors
 import subprocess
@@ -421,7 +422,7 @@ def test_a_selector_without_attributes(board: Board) -> None:
 @pytest.mark.parametrize("name", ["uv_loop_configure", "uv_metrics_idle_time"])
 def test_a_uvloop_without_symbols(name: str, board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
     """A libuv that lacks a symbol: the loop beats and has no meter."""
-    load = uvloop_loop.ctypes.PyDLL
+    load = ctypes.PyDLL
 
     class Stripped:
         def __init__(self, path: str) -> None:
@@ -432,7 +433,7 @@ def test_a_uvloop_without_symbols(name: str, board: Board, monkeypatch: pytest.M
                 raise AttributeError(symbol)
             return getattr(self._library, symbol)
 
-    monkeypatch.setattr(uvloop_loop.ctypes, "PyDLL", Stripped)
+    monkeypatch.setattr(ctypes, "PyDLL", Stripped)
 
     async def main() -> None:
         board.watch_running()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from agent import StandInAgent
 
 from gunicorn_backlog.scoreboard.loop_row import Meter
 from gunicorn_backlog.scoreboard.wait_histogram import WaitSummary, summarize
@@ -19,6 +20,7 @@ from tests.lab.epoll_waits import blocked_s, traced
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.loop_rows import Loops, window
 from tests.lab.procfs import field
+from tests.lab.pushes import next_pushes, pushes
 from tests.lab.server import Server
 from tests.lab.short_and_soak import forms
 from tests.lab.waiting import wait_for
@@ -191,8 +193,10 @@ def test_an_idle_worker(loop: Loop, serve: ServerFactory, installed: Installed) 
     loops.wait_for_meter(loop.meter)
     wait_for("an idle loop", lambda: loops.utilization() < 1)
     assert loops.worker().in_flight == 0
-    more = wakeups_per_s(loops.server) - wakeups_per_s(without)
-    assert more <= 11
+    wait_for(
+        "at most ten more wake-ups per second",
+        lambda: wakeups_per_s(loops.server) - wakeups_per_s(without) <= 10.5,
+    )
 
 
 def wakeups_per_s(server: Server) -> float:
@@ -203,3 +207,37 @@ def wakeups_per_s(server: Server) -> float:
     time.sleep(2)
     after = field(status.read_text(), "voluntary_ctxt_switches")
     return (after - before) / (time.monotonic() - begin_s)
+
+
+def test_gevent_on_libuv(serve: ServerFactory, installed: Installed, agent: StandInAgent) -> None:
+    """No utilization, and one log line for all workers and reloads; the delay is measured."""
+    environ = {
+        "GEVENT_LOOP": "libuv-cffi",
+        "GUNICORN_BACKLOG_URL": agent.url,
+        "GUNICORN_BACKLOG_INTERVAL": "0.5",
+    }
+    server = serve(
+        installed(GEVENT.versions[-1]),
+        arguments=("--worker-class", "gevent"),
+        app=f"{APP}wsgi",
+        environ=environ,
+    )
+    server.wait_until_it_serves()
+    wait_for("the line", lambda: server.our_lines)
+    former = server.worker_pids()
+    server.reload()
+    wait_for("new workers", lambda: len(pids := server.worker_pids()) == 2 and not pids & former)
+    server.get("/block/1")
+    wait_for("the block's delay", lambda: max(values(agent, "gunicorn.loop.delay.max")) > 800)
+    for push in next_pushes(agent, 3):
+        assert push.all("gunicorn.loop.delay.max")
+        assert push.all("gunicorn.workers.utilization") == []
+        assert push.all("gunicorn.workers.saturated") == []
+    (line,) = server.our_lines
+    assert "a worker's event loop can't be measured (gevent on libuv" in line
+
+
+def values(agent: StandInAgent, name: str) -> list[float]:
+    """Return the values of a metric in all pushes."""
+    lines = [line for push in pushes(agent) for line in push.all(name)]
+    return [value for line in lines for value in line.values]
