@@ -36,6 +36,7 @@ from tests.lab.waiting import wait_for
 READS = 1_000_000
 ALWAYS = -1
 LAYOUT = Layout(slots=4, thread_rows=12)
+KIND_AT, CAPACITY_AT, RECORD_AT, THREADS_AT = 8, 12, 24, 56  # in a slot
 RUNNING = {10: 1, 11: 2, 20: 3, 21: 4}  # two sync workers, and pools of one and of nine threads
 SLOTS = (
     SlotRecord(21, 4, Kind.GTHREAD, 0, 9, 1, 50, 0, 0, 3, threads_at=3),
@@ -317,3 +318,39 @@ def test_workers_that_changed_within_the_same_dict() -> None:
     assert list(scoreboard.reader.read(running).by_pid) == []
     running[os.getpid()] = 1
     assert list(scoreboard.reader.read(running).by_pid) == [os.getpid()]
+
+
+@pytest.mark.parametrize(
+    ("kind", "offset", "octets"),
+    [
+        (Kind.SYNC, KIND_AT, b"\x07\x00"),
+        (Kind.SYNC, CAPACITY_AT, bytes(4)),
+        (Kind.SYNC, CAPACITY_AT, b"\xff" * 4),
+        (Kind.ASGI, RECORD_AT, b"\xff" * 8),
+        (Kind.ASGI, RECORD_AT, b"\xff" * 7 + b"\x7f"),
+        (Kind.GTHREAD, RECORD_AT, b"\xff" * 7 + b"\x7f"),  # submitted
+        (Kind.GTHREAD, RECORD_AT + 8, bytes(7) + b"\x80"),  # returned
+        (Kind.GTHREAD, RECORD_AT + 16, b"\xff" * 8),  # aside: -1
+        (Kind.GTHREAD, RECORD_AT + 16, b"\xff" * 7 + b"\x7f"),
+        (Kind.GTHREAD, CAPACITY_AT, bytes(4)),
+        (Kind.GTHREAD, THREADS_AT, b"\xff" * 4),
+    ],
+)
+def test_an_overwritten_slot_is_unread(kind: Kind, offset: int, octets: bytes) -> None:
+    """An impossible value gives no number; the worker neither starts nor has a state."""
+    scoreboard = Scoreboard(slots=2)
+    pid = os.getpid()
+    scoreboard.claim(pid, 1, kind, {Kind.SYNC: 1, Kind.GTHREAD: 2}.get(kind, 0))
+    assert list(scoreboard.reader.read({pid: 1}).by_pid) == [pid]
+    scoreboard._memory[SLOTS_AT + offset : SLOTS_AT + offset + len(octets)] = octets
+    assert scoreboard.reader.read({pid: 1}) == ({}, [], [pid])
+
+
+def test_overwritten_thread_rows_are_unread() -> None:
+    """The queue's length also depends on the threads' rows."""
+    scoreboard = Scoreboard(slots=2)
+    pid = os.getpid()
+    scoreboard.claim(pid, 1, Kind.GTHREAD, 2)
+    at = scoreboard._layout.thread_rows_at + ROW_SIZE  # ``taken`` of the first thread
+    scoreboard._memory[at : at + 8] = bytes(7) + b"\x80"
+    assert scoreboard.reader.read({pid: 1}) == ({}, [], [pid])
