@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from gunicorn_backlog.workers.handshake_waits import HandshakeWaits
 
 T = TypeVar("T")
+FRESH_NS = 0
 
 # Errors of a measurement in a subclass that passes other arguments than gunicorn does.
 NO_SOCKET = (AttributeError, IndexError, TypeError, tcp_info.UnpackError)
