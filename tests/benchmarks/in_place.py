@@ -25,8 +25,9 @@ from tests.benchmarks.turns import differences, interval_of_median, median, targ
 from tests.lab.server import Server
 
 PAIRS, QUICK_PAIRS = 120, 10
-REQUESTS = 250  # of a block
-WARM_UP = 10  # requests after a change of state, before a block
+BLOCKS = 5  # in each state, of a pair
+REQUESTS = 50  # of a block; the speed of a busy machine changes within a longer one
+WARM_UP = 4  # requests after a change of state, before a block
 NULL = "nothing toggled"
 TARGET_PERCENT, NULL_PERCENT = 1.5, 0.7
 TARGETS = {"sync", "gthread"}
@@ -34,12 +35,12 @@ TARGETS = {"sync", "gthread"}
 TEXT = f"""\
 CPU time of the one worker of a real gunicorn (its process CPU clock) per request of the smallest
 app. One client sends one request after the other, each on a connection of its own unless it says
-"kept alive". In the same worker our wrappers are removed and restored: a pair is a block of
-{REQUESTS} requests in one state and a block in the other, alternately in this order and in
-reverse. All pairs of a class are taken in turns. The interval is that of the pairs' median, with
+"kept alive". In the same worker our wrappers are removed and restored: a pair is {BLOCKS} blocks of
+{REQUESTS} requests in one state and {BLOCKS} in the other, alternately, every other time in reverse.
+All comparisons of a class are taken in turns. The interval is that of the pairs' median, with
 95 %. "{NULL}" compares a state with itself. An empty wrapper is a function that passes any
 arguments on; "one getsockopt" is an empty wrapper that reads TCP_INFO. "each wait measured" is the
-cost at a rate at which no measurement is skipped. The variable IN_PLACE limits the classes."""
+cost at a rate at which no measurement is skipped."""
 
 
 class Case(NamedTuple):
@@ -51,11 +52,11 @@ class Case(NamedTuple):
 
 def tables(quick: bool) -> list[Table]:
     """Measure each worker class."""
-    wanted = os.environ.get("IN_PLACE", "")
+    pairs = int(os.environ.get("IN_PLACE_PAIRS", QUICK_PAIRS if quick else PAIRS))
+    wanted = os.environ.get("IN_PLACE_CLASSES", ";".join(SUBJECTS)).split(";")
     rows = []
-    for name, subject in SUBJECTS.items():
-        if not wanted or name in wanted.split(";"):
-            rows += _rows(name, _measured(name, subject, QUICK_PAIRS if quick else PAIRS))
+    for name in wanted:
+        rows += _rows(name, _measured(name, SUBJECTS[name], pairs))
     return [Table("In place", TEXT, rows)]
 
 
@@ -91,11 +92,9 @@ def _measured(name: str, subject: Subject, pairs: int) -> Mapping[str, Pairs]:
         client = Client(server, kept=subject.kept)
         for number in range(pairs):
             for case_name, case in cases.items():
-                us = {}
-                for part in ("state", "base") if number % 2 else ("base", "state"):
-                    us[part] = client.block_us(getattr(case, part))
-                found[case_name].state.append(us["state"])
-                found[case_name].base.append(us["base"])
+                us = client.pair_us(case, reverse=number % 2 == 1)
+                found[case_name].state.append(us[0])
+                found[case_name].base.append(us[1])
     return found
 
 
@@ -106,8 +105,15 @@ class Client:
         self._address = ("127.0.0.1", server.port)
         self._kept = kept
 
-    def block_us(self, state: str) -> float:
-        """Return the CPU time of a request in a state, in µs."""
+    def pair_us(self, case: Case, *, reverse: bool) -> tuple[float, float]:
+        """Return the CPU time of a request in the state and in the base, in µs."""
+        us = [0.0, 0.0]
+        for number in range(BLOCKS):
+            for part in (0, 1) if reverse == (number % 2 == 0) else (1, 0):
+                us[part] += self._block_us(case[part]) / BLOCKS
+        return us[0], us[1]
+
+    def _block_us(self, state: str) -> float:
         self._get(STATE + quote(state))
         self._requests(WARM_UP)
         before_ns = int(self._get(CPU))
