@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 WSGI, ASGI = ("tests.benchmarks.in_place_worker:app", "tests.benchmarks.in_place_worker:asgi_app")
-WAIT = "gunicorn_backlog.workers.request_wait"
+WORKERS = "gunicorn_backlog.workers"
 
 
 class Spot(NamedTuple):
@@ -55,8 +55,8 @@ class Subject(NamedTuple):
 
 NO_WAIT, EACH_WAIT = "without the wait", "each wait measured"
 VARIANTS = {
-    NO_WAIT: Variant(WAIT, "tcp_measures_wait", lambda sockets: False),
-    EACH_WAIT: Variant(WAIT, "FRESH_NS", 0),
+    NO_WAIT: Variant(f"{WORKERS}.request_wait", "tcp_measures_wait", lambda sockets: False),
+    EACH_WAIT: Variant(f"{WORKERS}.last_wait", "FRESH_NS", 0),
 }
 
 

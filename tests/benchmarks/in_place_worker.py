@@ -49,15 +49,17 @@ class Worker:
         """Instrument the worker once for each variant, and at last by the hook."""
         for name, variant in self._subject.variants.items():
             assert hooks._monitor is not None
+            scoreboard = hooks._monitor._pipeline.scoreboard
+            assert scoreboard is not None
             module = import_module(variant.module)
             former = getattr(module, variant.name)
             setattr(module, variant.name, variant.value)
             try:
-                registry.instrument(self._worker, hooks._monitor._pipeline.scoreboard)
+                registry.instrument(self._worker, scoreboard)
             finally:
                 setattr(module, variant.name, former)
             self._states[name] = self._values()
-            self._set({spot: ABSENT for spot in self._subject.spots})
+            self._set(dict.fromkeys(self._subject.spots, ABSENT))
         hook(self._worker)
 
     def enter(self, state: str) -> None:
@@ -149,9 +151,7 @@ def _empty(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
-def _cold_call(
-    function: Callable[..., Any], accepted: Callable[[Any], Any]
-) -> Callable[..., Any]:
+def _cold_call(function: Callable[..., Any], accepted: Callable[[Any], Any]) -> Callable[..., Any]:
     def wrapper(*args: Any, **named: Any) -> Any:
         accepted(args).getsockopt(IPPROTO_TCP, TCP_INFO, TCP_INFO_SIZE)
         return function(*args, **named)
