@@ -30,7 +30,8 @@ from gunicorn_backlog.scoreboard.slot import (
 )
 from gunicorn_backlog.scoreboard.wait_histogram import BUCKETS
 from gunicorn_backlog.scoreboard.worker_row import WorkerRow, WorkerRows
-from gunicorn_backlog.workers.request_counters import track_busy, with_free_record
+from gunicorn_backlog.workers.last_wait import LastWait
+from gunicorn_backlog.workers.request_counters import track_busy_threads
 from tests.lab.waiting import wait_for
 
 READS = 1_000_000
@@ -84,7 +85,8 @@ def handling(slot: Any) -> Callable[[], object]:
         now_ns += 1
         return now_ns
 
-    return track_busy(int, slot, takes=True, clock_ns=clock_ns)
+    last_wait = LastWait(skips=False)
+    return track_busy_threads(int, [slot], last_wait, beyond=int, clock_ns=clock_ns)
 
 
 def serve_at_full_speed(slot: Slot) -> None:
@@ -150,9 +152,7 @@ def test_states_beside_threads_at_full_speed() -> None:
     """A worker with two threads never has more than two busy ones, and counters only grow."""
 
     def serve(slot: Slot) -> None:
-        handle = with_free_record(
-            [track_busy(int, record, takes=True) for record in slot.threads], beyond=int
-        )
+        handle = track_busy_threads(int, slot.threads, LastWait(skips=False), beyond=int)
 
         def run() -> None:
             while True:
