@@ -213,7 +213,7 @@ class AppProxy:
         return getattr(self._app, name)
 
 
-def before_run(worker: Any, wrap: Callable[[], None]) -> None:
+def before_run(worker: Any, wrap: Callable[[], object]) -> None:
     """Call ``wrap`` when gunicorn runs the worker, after all hooks.
 
     The user's hooks run before, and receive the worker unchanged.

@@ -115,7 +115,7 @@ def wsgi_request(claim: Allocate | None) -> Request:
 
     worker: Any = SimpleNamespace(wsgi=app, run=lambda: None)
     if claim:
-        wsgi.instrument(worker, claim)
+        wsgi.instrument(worker, claim(Kind.WSGI, 0))
     worker.run()
 
     def request(accepted: Any) -> None:

@@ -218,7 +218,7 @@ def test_a_wsgi_answer_is_in_flight_until_it_is_closed(
 ) -> None:
     """The answer iterates like the app's, and has a length only if the app's has one."""
     worker: Any = Served(lambda environ, start_response: answer)
-    wsgi.instrument(worker, claim)
+    wsgi.instrument(worker, claim(Kind.WSGI, 0))
     worker.run()
     returned = worker.wsgi({}, None)
     assert seen(scoreboard).in_flight == 1
@@ -243,7 +243,7 @@ def test_a_wsgi_answer_closed_early_is_closed_in_the_app(
             raise RuntimeError("in the app")
 
     worker: Any = Served(lambda: Failing())
-    wsgi.instrument(worker, claim)
+    wsgi.instrument(worker, claim(Kind.WSGI, 0))
     worker.run()
     with pytest.raises(RuntimeError, match="in the app"):
         worker.wsgi().close()
