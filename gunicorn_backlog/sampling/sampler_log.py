@@ -21,9 +21,9 @@ def warn_no_limit(logger: OnceLogger, listener: str) -> None:
     )
 
 
-def warn_waits(logger: OnceLogger, error: WaitsError) -> None:
-    """Warn of overwritten counters of waits."""
-    logger.warn("waits", f"{error}: the waits of this interval are not sent")
+def warn_waits(logger: OnceLogger, error: WaitsError, name: str = "waits") -> None:
+    """Warn of overwritten counters of waits or delays."""
+    logger.warn(name, f"{error}: the {name} of this interval are not sent")
 
 
 def warn_unread(logger: OnceLogger) -> None:

@@ -37,19 +37,26 @@ _POOLS_AT = 6
 UNBOUNDED = 1 << 31
 
 BEAT_EVERY_NS = 100_000_000
+# A beat that is late by less than this may only have been woken late: the loop is not blocked.
+OVERDUE_NS = 20_000_000
 
 
 class Meter(IntEnum):
     """How a loop's running time is measured.
 
-    NONE: not measured; ``work_ns`` is 0. Beats may be present.
+    NONE: not yet, since the loop has not started.
     EXACT: at each iteration.
     BEAT: at each beat, from the loop's own total of idle time.
+    ABSENT: not at all; ``work_ns`` is 0. Beats may be present.
     """
 
     NONE = 0
     EXACT = 1
     BEAT = 2
+    ABSENT = 3
+
+
+_MEASURED = frozenset({int(Meter.EXACT), int(Meter.BEAT)})
 
 
 class PoolState(NamedTuple):
@@ -70,6 +77,13 @@ class PoolState(NamedTuple):
         return None if self.capacity is None else max(0, self.capacity - self.working)
 
 
+class RunningTime(NamedTuple):
+    """Nanoseconds that a loop has run until the time ``until_ns``, CLOCK_MONOTONIC."""
+
+    ran_ns: int
+    until_ns: int
+
+
 class LoopState(NamedTuple):
     """A decoded loop row; see the module's table.
 
@@ -83,20 +97,32 @@ class LoopState(NamedTuple):
     oldest_ns: int
     pools: tuple[tuple[str, PoolState], ...] = ()
 
-    def ran_by(self, now_ns: int) -> int:
-        """Return the nanoseconds that the loop has run until ``now_ns``, as far as recorded.
+    @property
+    def measured(self) -> bool:
+        """Whether the running time is measured."""
+        return self.meter in _MEASURED
+
+    def running_time(self, now_ns: int) -> RunningTime:
+        """Return the time that the loop has run.
 
         ``Meter.BEAT``: a loop with an overdue beat has run since its latest beat.
         """
-        if self.meter == Meter.EXACT and self.work_ns < 0:
-            return self.work_ns + now_ns
-        if self.meter == Meter.BEAT and self.late_ns(now_ns):
-            return self.work_ns + now_ns - self.beat_ns
-        return self.work_ns
+        if self.meter == Meter.EXACT:
+            return RunningTime(self.work_ns + (now_ns if self.work_ns < 0 else 0), now_ns)
+        if self.late_ns(now_ns):
+            return RunningTime(self.work_ns + now_ns - self.beat_ns, now_ns)
+        return RunningTime(self.work_ns, self.beat_ns)
 
     def late_ns(self, now_ns: int) -> int:
         """Return the nanoseconds by which the next beat is overdue; 0: not overdue."""
-        return max(0, now_ns - self.beat_ns - BEAT_EVERY_NS) if self.beat_ns else 0
+        late_ns = now_ns - self.beat_ns - BEAT_EVERY_NS
+        return late_ns if self.beat_ns and late_ns >= OVERDUE_NS else 0
+
+    def blocked_ns(self, now_ns: int) -> int:
+        """Return the nanoseconds since which the loop is blocked, as far as measured; 0: not."""
+        if self.meter == Meter.EXACT:
+            return max(0, now_ns - self.since_ns) if self.work_ns < 0 else 0
+        return now_ns - self.beat_ns if self.late_ns(now_ns) else 0
 
 
 def pool_words(pools: Sequence[PoolState | None]) -> list[int]:

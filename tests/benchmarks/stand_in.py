@@ -67,7 +67,8 @@ class StandIn:
         """Refuse to measure a server that is not of that size."""
         counts, threads = self.sampler.sample().counts, size.workers * size.threads
         assert counts is not None
-        if (counts.idle, counts.threads.idle if counts.threads else 0) != (size.workers, threads):
+        idle = counts.threads["gthread"].idle if counts.threads else 0
+        if (counts.idle, idle) != (size.workers, threads):
             raise AssertionError(f"not a server with {size}: {counts}")
 
     def __enter__(self) -> StandIn:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from gunicorn_backlog.sampling.worker_counts import ThreadCounts, WorkerCounter, WorkerCounts
-from gunicorn_backlog.scoreboard.slot import Kind
+from gunicorn_backlog.scoreboard.loop_row import LoopState, Meter, PoolState
+from gunicorn_backlog.scoreboard.slot import HAS_LOOP, Kind
 from gunicorn_backlog.scoreboard.worker_row import WorkerRow
 from tests.lab.worker_rows import worker_rows
 
@@ -16,7 +17,16 @@ BOOT_LIMIT_S = 30.0
 
 def state(in_use: int = 0, kind: Kind = Kind.SYNC) -> WorkerRow:
     """Return a worker's state."""
-    return WorkerRow(kind, False, int(kind == Kind.SYNC), 0, in_use, in_use, 0, 0, 0, 0)
+    loop = LoopState(0, 0, 1, Meter.EXACT, 0) if kind in HAS_LOOP else None
+    capacity = int(kind == Kind.SYNC)
+    return WorkerRow(kind, False, capacity, 0, in_use, in_use, 0, 0, 0, 0, None, 0, loop)
+
+
+def loop(meter: Meter = Meter.EXACT, *pools: tuple[str, PoolState]) -> WorkerRow:
+    """Return the state of an asgi worker."""
+    row = state(kind=Kind.ASGI)
+    row.loop = LoopState(0, 0, 1, meter, 0, pools)
+    return row
 
 
 def pool(capacity: int, in_use: int, in_flight: int, queued: int) -> WorkerRow:
@@ -78,14 +88,25 @@ def test_threads_of_all_pools() -> None:
     """Idle, working and queued ones; a worker at work may have a free thread."""
     counts = count(aged(1, 2), {1: pool(4, 2, 1, 0), 2: pool(4, 4, 4, 7)})
     assert (counts.working, counts.idle, counts.in_flight) == (2, 0, 5)
-    assert counts.threads == ThreadCounts(idle=2, working=6, queued=7)
+    assert counts.threads == {"gthread": ThreadCounts(idle=2, working=6, queued=7)}
 
 
 def test_without_pools_there_are_no_threads_but_those_to_come() -> None:
     """None of a class without; zeros as long as gthread's workers are starting."""
-    assert count(aged(1), {1: state()}).threads is None
+    assert count(aged(1), {1: state()}).threads == {}
     starting = count(aged(1), {}, kind_starting=Kind.GTHREAD)
-    assert starting.threads == ThreadCounts(0, 0, 0)
+    assert starting.threads == {"gthread": ThreadCounts(0, 0, 0)}
+
+
+def test_pools_behind_loops() -> None:
+    """Counts add up by pool; without a fixed number of threads no idle thread is counted."""
+    anyio, django = ("anyio", PoolState(40, 20, 40)), ("asgiref", PoolState(3, 1, None))
+    rows = {1: loop(Meter.EXACT, anyio), 2: loop(Meter.EXACT, anyio, django), 3: loop()}
+    assert count(aged(1, 2, 3), rows).threads == {
+        "anyio": ThreadCounts(idle=0, working=80, queued=40),
+        "asgiref": ThreadCounts(idle=None, working=3, queued=1),
+    }
+    assert count(aged(3), {3: loop()}).threads == {}
 
 
 @pytest.mark.parametrize(
@@ -97,8 +118,12 @@ def test_without_pools_there_are_no_threads_but_those_to_come() -> None:
         ({}, Kind.SYNC, True),
         ({1: pool(2, 2, 2, 0), 2: pool(2, 1, 1, 0)}, Kind.GTHREAD, False),
         ({1: pool(2, 2, 2, 0), 2: pool(2, 2, 2, 0)}, Kind.GTHREAD, True),
-        ({1: state(1), 2: state(1, Kind.GREENLET)}, Kind.SYNC, None),
-        ({1: state(1), 2: state(1)}, Kind.ASGI, None),
+        ({1: state(1), 2: state(1, Kind.GREENLET)}, Kind.SYNC, False),
+        ({1: state(1), 3: state(1, Kind.GREENLET)}, Kind.SYNC, True),
+        ({3: loop(), 4: loop()}, Kind.ASGI, True),
+        ({3: loop(), 2: loop()}, Kind.ASGI, False),
+        ({3: loop(), 4: loop(Meter.NONE)}, Kind.ASGI, True),
+        ({3: loop(), 2: loop(Meter.ABSENT)}, Kind.ASGI, None),
         ({1: state(1), 2: state(0, Kind.UNKNOWN)}, Kind.SYNC, None),
         ({}, Kind.UNKNOWN, None),
     ],
@@ -106,8 +131,8 @@ def test_without_pools_there_are_no_threads_but_those_to_come() -> None:
 def test_saturated_is_no_worker_free(
     states: dict[int, WorkerRow], kind: Kind, saturated: bool | None
 ) -> None:
-    """Of workers with a capacity only, now and to come."""
-    counts = count(aged(1, 2), states, kind_starting=kind)
+    """A loop that ran most of the time is not free; a loop without a meter leaves it unknown."""
+    counts = count(aged(*states, 9), states, kind_starting=kind, full_loops={3, 4})
     assert counts.saturated is saturated
 
 

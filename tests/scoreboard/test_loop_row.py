@@ -9,6 +9,7 @@ from gunicorn_backlog.scoreboard.loop_row import (
     BEAT_NS,
     LOOP_ROW,
     METER,
+    OVERDUE_NS,
     SINCE_NS,
     WORK_NS,
     LoopRow,
@@ -17,6 +18,8 @@ from gunicorn_backlog.scoreboard.loop_row import (
     decode_loop,
 )
 
+SECOND = 10**9
+LATE_NS = BEAT_EVERY_NS + OVERDUE_NS
 POOLS = [PoolState(40, 20, 40), None, PoolState(3, 0, None), PoolState(0, 2**32 - 1, 0)]
 
 
@@ -43,25 +46,30 @@ def test_pools_by_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "now_ns", "ran_ns"),
+    ("words", "now_ns", "ran", "blocked_ns"),
     [
-        ({"meter": Meter.EXACT, "work_ns": 700}, 9000, 700),
-        ({"meter": Meter.EXACT, "work_ns": 700 - 5000, "since_ns": 5000}, 9000, 4700),
-        ({"meter": Meter.BEAT, "work_ns": 700, "beat_ns": 5000}, 5000 + BEAT_EVERY_NS, 700),
-        ({"meter": Meter.BEAT, "work_ns": 700, "beat_ns": 5}, 6 + BEAT_EVERY_NS, 701 + 10**8),
-        ({"meter": Meter.NONE, "beat_ns": 5000}, 10**10, 0),
+        ({"meter": Meter.EXACT, "work_ns": 7}, SECOND, (7, SECOND), 0),
+        ({"meter": Meter.EXACT, "work_ns": 7 - 50, "since_ns": 50}, 90, (47, 90), 40),
+        ({"meter": Meter.BEAT, "work_ns": 7, "beat_ns": 50}, 50 + LATE_NS - 1, (7, 50), 0),
+        ({"meter": Meter.BEAT, "work_ns": 7, "beat_ns": 50}, SECOND, (SECOND - 43, SECOND), 1),
+        ({"meter": Meter.BEAT, "work_ns": 0}, SECOND, (0, 0), 0),
+        ({"meter": Meter.ABSENT, "beat_ns": 50}, 60, (0, 50), 0),
     ],
-    ids=["in a poll", "runs", "on time", "overdue", "not measured"],
+    ids=["in a poll", "runs", "on time", "overdue", "no beat yet", "not measured"],
 )
-def test_running_time(words: dict[str, int], now_ns: int, ran_ns: int) -> None:
+def test_running_time(
+    words: dict[str, int], now_ns: int, ran: tuple[int, int], blocked_ns: int
+) -> None:
     """The time until now includes the current iteration, or a block since the latest beat."""
-    assert decode_loop(written(**words)).ran_by(now_ns) == ran_ns
+    state = decode_loop(written(**words))
+    assert state.running_time(now_ns) == ran
+    assert state.blocked_ns(now_ns) == (SECOND - 50 if blocked_ns == 1 else blocked_ns)
 
 
 def test_late_beats() -> None:
-    """A beat is late from 100 ms on; without any beat nothing is late."""
+    """A beat is late from 120 ms on; without any beat nothing is late."""
     late = decode_loop(written(beat_ns=1000)).late_ns
-    assert [late(1000), late(1000 + BEAT_EVERY_NS), late(1300 + BEAT_EVERY_NS)] == [0, 0, 300]
+    assert [late(1000), late(999 + LATE_NS), late(1000 + LATE_NS)] == [0, 0, OVERDUE_NS]
     assert decode_loop(written()).late_ns(10**12) == 0
 
 
