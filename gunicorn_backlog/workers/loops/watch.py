@@ -13,6 +13,7 @@ from gunicorn_backlog.log import OnceLogger, log_errors
 from gunicorn_backlog.scoreboard.slot import Slot
 from gunicorn_backlog.workers.loops import asyncio_loop
 from gunicorn_backlog.workers.loops.beat import Beat, LoopMeter, Unmeasured
+from gunicorn_backlog.workers.loops.pools import asyncio_pools
 
 
 def watch_asyncio(slot: Slot, get_loop: Callable[[], Any]) -> Beat | None:
@@ -25,6 +26,7 @@ def _watch_asyncio(slot: Slot, get_loop: Callable[[], Any]) -> Beat:
     loop = get_loop()
     beat = Beat(slot, _meter(slot, loop), loop.call_later)
     loop.stop = _before(loop.stop, beat.loop_stopped)
+    beat.callbacks.append(asyncio_pools(slot.loop, loop))
     beat.start()
     return beat
 
