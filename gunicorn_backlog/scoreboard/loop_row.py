@@ -44,10 +44,10 @@ OVERDUE_NS = 20_000_000
 class Meter(IntEnum):
     """How a loop's running time is measured.
 
-    NONE: not yet, since the loop has not started.
+    NONE: not yet: the loop has not started, or has stopped. ``work_ns`` has no meaning.
     EXACT: at each iteration.
     BEAT: at each beat, from the loop's own total of idle time.
-    ABSENT: not at all; ``work_ns`` is 0. Beats may be present.
+    ABSENT: not at all; ``work_ns`` has no meaning. Beats may be present.
     """
 
     NONE = 0

@@ -33,8 +33,8 @@ class Unmeasured:
     """A loop whose running time can't be measured."""
 
     def measure(self, now_ns: int) -> Meter:
-        """Return ``Meter.NONE``."""
-        return Meter.NONE
+        """Return ``Meter.ABSENT``."""
+        return Meter.ABSENT
 
 
 class Beat:

@@ -30,7 +30,7 @@ class PollTimer:
     def measure(self, now_ns: int) -> Meter:
         """Return whether the loop polled since the previous call: an app may bypass the timer."""
         polled, self._polled = self._polled, False
-        return Meter.EXACT if polled else Meter.NONE
+        return Meter.EXACT if polled else Meter.ABSENT
 
     def before_poll(self) -> None:
         """Record that the loop is about to block."""

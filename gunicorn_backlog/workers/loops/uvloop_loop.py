@@ -26,13 +26,13 @@ class IdleTotal:
         self._began_ns = self._idle_before_ns = 0
 
     def measure(self, now_ns: int) -> Meter:
-        """Write the time run since the first call; ``Meter.NONE`` for an impossible total."""
+        """Write the time run since the first call; ``Meter.ABSENT`` for an impossible total."""
         idle_ns = self._idle_ns()
         if not self._began_ns:
             self._began_ns, self._idle_before_ns = now_ns, idle_ns
         elapsed_ns, idled_ns = now_ns - self._began_ns, idle_ns - self._idle_before_ns
         if not 0 <= idled_ns <= elapsed_ns + _CLOCK_NS:
-            return Meter.NONE
+            return Meter.ABSENT
         self._row.words[WORK_NS] = max(0, elapsed_ns - idled_ns)
         return Meter.BEAT
 
