@@ -53,12 +53,12 @@ def with_fastapi() -> Any:
 
 
 def with_django() -> Any:
-    """Return Django's ASGI handler with a synchronous view; each request has a thread of its own."""
-    import django
-    from django.conf import settings
-    from django.core.asgi import get_asgi_application
-    from django.http import HttpRequest, HttpResponse
-    from django.urls import path
+    """Return Django's ASGI handler with a synchronous view, for which each request has a thread."""
+    import django  # type: ignore[import-untyped]  # has no stubs
+    from django.conf import settings  # type: ignore[import-untyped]
+    from django.core.asgi import get_asgi_application  # type: ignore[import-untyped]
+    from django.http import HttpRequest, HttpResponse  # type: ignore[import-untyped]
+    from django.urls import path  # type: ignore[import-untyped]
 
     def view(_: HttpRequest) -> HttpResponse:
         return HttpResponse(hold())
@@ -87,7 +87,7 @@ async def in_executor(scope: Any, receive: Any, send: Any) -> None:
 
 def in_gevent(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     """Run each ``/hold`` in the thread pool of gevent's hub, with 10 threads."""
-    import gevent
+    import gevent  # type: ignore[import-untyped]  # has no stubs
 
     body = "ok"
     if environ["PATH_INFO"] == "/hold":
