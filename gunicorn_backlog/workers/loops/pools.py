@@ -79,8 +79,8 @@ def anyio_pool() -> PoolState | None:
 def gevent_pool(hub: Any) -> PoolState | None:
     """Return the state of the hub's thread pool; None: not used. The attribute does not create it.
 
-    ``len`` is the number of unfinished tasks, ``size`` that of threads. A full pool accepts one task
-    more; further greenlets wait for its semaphore (gevent 22 to 26: a private attribute).
+    ``len`` is the number of unfinished tasks, ``size`` of threads. A full pool accepts one task
+    more; further greenlets wait for the pool's semaphore, a private attribute of gevent 26.
     """
     pool = getattr(hub, "_threadpool", None)
     if pool is None:
