@@ -81,8 +81,8 @@ class Show:
 
     def _bars(self, push: Push) -> Table:
         table = Table(show_header=True, box=None, padding=(0, 2))
-        for column in ("metric", "now", ""):
-            table.add_column(column, justify="right" if column == "now" else "left")
+        for title in ("metric", "now", ""):
+            table.add_column(title, justify="right" if title == "now" else "left")
         for column in self._columns:
             value = max(push.values.get(column.title, ()), default=0)
             _add_bar(table, f"{column.metric} {column.tag}".rstrip(), value, column.full)
@@ -103,7 +103,7 @@ class Show:
 
 
 def _add_bar(table: Table, name: str, value: float, full: float) -> None:
-    bar = ProgressBar(total=full, completed=min(value, full), width=40) if full else ""
+    bar = ProgressBar(total=full, completed=min(value, full), width=40) if full else Text()
     table.add_row(name, f"{value:g}", bar)
 
 
