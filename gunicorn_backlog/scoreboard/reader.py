@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from struct import Struct
 
 from gunicorn_backlog.scoreboard.detail_row import DETAIL_ROW, DetailState, decode_detail
@@ -54,8 +55,9 @@ class Reader:
 
         :param with_oldest: fill in ``oldest_ns`` of gthread workers, too.
         """
-        octets, unsteady = self._copy(SLOTS_AT, self._layout.claimed(self._memory) * ROW_SIZE)
-        by_pid, pools = decode_slots(octets, running, self._loop_rows)
+        claimed = self._layout.claimed(self._memory)
+        octets, unsteady = self._copy(SLOTS_AT, claimed * ROW_SIZE)
+        by_pid, pools = decode_slots(octets, running, partial(self._loop_rows, claimed))
         unread = [OWNER.unpack_from(octets, number * ROW_SIZE)[0] for number in unsteady]
         if pools:
             rows, unsteady_pools = self._read_pools(pools, running, with_oldest=with_oldest)
@@ -109,9 +111,9 @@ class Reader:
         states = [decode_detail(octets[row : row + DETAIL_ROW.size]) for row in rows]
         return list(zip(slots, states, strict=True))
 
-    def _loop_rows(self) -> memoryview:
-        at, claimed = self._layout.loops_at, self._layout.claimed(self._memory)
-        return memoryview(self._memory[at : at + claimed * LOOP_ROW.size])
+    def _loop_rows(self, slots: int) -> bytes:
+        at = self._layout.loops_at
+        return self._memory[at : at + slots * LOOP_ROW.size]
 
     def _sums(self, at: int, kinds: Collection[Kind]) -> tuple[int, ...]:
         """Return the sums of the histograms at ``at`` of all slots that had an owner of a kind."""

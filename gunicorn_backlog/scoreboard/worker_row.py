@@ -80,7 +80,7 @@ class WorkerRows(NamedTuple):
 
 
 def decode_slots(
-    octets: bytes | bytearray, running: Mapping[int, int], loop_rows: Callable[[], memoryview]
+    octets: bytes | bytearray, running: Mapping[int, int], loop_rows: Callable[[], bytes]
 ) -> tuple[dict[int, WorkerRow], list[SlotRecord]]:
     """Return the rows of running workers (age by pid) by pid, and all slots of gthread workers.
 
@@ -103,8 +103,7 @@ def decode_slots(
                 row = WorkerRow(*fixed, word, word, 0, begun, 0, 0, None, flags)
                 if kind in LOOP_KINDS:
                     loops = loops or loop_rows()
-                    at = index * LOOP_ROW.size
-                    row.loop = decode_loop(loops[at : at + LOOP_ROW.size])
+                    row.loop = decode_loop(loops, index * LOOP_ROW.size)
             elif capacity != 1:
                 continue
             elif word >= 0:  # the word is the time worked
