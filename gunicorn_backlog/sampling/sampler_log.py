@@ -29,7 +29,9 @@ def warn_waits(logger: OnceLogger, error: WaitsError, name: str = "waits") -> No
 def warn_unread(logger: OnceLogger) -> None:
     """Warn of slots that can't be read in several samples in a row."""
     logger.warn(
-        "unread", f"a worker's slot changes during each read: workers are counted, {_NOT_SENT}"
+        "unread",
+        "a worker's slot was overwritten, or changes during each read: workers are counted, "
+        f"{_NOT_SENT}",
     )
 
 

@@ -186,6 +186,12 @@ class Server:
         self._clients.clear()
         self.release.unlink()
 
+    def abandon(self) -> None:
+        """Close the connections of the held requests."""
+        for client in self._clients:
+            client.close()
+        self._clients.clear()
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the arbiter."""
         self.process.send_signal(number)

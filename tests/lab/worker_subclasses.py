@@ -19,10 +19,14 @@ BASES = {
     "OwnASGIWorker": "gunicorn.workers.gasgi.ASGIWorker",
     "OwnUvicornWorker": "uvicorn_worker.UvicornWorker",
 }
+LOOPS = {"AsyncioUvicorn": "asyncio", "UvloopUvicorn": "uvloop"}  # uvicorn's workers
 OVERRIDDEN = ("handle", "handle_request", "notify", "enqueue_req", "load_wsgi")
 
 
 def __getattr__(name: str) -> type:
+    if name in LOOPS:
+        base = load_class("uvicorn_worker.UvicornWorker")
+        return type(name, (base,), {"CONFIG_KWARGS": {"loop": LOOPS[name], "http": "auto"}})
     if name not in BASES:
         raise AttributeError(name)
     base = load_class(BASES[name])

@@ -14,6 +14,7 @@ from gunicorn_backlog.log import OnceLogger, log_errors
 from gunicorn_backlog.scoreboard.slot import Slot
 from gunicorn_backlog.workers.loops import asyncio_loop, eventlet_hub, gevent_hub
 from gunicorn_backlog.workers.loops.beat import Beat, LoopMeter, Unmeasured
+from gunicorn_backlog.workers.loops.pools import asyncio_pools, gevent_pools
 
 
 def watch_asyncio(slot: Slot, get_loop: Callable[[], Any]) -> Beat | None:
@@ -39,6 +40,7 @@ def _watch_asyncio(slot: Slot, get_loop: Callable[[], Any]) -> Beat:
     loop = get_loop()
     beat = Beat(slot, _asyncio_meter(slot, loop), loop.call_later)
     loop.stop = _before(loop.stop, beat.loop_stopped)
+    beat.callbacks.append(asyncio_pools(slot.loop, loop))
     beat.start()
     return beat
 
@@ -64,9 +66,10 @@ def _before(stop: Callable[[], None], step: Callable[[], None]) -> Callable[[], 
 
 
 def _watch_gevent(slot: Slot) -> Beat:
-    loop = sys.modules["gevent"].get_hub().loop
-    meter = gevent_hub.time_polls(loop, slot.loop) or Unmeasured()
-    beat = Beat(slot, meter, gevent_hub.call_later(loop))
+    hub = sys.modules["gevent"].get_hub()
+    meter = gevent_hub.time_polls(hub.loop, slot.loop) or Unmeasured()
+    beat = Beat(slot, meter, gevent_hub.call_later(hub.loop))
+    beat.callbacks.append(gevent_pools(slot.loop, hub))
     beat.start()
     return beat
 
