@@ -135,7 +135,7 @@ def test_since_when_the_oldest_request_has_been_under_way() -> None:
 
     def look() -> dict[int, int]:
         reader: Reader = scoreboard.reader
-        rows = reader.read({11: 1, 12: 2}, with_oldest=True).by_pid
+        rows = reader.read({11: 1, 12: 2}).by_pid
         seen.append({pid: row.oldest_ns for pid, row in rows.items() if row.oldest_ns is not None})
         return seen[-1]
 

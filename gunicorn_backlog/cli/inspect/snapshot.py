@@ -108,7 +108,7 @@ class SnapshotTaker:
         for state in self._outside.read(about.listeners):
             self._readings.setdefault(state.listener, []).append(state)
         running = self._workers.running(about)
-        rows = self._server.memory.reader.read(running.ages, with_oldest=True)
+        rows = self._server.memory.reader.read(running.ages)
         self._seen = about, running, rows
         if not rows.unread:
             self._waits_measured = any(row.measures_wait for row in rows.by_pid.values())
