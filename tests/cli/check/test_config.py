@@ -47,6 +47,23 @@ from tests.lab.waiting import wait_for
             "import of ours in line 5",
         ),
         (
+            f"{CONFIG}post_worker_init = 'gunicorn_backlog.hooks.post_worker_init'\n",
+            "ok",
+            "post_worker_init is ours",
+        ),
+        (
+            f"{CONFIG}from gunicorn_backlog import hooks\n"
+            "post_worker_init = getattr(hooks, 'post_worker_init')\n",
+            "ok",
+            "post_worker_init is ours",
+        ),
+        (
+            f"{CONFIG}from gunicorn_backlog import hooks\n"
+            "post_worker_init, other = hooks.post_worker_init, 1\n",
+            "ok",
+            "post_worker_init is ours",
+        ),
+        (
             f"try:\n    {CONFIG}except ImportError:\n    def post_worker_init(worker):\n"
             "        pass\n",
             "ok",
