@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import groupby, pairwise
+from pathlib import Path
 
 import pytest
 from agent import Line, StandInAgent
@@ -147,31 +149,51 @@ def series_of(found: Iterable[Line]) -> set[Series]:
     }
 
 
-def test_a_hup_that_changes_bind_changes_the_tag(
-    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
+def test_a_hup_that_changes_bind_ends_one_series_and_begins_another(
+    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, tmp_path: Path
 ) -> None:
-    """Each push has one value, and no push repeats a former one."""
-    ports = [free_port() for _ in range(4)]  # none twice: leaving workers hold their sockets
+    """From a Unix socket to another one, to a TCP port, to two ports: no wrong number between.
+
+    Each push has one ``bind``, and no push repeats a former one. The former listener's series ends,
+    and the next one's begins within five pushes.
+    """
+    ports = [free_port() for _ in range(3)]  # none twice: leaving workers hold their sockets
+    paths = [str(tmp_path / f"{name}.sock") for name in ("first", "second")]
+    firsts = [*paths, *(f"127.0.0.1:{port}" for port in ports[:2])]
     environ = INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url}
-
-    def config(*own: int) -> str:
-        return f"{CONFIG}bind = {[f'127.0.0.1:{port}' for port in own]}\n"
-
-    server = serve(gunicorn, config=config(ports[0]), bind=(), environ=environ)
+    server = serve(gunicorn, config=bound_to(f"unix:{paths[0]}"), bind=(), environ=environ)
     wait_for("both workers", server.both_worker_pids)
-    next_pushes(agent, 1)
-    for own in (ports[1:2], ports[2:]):
-        server.reload(config(*own))
-        expected = f"127.0.0.1:{own[0]}"
-        wait_for(
-            f"bind:{expected}",
-            partial(lambda it: binds(pushes(agent)[-1].lines) == {it}, expected),
-        )
-    in_turn = [binds(push.lines) for push in pushes(agent)]
+    wait_for(f"bind:{firsts[0]}", partial(is_bound_to, agent, firsts[0]))
+    for own in ([f"unix:{paths[1]}"], firsts[2:3], [firsts[3], f"127.0.0.1:{ports[2]}"]):
+        server.reload(bound_to(*own))
+        wait_for(f"bind:{own[0]}", partial(is_bound_to, agent, own[0].removeprefix("unix:")))
+    next_pushes(agent, 3)
+
+    found = pushes(agent)
+    in_turn = [binds(push.lines) for push in found]
     assert all(len(values) == 1 for values in in_turn)
-    distinct = [
-        values
-        for number, values in enumerate(in_turn)
-        if values != in_turn[number - 1] or not number
-    ]
-    assert distinct == [{f"127.0.0.1:{port}"} for port in ports[:3]]
+    distinct = [values for values, _ in groupby(in_turn)]
+    assert distinct == [{first} for first in firsts]
+    queues = [push.all("gunicorn.backlog") for push in found]
+    assert {value for lines in queues for line in lines for value in line.values} == {0}
+    for former, latter in pairwise(firsts):
+        ended = max(n for n, lines in enumerate(queues) if former in listeners(lines))
+        began = min(n for n, lines in enumerate(queues) if latter in listeners(lines))
+        assert 0 <= began - ended <= 5
+    assert server.our_lines == []
+
+
+def bound_to(*addresses: str) -> str:
+    """Return a config that binds to these addresses."""
+    return f"{CONFIG}bind = {list(addresses)}\n"
+
+
+def is_bound_to(agent: StandInAgent, address: str) -> bool:
+    """Return whether the latest push has this ``bind``."""
+    found = pushes(agent)
+    return bool(found) and binds(found[-1].lines) == {address}
+
+
+def listeners(found: Iterable[Line]) -> set[str | None]:
+    """Return the listeners of these lines."""
+    return {line.tag("listener") for line in found}
