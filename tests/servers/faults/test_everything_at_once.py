@@ -78,7 +78,7 @@ def under_load(server: Server) -> Iterator[list[float]]:
             thread.join()
 
 
-@forms("minutes", short=0.35, long=60)
+@forms("minutes", short=0.2, long=60)
 def test_everything_at_once(
     minutes: float, newest: Gunicorn, serve: ServerFactory, tmp_path: Path
 ) -> None:
