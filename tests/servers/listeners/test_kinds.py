@@ -7,8 +7,8 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -260,26 +260,24 @@ def compare(target: Target, found: list[Push]) -> Cell:
     return Cell((sum(lengths), sum(limits), max(lengths)), ours)
 
 
-@contextmanager
-def stopped_workers(server: Server) -> Iterator[None]:
+def stop_workers(server: Server) -> None:
     """Stop the workers, so that no connection is accepted."""
-    pids = server.worker_pids()
-    for pid in pids:
+    for pid in server.worker_pids():
         os.kill(pid, signal.SIGSTOP)
-    yield
-    for pid in pids:
-        os.kill(pid, signal.SIGCONT)
 
 
 def measure(setup: Setup, server: Server, agent: StandInAgent) -> dict[tuple[str, str], Cell]:
     """Bring the listeners to each depth, and compare, by tag and depth."""
+    stop_workers(server)
     measured = {}
-    with stopped_workers(server), ExitStack() as clients:
+    with ExitStack() as clients:
         for depth in DEPTHS:
             fill(setup.targets, depth, clients)
             found = next_pushes(agent, 2)
             for target in setup.targets:
                 measured[target.tag, depth] = compare(target, found)
+    for pid in server.worker_pids():
+        os.kill(pid, signal.SIGCONT)
     return measured
 
 
