@@ -203,8 +203,17 @@ class Server:
             lambda: all(map(has_own_handlers, self.worker_pids())),
         )
         if config is not None:
-            self.config.write_text(config)
+            self._replace_config(config)
         self.signal(signal.SIGHUP)
+
+    def _replace_config(self, config: str) -> None:
+        """Write another config, one second newer than the former.
+
+        gunicorn loads a compiled config if the file has the same size and the same whole second.
+        """
+        newer_s = self.config.stat().st_mtime + 1
+        self.config.write_text(config)
+        os.utime(self.config, (newer_s, newer_s))
 
 
 def request(path: str) -> bytes:
