@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,6 +20,18 @@ from tests.lab.server import Server
 
 ServerFactory = Callable[..., Server]
 AgentFactory = Callable[..., StandInAgent]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep byte code in pytest's cache, also of the processes that tests start.
+
+    Where Python is told to write none, compiling takes 3.6 of the 6.3 s of a collection, and 0.1
+    of the 0.4 s of a server's start.
+    """
+    sys.dont_write_bytecode = False
+    sys.pycache_prefix = str(config.cache.mkdir("pycache"))
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
 
 
 @pytest.fixture(scope="session")
