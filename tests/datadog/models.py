@@ -6,7 +6,9 @@ the others, and a value that is not of an enumeration is only marked. Both are f
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any, cast
 
 from datadog_api_client.configuration import Configuration
@@ -30,12 +32,18 @@ _configuration = cast("Callable[[], Any]", Configuration)
 
 def complaints(model: type[ModelNormal], sent: object) -> list[str]:
     """Return all that is wrong with an object that is to be sent, each with its path in it."""
+    return [*_complaints(model, json.dumps(sent))]
+
+
+@cache
+def _complaints(model: type[ModelNormal], sent: str) -> tuple[str, ...]:
+    """Parse JSON. The dashboard takes 0.3 s each time, and most tests send the same one."""
     try:
         # The names are JSON's, and types are checked.
-        parsed = _convert(sent, (model,), ["sent"], True, True, _configuration())
+        parsed = _convert(json.loads(sent), (model,), ["sent"], True, True, _configuration())
     except (TypeError, ValueError) as error:
-        return [" ".join(str(error).split())]
-    return list(_walk(parsed, ""))
+        return (" ".join(str(error).split()),)
+    return tuple(_walk(parsed, ""))
 
 
 def _walk(value: Any, path: str) -> Iterator[str]:

@@ -93,10 +93,10 @@ def _selected(selection: Selection, received: Received, span: Span) -> dict[Grou
     factor = FLUSH_S if _counts(selection) else 1  # the Agent sends rates per second
     together: dict[Group, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for series in received.series:
-        group = group_of(series.tags, selection.by)
-        if series.metric != selection.metric or group is None:
+        if series.metric != selection.metric:
             continue
-        if _in_scope(series.tags, selection):
+        group = group_of(series.tags, selection.by)
+        if group is not None and _in_scope(series.tags, selection):
             inside = {start: it * factor for start, it in series.points.items() if span.has(start)}
             for start, value in _rolled_up(inside, selection).items():
                 together[group][start].append(value)

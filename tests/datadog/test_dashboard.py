@@ -168,5 +168,7 @@ def test_a_planted_error_is_found(
 ) -> None:
     """An unknown field at any depth, a value of no enumeration, a type of no widget."""
     dashboard = copy.deepcopy(DASHBOARD)
+    del dashboard["widgets"][1:]  # each group takes 0.06 s to check
+    assert complaints(Dashboard, dashboard) == []
     plant(dashboard)
     assert complaint in "\n".join(complaints(Dashboard, dashboard))
