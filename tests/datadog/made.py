@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import cache
 
 from agent import Line
 
@@ -18,6 +19,7 @@ BIND = "127.0.0.1:8000"  # of what is made; each recording has a port of its own
 TAGS = frozenset({"env:lab", "service:demo", "app:lab", f"bind:{BIND}"})
 
 
+@cache
 def recorded(phase: str) -> Recording:
     """Return what is kept of a phase."""
     return Recording.read(FOLDER / f"{phase}.tsv")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
+from functools import cache
 from statistics import fmean
 from typing import NamedTuple
 
@@ -80,6 +81,7 @@ def at_zero(expression: Expression) -> float:
     raise EvaluationError(f"{expression}: nothing fills it with zeros")
 
 
+@cache
 def group_of(tags: frozenset[str], keys: tuple[str, ...]) -> Group | None:
     """Return the group that a series belongs to; without one of the tags no monitor sees it.
 
