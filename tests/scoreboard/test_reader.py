@@ -123,7 +123,7 @@ def test_no_inconsistent_read_goes_undetected(least: int, processes: int) -> Non
     """
     scoreboard = Scoreboard(slots=16)
     reads = 0
-    seen = set()
+    seen: set[tuple[int, int, int]] = set()
     with ExitStack() as stack:
         for _ in range(processes):
             stack.enter_context(worker(scoreboard, serve_at_full_speed, Kind.SYNC, 1))
