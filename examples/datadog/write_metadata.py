@@ -14,6 +14,9 @@ from gunicorn_backlog.metrics.catalog import (
     BACKLOG,
     CATALOG,
     DEEPEST,
+    DELAY_95,
+    DELAY_AVG,
+    DELAY_MAX,
     DROPPED,
     QUEUED,
     SATURATED,
@@ -33,6 +36,7 @@ FLUSH_S = 10  # the Agent's
 BAD_IF_HIGH = (
     *(BACKLOG, DROPPED, DEEPEST, SPAWNED, SATURATED, QUEUED),
     *(WAIT_AVG, WAIT_MAX, WAIT_95),
+    *(DELAY_AVG, DELAY_MAX, DELAY_95),
 )
 # The Agent's aggregates of a histogram, without ``.count``, which counts values.
 AGGREGATES = {

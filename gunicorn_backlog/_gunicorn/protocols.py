@@ -129,6 +129,7 @@ class WSGIWorker(Worker, Protocol):
 class ASGIWorker(Worker, Protocol):
     """``gunicorn.workers.gasgi.ASGIWorker``."""
 
+    loop: Any  # asyncio's or uvloop's; made before the app is loaded
     asgi: Callable[..., Awaitable[None]]
 
 

@@ -83,7 +83,8 @@ class Pipeline:
         assert self._sampler is not None
         dropped = log_errors(self._logger, "counting drops", self._sampler.dropped)
         waits = log_errors(self._logger, "summing the waits", self._sampler.waits)
-        interval = self._window.close(dropped or {}, waits)
+        delays = log_errors(self._logger, "summing the delays", self._sampler.delays)
+        interval = self._window.close(dropped or {}, waits, delays)
         if interval is not None:
             app, bind = self._arbiter.proc_name, self._sampler.bind
             self._reporter.deliver(interval, app, bind, stopping=stopping)

@@ -68,28 +68,28 @@ UTILIZATION = Metric(
     "gauge",
     "percent",
     (),
-    "Share of the interval that workers were busy; for gthread, that threads were busy",
+    "Share of the interval that workers were busy; gthread: threads; async: event loops",
 )
 SATURATED = Metric(
     "gunicorn.workers.saturated",
     "gauge",
     "percent",
     (),
-    "Share of samples in which no worker and no gthread thread was free",
+    "Share of samples in which no worker, no gthread thread and no event loop was free",
 )
 THREADS = Metric(
     "gunicorn.threads",
     "gauge",
     "thread",
-    ("state:idle", "state:working"),
-    "gthread threads by state: idle, working",
+    ("state:idle", "state:working", "pool"),
+    "Threads by state (idle, working) and pool: gthread, anyio, asgiref, default, gevent",
 )
 QUEUED = Metric(
     "gunicorn.threads.queued",
     "gauge",
     "connection",
-    (),
-    "Connections queued for a gthread thread",
+    ("pool",),
+    "Connections or calls queued for a thread of the pool",
 )
 IN_FLIGHT = Metric(
     "gunicorn.requests.in_flight",
@@ -103,14 +103,14 @@ WAIT_AVG = Metric(
     "gauge",
     "millisecond",
     (),
-    "Average time that a request waited before a worker or thread took it",
+    "Average time that a request waited before a worker, thread or event loop took it",
 )
 WAIT_MAX = Metric(
     "gunicorn.request.wait.max",
     "gauge",
     "millisecond",
     (),
-    "Longest time that a request waited before a worker or thread took it",
+    "Longest time that a request waited before a worker, thread or event loop took it",
 )
 WAIT_95 = Metric(
     "gunicorn.request.wait.95percentile",
@@ -125,6 +125,27 @@ WAIT_COUNT = Metric(
     "request",
     (),
     "Requests included in the wait statistics",
+)
+DELAY_AVG = Metric(
+    "gunicorn.loop.delay.avg",
+    "gauge",
+    "millisecond",
+    (),
+    "Average delay of a 100 ms timer in the event loops: how long ready callbacks wait",
+)
+DELAY_MAX = Metric(
+    "gunicorn.loop.delay.max",
+    "gauge",
+    "millisecond",
+    (),
+    "Longest delay of a 100 ms timer in the event loops, also of a block that lasts",
+)
+DELAY_95 = Metric(
+    "gunicorn.loop.delay.95percentile",
+    "gauge",
+    "millisecond",
+    (),
+    "95th percentile of the delays of a 100 ms timer in the event loops",
 )
 IS_RUNNING = Metric(
     "gunicorn.is_running",

@@ -53,6 +53,7 @@ def interval_points(
         *_worker_points(interval.counts),
         *_load_points(interval),
         *_wait_points(interval.waits),
+        *_delay_points(interval.delays),
     ]
     if stopping:
         found.append(_point(catalog.IS_RUNNING, CRITICAL))
@@ -99,10 +100,12 @@ def _worker_points(counts: WorkerCounts | None) -> Iterator[Point]:
     yield _point(catalog.WORKERS, counts.starting, "state:starting")
     if counts.in_flight is not None:
         yield _point(catalog.IN_FLIGHT, counts.in_flight)
-    if counts.threads is not None:
-        yield _point(catalog.THREADS, counts.threads.idle, "state:idle")
-        yield _point(catalog.THREADS, counts.threads.working, "state:working")
-        yield _point(catalog.QUEUED, counts.threads.queued)
+    for name, threads in counts.threads.items():
+        pool = f"pool:{name}"
+        if threads.idle is not None:
+            yield _point(catalog.THREADS, threads.idle, "state:idle", pool)
+        yield _point(catalog.THREADS, threads.working, "state:working", pool)
+        yield _point(catalog.QUEUED, threads.queued, pool)
 
 
 def _load_points(interval: IntervalSummary) -> Iterator[Point]:
@@ -119,3 +122,10 @@ def _wait_points(waits: WaitSummary | None) -> Iterator[Point]:
         yield _point(catalog.WAIT_MAX, waits.longest_ms)
         yield _point(catalog.WAIT_95, waits.percentile_95_ms)
         yield _point(catalog.WAIT_COUNT, waits.requests)
+
+
+def _delay_points(delays: WaitSummary | None) -> Iterator[Point]:
+    if delays is not None:
+        yield _point(catalog.DELAY_AVG, round(delays.average_ms, 1))
+        yield _point(catalog.DELAY_MAX, delays.longest_ms)
+        yield _point(catalog.DELAY_95, delays.percentile_95_ms)

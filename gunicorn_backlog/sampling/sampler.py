@@ -13,6 +13,7 @@ from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.sampling import sampler_log
 from gunicorn_backlog.sampling.limits import Limits
 from gunicorn_backlog.sampling.listeners import Listeners
+from gunicorn_backlog.sampling.loops import delay_summary, has_unmeasured_loop
 from gunicorn_backlog.sampling.utilization import Utilization, WorkTime
 from gunicorn_backlog.sampling.window import Sample
 from gunicorn_backlog.sampling.worker_counts import WorkerCounter, WorkerCounts
@@ -20,7 +21,7 @@ from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from gunicorn_backlog.scoreboard.server_info import ListenerRef
 from gunicorn_backlog.scoreboard.slot import MEASURES_WAIT
 from gunicorn_backlog.scoreboard.wait_histogram import HistogramDelta, WaitsError, WaitSummary
-from gunicorn_backlog.scoreboard.worker_row import WorkerRows
+from gunicorn_backlog.scoreboard.worker_row import WorkerRow, WorkerRows
 from gunicorn_backlog.workers import registry
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class Sampler:
         self._counter = WorkerCounter()
         self._utilization = Utilization()
         self._histogram: HistogramDelta | None = None
+        self._delays: HistogramDelta | None = None
+        self._rows: Mapping[int, WorkerRow] = {}  # of the latest sample
         self._waits_measured = False  # whether a worker measures the wait of each request
         self._watched_after = 0  # age of the youngest worker forked before the sampling
         self._cfg: Config | None = None
@@ -65,6 +68,7 @@ class Sampler:
         self._utilization = Utilization()
         if self._scoreboard is not None:
             self._histogram = HistogramDelta(self._scoreboard.reader.waits())
+            self._delays = HistogramDelta(self._scoreboard.reader.delays())
 
     def sample(self) -> Sample:
         """Return a sample of all listeners and workers."""
@@ -90,6 +94,17 @@ class Sampler:
         except WaitsError as error:
             sampler_log.warn_waits(self._logger, error)
             return None
+
+    def delays(self) -> WaitSummary | None:
+        """Return the delays of the event loops since the last call; None: not measured."""
+        if self._scoreboard is None or self._delays is None:
+            return None
+        try:
+            since = self._delays.difference(self._scoreboard.reader.delays())
+        except WaitsError as error:
+            sampler_log.warn_waits(self._logger, error, "delays")
+            return None
+        return delay_summary(since, self._rows, time.monotonic_ns())
 
     def dropped(self) -> dict[str, int]:
         """Return the connections that each listener dropped since the last call."""
@@ -130,8 +145,9 @@ class Sampler:
         if rows.unread:
             return self._unread(len(running)), None
         self._unread_in_a_row = 0
-        counts = self._count(running, rows)
+        self._rows = rows.by_pid
         work = self._utilization.update(rows.by_pid)
+        counts = self._count(running, rows)
         return counts, None if counts.saturated is None else work
 
     def _count(self, running: Mapping[int, int], rows: WorkerRows) -> WorkerCounts:
@@ -144,12 +160,15 @@ class Sampler:
             watched_after=self._watched_after,
             kind_starting=registry.kind_forked(self._arbiter),
             heartbeats=registry.heartbeats(self._arbiter, rows.without_slot),
+            full_loops=self._utilization.full_loops,
         )
         if counts.unknown:
             kinds = {row.kind for row in rows.by_pid.values()}
             sampler_log.warn_no_slot(self._logger, self._counter, self._boot_limit_s)
             worker_class = self._arbiter.cfg.worker_class_str
             sampler_log.warn_unknown_kinds(self._logger, kinds, worker_class)
+        elif counts.saturated is None and has_unmeasured_loop(rows.by_pid):
+            sampler_log.warn_unmeasured_loop(self._logger)
         return counts
 
     def _unread(self, running: int) -> WorkerCounts | None:

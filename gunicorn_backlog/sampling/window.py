@@ -47,8 +47,10 @@ class IntervalSummary(NamedTuple):
     counts: of the last sample with readable workers; None: no sample has them.
     spawned: number of workers forked in the interval.
     utilization: in percent; None: not measured.
-    saturated: share of samples without a free worker or thread, in percent; None: not measured.
+    saturated: share of samples without a free worker, thread or event loop, in percent; None: not
+        measured.
     waits: None: not measured.
+    delays: of event loops; None: not measured.
     """
 
     queues: tuple[BacklogSummary, ...]
@@ -58,6 +60,7 @@ class IntervalSummary(NamedTuple):
     utilization: float | None = None
     saturated: float | None = None
     waits: WaitSummary | None = None
+    delays: WaitSummary | None = None
 
 
 class Window:
@@ -80,12 +83,16 @@ class Window:
         self._samples.clear()
 
     def close(
-        self, dropped: Mapping[str, int], waits: WaitSummary | None = None
+        self,
+        dropped: Mapping[str, int],
+        waits: WaitSummary | None = None,
+        delays: WaitSummary | None = None,
     ) -> IntervalSummary | None:
         """Return the interval's summary and start the next; None without a sample.
 
         :param dropped: drops of the interval, by listener.
         :param waits: of the requests of the interval.
+        :param delays: of the event loops in the interval.
         """
         samples, self._samples = self._samples, []
         if not samples:
@@ -101,6 +108,7 @@ class Window:
                 [sample.work for sample in samples if sample.work is not None]
             ),
             waits=waits,
+            delays=delays,
             saturated=_saturated(
                 [counts.saturated for counts in counted if counts.saturated is not None]
             ),

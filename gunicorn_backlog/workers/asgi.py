@@ -1,11 +1,13 @@
-"""ASGI workers, gunicorn's own and uvicorn's: requests and websockets in flight."""
+"""ASGI workers, gunicorn's own and uvicorn's: the event loop, requests and websockets in flight."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from gunicorn_backlog.scoreboard.slot import Kind
+from gunicorn_backlog.workers.loops.watch import watch_asyncio
 from gunicorn_backlog.workers.request_counters import AppProxy, InFlight, before_run
 
 if TYPE_CHECKING:
@@ -17,10 +19,12 @@ ASGIApp = Callable[[Any, Any, Any], Awaitable[Any]]
 
 
 def instrument(worker: ASGIWorker, allocate: Allocate) -> None:
-    """Wrap the app right before the worker runs."""
-    in_flight = InFlight(allocate(Kind.ASGI, 0))
+    """Wrap the app, and watch the loop, right before the worker runs."""
+    slot = allocate(Kind.ASGI, 0)
+    in_flight = InFlight(slot)
 
     def wrap() -> None:
+        watch_asyncio(slot, lambda: worker.loop)
         worker.asgi = AppProxy(worker.asgi, counted(worker.asgi, in_flight))
 
     before_run(worker, wrap)
@@ -30,14 +34,17 @@ def instrument_uvicorn(worker: UvicornWorker, allocate: Allocate) -> None:
     """Wrap the ASGI 3 app that uvicorn's config makes of the worker's app.
 
     The worker's app stays unwrapped: uvicorn inspects whether the app is a factory, WSGI or ASGI 2.
+    uvicorn loads its config in the running loop.
     """
-    in_flight = InFlight(allocate(Kind.ASGI, 0))
+    slot = allocate(Kind.ASGI, 0)
+    in_flight = InFlight(slot)
     config = worker.config
     load = config.load
 
     def load_counted() -> None:
         load()
         config.loaded_app = counted(config.loaded_app, in_flight)
+        watch_asyncio(slot, asyncio.get_running_loop)
 
     config.load = load_counted
 

@@ -1,15 +1,17 @@
-"""gunicorn's gevent and eventlet workers: requests in flight, each connection in a greenlet.
+"""gunicorn's gevent and eventlet workers: the hub, and requests in flight.
 
 ``handle`` is not wrapped: a kept-alive connection stays in ``handle`` between requests.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from gunicorn_backlog.scoreboard.slot import Kind
+from gunicorn_backlog.scoreboard.slot import Kind, Slot
 from gunicorn_backlog.workers import request_wait, wsgi
-from gunicorn_backlog.workers.request_counters import InFlight
+from gunicorn_backlog.workers.loops.watch import watch_eventlet, watch_gevent
+from gunicorn_backlog.workers.request_counters import InFlight, before_run
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import GreenletWorker
@@ -17,10 +19,24 @@ if TYPE_CHECKING:
 
 
 def instrument(worker: GreenletWorker, allocate: Allocate) -> None:
-    """Wrap ``handle_request``, and from gunicorn 25 on ``handle_http2_request``."""
+    """Wrap ``handle_request``, and from gunicorn 25 on ``handle_http2_request``; watch the hub."""
     if getattr(worker, "server_class", None) is not None:  # gevent_pywsgi
-        _instrument_pywsgi(worker, allocate)
-        return
+        slot = _instrument_pywsgi(worker, allocate)
+    else:
+        slot = _instrument_handlers(worker, allocate)
+    watch = _watch(type(worker))
+    if watch is not None:
+        before_run(worker, lambda: watch(slot))
+
+
+def _watch(worker_class: type) -> Callable[[Slot], object] | None:
+    """Return the function that watches the hub of a class; None: the hub is unknown."""
+    by_name = {"GeventWorker": watch_gevent, "EventletWorker": watch_eventlet}
+    watches = (by_name.get(base.__name__) for base in worker_class.__mro__)
+    return next(filter(None, watches), None)
+
+
+def _instrument_handlers(worker: GreenletWorker, allocate: Allocate) -> Slot:
     measures_wait = request_wait.tcp_measures_wait(worker.sockets)
     slot = allocate(Kind.GREENLET, 0, measures_wait=measures_wait)
     in_flight = InFlight(slot)
@@ -35,18 +51,20 @@ def instrument(worker: GreenletWorker, allocate: Allocate) -> None:
     worker.handle_request = in_flight.counted(handle_request)
     if hasattr(worker, "handle_http2_request"):
         worker.handle_http2_request = in_flight.counted(worker.handle_http2_request)
+    return slot
 
 
-def _instrument_pywsgi(worker: GreenletWorker, allocate: Allocate) -> None:
+def _instrument_pywsgi(worker: GreenletWorker, allocate: Allocate) -> Slot:
     """Wrap the handler of gevent's pywsgi or of a derived server.
 
     The handler runs the app for each request. The app is wrapped only if the handler lacks
     ``run_application``: handlers of websockets inspect the app, and never close its answer.
     """
     handler = worker.wsgi_handler
-    if not hasattr(handler, "run_application"):
-        wsgi.instrument(worker, allocate)
-        return
     slot = allocate(Kind.WSGI, 0)
+    if not hasattr(handler, "run_application"):
+        wsgi.instrument(worker, slot)
+        return slot
     run_application = InFlight(slot).counted(handler.run_application)
     worker.wsgi_handler = type(handler.__name__, (handler,), {"run_application": run_application})
+    return slot

@@ -1,4 +1,4 @@
-"""gunicorn's tornado worker, with a WSGI app or with a tornado app.
+"""gunicorn's tornado worker, with a WSGI app or with a tornado app, and its event loop.
 
 The module does not import tornado: the names of the app's classes distinguish the two.
 """
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from gunicorn_backlog.scoreboard.slot import Kind
 from gunicorn_backlog.workers import wsgi
-from gunicorn_backlog.workers.request_counters import InFlight
+from gunicorn_backlog.workers.loops.watch import watch_asyncio
+from gunicorn_backlog.workers.request_counters import InFlight, before_run
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import WSGIWorker
@@ -19,15 +20,22 @@ if TYPE_CHECKING:
 
 
 def instrument(worker: WSGIWorker, allocate: Allocate) -> None:
-    """Wrap the WSGI app, or tornado's methods that run its request handlers."""
+    """Wrap the WSGI app, or tornado's methods that run its request handlers; watch the loop."""
     app = worker.wsgi
+    slot = allocate(Kind.WSGI, 0)
     if _is_a(app, "tornado.web", "Application"):
-        _count_handlers(InFlight(allocate(Kind.WSGI, 0)))
+        _count_handlers(InFlight(slot))
     elif _is_a(app, "tornado.wsgi", "WSGIContainer"):
-        in_flight = InFlight(allocate(Kind.WSGI, 0))
-        app.wsgi_application = wsgi.counted(app.wsgi_application, in_flight)
+        app.wsgi_application = wsgi.counted(app.wsgi_application, InFlight(slot))
     else:
-        wsgi.instrument(worker, allocate)
+        wsgi.instrument(worker, slot)
+    before_run(worker, lambda: watch_asyncio(slot, _loop))
+
+
+def _loop() -> Any:
+    """Return the asyncio loop of the IOLoop that the worker asks for in ``run``."""
+    ioloop: Any = sys.modules["tornado.ioloop"]
+    return ioloop.IOLoop.current().asyncio_loop
 
 
 def _is_a(app: object, module: str, name: str) -> bool:

@@ -8,19 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sized
 from typing import TYPE_CHECKING, Any
 
-from gunicorn_backlog.scoreboard.slot import Kind
+from gunicorn_backlog.scoreboard.slot import Slot
 from gunicorn_backlog.workers.request_counters import AppProxy, InFlight, before_run
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import WSGIWorker
-    from gunicorn_backlog.workers.registry import Allocate
 
 WSGIApp = Callable[..., Any]
 
 
-def instrument(worker: WSGIWorker, allocate: Allocate) -> None:
+def instrument(worker: WSGIWorker, slot: Slot) -> None:
     """Wrap the app right before the worker passes the app to its server."""
-    in_flight = InFlight(allocate(Kind.WSGI, 0))
+    in_flight = InFlight(slot)
 
     def wrap() -> None:
         worker.wsgi = AppProxy(worker.wsgi, counted(worker.wsgi, in_flight))

@@ -16,7 +16,8 @@ from gunicorn_backlog.scoreboard.wait_histogram import WaitSummary
 
 README = Path(__file__).parents[2] / "README.md"
 BIND = "127.0.0.1:8000"
-COUNTS = WorkerCounts(1, 2, 0, 0, 2, threads=ThreadCounts(idle=1, working=3, queued=9))
+THREADS = {"anyio": ThreadCounts(1, 3, 9), "asgiref": ThreadCounts(None, 2, 0)}
+COUNTS = WorkerCounts(1, 2, 0, 0, 2, threads=THREADS)
 INTERVAL = IntervalSummary(
     (BacklogSummary("127.0.0.1:8000", (0, 5, 3), 128, 4),),
     {"127.0.0.1:8000": 7},
@@ -25,6 +26,7 @@ INTERVAL = IntervalSummary(
     utilization=62.5,
     saturated=0.0,
     waits=WaitSummary(250, 12.345, 530.5, 40.5),
+    delays=WaitSummary(40, 1.26, 300.5, 2.0),
 )
 
 
@@ -72,9 +74,13 @@ def test_threads_and_shares_of_the_interval() -> None:
     """Threads, shares and waits are sent as measured; without a capacity they are absent."""
     found = interval_points(INTERVAL, app="web", bind=BIND, backlog_type="histogram")
     sent = {" ".join((point.name, *point.tags[2:])): point.values[0] for point in found}
-    assert sent["gunicorn.threads state:idle"] == 1
-    assert sent["gunicorn.threads state:working"] == 3
-    assert sent["gunicorn.threads.queued"] == 9
+    assert {name: value for name, value in sent.items() if "pool:" in name} == {
+        "gunicorn.threads state:idle pool:anyio": 1,
+        "gunicorn.threads state:working pool:anyio": 3,
+        "gunicorn.threads.queued pool:anyio": 9,
+        "gunicorn.threads state:working pool:asgiref": 2,
+        "gunicorn.threads.queued pool:asgiref": 0,
+    }
     assert sent["gunicorn.workers.utilization"] == 62.5
     assert sent["gunicorn.workers.saturated"] == 0
 
@@ -82,8 +88,11 @@ def test_threads_and_shares_of_the_interval() -> None:
     assert sent["gunicorn.request.wait.max"] == 530.5
     assert sent["gunicorn.request.wait.95percentile"] == 40.5
     assert sent["gunicorn.request.wait.count"] == 250
+    assert sent["gunicorn.loop.delay.avg"] == 1.3
+    assert sent["gunicorn.loop.delay.max"] == 300.5
+    assert sent["gunicorn.loop.delay.95percentile"] == 2.0
 
-    unbounded = IntervalSummary((), {}, COUNTS._replace(threads=None), 4)
+    unbounded = IntervalSummary((), {}, COUNTS._replace(threads={}), 4)
     names = {
         point.name
         for point in interval_points(unbounded, app="web", bind=BIND, backlog_type="histogram")

@@ -30,13 +30,15 @@ from gunicorn_backlog.scoreboard.slot import (
 )
 from gunicorn_backlog.scoreboard.wait_histogram import BUCKETS
 from gunicorn_backlog.scoreboard.worker_row import WorkerRow, WorkerRows
-from gunicorn_backlog.workers.request_counters import track_busy, with_free_record
+from gunicorn_backlog.workers.last_wait import LastWait
+from gunicorn_backlog.workers.request_counters import track_busy_threads
 from tests.lab.short_and_soak import forms
 from tests.lab.waiting import wait_for
 
 ENOUGH = 1000  # different states; with fewer a test has shown nothing
 ALWAYS = -1
 LAYOUT = Layout(slots=4, thread_rows=12)
+KIND_AT, CAPACITY_AT, RECORD_AT, THREADS_AT = 8, 12, 24, 56  # in a slot
 RUNNING = {10: 1, 11: 2, 20: 3, 21: 4}  # two sync workers, and pools of one and of nine threads
 SLOTS = (
     SlotRecord(21, 4, Kind.GTHREAD, 0, 9, 1, 50, 0, 0, 3, threads_at=3),
@@ -50,7 +52,7 @@ BEGUN_OF_11 = SLOTS_AT + 3 * ROW_SIZE + 24 + 8 * BEGUN
 HANDED_TO_20 = SLOTS_AT + 2 * ROW_SIZE + 24 + 8 * SUBMITTED
 TAKEN_BY_20 = LAYOUT.thread_rows_at + 1 * ROW_SIZE
 TAKEN_BY_21 = LAYOUT.thread_rows_at + (3 + 2) * ROW_SIZE + 8 * 8
-AT_FIRST = {10: (7, 0), 11: (8, 0), 20: (2, 40), 21: (3, 50)}  # begun and queued
+AT_FIRST = {10: (7, 0), 11: (8, 0), 20: (2, 40), 21: (3, 50)}  # requests begun, and queued
 RESTLESS = [(11, BEGUN_OF_11), (20, HANDED_TO_20), (20, TAKEN_BY_20), (21, TAKEN_BY_21)]
 
 
@@ -58,7 +60,7 @@ RESTLESS = [(11, BEGUN_OF_11), (20, HANDED_TO_20), (20, TAKEN_BY_20), (21, TAKEN
 def worker(
     scoreboard: Scoreboard, serve: Callable[[Slot], None], kind: Kind, capacity: int
 ) -> Iterator[int]:
-    """Fork a worker that claims a slot and serves until it is killed."""
+    """Fork a worker that claims a slot and serves until killed."""
     pid = os.fork()
     if pid == 0:
         try:
@@ -73,9 +75,9 @@ def worker(
 
 
 def handling(slot: Any) -> Callable[[], object]:
-    """Return a request of nothing on a clock by which each number tells what the others are.
+    """Return an empty request on a clock that encodes the other numbers of the record.
 
-    With it the n-th request begins at 2n - 1 and ends at 2n.
+    The n-th request begins at 2n - 1 and ends at 2n.
     """
     now_ns = 0
 
@@ -84,25 +86,26 @@ def handling(slot: Any) -> Callable[[], object]:
         now_ns += 1
         return now_ns
 
-    return track_busy(int, slot, takes=True, clock_ns=clock_ns)
+    last_wait = LastWait(skips=False)
+    return track_busy_threads(int, [slot], last_wait, beyond=int, clock_ns=clock_ns)
 
 
 def serve_at_full_speed(slot: Slot) -> None:
-    """Begin and end requests."""
+    """Begin and end requests without a pause."""
     handle = handling(slot)
     while True:
         handle()
 
 
 def serve_in_threads(slot: Slot) -> None:
-    """Begin and end requests in each thread, on a clock of its own."""
+    """Begin and end requests in each thread, each with its own clock."""
     for record in slot.threads:
         threading.Thread(target=serve_at_full_speed, args=(record,), daemon=True).start()
     signal.pause()
 
 
 def is_true(work_ns: int, taken: int, since_ns: int) -> bool:
-    """Tell whether a record was ever so: idle, begun in three steps, at work."""
+    """Return whether a record can have existed: idle, in one of three steps, or busy."""
     idle = work_ns == taken and since_ns == max(0, 2 * taken - 1)
     beginning = work_ns == taken - 1 and since_ns in (2 * taken - 3, 2 * taken - 1, 0)
     return idle or beginning or (work_ns == -taken and since_ns == 2 * taken - 1)
@@ -117,9 +120,9 @@ def is_true(work_ns: int, taken: int, since_ns: int) -> bool:
     ],
 )
 def test_no_inconsistent_read_goes_undetected(least: int, processes: int) -> None:
-    """A reader beside workers at full speed, threads and processes: what it takes was once so.
+    """Beside writers at full speed, threads and processes, each accepted record is consistent.
 
-    ``least``: number of reads; more on a machine where the workers get no CPU meanwhile.
+    ``least``: number of reads; more on a machine where the writers get no CPU meanwhile.
     """
     scoreboard = Scoreboard(slots=16)
     reads = 0
@@ -139,7 +142,7 @@ def test_no_inconsistent_read_goes_undetected(least: int, processes: int) -> Non
 
 
 def records_of(scoreboard: Scoreboard) -> Iterator[tuple[int, int, int] | None]:
-    """Read each record as the arbiter does; None if it changes all the time."""
+    """Yield the records as read by the arbiter; None for a record that changes at each attempt."""
     reader = scoreboard.reader
     for index, slot in enumerate(reader.claimed()):
         if slot.kind == Kind.SYNC:
@@ -158,12 +161,10 @@ def records_of(scoreboard: Scoreboard) -> Iterator[tuple[int, int, int] | None]:
 
 @forms("least", short=10_000, long=200_000)
 def test_states_beside_threads_at_full_speed(least: int) -> None:
-    """A worker with two threads never has more than two in use, and its work goes forth only."""
+    """A worker with two threads never has more than two busy ones, and counters only grow."""
 
     def serve(slot: Slot) -> None:
-        handle = with_free_record(
-            [track_busy(int, record, takes=True) for record in slot.threads], beyond=int
-        )
+        handle = track_busy_threads(int, slot.threads, LastWait(skips=False), beyond=int)
 
         def run() -> None:
             while True:
@@ -190,7 +191,7 @@ def test_states_beside_threads_at_full_speed(least: int) -> None:
 
 
 class Restless(bytearray):
-    """Stands in for memory beside a writer: a word in it is one more after each of some reads."""
+    """Memory beside a writer: one word grows by one after some of the reads."""
 
     def __init__(self, at: int, changes: int) -> None:
         super().__init__(LAYOUT.size)
@@ -201,7 +202,7 @@ class Restless(bytearray):
         self._at, self._changes = at, changes
 
     def __getitem__(self, where: Any) -> Any:
-        """Return what is there, then change it, if it was read."""
+        """Return the bytes, then change the word if these bytes contain the word."""
         taken = bytes(super().__getitem__(where))
         if self._changes and where.start <= self._at < where.stop:
             self._changes -= 1
@@ -211,7 +212,7 @@ class Restless(bytearray):
 
 
 def read(at: int, changes: int) -> WorkerRows:
-    """Read memory in which that word changes after so many of the first reads."""
+    """Read memory in which one word changes after each of the first reads."""
     memory: Any = Restless(at, changes)
     return Reader(memory, LAYOUT).read(RUNNING)
 
@@ -226,7 +227,7 @@ def said(rows: WorkerRows) -> dict[int, tuple[int, int]]:
 def test_what_changes_and_then_rests_is_read_as_it_is_at_last(
     pid: int, at: int, changes: int
 ) -> None:
-    """Of each worker in the place where it says it, and of no other; the memory is a stand-in."""
+    """After the last change each worker's final number is read; the memory is simulated."""
     rows = read(at, changes)
     begun, queued = AT_FIRST[pid]
     if at == HANDED_TO_20:
@@ -241,14 +242,14 @@ def test_what_changes_and_then_rests_is_read_as_it_is_at_last(
 
 @pytest.mark.parametrize(("pid", "at"), RESTLESS)
 def test_what_changes_for_ever_is_unread(pid: int, at: int) -> None:
-    """That worker only: what all others say is told; the memory is a stand-in."""
+    """Only the changing worker is unread, all others are read; the memory is simulated."""
     rows = read(at, ALWAYS)
     assert rows.unread == [pid]
     assert said(rows) == {other: numbers for other, numbers in AT_FIRST.items() if other != pid}
 
 
 def test_who_was_unread_is_read_when_it_rests() -> None:
-    """Also if it says then what was seen of it first; the memory is a stand-in."""
+    """An unread worker is read after its last change, also at its first value; simulated."""
     pid, at = RESTLESS[0]
     memory = Restless(at, ALWAYS)
     (word,) = struct.unpack_from("=q", memory, at)
@@ -262,7 +263,7 @@ def test_who_was_unread_is_read_when_it_rests() -> None:
 
 
 def test_workers_of_several_kinds_at_once() -> None:
-    """Each says its own, whichever claimed first: real processes, kinds in reverse."""
+    """Real processes of each kind, claimed in reverse order, report their own numbers."""
 
     def greenlets(slot: Slot) -> None:
         slot.words[IN_FLIGHT], slot.words[BEGUN] = 5, 6
@@ -289,11 +290,11 @@ def test_workers_of_several_kinds_at_once() -> None:
 
         def rows() -> Mapping[int, WorkerRow] | None:
             found = scoreboard.reader.read(running).by_pid
-            return found if sum(it.begun > 0 for it in found.values()) == 3 else None
+            return found if sum(row.begun > 0 for row in found.values()) == 3 else None
 
-        found = wait_for("what each says", rows)
-    told = {pid: (it.kind, it.in_flight, it.queued, it.begun) for pid, it in found.items()}
-    assert told == {
+        found = wait_for("the numbers of each worker", rows)
+    numbers = {pid: (row.kind, row.in_flight, row.queued, row.begun) for pid, row in found.items()}
+    assert numbers == {
         first: (Kind.GREENLET, 5, 0, 6),
         second: (Kind.GTHREAD, 2, 5, 3),
         third: (Kind.SYNC, 0, 0, 3),
@@ -302,7 +303,7 @@ def test_workers_of_several_kinds_at_once() -> None:
 
 
 def test_nonsense_in_the_counters_of_waits() -> None:
-    """All bits of two slots, say: they add up to more than there is room for. Nothing is raised."""
+    """Two slots with all bits set overflow the sum of waits: nothing is raised."""
     with mmap.mmap(-1, LAYOUT.size) as memory:
         memory[:SLOTS_AT] = LAYOUT.header(1)
         write_claimed(memory, len(SLOTS))
@@ -314,7 +315,7 @@ def test_nonsense_in_the_counters_of_waits() -> None:
 
 
 def test_waits_of_a_slot_that_tells_since_the_last_look() -> None:
-    """It was another worker's, of a class that can't tell: from now on its counters are read."""
+    """A slot's new owner measures waits, and its counters are read from now on."""
     scoreboard = Scoreboard(slots=4)
     scoreboard.claim(os.getpid(), 1, Kind.UNKNOWN, 0)
     assert not any(scoreboard.reader.waits())
@@ -330,3 +331,39 @@ def test_workers_that_changed_within_the_same_dict() -> None:
     assert list(scoreboard.reader.read(running).by_pid) == []
     running[os.getpid()] = 1
     assert list(scoreboard.reader.read(running).by_pid) == [os.getpid()]
+
+
+@pytest.mark.parametrize(
+    ("kind", "offset", "octets"),
+    [
+        (Kind.SYNC, KIND_AT, b"\x07\x00"),
+        (Kind.SYNC, CAPACITY_AT, bytes(4)),
+        (Kind.SYNC, CAPACITY_AT, b"\xff" * 4),
+        (Kind.ASGI, RECORD_AT, b"\xff" * 8),
+        (Kind.ASGI, RECORD_AT, b"\xff" * 7 + b"\x7f"),
+        (Kind.GTHREAD, RECORD_AT, b"\xff" * 7 + b"\x7f"),  # submitted
+        (Kind.GTHREAD, RECORD_AT + 8, bytes(7) + b"\x80"),  # returned
+        (Kind.GTHREAD, RECORD_AT + 16, b"\xff" * 8),  # aside: -1
+        (Kind.GTHREAD, RECORD_AT + 16, b"\xff" * 7 + b"\x7f"),
+        (Kind.GTHREAD, CAPACITY_AT, bytes(4)),
+        (Kind.GTHREAD, THREADS_AT, b"\xff" * 4),
+    ],
+)
+def test_an_overwritten_slot_is_unread(kind: Kind, offset: int, octets: bytes) -> None:
+    """An impossible value gives no number; the worker neither starts nor has a state."""
+    scoreboard = Scoreboard(slots=2)
+    pid = os.getpid()
+    scoreboard.claim(pid, 1, kind, {Kind.SYNC: 1, Kind.GTHREAD: 2}.get(kind, 0))
+    assert list(scoreboard.reader.read({pid: 1}).by_pid) == [pid]
+    scoreboard._memory[SLOTS_AT + offset : SLOTS_AT + offset + len(octets)] = octets
+    assert scoreboard.reader.read({pid: 1}) == ({}, [], [pid])
+
+
+def test_overwritten_thread_rows_are_unread() -> None:
+    """The queue's length also depends on the threads' rows."""
+    scoreboard = Scoreboard(slots=2)
+    pid = os.getpid()
+    scoreboard.claim(pid, 1, Kind.GTHREAD, 2)
+    at = scoreboard._layout.thread_rows_at + ROW_SIZE  # ``taken`` of the first thread
+    scoreboard._memory[at : at + 8] = bytes(7) + b"\x80"
+    assert scoreboard.reader.read({pid: 1}) == ({}, [], [pid])

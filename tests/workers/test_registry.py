@@ -172,13 +172,13 @@ def test_a_pool_whose_records_another_worker_overwrote(
     worker.released.set()
     assert [future.result(10) for future in futures] == [(number,) for number in range(6)]
     worker.tpool.shutdown()
-    state = seen(scoreboard)
-    assert (state.timed_busy, sum(record.words[TAKEN] for record in slot.threads)) == (0, 6)
+    assert sum(record.words[TAKEN] for record in slot.threads) == 6
     assert slot.words[SUBMITTED] == 6
+    assert scoreboard.reader.read({os.getpid(): AGE}).unread == [os.getpid()]
     slot.add(ASIDE, 0)  # as the next thread with HTTP/2 does; until then these two words are wrong
     slot.add(RETURNED, 0)
     state = seen(scoreboard)
-    assert (state.busy, state.in_flight, state.queued) == (0, 0, 0)
+    assert (state.timed_busy, state.busy, state.in_flight, state.queued) == (0, 0, 0, 0)
 
 
 def test_a_pool_of_an_executor_without_a_size(scoreboard: Scoreboard, claim: Allocate) -> None:
@@ -201,7 +201,7 @@ class Served:
     wsgi_handler: Any = None
 
     def run(self) -> None:
-        """Serve nobody."""
+        """Return without serving."""
 
 
 def streamed() -> Iterator[bytes]:
@@ -218,7 +218,7 @@ def test_a_wsgi_answer_is_in_flight_until_it_is_closed(
 ) -> None:
     """The answer iterates like the app's, and has a length only if the app's has one."""
     worker: Any = Served(lambda environ, start_response: answer)
-    wsgi.instrument(worker, claim)
+    wsgi.instrument(worker, claim(Kind.WSGI, 0))
     worker.run()
     returned = worker.wsgi({}, None)
     assert seen(scoreboard).in_flight == 1
@@ -243,7 +243,7 @@ def test_a_wsgi_answer_closed_early_is_closed_in_the_app(
             raise RuntimeError("in the app")
 
     worker: Any = Served(lambda: Failing())
-    wsgi.instrument(worker, claim)
+    wsgi.instrument(worker, claim(Kind.WSGI, 0))
     worker.run()
     with pytest.raises(RuntimeError, match="in the app"):
         worker.wsgi().close()
@@ -284,7 +284,7 @@ async def answering(scope: Any, receive: Any, send: Any) -> None:
 
 
 def made() -> Any:
-    """Return an ASGI app, as a factory."""
+    """Return an ASGI app, as a factory does."""
     return answering
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import ExitStack
 from pathlib import Path
 
 from agent import StandInAgent
@@ -48,24 +49,27 @@ def test_with_no_hosts_and_a_name_server_that_never_answers(
     One server is reloaded for each case.
     """
     cases = [(url_config, *case) for case in URLS] + [(host_config, *case) for case in NUMBERS]
-    with silent_name_server() as name_server:
+    with ExitStack() as stack:
+        name_server = stack.enter_context(silent_name_server())
         names = Names(tmp_path, name_server.host)
         (tmp_path / "hosts").write_text("")
-        environ = {"GUNICORN_BACKLOG_INTERVAL": "0.1"}
         server = None
         for config_of, host, listens in cases:
             port = free_port(socket.SOCK_DGRAM, "::")
-            with StandInAgent(Address("udp", listens, port)) as agent:
-                config = config_of(host, port)
-                if server is None:
-                    run_by = names.run_by
-                    server = serve(newest, workers=1, config=config, environ=environ, run_by=run_by)
-                    server.wait_until_it_serves()
-                else:
-                    reload_and_wait(server, config)
-                next_pushes(agent, 3)
-                assert WARNING not in server.log, host
-                assert name_server.look_ups == 0, host
+            # Each Agent listens to the end: the former one receives pushes until the reload.
+            agent = stack.enter_context(StandInAgent(Address("udp", listens, port)))
+            config = config_of(host, port)
+            if server is None:
+                environ = {"GUNICORN_BACKLOG_INTERVAL": "0.1"}
+                server = serve(
+                    newest, workers=1, config=config, environ=environ, run_by=names.run_by
+                )
+                server.wait_until_it_serves()
+            else:
+                reload_and_wait(server, config)
+            next_pushes(agent, 3)
+            assert WARNING not in server.log, host
+            assert name_server.look_ups == 0, host
 
 
 def test_an_agent_that_moves_between_its_addresses(newest: Gunicorn, serve: ServerFactory) -> None:
