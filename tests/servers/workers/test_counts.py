@@ -1,7 +1,7 @@
 """The pushed workers, threads and requests are those of the app, in every worker class.
 
-The truth is what the app itself noted of its requests, what ``ss`` says of the queue, and what is
-left of the clients' number then.
+The oracles are the app's own log of its requests, the accept queue by ``ss``, and the number of
+clients.
 """
 
 from __future__ import annotations
@@ -17,18 +17,15 @@ from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.pushes import Push, next_pushes, wait_until_all_are_idle
 from tests.lab.server import Server
+from tests.lab.short_interval import EVERY_20_MS, SHORT_CONFIG
 from tests.lab.ss import ss
 from tests.lab.waiting import wait_for
 from tests.lab.worker_classes import CLASSES, SUBCLASSES, WORKERS, WorkerClass
 
-INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.1", "GUNICORN_BACKLOG_SAMPLES": "4"}
+SETTLING = 4  # pushes, 80 ms
 STEADY = 3  # pushes
-MANY = 4  # requests, of a class that has no capacity
-CASES = [
-    pytest.param(case, version, id=f"{case.name.rpartition('.')[2]}-{case.app[10:14]}-{version}")
-    for case in (*CLASSES, *SUBCLASSES)
-    for version in case.versions
-]
+MANY = 4  # requests, of a class without a capacity
+CASES = [case.case(version) for case in (*CLASSES, *SUBCLASSES) for version in case.versions]
 
 
 @pytest.mark.parametrize(("worker_class", "version"), CASES)
@@ -42,9 +39,10 @@ def test_requests_held_in_the_app(
     """Each steady push is right with no request, one, as many as fit, and five more."""
     server = serve(
         installed(version),
+        config=SHORT_CONFIG,
         arguments=worker_class.arguments,
         app=worker_class.app,
-        environ=INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url},
+        environ=EVERY_20_MS | {"GUNICORN_BACKLOG_URL": agent.url},
     )
     wait_until_all_are_idle(agent, WORKERS)
     most = worker_class.capacity or MANY
@@ -63,13 +61,13 @@ def test_requests_held_in_the_app(
 
 
 def settled(server: Server, agent: StandInAgent, clients: int) -> bool:
-    """Return whether the app's and the kernel's numbers are steady."""
+    """Return whether the numbers of the app and the kernel stay the same for some pushes."""
 
     def look() -> tuple[int, Counter[int]]:
         return ss(server.address).recv_q, server.journal.in_flight()
 
     before = look()
-    next_pushes(agent, 1)
+    next_pushes(agent, SETTLING)
     return before == look() and bool(before[1] or not clients)
 
 
