@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 from collections.abc import Callable
 from http.client import HTTPConnection
@@ -12,7 +11,7 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.conftest import ServerFactory
-from tests.lab.cli_command import run_cli
+from tests.lab.cli_in_process import workers_of
 from tests.lab.gunicorn_versions import VERSIONS, Gunicorn
 from tests.lab.http2_client import Http2Client
 from tests.lab.server import Server
@@ -26,39 +25,37 @@ from tests.lab.worker_classes import (
     TORNADO_OWN,
     UVICORN,
     WorkerClass,
+    label,
 )
 
 CLIENTS = 10
+WITH_WEBSOCKETS = (ASGI_OWN, UVICORN, TORNADO_OWN)
 CASES = [
-    *((case, case.versions[-1]) for case in CLASSES),
-    *((case, VERSIONS[0]) for case in (SYNC, GTHREAD, GEVENT)),
+    *(case.case(case.versions[-1]) for case in CLASSES),
+    *(case.case(VERSIONS[0]) for case in (SYNC, GTHREAD, GEVENT)),
 ]
-
-
-def requests_of(server: Server) -> int | None:
-    """Return the one worker of ``status``, once it has a slot."""
-    done = run_cli("status", str(server.pid), "--json", "--seconds", "0.1")
-    if done.code != 0:  # it has not begun to serve
-        return None
-    workers = json.loads(done.out)["workers"]
-    return workers[0]["requests"] if len(workers) == 1 else None
 
 
 class Counted:
     """A server with one worker, and the number of its requests since."""
 
     def __init__(self, server: Server) -> None:
-        self.server = server.wait_until_it_serves()
-        wait_for("a slot", lambda: requests_of(server))
-        self._before = requests_of(server) or 0
+        self._server = server
+        wait_for("a slot", lambda: self._requests() is not None)
+        self._before = self._requests() or 0
 
     def wait_for(self, requests: int) -> None:
         """Wait until that number is counted; fail if the final number differs."""
-        wait_for(f"{requests} requests", lambda: self._since() >= requests, deadline_s=10)
+        wait_for(f"{requests} requests", lambda: self._since() >= requests)
         assert self._since() == requests
 
     def _since(self) -> int:
-        return (requests_of(self.server) or 0) - self._before
+        return (self._requests() or 0) - self._before
+
+    def _requests(self) -> int | None:
+        """Return the number of ``status``, once the only worker has a slot."""
+        workers = workers_of(self._server.pid) or []
+        return workers[0]["requests"] if len(workers) == 1 else None
 
 
 def without_a_request(server: Server, octets: bytes = b"") -> None:
@@ -81,20 +78,23 @@ def kept_alive(server: Server, requests: int) -> None:
     client.close()
 
 
-@pytest.mark.parametrize(
-    ("worker_class", "version"), CASES, ids=[f"{it.name}-{it.app[10:14]}-{v}" for it, v in CASES]
-)
+@pytest.mark.parametrize(("worker_class", "version"), CASES)
 def test_requests_of_each_class(
     worker_class: WorkerClass,
     version: str,
     installed: Callable[[str], Gunicorn],
     serve: ServerFactory,
 ) -> None:
-    """Ten clients with one request each are ten; malformed or no requests are none."""
+    """Requests to the app are counted one by one.
+
+    - Ten clients with one request each are ten; malformed or no requests are none.
+    - Each request of a kept-alive connection is one.
+    - A websocket is one request from its handshake on, with any number of messages.
+    """
     server = serve(
         installed(version), workers=1, arguments=worker_class.arguments, app=worker_class.app
     )
-    counted = Counted(server)
+    counted = Counted(server.wait_until_it_serves())
     for _ in range(CLIENTS):
         without_a_request(server)
     without_a_request(server, b"nonsense\r\n\r\n")
@@ -103,9 +103,16 @@ def test_requests_of_each_class(
     counted.wait_for(CLIENTS)
     kept_alive(server, 3)
     counted.wait_for(CLIENTS + 3)
+    if worker_class in WITH_WEBSOCKETS:
+        with connect(f"ws://{server.address}/websocket") as sock:
+            for _ in range(3):
+                sock.send("a")
+                assert sock.recv(timeout=30) == "a"
+            counted.wait_for(CLIENTS + 4)
+        counted.wait_for(CLIENTS + 4)
 
 
-@pytest.mark.parametrize("worker_class", [GTHREAD, GEVENT, ASGI_OWN], ids=lambda it: it.name)
+@pytest.mark.parametrize("worker_class", [GTHREAD, GEVENT, ASGI_OWN], ids=label)
 def test_each_stream_of_http2_is_one(
     worker_class: WorkerClass, newest: Gunicorn, serve: ServerFactory, certificate: Path
 ) -> None:
@@ -117,31 +124,11 @@ def test_each_stream_of_http2_is_one(
         arguments=(*worker_class.arguments, *tls, "--http-protocols", "h2,h1"),
         app=worker_class.app,
     )
-    wait_for("a slot", lambda: requests_of(server) == 0)
+    counted = Counted(server)
     with Http2Client(server) as client:
         for _ in range(3):
             client.wait(client.get("/plain"))
-    wait_for("3 requests", lambda: requests_of(server) == 3, deadline_s=10)
-
-
-@pytest.mark.parametrize("worker_class", [ASGI_OWN, UVICORN, TORNADO_OWN], ids=lambda it: it.name)
-def test_a_websocket_is_one(
-    worker_class: WorkerClass, installed: Callable[[str], Gunicorn], serve: ServerFactory
-) -> None:
-    """A websocket is one request, with any number of messages."""
-    server = serve(
-        installed(worker_class.versions[-1]),
-        workers=1,
-        arguments=worker_class.arguments,
-        app=worker_class.app,
-    )
-    counted = Counted(server)
-    with connect(f"ws://{server.address}/websocket") as sock:
-        for _ in range(3):
-            sock.send("a")
-            assert sock.recv(timeout=30) == "a"
-        counted.wait_for(1)
-    counted.wait_for(1)
+    counted.wait_for(3)
 
 
 def test_a_fallback_of_tornados_is_one(
@@ -164,7 +151,7 @@ def test_a_fallback_of_tornados_is_one(
         arguments=(*TORNADO_OWN.arguments, "--pythonpath", str(tmp_path)),
         app="falling_back:app",
     )
-    counted = Counted(server)
+    counted = Counted(server.wait_until_it_serves())
     assert server.get("/plain") == b"constant"
     counted.wait_for(1)
     assert server.get("/") == b"ok"
