@@ -105,7 +105,7 @@ def test_variables_of_a_kubernetes_service_are_no_settings(
 
     They are in the environment of each pod, and cause no line.
     """
-    environ = {}
+    environ: dict[str, str] = {}
     for link in ("GUNICORN_BACKLOG_", "GUNICORN_BACKLOG_DEMO_"):
         environ |= {
             f"{link}SERVICE_HOST": "10.0.0.1",
