@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from agent import StandInAgent
 
 from tests.conftest import ServerFactory
@@ -79,23 +78,18 @@ def test_environment(newest: Gunicorn, tmp_path: Path) -> None:
         assert ENVIRONMENT[setting] in line
 
 
-@pytest.mark.parametrize("way", ["configure", "environment", "raw_env"])
-def test_on_every_gunicorn(way: str, gunicorn: Gunicorn, serve: ServerFactory) -> None:
+def test_on_every_gunicorn(gunicorn: Gunicorn, tmp_path: Path) -> None:
     """Each source on each gunicorn is one line, including variables that the config sets."""
-    config, environ = CONFIG, {}
-    if way == "configure":
-        config += "from gunicorn_backlog import configure\nconfigure(samples=0)\n"
-    elif way == "raw_env":
-        config += "raw_env = ['GUNICORN_BACKLOG_SAMPLES=0']\n"
-    else:
-        environ["GUNICORN_BACKLOG_SAMPLES"] = "0"
-    server = serve(gunicorn, workers=1, config=config, environ=environ)
-
-    assert server.process.wait(timeout=20) == 1
-    ours = [line for line in server.log.splitlines() if "gunicorn_backlog" in line]
-    assert len(ours) == 1
-    assert "a whole number from 1 to 100" in ours[0]
-    assert "Traceback" not in server.log
+    starts = (
+        Start(CONFIG + "from gunicorn_backlog import configure\nconfigure(samples=0)\n"),
+        Start(CONFIG + "raw_env = ['GUNICORN_BACKLOG_SAMPLES=0']\n"),
+        Start(CONFIG, environ={"GUNICORN_BACKLOG_SAMPLES": "0"}),
+    )
+    for ended in run_starts(gunicorn, tmp_path, starts):
+        assert ended.code == 1
+        (ours,) = [line for line in ended.lines if "gunicorn_backlog" in line]
+        assert "a whole number from 1 to 100" in ours
+        assert "Traceback" not in ended.log
 
 
 def test_variables_of_a_kubernetes_service_are_no_settings(

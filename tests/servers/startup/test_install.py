@@ -105,6 +105,8 @@ SHAPES = {
 # What install() makes of these does not depend on gunicorn: older versions are nightly ones.
 ALIKE = (
     "no hooks",
+    "None",
+    "raw_env",
     "star import of others' hooks",
     "beside our star import",
     "own hooks that call ours",

@@ -9,6 +9,7 @@ import pytest
 from agent import StandInAgent
 
 from tests.conftest import ServerFactory
+from tests.lab.counted_requests import wait_for_requests
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.http2_client import Http2Client
 from tests.lab.pushes import next_pushes, wait_for_in_flight, wait_until_all_are_idle
@@ -29,7 +30,10 @@ def test_requests_of_an_http2_connection(
     agent: StandInAgent,
     certificate: Path,
 ) -> None:
-    """Each stream is one request in flight; a thread is busy from the first to the last."""
+    """Each stream is one request in flight; a thread is busy from the first to the last.
+
+    ``status`` counts the streams: the connection and its handshake are no requests.
+    """
     tls = ("--certfile", str(certificate), "--keyfile", str(certificate))
     server = serve(
         installed(version),
@@ -64,6 +68,7 @@ def test_requests_of_an_http2_connection(
         check(in_flight=0)
     wait_until_all_are_idle(agent, workers=1)
     check(in_flight=0, connected=False)
+    wait_for_requests(server, 2)
 
 
 def test_an_upgrade_to_http2(newest: Gunicorn, serve: ServerFactory, agent: StandInAgent) -> None:
