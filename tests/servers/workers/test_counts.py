@@ -97,6 +97,11 @@ def steady_pushes(
     return (pushed[SETTLING:], held, queued) if held or not clients else None
 
 
+def settled(server: Server, agent: StandInAgent, clients: int) -> bool:
+    """Return whether the numbers of the app and the kernel stay the same for some pushes."""
+    return steady_pushes(server, agent, clients) is not None
+
+
 def check_counted_requests(server: Server, worker_class: WorkerClass, requests: int) -> None:
     """Requests to the app are counted one by one, after those that were held.
 

@@ -26,8 +26,8 @@ from tests.lab.worker_classes import (
     label,
 )
 
-REQUESTS, MANY_REQUESTS = 240, 100_000
-RARELY = 60  # requests of the short form for each one that kills a worker
+REQUESTS, MANY_REQUESTS = 180, 100_000
+RARELY = 45  # requests of the short form for each one that kills a worker
 INTERVAL_S = 0.1
 SETTLED_S = 1.5  # after a kill: until the worker is reaped, and another one is forked
 CONFIG = """
