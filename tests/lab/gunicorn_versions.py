@@ -13,8 +13,9 @@ import pytest
 VERSIONS = ("20.1.0", "27.0.1")
 BETWEEN = ("23.0.0", "25.3.0")
 
-# With the oldest gunicorn goes the oldest datadog client, and pkg_resources, which it imports.
-_WITH = {"20.1.0": ("datadog==0.52.0", "setuptools<81")}
+# With the oldest gunicorn goes the oldest datadog client, and pkg_resources, which it imports. That
+# of setuptools 80 takes 0.24 s of CPU to import, and that of 69 takes 0.14 s.
+_WITH = {"20.1.0": ("datadog==0.52.0", "setuptools<70")}
 
 
 @dataclass(frozen=True)
