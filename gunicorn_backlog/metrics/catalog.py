@@ -98,6 +98,27 @@ IN_FLIGHT = Metric(
     (),
     "Requests being served",
 )
+REQUESTS_BEGUN = Metric(
+    "gunicorn.requests.begun",
+    "count",
+    "request",
+    (),
+    "Requests whose head was parsed and which were handed to the app",
+)
+OLDEST = Metric(
+    "gunicorn.requests.oldest",
+    "gauge",
+    "second",
+    (),
+    "Age of the oldest request in flight since its head was parsed, maximum of the interval",
+)
+STRANDED = Metric(
+    "gunicorn.requests.stranded",
+    "gauge",
+    "request",
+    (),
+    "Requests queued at a full worker while another accepting worker is free",
+)
 WAIT_AVG = Metric(
     "gunicorn.request.wait.avg",
     "gauge",

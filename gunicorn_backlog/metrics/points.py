@@ -52,6 +52,7 @@ def interval_points(
         *_drop_points(interval.dropped),
         *_worker_points(interval.counts),
         *_load_points(interval),
+        *_request_points(interval),
         *_wait_points(interval.waits),
         *_delay_points(interval.delays),
     ]
@@ -114,6 +115,15 @@ def _load_points(interval: IntervalSummary) -> Iterator[Point]:
         yield _point(catalog.UTILIZATION, interval.utilization)
     if interval.saturated is not None:
         yield _point(catalog.SATURATED, interval.saturated)
+
+
+def _request_points(interval: IntervalSummary) -> Iterator[Point]:
+    if interval.begun is not None:
+        yield _point(catalog.REQUESTS_BEGUN, interval.begun)
+    if interval.oldest_s is not None:
+        yield _point(catalog.OLDEST, round(interval.oldest_s, 3))
+    if interval.stranded is not None:
+        yield _point(catalog.STRANDED, interval.stranded)
 
 
 def _wait_points(waits: WaitSummary | None) -> Iterator[Point]:

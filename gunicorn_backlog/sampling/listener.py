@@ -95,6 +95,11 @@ class Listener:
         for reader in self._readers:
             reader.begin_interval()
 
+    def lengths(self) -> dict[int, int]:
+        """Return the length of each worker's own queue by inode; empty without ``reuse_port``."""
+        reader = self._readers[0]
+        return reader.lengths if isinstance(reader, ReusePortReader) else {}
+
     def ref(self) -> ListenerRef:
         """Return the listener's reference, with the latest queue if netlink lacks the listener."""
         queue = self._latest

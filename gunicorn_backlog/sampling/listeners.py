@@ -70,6 +70,14 @@ class Listeners:
             _add_drops(counts, listener)
         return counts
 
+    def lengths(self) -> dict[int, int]:
+        """Return the length of each worker's own queue by inode; empty without ``reuse_port``."""
+        return {
+            inode: length
+            for listener in self._listeners
+            for inode, length in listener.lengths().items()
+        }
+
     def elsewhere(self) -> frozenset[str]:
         """Return the names of listeners that belong to another network namespace."""
         return frozenset(listener.name for listener in self._listeners if listener.is_elsewhere)

@@ -14,6 +14,13 @@ from gunicorn_backlog.sampling import sampler_log
 from gunicorn_backlog.sampling.limits import Limits
 from gunicorn_backlog.sampling.listeners import Listeners
 from gunicorn_backlog.sampling.loops import delay_summary, has_unmeasured_loop
+from gunicorn_backlog.sampling.requests import (
+    Begun,
+    BegunError,
+    RequestSample,
+    RequestSampler,
+    waiting_by_pid,
+)
 from gunicorn_backlog.sampling.utilization import Utilization, WorkTime
 from gunicorn_backlog.sampling.window import Sample
 from gunicorn_backlog.sampling.worker_counts import WorkerCounter, WorkerCounts
@@ -50,6 +57,9 @@ class Sampler:
         self._histogram: HistogramDelta | None = None
         self._delays: HistogramDelta | None = None
         self._rows: Mapping[int, WorkerRow] = {}  # of the latest sample
+        self._requests = RequestSampler()
+        self._begun: Begun | None = None
+        self._all_known = False  # whether the state of each worker is known
         self._waits_measured = False  # whether a worker measures the wait of each request
         self._watched_after = 0  # age of the youngest worker forked before the sampling
         self._cfg: Config | None = None
@@ -69,6 +79,7 @@ class Sampler:
         if self._scoreboard is not None:
             self._histogram = HistogramDelta(self._scoreboard.reader.waits())
             self._delays = HistogramDelta(self._scoreboard.reader.delays())
+            self._begun = Begun(self._scoreboard.reader.begun())
 
     def sample(self) -> Sample:
         """Return a sample of all listeners and workers."""
@@ -79,7 +90,9 @@ class Sampler:
         queues = self._queues()
         worker_class = self._arbiter.cfg.worker_class_str
         self._limits.check(queues, self._backlog, worker_class, self._listeners.elsewhere())
-        return Sample(queues, *self._workers(), _gunicorn.fork_count(self._arbiter))
+        counts, work = self._workers()
+        requests = self._sample_requests(counts)
+        return Sample(queues, counts, work, _gunicorn.fork_count(self._arbiter), requests)
 
     def waits(self) -> WaitSummary | None:
         """Return the waits of the requests since the last call; None: not measured."""
@@ -105,6 +118,17 @@ class Sampler:
             sampler_log.warn_waits(self._logger, error, "delays")
             return None
         return delay_summary(since, self._rows, time.monotonic_ns())
+
+    def begun(self) -> int | None:
+        """Return the requests handed to the app since the last call; None: not known."""
+        if self._scoreboard is None or self._begun is None:
+            return None
+        try:
+            begun = self._begun.update(self._scoreboard.reader.begun())
+        except BegunError as error:
+            sampler_log.warn_begun(self._logger, error)
+            return None
+        return begun if self._all_known else None
 
     def dropped(self) -> dict[str, int]:
         """Return the connections that each listener dropped since the last call."""
@@ -170,6 +194,18 @@ class Sampler:
         elif counts.saturated is None and has_unmeasured_loop(rows.by_pid):
             sampler_log.warn_unmeasured_loop(self._logger)
         return counts
+
+    def _sample_requests(self, counts: WorkerCounts | None) -> RequestSample | None:
+        if counts is None:
+            return None
+        self._all_known = self._scoreboard is not None and counts.unknown == 0
+        if self._scoreboard is None or counts.unknown:
+            return None
+        lengths, waiting = self._listeners.lengths(), None
+        if lengths:
+            details = self._scoreboard.reader.details()
+            waiting = waiting_by_pid(details, lengths)
+        return self._requests.sample(self._rows, time.monotonic_ns(), waiting)
 
     def _unread(self, running: int) -> WorkerCounts | None:
         """Return None; after UNREAD_IN_A_ROW calls the number of workers, without states."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 from gunicorn_backlog.kernel.accept_queue import AcceptQueue
+from gunicorn_backlog.sampling.requests import RequestSample
 from gunicorn_backlog.sampling.utilization import WorkTime
 from gunicorn_backlog.sampling.worker_counts import WorkerCounts
 from gunicorn_backlog.scoreboard.wait_histogram import WaitSummary
@@ -18,12 +19,14 @@ class Sample(NamedTuple):
     counts: of workers; None: not readable.
     work: since the last sample; None: not measured.
     forked: number of workers forked since the arbiter's start.
+    requests: None: not known for each worker.
     """
 
     queues: Mapping[str, AcceptQueue]
     counts: WorkerCounts | None
     work: WorkTime | None
     forked: int
+    requests: RequestSample | None = None
 
 
 class BacklogSummary(NamedTuple):
@@ -51,6 +54,9 @@ class IntervalSummary(NamedTuple):
         measured.
     waits: None: not measured.
     delays: of event loops; None: not measured.
+    begun: requests handed to the app in the interval; None: not known for each worker.
+    oldest_s: greatest age of a request in flight, in seconds; None: not known for each worker.
+    stranded: greatest number of stranded requests; None: no worker has a queue of its own.
     """
 
     queues: tuple[BacklogSummary, ...]
@@ -61,6 +67,9 @@ class IntervalSummary(NamedTuple):
     saturated: float | None = None
     waits: WaitSummary | None = None
     delays: WaitSummary | None = None
+    begun: int | None = None
+    oldest_s: float | None = None
+    stranded: int | None = None
 
 
 class Window:
@@ -87,12 +96,14 @@ class Window:
         dropped: Mapping[str, int],
         waits: WaitSummary | None = None,
         delays: WaitSummary | None = None,
+        begun: int | None = None,
     ) -> IntervalSummary | None:
         """Return the interval's summary and start the next; None without a sample.
 
         :param dropped: drops of the interval, by listener.
         :param waits: of the requests of the interval.
         :param delays: of the event loops in the interval.
+        :param begun: requests that were handed to the app in the interval.
         """
         samples, self._samples = self._samples, []
         if not samples:
@@ -109,10 +120,25 @@ class Window:
             ),
             waits=waits,
             delays=delays,
+            begun=begun,
+            **_requests([sample.requests for sample in samples if sample.requests is not None]),
             saturated=_saturated(
                 [counts.saturated for counts in counted if counts.saturated is not None]
             ),
         )
+
+
+class _RequestFields(TypedDict):
+    oldest_s: float | None
+    stranded: int | None
+
+
+def _requests(samples: Sequence[RequestSample]) -> _RequestFields:
+    stranded = [sample.stranded for sample in samples if sample.stranded is not None]
+    return {
+        "oldest_s": max((sample.oldest_s for sample in samples), default=None),
+        "stranded": max(stranded, default=None),
+    }
 
 
 def _queues(samples: Sequence[Sample]) -> tuple[BacklogSummary, ...]:

@@ -22,9 +22,10 @@ The record of ``Kind.SYNC`` and of each thread of a pool, which serve one connec
 =====  =========  ================================================================================
 word   field      meaning
 =====  =========  ================================================================================
-0      work_ns    idle: time worked; busy: time worked before, less ``since_ns``, hence below 0
+0      work_ns    idle: time worked; busy: time worked before, less the time at which the
+                  connection was taken, hence below 0
 1      taken      number of times that a connection was taken; 0 in a sync worker's slot
-2      since_ns   time at which the latest connection was taken
+2      since_ns   time at which the head of the latest request was parsed; 0: not yet
 3      begun      requests handed to the app; unused in a thread's record
 =====  =========  ================================================================================
 
@@ -42,6 +43,7 @@ The record of all other kinds:
 
 =====  =========  ================================================================================
 0      in_flight  requests in flight
+2      since_ns   start of the oldest request in flight; 0: none
 3      begun      requests handed to the app
 =====  =========  ================================================================================
 
@@ -72,7 +74,7 @@ WORDS_PER_ROW = 8
 # Words of a record of one connection at a time
 WORK_NS, TAKEN, SINCE_NS, BEGUN = range(4)
 # Words of a record of any number of requests, with BEGUN
-IN_FLIGHT = 0
+IN_FLIGHT = 0  # and SINCE_NS
 # Words of a pool's record, with BEGUN
 SUBMITTED, RETURNED, ASIDE = range(3)
 # Amounts that one thread adds to ASIDE

@@ -52,9 +52,10 @@ def instrument_uvicorn(worker: UvicornWorker, allocate: Allocate) -> None:
 def counted(app: ASGIApp, in_flight: InFlight) -> ASGIApp:
     """Return the app as a function; each call except the lifespan counts as a request."""
     request = in_flight.counted_async(app)  # with the app's result, which uvicorn checks
+    websocket = in_flight.counted_async(app, ages=False)
+    by_type = {"http": request, "websocket": websocket, "lifespan": app}
 
     def app_counted(scope: Any, receive: Any, send: Any) -> Awaitable[Any]:
-        serve = app if scope["type"] == "lifespan" else request
-        return serve(scope, receive, send)
+        return by_type.get(scope["type"], request)(scope, receive, send)
 
     return app_counted

@@ -47,7 +47,7 @@ def track_busy(
         since_ns = clock_ns()
         last_wait.is_permitted = since_ns - last_wait.measured_ns < fresh_ns
         words = record.words
-        words[SINCE_NS] = since_ns
+        words[SINCE_NS] = 0  # until the request's head is parsed
         words[WORK_NS] = record.worked_ns - since_ns
         try:
             return handle(*args, **named)
@@ -69,32 +69,37 @@ def track_busy_threads(
     last_wait: LastWait,
     *,
     beyond: Callable[..., T],
+    busy: dict[int, Record] | None = None,
     clock_ns: Callable[[], int] = time.monotonic_ns,
 ) -> Callable[..., T]:
     """Return ``handle`` as a function that records each call in a free one of ``records``.
 
     The code is that of ``track_busy``: a function that finds the record would be one frame more.
 
+    :param busy: the record of each thread, by ident; filled in here.
     :param beyond: called if no record is free.
     """
+    busy = {} if busy is None else busy
     free, fresh_ns, permitted = list(records), last_wait.fresh_ns, last_wait.permitted
     take, give_back = free.pop, free.append
 
     def handle_timed(*args: object, **named: object) -> T:
-        since_ns = clock_ns()
+        since_ns, thread = clock_ns(), get_ident()
         if 0 <= since_ns - last_wait.measured_ns < fresh_ns:
-            permitted.add(get_ident())
+            permitted.add(thread)
         else:
-            permitted.discard(get_ident())
+            permitted.discard(thread)
         try:
             record = take()
         except IndexError:
+            busy.pop(thread, None)
             return beyond(*args, **named)
         try:
+            busy[thread] = record
             words = record.words
             record.taken += 1
             words[TAKEN] = record.taken
-            words[SINCE_NS] = since_ns
+            words[SINCE_NS] = 0  # until the request's head is parsed
             words[WORK_NS] = record.worked_ns - since_ns
             return handle(*args, **named)
         finally:
@@ -117,80 +122,124 @@ class InFlight:
     handler can raise at the start of a function: a call of ``end`` could then end nothing.
     """
 
-    __slots__ = ("_begun", "_in_flight", "_slot")
+    __slots__ = ("_begun", "_clock_ns", "_in_flight", "_oldest", "_slot", "_starts")
 
-    def __init__(self, slot: Slot) -> None:
+    def __init__(self, slot: Slot, *, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self._slot = slot
+        self._clock_ns = clock_ns
         self._in_flight = 0
         self._begun = slot.numbers[BEGUN]
+        self._starts: dict[int, int] = {}  # by the request's number, the oldest first
+        self._oldest = 0  # its number; 0: none
 
-    def begin(self) -> None:
-        """Count one request more; count none and raise if a signal handler raises."""
-        slot = self._slot
-        began = False
+    def begin(self) -> int:
+        """Count one request more and return its number; count none if a signal handler raises."""
+        slot, began = self._slot, 0
+        now_ns = self._clock_ns()
         try:
             with slot.lock:
                 self._in_flight += 1
-                self._begun += 1
+                self._begun = number = self._begun + 1
+                self._starts[number] = now_ns
                 words = slot.words
                 words[IN_FLIGHT] = self._in_flight
-                words[BEGUN] = self._begun
-                began = True
+                words[BEGUN] = number
+                if not self._oldest:
+                    self._oldest = number
+                    words[SINCE_NS] = now_ns
+                began = number
         except BaseException:
             if began:
-                self.end()
+                self.end(began)
             raise
+        return began
 
-    def end(self) -> None:
-        """Count one request less."""
-        slot = self._slot
+    def end(self, number: int) -> None:
+        """Count one request less: the one with this number."""
+        slot, starts = self._slot, self._starts
         with slot.lock:
             self._in_flight -= 1
-            slot.words[IN_FLIGHT] = self._in_flight
+            words = slot.words
+            words[IN_FLIGHT] = self._in_flight
+            del starts[number]
+            if number == self._oldest:
+                self._oldest = 0
+                for self._oldest in starts:
+                    break
+                words[SINCE_NS] = starts[self._oldest] if self._oldest else 0
 
     def counted(self, function: Callable[..., T]) -> Callable[..., T]:
         """Return the function; each call counts as a request."""
-        slot = self._slot
+        slot, starts, clock_ns = self._slot, self._starts, self._clock_ns
 
         def function_counted(*args: object, **named: object) -> T:
-            began = False
+            began, now_ns = 0, clock_ns()
             try:
                 with slot.lock:
                     self._in_flight += 1
-                    self._begun += 1
+                    self._begun = number = self._begun + 1
+                    starts[number] = now_ns
                     words = slot.words
                     words[IN_FLIGHT] = self._in_flight
-                    words[BEGUN] = self._begun
-                    began = True
+                    words[BEGUN] = number
+                    if not self._oldest:
+                        self._oldest = number
+                        words[SINCE_NS] = now_ns
+                    began = number
                 return function(*args, **named)
             finally:
                 if began:
                     with slot.lock:
                         self._in_flight -= 1
-                        slot.words[IN_FLIGHT] = self._in_flight
+                        words = slot.words
+                        words[IN_FLIGHT] = self._in_flight
+                        del starts[began]
+                        if began == self._oldest:
+                            self._oldest = 0
+                            for self._oldest in starts:
+                                break
+                            words[SINCE_NS] = starts[self._oldest] if self._oldest else 0
 
         return function_counted
 
-    def counted_async(self, function: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
-        """Return the coroutine function; each call counts as a request until its end."""
-        slot = self._slot
+    def counted_async(
+        self, function: Callable[..., Awaitable[T]], *, ages: bool = True
+    ) -> Callable[..., Awaitable[T]]:
+        """Return the coroutine function; each call counts as a request until its end.
+
+        :param ages: False: the call is never the oldest request, as a websocket.
+        """
+        slot, starts, clock_ns = self._slot, self._starts, self._clock_ns
 
         async def function_counted(*args: object, **named: object) -> T:
-            began = False
+            began, now_ns = 0, clock_ns()
             try:
                 with slot.lock:
                     self._in_flight += 1
-                    self._begun += 1
+                    self._begun = number = self._begun + 1
                     words = slot.words
                     words[IN_FLIGHT] = self._in_flight
-                    words[BEGUN] = self._begun
-                    began = True
+                    words[BEGUN] = number
+                    if ages:
+                        starts[number] = now_ns
+                        if not self._oldest:
+                            self._oldest = number
+                            words[SINCE_NS] = now_ns
+                    began = number
                 return await function(*args, **named)
             finally:
                 if began:
                     with slot.lock:
                         self._in_flight -= 1
-                        slot.words[IN_FLIGHT] = self._in_flight
+                        words = slot.words
+                        words[IN_FLIGHT] = self._in_flight
+                        if ages:
+                            del starts[began]
+                            if began == self._oldest:
+                                self._oldest = 0
+                                for self._oldest in starts:
+                                    break
+                                words[SINCE_NS] = starts[self._oldest] if self._oldest else 0
 
         return function_counted
 

@@ -19,14 +19,14 @@ from __future__ import annotations
 import errno
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gunicorn_backlog.kernel import tcp_info
 from gunicorn_backlog.kernel.accept_queue import QueueError
 from gunicorn_backlog.kernel.tcp_info import IPPROTO_TCP, TCP_INFO
-from gunicorn_backlog.scoreboard.slot import BEGUN, Slot
+from gunicorn_backlog.scoreboard.slot import BEGUN, SINCE_NS, Record, Slot
 from gunicorn_backlog.scoreboard.wait_histogram import EXACT_MS, NOT_KNOWN, bucket_of
 from gunicorn_backlog.workers.last_wait import NEVER_NS, TICK_MS, LastWait
 from gunicorn_backlog.workers.request_start_header import header_wait_s
@@ -87,8 +87,11 @@ def instrument_requests(
     handshake_waits: HandshakeWaits | None = None,
     counts: bool = True,
     last_wait: LastWait | None = None,
+    busy: Mapping[int, Record] | None = None,
 ) -> Callable[..., T]:
     """Return ``handle_request`` as a function that counts each request and records its wait.
+
+    If ``counts``, the function also stores the time of the parsed head.
 
     If a user's subclass passes other arguments than gunicorn does, the wait is not recorded. Only
     errors of ``handle_request`` and of the app's signal handlers are raised.
@@ -100,33 +103,47 @@ def instrument_requests(
     :param handshake_waits: the waits of TLS handshakes; None without TLS.
     :param counts: False: record waits only; the caller counts the requests.
     :param last_wait: permits to skip a measurement; None: measure each wait.
+    :param busy: the records of the worker's threads, by ident; None: the worker has one thread.
     """
+    busy = {} if busy is None else busy
     if tcp_measures_wait(sockets):
         if last_wait is None:
             last_wait = LastWait(skips=False)
         measure = _measurement(socket_at, in_connection, handshake_waits, last_wait)
         if slot.shared:
-            handle_request = _by_tcp_in_threads(handle_request, slot, measure, last_wait)
+            handle_request = _by_tcp_in_threads(handle_request, slot, measure, last_wait, busy)
         else:
             handle_request = _by_tcp(handle_request, slot, measure, last_wait, counts)
     elif counts:
-        handle_request = _counted(handle_request, slot)
+        handle_request = _counted(handle_request, slot, busy)
     if any(sock.family == socket.AF_UNIX for sock in sockets):
         handle_request = _by_header(handle_request, slot, request_at, socket_at, in_connection)
     return handle_request
 
 
-def _counted(handle_request: Callable[..., T], slot: Slot) -> Callable[..., T]:
+def _counted(
+    handle_request: Callable[..., T],
+    slot: Slot,
+    busy: Mapping[int, Record],
+    *,
+    clock_ns: Callable[[], int] = time.monotonic_ns,
+) -> Callable[..., T]:
     begun = slot.numbers[BEGUN]
 
     def handle_request_counted(*args: object, **named: object) -> T:
         nonlocal begun
+        parsed_ns = clock_ns()
         begun += 1
-        slot.words[BEGUN] = begun
+        words = slot.words
+        words[BEGUN] = begun
+        words[SINCE_NS] = parsed_ns
         return handle_request(*args, **named)
 
     def handle_request_of_threads(*args: object, **named: object) -> T:
         slot.add(BEGUN, 1)
+        record = busy.get(get_ident())
+        if record is not None:
+            record.words[SINCE_NS] = clock_ns()
         return handle_request(*args, **named)
 
     return handle_request_of_threads if slot.shared else handle_request_counted
@@ -176,6 +193,8 @@ def _by_tcp(
     measure: Measure,
     last_wait: LastWait,
     counts: bool,
+    *,
+    clock_ns: Callable[[], int] = time.monotonic_ns,
 ) -> Callable[..., T]:
     """Return ``handle_request`` as a function that records the wait, measured or skipped.
 
@@ -192,8 +211,11 @@ def _by_tcp(
         else:
             bucket = measure(args)
         if counts:
+            parsed_ns = clock_ns()
             begun += 1
-            slot.words[BEGUN] = begun
+            words = slot.words
+            words[BEGUN] = begun
+            words[SINCE_NS] = parsed_ns
         counters[bucket] = waits = counters[bucket] + 1
         slot.waits[bucket] = waits
         return handle_request(*args, **named)
@@ -202,7 +224,13 @@ def _by_tcp(
 
 
 def _by_tcp_in_threads(
-    handle_request: Callable[..., T], slot: Slot, measure: Measure, last_wait: LastWait
+    handle_request: Callable[..., T],
+    slot: Slot,
+    measure: Measure,
+    last_wait: LastWait,
+    busy: Mapping[int, Record],
+    *,
+    clock_ns: Callable[[], int] = time.monotonic_ns,
 ) -> Callable[..., T]:
     """Return ``handle_request`` as the function of ``_by_tcp``, for any number of threads."""
     counters, numbers, permitted = slot.counters, slot.numbers, last_wait.permitted
@@ -214,6 +242,9 @@ def _by_tcp_in_threads(
             bucket = last_wait.bucket
         else:
             bucket = measure(args)
+        record = busy.get(thread)
+        if record is not None:
+            record.words[SINCE_NS] = clock_ns()
         with slot.lock:
             numbers[BEGUN] = begun = numbers[BEGUN] + 1
             slot.words[BEGUN] = begun

@@ -13,8 +13,9 @@ import pytest
 VERSIONS = ("20.1.0", "27.0.1")
 BETWEEN = ("23.0.0", "25.3.0")
 
-# With the oldest gunicorn goes the oldest datadog client, and pkg_resources, which it imports.
-_WITH = {"20.1.0": ("datadog==0.52.0", "setuptools<81")}
+# With the oldest gunicorn goes the oldest datadog client, and pkg_resources, which it imports. That
+# of setuptools 80 takes 0.24 s of CPU to import, and that of 69 takes 0.14 s.
+_WITH = {"20.1.0": ("datadog==0.52.0", "setuptools<70")}
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,13 @@ class Gunicorn:
         return [sys.executable, str(self.folder / "bin" / "gunicorn"), *arguments]
 
     def environ(self, **variables: str) -> dict[str, str]:
-        """Return an environment in which this gunicorn comes first, without settings of ours."""
-        ours = ("GUNICORN_", "DD_", "DATADOG_", "COV_")
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
+        """Return an environment in which this gunicorn comes first, without settings of ours.
+
+        Servers may write compiled modules, as by default: without them each start compiles
+        gunicorn_backlog, datadog and the app, which takes a third of its CPU time.
+        """
+        left_out = ("GUNICORN_", "DD_", "DATADOG_", "COV_", "PYTHONDONTWRITEBYTECODE")
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(left_out)}
         root = Path(__file__).parents[2]
         return inherited | {"PYTHONPATH": f"{self.folder}:{root}"} | variables
 

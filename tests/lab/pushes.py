@@ -64,6 +64,15 @@ def wait_until_all_are_idle(agent: StandInAgent, workers: int = 2) -> None:
     wait_for("all workers", lambda: next_pushes(agent, 1)[0].workers == idle)
 
 
+def wait_for_in_flight(agent: StandInAgent, requests: int) -> None:
+    """Wait for a push with that number of requests in flight.
+
+    Workers count a request until shortly after the app's last line and the client's last byte.
+    """
+    name = "gunicorn.requests.in_flight"
+    wait_for(f"{requests} in flight", lambda: next_pushes(agent, 1)[0].values(name) == (requests,))
+
+
 def next_pushes(agent: StandInAgent, count: int) -> list[Push]:
     """Wait for ``count`` further pushes, and return them.
 

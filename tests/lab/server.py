@@ -19,6 +19,7 @@ from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.ports import free_port
 from tests.lab.process_group import Group
 from tests.lab.procfs import children, has_own_handlers
+from tests.lab.python_files import write_python
 from tests.lab.request_log import Journal
 from tests.lab.waiting import wait_for
 
@@ -62,7 +63,7 @@ class Server:
         self.config = folder / f"gunicorn-{self.port}.conf.py"
         self._log = folder / f"log-{self.port}"
         if config is not None:
-            self.config.write_text(config)
+            write_python(self.config, config)
             arguments = ("--config", str(self.config), *arguments)
         if workers is not None:
             arguments = ("--workers", str(workers), *arguments)
@@ -203,8 +204,17 @@ class Server:
             lambda: all(map(has_own_handlers, self.worker_pids())),
         )
         if config is not None:
-            self.config.write_text(config)
+            write_python(self.config, config)
         self.signal(signal.SIGHUP)
+
+    def _replace_config(self, config: str) -> None:
+        """Write another config, one second newer than the former.
+
+        gunicorn loads a compiled config if the file has the same size and the same whole second.
+        """
+        newer_s = self.config.stat().st_mtime + 1
+        self.config.write_text(config)
+        os.utime(self.config, (newer_s, newer_s))
 
 
 def request(path: str) -> bytes:

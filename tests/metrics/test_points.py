@@ -27,6 +27,9 @@ INTERVAL = IntervalSummary(
     saturated=0.0,
     waits=WaitSummary(250, 12.345, 530.5, 40.5),
     delays=WaitSummary(40, 1.26, 300.5, 2.0),
+    begun=250,
+    oldest_s=1.23456,
+    stranded=2,
 )
 
 
@@ -88,6 +91,9 @@ def test_threads_and_shares_of_the_interval() -> None:
     assert sent["gunicorn.request.wait.max"] == 530.5
     assert sent["gunicorn.request.wait.95percentile"] == 40.5
     assert sent["gunicorn.request.wait.count"] == 250
+    assert sent["gunicorn.requests.begun"] == 250
+    assert sent["gunicorn.requests.oldest"] == 1.235
+    assert sent["gunicorn.requests.stranded"] == 2
     assert sent["gunicorn.loop.delay.avg"] == 1.3
     assert sent["gunicorn.loop.delay.max"] == 300.5
     assert sent["gunicorn.loop.delay.95percentile"] == 2.0

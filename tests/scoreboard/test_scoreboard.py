@@ -72,9 +72,9 @@ def test_a_worker_is_seen_from_its_claim_on() -> None:
     assert (state.kind, state.capacity, state.busy, state.begun) == (Kind.GREENLET, 0, 0, 0)
 
     requests = InFlight(slot)
-    requests.begin()
+    number = requests.begin()
     assert in_use(scoreboard, os.getpid()) == 1
-    requests.end()
+    requests.end(number)
     assert in_use(scoreboard, os.getpid()) == 0
 
 
@@ -94,10 +94,10 @@ def test_a_muted_slot_is_written_no_more() -> None:
     scoreboard = Scoreboard(slots=1)
     slot = claim(scoreboard)
     requests = InFlight(slot)
-    requests.begin()
+    number = requests.begin()
     slot.lock.acquire()
     scoreboard.detach()
-    requests.end()
+    requests.end(number)
     assert in_use(scoreboard, os.getpid()) == 1
 
 

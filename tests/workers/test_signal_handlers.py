@@ -174,8 +174,8 @@ def test_a_begin_that_is_broken_off_counts_nothing() -> None:
     scoreboard = Scoreboard(slots=1)
     in_flight = InFlight(scoreboard.claim(os.getpid(), 1, Kind.WSGI, 0))
     with raising_at(0) as places:
-        in_flight.begin()
-    in_flight.end()
+        number = in_flight.begin()
+    in_flight.end(number)
     for number in range(1, places[0] + 1):
         with raising_at(number), pytest.raises(Interruption):
             in_flight.begin()

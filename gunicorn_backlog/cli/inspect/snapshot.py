@@ -17,6 +17,7 @@ from gunicorn_backlog.cli.inspect.worker_processes import Running, Workers
 from gunicorn_backlog.cli.inspect.workers import Span, Worker, without_slot, worker_of
 from gunicorn_backlog.sampling.drops import Drops
 from gunicorn_backlog.sampling.loops import delay_summary
+from gunicorn_backlog.sampling.requests import Begun, BegunError, RequestSampler
 from gunicorn_backlog.sampling.utilization import Utilization
 from gunicorn_backlog.sampling.window import IntervalSummary, Sample, Window
 from gunicorn_backlog.sampling.worker_counts import WorkerCounter, WorkerCounts
@@ -88,6 +89,8 @@ class SnapshotTaker:
         self._utilization = Utilization(clock_ns=clock.now_ns)
         self._counted = HistogramDelta([0] * BUCKETS)
         self._delayed = HistogramDelta([0] * BUCKETS)
+        self._requests = RequestSampler()
+        self._begun = Begun(0)
         self._drops: dict[str, Drops] = {}
         self._window = Window()
         self._readings: dict[str, list[ListenerState]] = {}  # by listener
@@ -100,7 +103,8 @@ class SnapshotTaker:
         """Return a snapshot of one sample; its values over time, as waits, are None."""
         self.sample()
         first = self.close()
-        return first._replace(interval=first.interval._replace(waits=None, delays=None))
+        interval = first.interval._replace(waits=None, delays=None, begun=None)
+        return first._replace(interval=interval)
 
     def sample(self) -> None:
         """Sample all listeners and workers once."""
@@ -108,14 +112,17 @@ class SnapshotTaker:
         for state in self._outside.read(about.listeners):
             self._readings.setdefault(state.listener, []).append(state)
         running = self._workers.running(about)
-        rows = self._server.memory.reader.read(running.ages, with_oldest=True)
+        rows = self._server.memory.reader.read(running.ages)
         self._seen = about, running, rows
         if not rows.unread:
             self._waits_measured = any(row.measures_wait for row in rows.by_pid.values())
         work = None if rows.unread else self._utilization.update(rows.by_pid)
         counts = None if rows.unread else self._count(about, running, rows)
         is_measured = counts is not None and counts.saturated is not None
-        self._window.add(Sample({}, counts, work if is_measured else None, 0))
+        requests = None
+        if counts is not None and not counts.unknown:
+            requests = self._requests.sample(rows.by_pid, self._clock_ns())
+        self._window.add(Sample({}, counts, work if is_measured else None, 0, requests))
 
     def close(self) -> Snapshot:
         """Return the snapshot of all samples since the former call."""
@@ -125,7 +132,8 @@ class SnapshotTaker:
         began_ns, self._began_ns = self._began_ns, self._clock_ns()
         readings, self._readings = self._readings, {}
         delays = self._delays(rows.by_pid)
-        interval = self._window.close({}, self._waits(about), delays)
+        begun = self._requests_begun()
+        interval = self._window.close({}, self._waits(about), delays, begun)
         assert interval is not None
         return Snapshot(
             self._server,
@@ -145,6 +153,12 @@ class SnapshotTaker:
             kind_starting=Kind(about.kind),
             full_loops=self._utilization.full_loops,
         )
+
+    def _requests_begun(self) -> int | None:
+        try:
+            return self._begun.update(self._server.memory.reader.begun())
+        except BegunError:  # the arbiter's warnings include the same error
+            return None
 
     def _delays(self, rows: Mapping[int, WorkerRow]) -> WaitSummary | None:
         try:

@@ -135,10 +135,24 @@ def facts(interval: IntervalSummary) -> Iterator[tuple[str, str]]:
         yield _pool_title(name), pool(threads)
     if interval.utilization is not None:
         yield "utilization", f"{interval.utilization:g} %{_saturated(interval.saturated)}"
+    requests = _requests(interval)
+    if requests:
+        yield "requests", requests
     if interval.waits is not None:
         yield "waits", _waits(interval.waits)
     if interval.delays is not None:
         yield "loop delay", _times(interval.delays)
+
+
+def _requests(interval: IntervalSummary) -> str:
+    facts = []
+    if interval.begun is not None:
+        facts.append(f"{interval.begun} begun")
+    if interval.oldest_s is not None:
+        facts.append(f"oldest {duration(interval.oldest_s)}")
+    if interval.stranded:
+        facts.append(f"{interval.stranded} stranded: a worker is free, but another one has them")
+    return ", ".join(facts)
 
 
 def _waits(waits: WaitSummary) -> str:

@@ -47,6 +47,23 @@ from tests.lab.waiting import wait_for
             "import of ours in line 5",
         ),
         (
+            f"{CONFIG}post_worker_init = 'gunicorn_backlog.hooks.post_worker_init'\n",
+            "ok",
+            "post_worker_init is ours",
+        ),
+        (
+            f"{CONFIG}from gunicorn_backlog import hooks\n"
+            "post_worker_init = getattr(hooks, 'post_worker_init')\n",
+            "ok",
+            "post_worker_init is ours",
+        ),
+        (
+            f"{CONFIG}from gunicorn_backlog import hooks\n"
+            "post_worker_init, other = hooks.post_worker_init, 1\n",
+            "ok",
+            "post_worker_init is ours",
+        ),
+        (
             f"try:\n    {CONFIG}except ImportError:\n    def post_worker_init(worker):\n"
             "        pass\n",
             "ok",
@@ -256,7 +273,7 @@ def test_gunicorns_own_metric(text: str, line: str, config: WriteConfig) -> None
             "worker_class = 'asgi'\nbacklog = 300\n",
             "ok",
             "worker class",
-            "no utilization, since it has no capacity",
+            "the event loop and the pools of threads behind it are reported",
         ),
         (
             "from gunicorn_backlog import configure\nconfigure(enabled=False)\n",

@@ -21,13 +21,16 @@ from tests.lab.waiting import wait_for
 from tests.lab.worker_classes import CLASSES, GEVENT, GTHREAD, SYNC, WORKERS, WorkerClass
 from tests.servers.listeners.test_kinds import BACKLOG, SETUPS, Target, fill, stop_workers
 
-INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.2", "GUNICORN_BACKLOG_SAMPLES": "4"}
+INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.2", "GUNICORN_BACKLOG_SAMPLES": "2"}
 CLIENTS = 7
-CASES = [
-    *((case, case.versions[-1]) for case in CLASSES),
-    *((case, VERSIONS[0]) for case in (SYNC, GTHREAD, GEVENT)),
-]
+CASES = [*((case, case.versions[-1]) for case in CLASSES), (GTHREAD, VERSIONS[0])]
+NIGHTLY = [(case, VERSIONS[0]) for case in (SYNC, GEVENT)]
 SHARES = ("gunicorn.workers.utilization", "gunicorn.workers.saturated")
+
+
+def name_of(worker_class: WorkerClass, version: str) -> str:
+    """Return the name of a case."""
+    return f"{worker_class.name}-{worker_class.app[10:14]}-{version}"
 
 
 def settled(server: Server, agent: StandInAgent) -> bool:
@@ -43,8 +46,10 @@ def settled(server: Server, agent: StandInAgent) -> bool:
 
 @pytest.mark.parametrize(
     ("worker_class", "version"),
-    CASES,
-    ids=[f"{case.name}-{case.app[10:14]}-{v}" for case, v in CASES],
+    [
+        *(pytest.param(*case, id=name_of(*case)) for case in CASES),
+        *(pytest.param(*case, id=name_of(*case), marks=pytest.mark.nightly) for case in NIGHTLY),
+    ],
 )
 def test_each_worker_class(
     worker_class: WorkerClass,
