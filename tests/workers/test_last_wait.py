@@ -20,6 +20,7 @@ from gunicorn_backlog.kernel.tcp_info import (
     unpack_last_data,
 )
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
+from gunicorn_backlog.scoreboard.wait_histogram import bucket_of
 from gunicorn_backlog.workers import gthread, last_wait, request_wait, sync
 from tests.lab.waiting import wait_for
 
@@ -129,7 +130,7 @@ def short(lab: Lab) -> list[int]:
 
 def long_bucket() -> int:
     """Return the lowest bucket of a long wait."""
-    return request_wait.bucket_of(LONG_MS)
+    return bucket_of(LONG_MS)
 
 
 def test_behind_a_short_wait(lab: Callable[..., Lab]) -> None:
