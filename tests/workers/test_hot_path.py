@@ -17,7 +17,7 @@ import pytest
 from gunicorn_backlog.kernel.tcp_info import last_data_recv_ms
 from gunicorn_backlog.scoreboard.slot import Kind
 from gunicorn_backlog.scoreboard.wait_histogram import EXACT_MS
-from gunicorn_backlog.workers import last_wait, request_wait
+from gunicorn_backlog.workers import last_wait, tcp_wait
 from gunicorn_backlog.workers.loops.poll_timer import PollTimer
 from gunicorn_backlog.workers.registry import Allocate
 from tests.benchmarks import families
@@ -158,7 +158,7 @@ def allow(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def set_limits(*, skips: bool) -> None:
         monkeypatch.setattr(last_wait, "FRESH_NS", 1 << 62 if skips else 0)
-        monkeypatch.setattr(request_wait, "TICK_MS", 1 << 32)
+        monkeypatch.setattr(tcp_wait, "TICK_MS", 1 << 32)
 
     return set_limits
 

@@ -21,7 +21,7 @@ from gunicorn_backlog.kernel.tcp_info import (
 )
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from gunicorn_backlog.scoreboard.wait_histogram import bucket_of
-from gunicorn_backlog.workers import gthread, last_wait, request_wait, sync
+from gunicorn_backlog.workers import gthread, last_wait, sync, tcp_wait
 from tests.lab.waiting import wait_for
 
 TICK_MS, LONG_MS = 1000, 1100  # of the tests: a busy machine delays a request for less
@@ -31,7 +31,7 @@ TICK_MS, LONG_MS = 1000, 1100  # of the tests: a busy machine delays a request f
 def limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a measurement be fresh for long, and a tick be long."""
     monkeypatch.setattr(last_wait, "FRESH_NS", 60 * 10**9)
-    monkeypatch.setattr(request_wait, "TICK_MS", TICK_MS)
+    monkeypatch.setattr(tcp_wait, "TICK_MS", TICK_MS)
 
 
 class Lab:

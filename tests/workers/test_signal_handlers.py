@@ -19,7 +19,7 @@ import gunicorn_backlog
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from gunicorn_backlog.scoreboard.slot import Kind
 from gunicorn_backlog.scoreboard.worker_row import WorkerRow
-from gunicorn_backlog.workers import last_wait, request_wait
+from gunicorn_backlog.workers import last_wait, request_wait, tcp_wait
 from gunicorn_backlog.workers.request_counters import InFlight
 from tests.benchmarks import families
 from tests.lab.short_and_soak import forms
@@ -49,7 +49,7 @@ def limits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     """Let a family measure each wait if its name says it; of others from the first on none."""
     measured = "each wait measured" in request.node.name
     monkeypatch.setattr(last_wait, "FRESH_NS", 0 if measured else 1 << 62)
-    monkeypatch.setattr(request_wait, "TICK_MS", 1 << 32)
+    monkeypatch.setattr(tcp_wait, "TICK_MS", 1 << 32)
 
 
 @pytest.fixture
