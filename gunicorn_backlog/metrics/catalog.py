@@ -21,6 +21,17 @@ class Metric(NamedTuple):
     description: str
 
 
+EXIT_REASONS = (
+    "asked",
+    "recycled",
+    "timeout",
+    "oom",
+    "killed",
+    "crashed",
+    "boot",
+    "unknown",
+)
+
 BACKLOG = Metric(
     "gunicorn.backlog",
     "histogram",
@@ -62,6 +73,13 @@ SPAWNED = Metric(
     "worker",
     (),
     "Workers forked; a crash loop raises this count",
+)
+EXITED = Metric(
+    "gunicorn.workers.exited",
+    "count",
+    "worker",
+    tuple(f"reason:{reason}" for reason in EXIT_REASONS),
+    "Workers that exited, by cause",
 )
 UTILIZATION = Metric(
     "gunicorn.workers.utilization",

@@ -110,6 +110,8 @@ def _worker_points(counts: WorkerCounts | None) -> Iterator[Point]:
 
 def _load_points(interval: IntervalSummary) -> Iterator[Point]:
     yield _point(catalog.SPAWNED, interval.spawned)
+    for reason, count in interval.exited.items():
+        yield _point(catalog.EXITED, count, f"reason:{reason}")
     if interval.utilization is not None:
         yield _point(catalog.UTILIZATION, interval.utilization)
     if interval.saturated is not None:

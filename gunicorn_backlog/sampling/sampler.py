@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from gunicorn_backlog import _gunicorn
@@ -37,6 +37,7 @@ class Sampler:
     """Samples one arbiter, and logs each unreadable number once.
 
     since_ns: start of the sampling, CLOCK_MONOTONIC.
+    ages: of the workers of the latest sample.
     """
 
     def __init__(self, arbiter: Arbiter, scoreboard: Scoreboard | None, logger: OnceLogger) -> None:
@@ -57,6 +58,7 @@ class Sampler:
         self._boot_limit_s = 0
         self._unread_in_a_row = 0
         self.since_ns = 0
+        self.ages: Collection[int] = ()
 
     def begin(self, forked: int) -> None:
         """Start or restart the sampling.
@@ -79,7 +81,10 @@ class Sampler:
         queues = self._queues()
         worker_class = self._arbiter.cfg.worker_class_str
         self._limits.check(queues, self._backlog, worker_class, self._listeners.elsewhere())
-        return Sample(queues, *self._workers(), _gunicorn.fork_count(self._arbiter))
+        running = _gunicorn.worker_ages(self._arbiter)
+        self.ages = running.values()
+        # Not the arbiter's count: gunicorn raises this count before the fork.
+        return Sample(queues, *self._workers(running), max(self.ages, default=0))
 
     def waits(self) -> WaitSummary | None:
         """Return the waits of the requests since the last call; None: not measured."""
@@ -133,12 +138,11 @@ class Sampler:
                 sampler_log.warn_no_limit(self._logger, listener)
         return queues
 
-    def _workers(self) -> tuple[WorkerCounts | None, WorkTime | None]:
+    def _workers(self, running: Mapping[int, int]) -> tuple[WorkerCounts | None, WorkTime | None]:
         """Return the counts and the work of all workers.
 
         None if a slot is not readable: numbers without one of the workers would be wrong.
         """
-        running = _gunicorn.worker_ages(self._arbiter)
         if self._scoreboard is None:
             return WorkerCounts(0, 0, 0, len(running), None), None
         rows = self._scoreboard.reader.read(running)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from gunicorn_backlog.kernel.accept_queue import AcceptQueue
@@ -17,7 +18,7 @@ class Sample(NamedTuple):
     queues: by listener.
     counts: of workers; None: not readable.
     work: since the last sample; None: not measured.
-    forked: number of workers forked since the arbiter's start.
+    forked: number of workers forked since the arbiter's start: the greatest age of a worker.
     """
 
     queues: Mapping[str, AcceptQueue]
@@ -51,6 +52,7 @@ class IntervalSummary(NamedTuple):
         measured.
     waits: None: not measured.
     delays: of event loops; None: not measured.
+    exited: number of workers that exited in the interval, by reason; empty: not known.
     """
 
     queues: tuple[BacklogSummary, ...]
@@ -61,6 +63,7 @@ class IntervalSummary(NamedTuple):
     saturated: float | None = None
     waits: WaitSummary | None = None
     delays: WaitSummary | None = None
+    exited: Mapping[str, int] = MappingProxyType({})
 
 
 class Window:
@@ -87,17 +90,20 @@ class Window:
         dropped: Mapping[str, int],
         waits: WaitSummary | None = None,
         delays: WaitSummary | None = None,
+        *,
+        youngest: int = 0,
     ) -> IntervalSummary | None:
         """Return the interval's summary and start the next; None without a sample.
 
         :param dropped: drops of the interval, by listener.
         :param waits: of the requests of the interval.
         :param delays: of the event loops in the interval.
+        :param youngest: age of the youngest worker that has exited; at least as many were forked.
         """
         samples, self._samples = self._samples, []
         if not samples:
             return None
-        forked, self._forked = self._forked, samples[-1].forked
+        forked, self._forked = self._forked, max(self._forked, samples[-1].forked, youngest)
         counted = [sample.counts for sample in samples if sample.counts is not None]
         return IntervalSummary(
             queues=_queues(samples),

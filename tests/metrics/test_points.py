@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gunicorn_backlog.config.options import BacklogType
-from gunicorn_backlog.metrics.catalog import CATALOG
+from gunicorn_backlog.metrics.catalog import CATALOG, EXIT_REASONS
 from gunicorn_backlog.metrics.points import Point, interval_points
 from gunicorn_backlog.sampling.window import BacklogSummary, IntervalSummary
 from gunicorn_backlog.sampling.worker_counts import ThreadCounts, WorkerCounts
@@ -27,6 +27,7 @@ INTERVAL = IntervalSummary(
     saturated=0.0,
     waits=WaitSummary(250, 12.345, 530.5, 40.5),
     delays=WaitSummary(40, 1.26, 300.5, 2.0),
+    exited=dict.fromkeys(EXIT_REASONS, 0) | {"asked": 2},
 )
 
 
@@ -83,6 +84,9 @@ def test_threads_and_shares_of_the_interval() -> None:
     }
     assert sent["gunicorn.workers.utilization"] == 62.5
     assert sent["gunicorn.workers.saturated"] == 0
+
+    assert sent["gunicorn.workers.exited reason:asked"] == 2
+    assert sent["gunicorn.workers.exited reason:oom"] == 0
 
     assert sent["gunicorn.request.wait.avg"] == 12.3
     assert sent["gunicorn.request.wait.max"] == 530.5
