@@ -92,10 +92,14 @@ class Pipeline:
         delays = log_errors(self._logger, "summing the delays", self._sampler.delays)
         take_exits = partial(self._exits.take, self._sampler.ages)
         exited = log_errors(self._logger, "counting exits", take_exits)
-        youngest = self._exits.youngest
+        youngest, heartbeats = self._exits.youngest, self._sampler.heartbeats
         interval = self._window.close(dropped or {}, waits, delays, youngest=youngest)
         if interval is not None:
-            interval = interval._replace(exited=exited or {})
+            interval = interval._replace(
+                exited=exited or {},
+                busiest=log_errors(self._logger, "finding the busiest", self._sampler.busiest),
+                timeout_used=log_errors(self._logger, "reading heartbeats", heartbeats.take),
+            )
             app, bind = self._arbiter.proc_name, self._sampler.bind
             self._reporter.deliver(interval, app, bind, stopping=stopping)
 

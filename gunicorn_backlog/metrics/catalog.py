@@ -88,12 +88,26 @@ UTILIZATION = Metric(
     (),
     "Share of the interval that workers were busy; gthread: threads; async: event loops",
 )
+BUSIEST = Metric(
+    "gunicorn.workers.busiest",
+    "gauge",
+    "percent",
+    (),
+    "Utilization of the busiest worker (of workers that lived at least half of the interval)",
+)
 SATURATED = Metric(
     "gunicorn.workers.saturated",
     "gauge",
     "percent",
     (),
     "Share of samples in which no worker, no gthread thread and no event loop was free",
+)
+TIMEOUT_USED = Metric(
+    "gunicorn.workers.timeout_used",
+    "gauge",
+    "percent",
+    (),
+    "Age of the oldest worker heartbeat as a share of gunicorn's timeout, which kills at 100",
 )
 THREADS = Metric(
     "gunicorn.threads",

@@ -114,8 +114,12 @@ def _load_points(interval: IntervalSummary) -> Iterator[Point]:
         yield _point(catalog.EXITED, count, f"reason:{reason}")
     if interval.utilization is not None:
         yield _point(catalog.UTILIZATION, interval.utilization)
+    if interval.busiest is not None:
+        yield _point(catalog.BUSIEST, interval.busiest)
     if interval.saturated is not None:
         yield _point(catalog.SATURATED, interval.saturated)
+    if interval.timeout_used is not None:
+        yield _point(catalog.TIMEOUT_USED, interval.timeout_used)
 
 
 def _wait_points(waits: WaitSummary | None) -> Iterator[Point]:

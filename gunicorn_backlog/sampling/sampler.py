@@ -11,6 +11,8 @@ from gunicorn_backlog.kernel.accept_queue import AcceptQueue
 from gunicorn_backlog.kernel.somaxconn import somaxconn
 from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.sampling import sampler_log
+from gunicorn_backlog.sampling.busiest import Busiest
+from gunicorn_backlog.sampling.heartbeats import Heartbeats
 from gunicorn_backlog.sampling.limits import Limits
 from gunicorn_backlog.sampling.listeners import Listeners
 from gunicorn_backlog.sampling.loops import delay_summary
@@ -38,6 +40,7 @@ class Sampler:
 
     since_ns: start of the sampling, CLOCK_MONOTONIC.
     ages: of the workers of the latest sample.
+    heartbeats: of all workers.
     """
 
     def __init__(self, arbiter: Arbiter, scoreboard: Scoreboard | None, logger: OnceLogger) -> None:
@@ -48,9 +51,12 @@ class Sampler:
         self._limits = Limits(logger)
         self._counter = WorkerCounter()
         self._utilization = Utilization()
+        self._busiest = Busiest(time.monotonic_ns())
+        self.heartbeats = Heartbeats(arbiter)
         self._histogram: HistogramDelta | None = None
         self._delays: HistogramDelta | None = None
         self._rows: Mapping[int, WorkerRow] = {}  # of the latest sample
+        self._all_measured = False  # whether the utilization of each worker is measured
         self._waits_measured = False  # whether a worker measures the wait of each request
         self._watched_after = 0  # age of the youngest worker forked before the sampling
         self._cfg: Config | None = None
@@ -68,6 +74,7 @@ class Sampler:
         self._watched_after = forked
         self.since_ns = time.monotonic_ns()
         self._utilization = Utilization()
+        self._busiest = Busiest(self.since_ns)
         if self._scoreboard is not None:
             self._histogram = HistogramDelta(self._scoreboard.reader.waits())
             self._delays = HistogramDelta(self._scoreboard.reader.delays())
@@ -81,6 +88,7 @@ class Sampler:
         queues = self._queues()
         worker_class = self._arbiter.cfg.worker_class_str
         self._limits.check(queues, self._backlog, worker_class, self._listeners.elsewhere())
+        self.heartbeats.sample()
         running = _gunicorn.worker_ages(self._arbiter)
         self.ages = running.values()
         # Not the arbiter's count: gunicorn raises this count before the fork.
@@ -110,6 +118,11 @@ class Sampler:
             sampler_log.warn_waits(self._logger, error, "delays")
             return None
         return delay_summary(since, self._rows, time.monotonic_ns())
+
+    def busiest(self) -> float | None:
+        """Return the utilization of the busiest worker since the last call; None: not measured."""
+        busiest = self._busiest.take(self._utilization.sampled_ns)
+        return busiest if self._all_measured else None
 
     def dropped(self) -> dict[str, int]:
         """Return the connections that each listener dropped since the last call."""
@@ -151,8 +164,10 @@ class Sampler:
         self._unread_in_a_row = 0
         self._rows = rows.by_pid
         work = self._utilization.update(rows.by_pid)
+        self._busiest.sample(rows.by_pid, self._utilization.sampled_ns)
         counts = self._count(running, rows)
-        return counts, None if counts.saturated is None else work
+        self._all_measured = counts.saturated is not None
+        return counts, work if self._all_measured else None
 
     def _count(self, running: Mapping[int, int], rows: WorkerRows) -> WorkerCounts:
         if rows.by_pid:

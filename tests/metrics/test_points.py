@@ -28,6 +28,8 @@ INTERVAL = IntervalSummary(
     waits=WaitSummary(250, 12.345, 530.5, 40.5),
     delays=WaitSummary(40, 1.26, 300.5, 2.0),
     exited=dict.fromkeys(EXIT_REASONS, 0) | {"asked": 2},
+    busiest=97.5,
+    timeout_used=51.2,
 )
 
 
@@ -85,6 +87,8 @@ def test_threads_and_shares_of_the_interval() -> None:
     assert sent["gunicorn.workers.utilization"] == 62.5
     assert sent["gunicorn.workers.saturated"] == 0
 
+    assert sent["gunicorn.workers.busiest"] == 97.5
+    assert sent["gunicorn.workers.timeout_used"] == 51.2
     assert sent["gunicorn.workers.exited reason:asked"] == 2
     assert sent["gunicorn.workers.exited reason:oom"] == 0
 
