@@ -26,6 +26,11 @@ def warn_waits(logger: OnceLogger, error: WaitsError, name: str = "waits") -> No
     logger.warn(name, f"{error}: the {name} of this interval are not sent")
 
 
+def warn_lost(logger: OnceLogger, error: Exception) -> None:
+    """Warn that netlink does not report whether a closed socket still exists."""
+    logger.warn("lost", f"lost connections can't be counted ({error}): not sent")
+
+
 def inform_absent_loop(logger: OnceLogger, worker_class: str) -> None:
     """Log that an event loop can't be measured."""
     logger.inform(

@@ -53,6 +53,7 @@ class IntervalSummary(NamedTuple):
     waits: None: not measured.
     delays: of event loops; None: not measured.
     exited: number of workers that exited in the interval, by reason; empty: not known.
+    lost: connections of closed sockets, by listener; without listeners for which it is not known.
     busiest: utilization of the busiest worker, in percent; None: not measured.
     timeout_used: age of the oldest heartbeat in percent of gunicorn's timeout; None: no timeout.
     """
@@ -66,6 +67,7 @@ class IntervalSummary(NamedTuple):
     waits: WaitSummary | None = None
     delays: WaitSummary | None = None
     exited: Mapping[str, int] = MappingProxyType({})
+    lost: Mapping[str, int] = MappingProxyType({})
     busiest: float | None = None
     timeout_used: float | None = None
 

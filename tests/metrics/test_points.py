@@ -28,6 +28,7 @@ INTERVAL = IntervalSummary(
     waits=WaitSummary(250, 12.345, 530.5, 40.5),
     delays=WaitSummary(40, 1.26, 300.5, 2.0),
     exited=dict.fromkeys(EXIT_REASONS, 0) | {"asked": 2},
+    lost={"127.0.0.1:8000": 3},
     busiest=97.5,
     timeout_used=51.2,
 )
