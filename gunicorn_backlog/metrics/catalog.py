@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from gunicorn_backlog.config.options import Group
+
 MetricType = Literal["gauge", "count", "histogram", "distribution", "service_check"]
 
 
 class Metric(NamedTuple):
     """A metric of the catalog.
 
+    ``group`` is a value of the setting ``metrics``; None: the metric is always pushed.
     ``type`` and ``unit`` are Datadog's terms; a service check has no unit. ``tags`` are keys, or
     ``key:value`` for each possible value, in addition to ``app`` and ``bind`` of every metric.
     """
 
+    group: Group | None
     name: str
     type: MetricType
     unit: str
@@ -22,6 +26,7 @@ class Metric(NamedTuple):
 
 
 BACKLOG = Metric(
+    "backlog",
     "gunicorn.backlog",
     "histogram",
     "connection",
@@ -29,6 +34,7 @@ BACKLOG = Metric(
     "Connections waiting in the accept queue, one value per sample",
 )
 LIMIT = Metric(
+    "backlog",
     "gunicorn.backlog.limit",
     "gauge",
     "connection",
@@ -36,6 +42,7 @@ LIMIT = Metric(
     "Accept queue limit enforced by the kernel; with reuse_port the sum over all workers",
 )
 DROPPED = Metric(
+    "backlog",
     "gunicorn.backlog.dropped",
     "count",
     "connection",
@@ -43,6 +50,7 @@ DROPPED = Metric(
     "Connection attempts that this listener dropped, with each retry of a client",
 )
 DEEPEST = Metric(
+    "backlog",
     "gunicorn.backlog.deepest",
     "gauge",
     "connection",
@@ -50,6 +58,7 @@ DEEPEST = Metric(
     "Longest accept queue of a single worker in the interval (reuse_port only)",
 )
 WORKERS = Metric(
+    "workers",
     "gunicorn.workers",
     "gauge",
     "worker",
@@ -57,6 +66,7 @@ WORKERS = Metric(
     "Workers by state: idle, working, starting",
 )
 SPAWNED = Metric(
+    "workers",
     "gunicorn.workers.spawned",
     "count",
     "worker",
@@ -64,6 +74,7 @@ SPAWNED = Metric(
     "Workers forked; a crash loop raises this count",
 )
 UTILIZATION = Metric(
+    "workers",
     "gunicorn.workers.utilization",
     "gauge",
     "percent",
@@ -71,6 +82,7 @@ UTILIZATION = Metric(
     "Share of the interval that workers were busy; gthread: threads; async: event loops",
 )
 SATURATED = Metric(
+    "workers",
     "gunicorn.workers.saturated",
     "gauge",
     "percent",
@@ -78,6 +90,7 @@ SATURATED = Metric(
     "Share of samples in which no worker, no gthread thread and no event loop was free",
 )
 THREADS = Metric(
+    "threads",
     "gunicorn.threads",
     "gauge",
     "thread",
@@ -85,6 +98,7 @@ THREADS = Metric(
     "Threads by state (idle, working) and pool: gthread, anyio, asgiref, default, gevent",
 )
 QUEUED = Metric(
+    "threads",
     "gunicorn.threads.queued",
     "gauge",
     "connection",
@@ -92,6 +106,7 @@ QUEUED = Metric(
     "Connections or calls queued for a thread of the pool",
 )
 IN_FLIGHT = Metric(
+    "requests",
     "gunicorn.requests.in_flight",
     "gauge",
     "request",
@@ -99,6 +114,7 @@ IN_FLIGHT = Metric(
     "Requests being served",
 )
 WAIT_AVG = Metric(
+    "wait",
     "gunicorn.request.wait.avg",
     "gauge",
     "millisecond",
@@ -106,6 +122,7 @@ WAIT_AVG = Metric(
     "Average time that a request waited before a worker, thread or event loop took it",
 )
 WAIT_MAX = Metric(
+    "wait",
     "gunicorn.request.wait.max",
     "gauge",
     "millisecond",
@@ -113,6 +130,7 @@ WAIT_MAX = Metric(
     "Longest time that a request waited before a worker, thread or event loop took it",
 )
 WAIT_95 = Metric(
+    "wait",
     "gunicorn.request.wait.95percentile",
     "gauge",
     "millisecond",
@@ -120,6 +138,7 @@ WAIT_95 = Metric(
     "95th percentile of the time that requests waited before a worker or thread took them",
 )
 WAIT_COUNT = Metric(
+    "wait",
     "gunicorn.request.wait.count",
     "count",
     "request",
@@ -127,6 +146,7 @@ WAIT_COUNT = Metric(
     "Requests included in the wait statistics",
 )
 DELAY_AVG = Metric(
+    "loop",
     "gunicorn.loop.delay.avg",
     "gauge",
     "millisecond",
@@ -134,6 +154,7 @@ DELAY_AVG = Metric(
     "Average delay of a 100 ms timer in the event loops: how long ready callbacks wait",
 )
 DELAY_MAX = Metric(
+    "loop",
     "gunicorn.loop.delay.max",
     "gauge",
     "millisecond",
@@ -141,6 +162,7 @@ DELAY_MAX = Metric(
     "Longest delay of a 100 ms timer in the event loops, also of a block that lasts",
 )
 DELAY_95 = Metric(
+    "loop",
     "gunicorn.loop.delay.95percentile",
     "gauge",
     "millisecond",
@@ -148,6 +170,7 @@ DELAY_95 = Metric(
     "95th percentile of the delays of a 100 ms timer in the event loops",
 )
 IS_RUNNING = Metric(
+    None,
     "gunicorn.is_running",
     "service_check",
     "",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gunicorn_backlog.config.options import BacklogType
+from gunicorn_backlog.config.options import GROUPS, BacklogType, Group
 from gunicorn_backlog.metrics.catalog import CATALOG
 from gunicorn_backlog.metrics.points import Point, interval_points
 from gunicorn_backlog.sampling.window import BacklogSummary, IntervalSummary
@@ -43,6 +43,17 @@ def test_every_metric_of_the_catalog_is_sent() -> None:
         keys = {tag.partition(":")[0] for tag in metric.tags} | {"app", "bind"}
         for point in by_name(found, metric.name):
             assert {tag.partition(":")[0] for tag in point.tags} == keys
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_group_alone(group: Group) -> None:
+    """Of one group the points are those of the group, and the service check."""
+    found = interval_points(
+        INTERVAL, app="web", bind=BIND, backlog_type="histogram", groups=[group]
+    )
+    wanted = {metric.name for metric in CATALOG if metric.group in (group, None)}
+    assert {point.name for point in found} == wanted
+    assert len(wanted) > 1
 
 
 @pytest.mark.parametrize(
