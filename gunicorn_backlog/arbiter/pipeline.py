@@ -84,7 +84,8 @@ class Pipeline:
         dropped = log_errors(self._logger, "counting drops", self._sampler.dropped)
         waits = log_errors(self._logger, "summing the waits", self._sampler.waits)
         delays = log_errors(self._logger, "summing the delays", self._sampler.delays)
-        interval = self._window.close(dropped or {}, waits, delays)
+        cpu = log_errors(self._logger, "reading CPU times", self._sampler.cpu)
+        interval = self._window.close(dropped or {}, waits, delays, cpu)
         if interval is not None:
             app, bind = self._arbiter.proc_name, self._sampler.bind
             self._reporter.deliver(interval, app, bind, stopping=stopping)

@@ -89,6 +89,22 @@ SATURATED = Metric(
     (),
     "Share of samples in which no worker, no gthread thread and no event loop was free",
 )
+CPU = Metric(
+    "workers",
+    "gunicorn.workers.cpu",
+    "gauge",
+    "percent",
+    (),
+    "CPU time as a share of the interval, mean per worker; can exceed 100 with threads",
+)
+CPU_WAIT = Metric(
+    "workers",
+    "gunicorn.workers.cpu_wait",
+    "gauge",
+    "percent",
+    (),
+    "Time that threads were runnable and waited for a CPU, as a share, mean per worker",
+)
 THREADS = Metric(
     "threads",
     "gunicorn.threads",

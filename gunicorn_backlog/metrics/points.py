@@ -9,6 +9,7 @@ from gunicorn_backlog.config.options import GROUPS, BacklogType, Group
 from gunicorn_backlog.config.tags import clean
 from gunicorn_backlog.metrics import catalog
 from gunicorn_backlog.metrics.catalog import CATALOG, Metric, MetricType
+from gunicorn_backlog.sampling.cpu import CpuUsage
 from gunicorn_backlog.sampling.window import BacklogSummary, IntervalSummary
 from gunicorn_backlog.sampling.worker_counts import WorkerCounts
 from gunicorn_backlog.scoreboard.wait_histogram import WaitSummary
@@ -55,6 +56,7 @@ def interval_points(
         *_drop_points(interval.dropped),
         *_worker_points(interval.counts),
         *_load_points(interval),
+        *_cpu_points(interval.cpu),
         *_wait_points(interval.waits),
         *_delay_points(interval.delays),
     ]
@@ -121,6 +123,13 @@ def _load_points(interval: IntervalSummary) -> Iterator[Point]:
         yield _point(catalog.UTILIZATION, interval.utilization)
     if interval.saturated is not None:
         yield _point(catalog.SATURATED, interval.saturated)
+
+
+def _cpu_points(cpu: CpuUsage) -> Iterator[Point]:
+    if cpu.used is not None:
+        yield _point(catalog.CPU, cpu.used)
+    if cpu.waited is not None:
+        yield _point(catalog.CPU_WAIT, cpu.waited)
 
 
 def _wait_points(waits: WaitSummary | None) -> Iterator[Point]:

@@ -11,6 +11,7 @@ from gunicorn_backlog.kernel.accept_queue import AcceptQueue
 from gunicorn_backlog.kernel.somaxconn import somaxconn
 from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.sampling import sampler_log
+from gunicorn_backlog.sampling.cpu import CpuMeter, CpuUsage
 from gunicorn_backlog.sampling.limits import Limits
 from gunicorn_backlog.sampling.listeners import Listeners
 from gunicorn_backlog.sampling.loops import delay_summary, has_unmeasured_loop
@@ -47,6 +48,8 @@ class Sampler:
         self._limits = Limits(logger)
         self._counter = WorkerCounter()
         self._utilization = Utilization()
+        self._cpu = CpuMeter()
+        self._running: Mapping[int, int] = {}  # age by pid, of the latest sample
         self._histogram: HistogramDelta | None = None
         self._delays: HistogramDelta | None = None
         self._rows: Mapping[int, WorkerRow] = {}  # of the latest sample
@@ -65,7 +68,7 @@ class Sampler:
         """
         self._watched_after = forked
         self.since_ns = time.monotonic_ns()
-        self._utilization = Utilization()
+        self._utilization, self._cpu = Utilization(), CpuMeter()
         if self._scoreboard is not None:
             self._histogram = HistogramDelta(self._scoreboard.reader.waits())
             self._delays = HistogramDelta(self._scoreboard.reader.delays())
@@ -106,6 +109,13 @@ class Sampler:
             return None
         return delay_summary(since, self._rows, time.monotonic_ns())
 
+    def cpu(self) -> CpuUsage:
+        """Return the workers' use of CPUs since the latest reading, about a second ago or more."""
+        usage = self._cpu.update(self._running)
+        if self._cpu.error:
+            sampler_log.warn_cpu(self._logger, self._cpu.error)
+        return usage
+
     def dropped(self) -> dict[str, int]:
         """Return the connections that each listener dropped since the last call."""
         return self._listeners.dropped()
@@ -138,7 +148,10 @@ class Sampler:
 
         None if a slot is not readable: numbers without one of the workers would be wrong.
         """
-        running = _gunicorn.worker_ages(self._arbiter)
+        former, running = self._running, _gunicorn.worker_ages(self._arbiter)
+        self._running = running
+        if former.keys() != running.keys():
+            self._cpu.add(running)
         if self._scoreboard is None:
             return WorkerCounts(0, 0, 0, len(running), None), None
         rows = self._scoreboard.reader.read(running)

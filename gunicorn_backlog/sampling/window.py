@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from gunicorn_backlog.kernel.accept_queue import AcceptQueue
+from gunicorn_backlog.sampling.cpu import CpuUsage
 from gunicorn_backlog.sampling.utilization import WorkTime
 from gunicorn_backlog.sampling.worker_counts import WorkerCounts
 from gunicorn_backlog.scoreboard.wait_histogram import WaitSummary
@@ -51,6 +52,7 @@ class IntervalSummary(NamedTuple):
         measured.
     waits: None: not measured.
     delays: of event loops; None: not measured.
+    cpu: the workers' use of CPUs.
     """
 
     queues: tuple[BacklogSummary, ...]
@@ -61,6 +63,7 @@ class IntervalSummary(NamedTuple):
     saturated: float | None = None
     waits: WaitSummary | None = None
     delays: WaitSummary | None = None
+    cpu: CpuUsage = CpuUsage()
 
 
 class Window:
@@ -87,12 +90,14 @@ class Window:
         dropped: Mapping[str, int],
         waits: WaitSummary | None = None,
         delays: WaitSummary | None = None,
+        cpu: CpuUsage | None = None,
     ) -> IntervalSummary | None:
         """Return the interval's summary and start the next; None without a sample.
 
         :param dropped: drops of the interval, by listener.
         :param waits: of the requests of the interval.
         :param delays: of the event loops in the interval.
+        :param cpu: the workers' use of CPUs.
         """
         samples, self._samples = self._samples, []
         if not samples:
@@ -109,6 +114,7 @@ class Window:
             ),
             waits=waits,
             delays=delays,
+            cpu=cpu or CpuUsage(),
             saturated=_saturated(
                 [counts.saturated for counts in counted if counts.saturated is not None]
             ),

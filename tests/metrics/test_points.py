@@ -10,6 +10,7 @@ import pytest
 from gunicorn_backlog.config.options import GROUPS, BacklogType, Group
 from gunicorn_backlog.metrics.catalog import CATALOG
 from gunicorn_backlog.metrics.points import Point, interval_points
+from gunicorn_backlog.sampling.cpu import CpuUsage
 from gunicorn_backlog.sampling.window import BacklogSummary, IntervalSummary
 from gunicorn_backlog.sampling.worker_counts import ThreadCounts, WorkerCounts
 from gunicorn_backlog.scoreboard.wait_histogram import WaitSummary
@@ -27,6 +28,7 @@ INTERVAL = IntervalSummary(
     saturated=0.0,
     waits=WaitSummary(250, 12.345, 530.5, 40.5),
     delays=WaitSummary(40, 1.26, 300.5, 2.0),
+    cpu=CpuUsage(33.3, 66.6),
 )
 
 
@@ -94,6 +96,8 @@ def test_threads_and_shares_of_the_interval() -> None:
     }
     assert sent["gunicorn.workers.utilization"] == 62.5
     assert sent["gunicorn.workers.saturated"] == 0
+    assert sent["gunicorn.workers.cpu"] == 33.3
+    assert sent["gunicorn.workers.cpu_wait"] == 66.6
 
     assert sent["gunicorn.request.wait.avg"] == 12.3
     assert sent["gunicorn.request.wait.max"] == 530.5

@@ -15,6 +15,7 @@ from gunicorn_backlog.cli.inspect.discovery import Server
 from gunicorn_backlog.cli.inspect.listeners import ListenerReader, ListenerState
 from gunicorn_backlog.cli.inspect.worker_processes import Running, Workers
 from gunicorn_backlog.cli.inspect.workers import Span, Worker, without_slot, worker_of
+from gunicorn_backlog.sampling.cpu import CpuMeter, CpuUsage
 from gunicorn_backlog.sampling.drops import Drops
 from gunicorn_backlog.sampling.loops import delay_summary
 from gunicorn_backlog.sampling.utilization import Utilization
@@ -86,6 +87,7 @@ class SnapshotTaker:
         self._workers = Workers(server, clock)
         self._counter = WorkerCounter()
         self._utilization = Utilization(clock_ns=clock.now_ns)
+        self._cpu = CpuMeter(every_ns=0)
         self._counted = HistogramDelta([0] * BUCKETS)
         self._delayed = HistogramDelta([0] * BUCKETS)
         self._drops: dict[str, Drops] = {}
@@ -100,7 +102,8 @@ class SnapshotTaker:
         """Return a snapshot of one sample; its values over time, as waits, are None."""
         self.sample()
         first = self.close()
-        return first._replace(interval=first.interval._replace(waits=None, delays=None))
+        no_times = first.interval._replace(waits=None, delays=None, cpu=CpuUsage())
+        return first._replace(interval=no_times)
 
     def sample(self) -> None:
         """Sample all listeners and workers once."""
@@ -108,6 +111,7 @@ class SnapshotTaker:
         for state in self._outside.read(about.listeners):
             self._readings.setdefault(state.listener, []).append(state)
         running = self._workers.running(about)
+        self._cpu.add(set(running.pids.values()))
         rows = self._server.memory.reader.read(running.ages, with_oldest=True)
         self._seen = about, running, rows
         if not rows.unread:
@@ -125,7 +129,9 @@ class SnapshotTaker:
         began_ns, self._began_ns = self._began_ns, self._clock_ns()
         readings, self._readings = self._readings, {}
         delays = self._delays(rows.by_pid)
-        interval = self._window.close({}, self._waits(about), delays)
+        interval = self._window.close(
+            {}, self._waits(about), delays, self._cpu.update(set(running.pids.values()))
+        )
         assert interval is not None
         return Snapshot(
             self._server,

@@ -27,6 +27,7 @@ CASES = [
     *((case, case.versions[-1]) for case in CLASSES),
     *((case, VERSIONS[0]) for case in (SYNC, GTHREAD, GEVENT)),
 ]
+CPU_TIMES = ("gunicorn.workers.cpu", "gunicorn.workers.cpu_wait")
 SHARES = ("gunicorn.workers.utilization", "gunicorn.workers.saturated")
 
 
@@ -91,6 +92,8 @@ def check_metrics(metrics: dict[str, Any], push: Push) -> None:
     for name, value in pushed.items():
         if name in SHARES:
             assert metrics[name] == pytest.approx(value, abs=1)
+        elif name in CPU_TIMES:  # of different seconds, on a machine with other load
+            assert 0 <= metrics[name] <= 100 * CLIENTS
         else:
             assert metrics[name] == value, name
 
