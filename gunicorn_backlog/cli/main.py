@@ -91,6 +91,23 @@ def _check(arguments: argparse.Namespace) -> int:
     return check(arguments.pid, arguments.gunicorn)
 
 
+def _advise(arguments: argparse.Namespace) -> int:
+    from gunicorn_backlog.cli.advise import report as advice_report
+    from gunicorn_backlog.cli.advise import text as advice_text
+    from gunicorn_backlog.cli.advise.advice import advise
+    from gunicorn_backlog.cli.advise.measure import Measurement
+    from gunicorn_backlog.cli.advise.model import Goal
+
+    goal = Goal(arguments.wait, arguments.share / 100)
+    measured = Measurement(chosen(arguments.pid)).run(arguments.seconds, goal)
+    advice = advise(measured, goal)
+    if arguments.json:
+        print(json.dumps(advice_report.report(measured, advice), indent=2))
+    else:
+        print(advice_text.text(measured, advice, goal))
+    return OK
+
+
 def _drained(arguments: argparse.Namespace) -> int:
     from gunicorn_backlog.cli.drained.wait import Limits, wait_until_drained
 
@@ -103,6 +120,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "top": _top,
     "status": _status,
     "check": _check,
+    "advise": _advise,
     "drained": _drained,
 }
 

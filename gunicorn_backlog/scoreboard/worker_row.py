@@ -43,6 +43,7 @@ class WorkerRow:
     worked_ns: time worked, less ``timed_busy`` times the clock; see ``worked_by``.
     oldest_ns: start of the oldest request in flight, CLOCK_MONOTONIC; None: not recorded, or, for
         gthread, not requested.
+    starts_ns: of a pool, the starts of all timed requests, as ``oldest_ns``; empty: not requested.
     flags: LEAVING, MAX_REQUESTS.
     loop: the event loop; None: the kind has none.
     """
@@ -60,6 +61,7 @@ class WorkerRow:
     oldest_ns: int | None = None
     flags: int = 0
     loop: LoopState | None = None
+    starts_ns: tuple[int, ...] = ()
 
     def worked_by(self, now_ns: int) -> int:
         """Return the nanoseconds that the worker has worked until ``now_ns``."""
@@ -118,7 +120,8 @@ def decode_pool(pool: SlotRecord, words: memoryview, *, with_oldest: bool = Fals
     """Return the row of a gthread worker.
 
     :param words: of all thread rows.
-    :param with_oldest: find ``oldest_ns``; with 128 busy threads this doubles the time.
+    :param with_oldest: find ``oldest_ns`` and ``starts_ns``; with 128 busy threads this
+        doubles the time.
     """
     _, _, kind, waits, capacity, claimed_ns, *words_of_pool, rows_at, flags = pool
     submitted, returned, aside, begun = words_of_pool
@@ -127,16 +130,20 @@ def decode_pool(pool: SlotRecord, words: memoryview, *, with_oldest: bool = Fals
     taken_at, since_at = work_at + step, work_at + 2 * step
     work_ns = words[work_at : work_at + capacity].tolist()
     taken = words[taken_at : taken_at + capacity].tolist()
-    timed_busy, oldest_ns = len([ns for ns in work_ns if ns < 0]), None
+    timed_busy = len([ns for ns in work_ns if ns < 0])
+    starts_ns: tuple[int, ...] = ()
     if with_oldest and timed_busy:
         since_ns = words[since_at : since_at + capacity]
-        oldest_ns = min(ns for work, ns in zip(work_ns, since_ns, strict=True) if work < 0)
+        starts_ns = tuple(ns for work, ns in zip(work_ns, since_ns, strict=True) if work < 0)
     overflow, idle_http2 = divmod(aside, OVERFLOW)
     busy = timed_busy + overflow
     # Words are read one after the other: a change in between could give a negative number.
     in_flight, queued = max(0, busy - idle_http2), max(0, submitted - returned - sum(taken))
-    fixed, work = (kind, waits, capacity, claimed_ns), (timed_busy, sum(work_ns), oldest_ns)
-    return WorkerRow(*fixed, busy, in_flight, queued, begun, *work, flags)
+    fixed, work = (kind, waits, capacity, claimed_ns), (timed_busy, sum(work_ns))
+    oldest_ns = min(starts_ns, default=None)
+    return WorkerRow(
+        *(*fixed, busy, in_flight, queued, begun, *work, oldest_ns, flags), starts_ns=starts_ns
+    )
 
 
 def is_possible(pool: WorkerRow) -> bool:
