@@ -12,6 +12,7 @@ from gunicorn_backlog.kernel.somaxconn import somaxconn
 from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.sampling import sampler_log
 from gunicorn_backlog.sampling.busiest import Busiest
+from gunicorn_backlog.sampling.cpu import CpuMeter, CpuUsage
 from gunicorn_backlog.sampling.heartbeats import Heartbeats
 from gunicorn_backlog.sampling.limits import Limits
 from gunicorn_backlog.sampling.listeners import Listeners
@@ -62,6 +63,8 @@ class Sampler:
         self._utilization = Utilization()
         self._busiest = Busiest(time.monotonic_ns())
         self.heartbeats = Heartbeats(arbiter)
+        self._cpu = CpuMeter()
+        self._running: Mapping[int, int] = {}  # age by pid, of the latest sample
         self._histogram: HistogramDelta | None = None
         self._delays: HistogramDelta | None = None
         self._rows: Mapping[int, WorkerRow] = {}  # of the latest sample
@@ -85,7 +88,7 @@ class Sampler:
         """
         self._watched_after = forked
         self.since_ns = time.monotonic_ns()
-        self._utilization = Utilization()
+        self._utilization, self._cpu = Utilization(), CpuMeter()
         self._busiest = Busiest(self.since_ns)
         if self._scoreboard is not None:
             self._histogram = HistogramDelta(self._scoreboard.reader.waits())
@@ -150,6 +153,13 @@ class Sampler:
         busiest = self._busiest.take(self._utilization.sampled_ns)
         return busiest if self._all_measured else None
 
+    def cpu(self) -> CpuUsage:
+        """Return the workers' use of CPUs since the latest reading, about a second ago or more."""
+        usage = self._cpu.update(self._running)
+        if self._cpu.error:
+            sampler_log.warn_cpu(self._logger, self._cpu.error)
+        return usage
+
     def dropped(self) -> dict[str, int]:
         """Return the connections that each listener dropped since the last call."""
         return self._listeners.dropped()
@@ -203,6 +213,9 @@ class Sampler:
 
         None if a slot is not readable: numbers without one of the workers would be wrong.
         """
+        former, self._running = self._running, running
+        if former.keys() != running.keys():
+            self._cpu.add(running)
         if self._scoreboard is None:
             return WorkerCounts(0, 0, 0, len(running), None), None
         rows = self._scoreboard.reader.read(running)

@@ -75,6 +75,11 @@ def warn_unknown_kinds(logger: OnceLogger, kinds: Collection[int], worker_class:
         )
 
 
+def warn_cpu(logger: OnceLogger, error: str) -> None:
+    """Warn of CPU times that can't be read."""
+    logger.warn("cpu", f"{error}: it is not sent")
+
+
 def warn_unmeasured_loop(logger: OnceLogger) -> None:
     """Warn of an event loop whose running time can't be measured."""
     logger.warn(

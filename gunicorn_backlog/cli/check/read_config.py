@@ -79,7 +79,7 @@ def _findings(cfg: Any, loaded: Settings, source: Source | None) -> Iterator[Fin
         yield failed("settings", "enabled is False: the hooks do nothing", "set enabled=True")
     yield from unusable_findings(loaded.unusable)
     yield from reached.findings(cfg, source)
-    if _gunicorn.pushes_backlog(cfg):
+    if "backlog" in loaded.metrics and _gunicorn.pushes_backlog(cfg):
         yield warning("metrics", own_metric.clash(loaded.backlog_type), own_metric.REMEDY)
     yield class_finding(cfg.worker_class_str, *_kind(cfg))
     limit = LISTENS_WITH.get(cfg.worker_class_str, cfg.backlog)
