@@ -149,5 +149,22 @@ def class_finding(name: str, kind: int | None, load_error: str = "") -> Finding:
         on_linux = "states, requests, utilization and waits"
         reported = on_linux if sys.platform == "linux" else "states, requests and utilization"
         return ok("worker class", f"{name}: {reported} are reported")
-    reported = "states, requests, the event loop and the pools of threads behind it"
-    return ok("worker class", f"{name}: {reported} are reported")
+    text = f"{name}: states and requests are reported; no utilization, since it has no capacity"
+    return ok("worker class", text)
+
+
+def reuse_port_findings(
+    reuse_port: bool, max_requests: int, gunicorn: tuple[int, ...], *, migrates: bool
+) -> Iterator[Finding]:
+    """Yield a finding if workers that are recycled lose the connections of their own queues.
+
+    :param gunicorn: the version. Before 25 the workers share the arbiter's sockets.
+    :param migrates: the kernel moves the queue of a closed socket to another one.
+    """
+    if reuse_port and max_requests and gunicorn >= (25,) and not migrates:
+        text = (
+            "with reuse_port a worker that reaches max_requests closes its own accept queue: "
+            "the kernel resets the connections in it (gunicorn.backlog.lost)"
+        )
+        remedy = "unset reuse_port or max_requests, or set the sysctl net.ipv4.tcp_migrate_req=1"
+        yield warning("reuse_port", text, remedy)
