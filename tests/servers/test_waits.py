@@ -33,14 +33,14 @@ TEED = (
     CONFIG
     + """
 import os
-from gunicorn_backlog.workers import request_wait
+from gunicorn_backlog.workers import request_wait, tcp_wait
 bucket_of = request_wait.bucket_of
 def teed(waited_ms):
     sink = os.open(os.environ["SINK"], os.O_APPEND | os.O_CREAT | os.O_WRONLY)
     os.write(sink, b"%d\\n" % waited_ms)
     os.close(sink)
     return bucket_of(waited_ms)
-request_wait.EXACT_MS, request_wait.bucket_of = 0, teed
+tcp_wait.EXACT_MS, tcp_wait.bucket_of, request_wait.bucket_of = 0, teed, teed
 class Teed(request_wait.LastWait):
     # A request whose measurement is skipped reads the bucket, which is its wait.
     @property

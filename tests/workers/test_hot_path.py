@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from gunicorn_backlog.kernel.tcp_info import last_data_recv_ms
+from gunicorn_backlog.scoreboard.slot import Kind
 from gunicorn_backlog.scoreboard.wait_histogram import EXACT_MS
-from gunicorn_backlog.workers import last_wait, request_wait
+from gunicorn_backlog.workers import last_wait, tcp_wait
+from gunicorn_backlog.workers.loops.poll_timer import PollTimer
 from gunicorn_backlog.workers.registry import Allocate
 from tests.benchmarks import families
 from tests.benchmarks.families import Request
@@ -156,7 +158,7 @@ def allow(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def set_limits(*, skips: bool) -> None:
         monkeypatch.setattr(last_wait, "FRESH_NS", 1 << 62 if skips else 0)
-        monkeypatch.setattr(request_wait, "TICK_MS", 1 << 32)
+        monkeypatch.setattr(tcp_wait, "TICK_MS", 1 << 32)
 
     return set_limits
 
@@ -202,6 +204,21 @@ def test_what_is_added_to_a_request(
         allow(skips=True)
         skipped = cost(families.claim(), connection.listener)
         assert is_within(added(skipped, begin_and_end), waits.skipped)
+
+
+@pytest.mark.parametrize(
+    ("timeout_s", "counted"), [(1.0, Cost(53, 3)), (0.0, Cost(15, 1))], ids=["blocks", "does not"]
+)
+def test_what_is_added_to_a_poll(timeout_s: float, counted: Cost) -> None:
+    """An iteration of an asyncio loop reads the clock twice; a poll with timeout 0 never."""
+
+    def select(timeout: float | None) -> None:
+        pass
+
+    slot = families.claim()(Kind.ASGI, 0)
+    timed = PollTimer(slot.loop).timed(select)
+    bare = cost_of(lambda: select(timeout_s), lambda: None)
+    assert is_within(added(cost_of(lambda: timed(timeout_s), lambda: None), bare), counted)
 
 
 def added(cost: Cost, before: Cost) -> Cost:

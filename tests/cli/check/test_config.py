@@ -273,7 +273,7 @@ def test_gunicorns_own_metric(text: str, line: str, config: WriteConfig) -> None
             "worker_class = 'asgi'\nbacklog = 300\n",
             "ok",
             "worker class",
-            "no utilization, since it has no capacity",
+            "the event loop and the pools of threads behind it are reported",
         ),
         (
             "from gunicorn_backlog import configure\nconfigure(enabled=False)\n",

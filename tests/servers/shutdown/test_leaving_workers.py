@@ -100,7 +100,7 @@ def check_shutdown(server: Server, agent: StandInAgent) -> None:
 def test_from_one_class_to_another(
     newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """While sync and gevent workers coexist, utilization and saturated are absent."""
+    """While one busy sync worker and two idle gevent workers coexist, all three count."""
     server = with_a_request(WorkerClass("", capacity=2), newest, serve, agent)
     config = server.config.read_text() + "worker_class = 'gevent'\n"
     assert next_push(agent).all("gunicorn.workers.utilization")
@@ -109,7 +109,7 @@ def test_from_one_class_to_another(
     wait_for("old and new workers", lambda: next_push(agent).workers == both)
     for push in next_pushes(agent, 3):
         assert push.values("gunicorn.requests.in_flight") == (1,)
-        assert push.all("gunicorn.workers.utilization") == []
-        assert push.all("gunicorn.workers.saturated") == []
+        assert push.values("gunicorn.workers.utilization")[0] == pytest.approx(100 / 3, abs=10)
+        assert push.values("gunicorn.workers.saturated") == (0,)
     server.let_go()
     wait_until_all_are_idle(agent)

@@ -53,6 +53,8 @@ def test_workers_and_backlog_are_pushed(
     """Each way leads to the same pushes, including the last push of a shutdown."""
     config, arguments, environ = WAYS[way]
     environ = environ | INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url}
+    # Without time for a graceful stop no push before the last one is without a worker.
+    arguments = (*arguments, "--graceful-timeout", "0")
     server = serve(gunicorn, workers=1, config=config, arguments=arguments, environ=environ)
     wait_until_all_are_idle(agent, workers=1)
 
