@@ -133,6 +133,12 @@ class ASGIWorker(Worker, Protocol):
     asgi: Callable[..., Awaitable[None]]
 
 
+class AiohttpWorker(Worker, Protocol):
+    """``aiohttp.worker.GunicornWebWorker``."""
+
+    loop: Any  # asyncio's or uvloop's; made before the app is loaded
+
+
 class UvicornConfig(Protocol):
     """``uvicorn.config.Config``."""
 

@@ -98,7 +98,7 @@ class Kind(IntEnum):
     GTHREAD: a pool of threads, with one connection per thread at a time.
     GREENLET: greenlets of gevent or eventlet.
     WSGI: an app in another package's server: gevent's pywsgi or tornado.
-    ASGI: an event loop, of gunicorn or uvicorn.
+    ASGI: an event loop, of gunicorn, uvicorn or aiohttp.
     """
 
     UNKNOWN = 0

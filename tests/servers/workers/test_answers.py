@@ -16,7 +16,7 @@ from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.server import CONFIG, Server
 from tests.lab.waiting import wait_for
-from tests.lab.worker_classes import ASGI, CLASSES, GEVENT, GTHREAD, SYNC, TORNADO, WorkerClass
+from tests.lab.worker_classes import CLASSES, GEVENT, GTHREAD, SYNC, WSGI, WorkerClass
 
 KEPT = b"GET %s HTTP/1.1\r\nHost: test\r\n\r\n"
 CLOSED = b"%s %s HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
@@ -67,7 +67,7 @@ def test_answers_are_the_same(
     agent: StandInAgent,
 ) -> None:
     """Plain, HEAD, kept alive, streamed, a file, failures, junk and a websocket's echo."""
-    path = b"/" if worker_class.app in (ASGI, TORNADO) else b"/plain"
+    path = b"/" if worker_class.app != WSGI else b"/plain"
     given = []
     for config in (CONFIG, ""):
         server = serve(
@@ -83,7 +83,7 @@ def test_answers_are_the_same(
     assert with_us == without_us
     assert b" 200 OK\r\n" in with_us["plain"]
     assert with_us["kept alive"].count(b" 200 OK\r\n") == (1 if worker_class is SYNC else 2)
-    if worker_class.app in (ASGI, TORNADO):
+    if worker_class.app != WSGI:
         assert b"\x81\x05hello" in with_us["websocket"]
 
 

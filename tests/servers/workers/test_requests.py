@@ -18,6 +18,7 @@ from tests.lab.http2_client import Http2Client
 from tests.lab.server import Server
 from tests.lab.waiting import wait_for
 from tests.lab.worker_classes import (
+    AIOHTTP_ASYNCIO,
     ASGI_OWN,
     CLASSES,
     GEVENT,
@@ -124,7 +125,9 @@ def test_each_stream_of_http2_is_one(
     wait_for("3 requests", lambda: requests_of(server) == 3, deadline_s=10)
 
 
-@pytest.mark.parametrize("worker_class", [ASGI_OWN, UVICORN, TORNADO_OWN], ids=lambda it: it.name)
+@pytest.mark.parametrize(
+    "worker_class", [ASGI_OWN, UVICORN, AIOHTTP_ASYNCIO, TORNADO_OWN], ids=lambda it: it.name
+)
 def test_a_websocket_is_one(
     worker_class: WorkerClass, installed: Callable[[str], Gunicorn], serve: ServerFactory
 ) -> None:

@@ -16,10 +16,18 @@ from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.pushes import next_pushes, wait_until_all_are_idle
 from tests.lab.server import Server, request
 from tests.lab.waiting import wait_for
-from tests.lab.worker_classes import ASGI_OWN, TORNADO_OWN, UVICORN, UVICORN_FORMER, WorkerClass
+from tests.lab.worker_classes import (
+    AIOHTTP_ASYNCIO,
+    AIOHTTP_UVLOOP,
+    ASGI_OWN,
+    TORNADO_OWN,
+    UVICORN,
+    UVICORN_FORMER,
+    WorkerClass,
+)
 
 INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.1", "GUNICORN_BACKLOG_SAMPLES": "5"}
-CLASSES = [ASGI_OWN, UVICORN, UVICORN_FORMER, TORNADO_OWN]
+CLASSES = [ASGI_OWN, UVICORN, UVICORN_FORMER, AIOHTTP_ASYNCIO, AIOHTTP_UVLOOP, TORNADO_OWN]
 
 
 def serving(
@@ -76,7 +84,7 @@ def check_each(sockets: list[ClientConnection], server: Server, agent: StandInAg
             sockets.pop().close()
 
 
-@pytest.mark.parametrize("worker_class", CLASSES[:3], ids=lambda it: it.name)
+@pytest.mark.parametrize("worker_class", CLASSES[:-1], ids=lambda it: it.name)
 def test_a_client_that_is_gone(
     worker_class: WorkerClass,
     installed: Callable[[str], Gunicorn],
