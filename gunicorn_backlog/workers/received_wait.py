@@ -1,0 +1,132 @@
+"""The wait of each request in an event loop: from the arrival of its head until the app starts.
+
+TCP: the kernel's ``tcpi_last_data_recv`` gives the time at which the last bytes arrived. The worker
+reads this field when the head of a request has been parsed, and adds the time until the app's
+callable starts. The first part covers the accept queue and a blocked loop; the second part covers
+callbacks and tasks that are ready before the app.
+
+- A client that connects early and sends late does not wait. A head in two packets waits from the
+  second packet on. Parts of the body that are still in the kernel then count as part of the head.
+- An upload: asgi, uvicorn, aiohttp and gevent's pywsgi start the app with the head. tornado starts
+  the app with the complete body, and the wait starts with the last bytes of the body.
+- Kept-alive connections: each request has a wait of its own.
+- Pipelined requests: a request waits for the one before, from the arrival of the last bytes that
+  the server has read, or that are still in the kernel.
+- TLS: the request is measured, from the arrival of its last encrypted bytes. The handshake is not
+  measured.
+- A websocket's opening request is measured; its messages are not. HTTP/2 streams are not measured.
+
+Unix sockets have no TCP_INFO: the wait is the time since a proxy's header, see
+``request_start_header``.
+
+The system call is skipped, and the previous value is used again, if three conditions hold: the
+latest measurement is younger than FRESH_MS, it was at most one tick, and the loop's current
+iteration follows a poll that slept. Sockets become ready in the order of arrival. Therefore a
+skipped request has waited two ticks at most.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from gunicorn_backlog.kernel import tcp_info
+from gunicorn_backlog.kernel.tcp_info import IPPROTO_TCP, TCP_INFO
+from gunicorn_backlog.scoreboard.slot import Slot
+from gunicorn_backlog.scoreboard.wait_histogram import EXACT_MS, bucket_of
+from gunicorn_backlog.workers.request_start_header import HEADERS, header_wait_s
+from gunicorn_backlog.workers.request_wait import NO_SOCKET, is_refusal, tcp_measures_wait
+
+if TYPE_CHECKING:
+    from gunicorn_backlog._gunicorn import WorkerSocket
+    from gunicorn_backlog.workers.loops.beat import LoopMeter
+
+FRESH_MS = 4  # one tick at HZ=250
+_MS_NS = 1_000_000
+NOT_KNOWN_NS = 0
+
+Headers = Iterable[tuple[str, str]]
+
+
+class ReceivedWaits:
+    """Measures the waits of one worker's requests; all methods run in the loop's thread.
+
+    by_tcp: the kernel fills in the TCP_INFO of a listening socket.
+    meter: of the loop, set when the loop is watched; None: no measurement is skipped.
+    """
+
+    __slots__ = (
+        "_clock_ns",
+        "_fresh_until_ns",
+        "_has_unix",
+        "_slot",
+        "_waited_ns",
+        "by_tcp",
+        "meter",
+    )
+
+    def __init__(
+        self,
+        sockets: Sequence[WorkerSocket],
+        *,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        """Look at the worker's listening sockets."""
+        self.by_tcp = tcp_measures_wait(sockets)
+        self.meter: LoopMeter | None = None
+        self._has_unix = any(sock.family == socket.AF_UNIX for sock in sockets)
+        self._slot: Slot | None = None
+        self._clock_ns = clock_ns
+        self._fresh_until_ns = self._waited_ns = 0
+
+    def arrived_ns(self, sock: Any) -> int | None:
+        """Return the time at which the last bytes arrived at an accepted socket.
+
+        NOT_KNOWN_NS after an error. None for a Unix socket, which has no such time.
+
+        Hot path: runs on every request.
+        """
+        now_ns = self._clock_ns()
+        try:
+            if self._has_unix and sock.family == socket.AF_UNIX:
+                return None
+            if not self.by_tcp:
+                return NOT_KNOWN_NS
+            meter = self.meter
+            if meter is not None and meter.slept() and now_ns < self._fresh_until_ns:
+                return now_ns - self._waited_ns
+            octets = sock.getsockopt(IPPROTO_TCP, TCP_INFO, tcp_info.LAST_DATA_RECV_SIZE)
+            (waited_ms,) = tcp_info.unpack_last_data_recv(octets)
+        except NO_SOCKET:
+            return NOT_KNOWN_NS
+        except OSError as error:
+            if not is_refusal(error):
+                raise
+            return NOT_KNOWN_NS
+        self._waited_ns = waited_ns = waited_ms * _MS_NS
+        self._fresh_until_ns = now_ns + FRESH_MS * _MS_NS if waited_ms <= FRESH_MS else 0
+        return int(now_ns - waited_ns)
+
+    def count(self, slot: Slot, arrived_ns: int | None, headers: Callable[[], Headers]) -> None:
+        """Count the wait of a request whose app starts now.
+
+        :param arrived_ns: of ``arrived_ns``, called when the head of the request was parsed.
+        :param headers: returns the request's headers, for a Unix socket.
+        """
+        if arrived_ns is None:
+            _count_header(slot, headers)
+        elif arrived_ns != NOT_KNOWN_NS:
+            waited_ms = (self._clock_ns() - arrived_ns + _MS_NS // 2) // _MS_NS
+            slot.count_wait(waited_ms if 0 <= waited_ms < EXACT_MS else bucket_of(waited_ms))
+
+
+def _count_header(slot: Slot, headers: Callable[[], Headers]) -> None:
+    try:
+        starts = [(name.upper(), value) for name, value in headers() if name.upper() in HEADERS]
+        waited_s = header_wait_s(starts, time.time())
+    except (AttributeError, TypeError, ValueError):
+        return
+    if waited_s is not None:
+        slot.count_wait(bucket_of(round(1000 * waited_s)))
