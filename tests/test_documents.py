@@ -25,15 +25,15 @@ def without_code(text: str) -> str:
 def anchors(text: str) -> set[str]:
     """Return the anchors of the headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.*)$", without_code(text), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", it).lower().replace(" ", "-") for it in headings}
+    return {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
 def missing_paths(text: str) -> list[str]:
     """Return the paths in backticks that exist neither in the package nor in the repository."""
     found = re.findall(r"`([\w./-]*(?:\w/|\.\w+))`", text)
-    paths = [it for it in found if "/" in it or it.endswith((".md", ".py"))]
+    paths = [path for path in found if "/" in path or path.endswith((".md", ".py"))]
     places = (ROOT, ROOT / "gunicorn_backlog")
-    return [it for it in paths if not any((place / it).exists() for place in places)]
+    return [path for path in paths if not any((place / path).exists() for place in places)]
 
 
 def broken_links(document: str, text: str) -> list[str]:

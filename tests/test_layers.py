@@ -41,10 +41,10 @@ def imported(source: str) -> Iterator[str]:
     """Yield the dotted names that a module imports, in functions and for types, too."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            yield from (it.name for it in node.names)
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             module = "." * node.level + (node.module or "")
-            yield from (f"{module}.{it.name}" for it in node.names)
+            yield from (f"{module}.{alias.name}" for alias in node.names)
 
 
 def is_allowed(layer: str, name: str) -> bool:
@@ -60,23 +60,27 @@ def is_allowed(layer: str, name: str) -> bool:
 def violations(path: Path, source: str) -> list[str]:
     """Return the forbidden imports of a module's source; the path is relative to the package."""
     layer = path.parts[0].removesuffix(".py")
-    return [f"{path} imports {it}" for it in imported(source) if not is_allowed(layer, it)]
+    return [f"{path} imports {name}" for name in imported(source) if not is_allowed(layer, name)]
 
 
 def modules() -> list[Path]:
     """Return the paths of the package's modules, relative to the package."""
-    return sorted(it.relative_to(PACKAGE) for it in PACKAGE.rglob("*.py"))
+    return sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 
 
 def test_imports_go_downwards_only() -> None:
     """No module imports from a layer above its own, or from another folder of its own."""
-    assert [it for path in modules() for it in violations(path, (PACKAGE / path).read_text())] == []
+    assert [
+        violation
+        for path in modules()
+        for violation in violations(path, (PACKAGE / path).read_text())
+    ] == []
 
 
 def test_every_folder_has_a_layer() -> None:
     """No folder or module is without a layer, and at most eight modules are at the root."""
-    assert {it.parts[0].removesuffix(".py") for it in modules()} == {*RANKS, "__init__"}
-    assert len([it for it in modules() if len(it.parts) == 1]) <= 8
+    assert {module.parts[0].removesuffix(".py") for module in modules()} == {*RANKS, "__init__"}
+    assert len([module for module in modules() if len(module.parts) == 1]) <= 8
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from gunicorn_backlog.scoreboard.loop_row import BEAT_EVERY_NS
+from gunicorn_backlog.scoreboard.loop_row import BEAT_EVERY_NS, Meter
 from gunicorn_backlog.scoreboard.wait_histogram import (
     BUCKETS,
     LONGEST_MS,
@@ -76,6 +76,11 @@ class Loops:
             all_elapsed_ns += elapsed_ns
         full_pids = frozenset(pid for pid, loop in self._sampled.items() if loop.full)
         return LoopWork(all_ran_ns, all_elapsed_ns, full_pids)
+
+
+def has_unmeasured_loop(rows: Mapping[int, WorkerRow]) -> bool:
+    """Return whether the running time of a loop can't be measured."""
+    return any(row.loop is not None and row.loop.meter == Meter.ABSENT for row in rows.values())
 
 
 def delay_summary(

@@ -13,7 +13,7 @@ from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.sampling import sampler_log
 from gunicorn_backlog.sampling.limits import Limits
 from gunicorn_backlog.sampling.listeners import Listeners
-from gunicorn_backlog.sampling.loops import delay_summary
+from gunicorn_backlog.sampling.loops import delay_summary, has_unmeasured_loop
 from gunicorn_backlog.sampling.utilization import Utilization, WorkTime
 from gunicorn_backlog.sampling.window import Sample
 from gunicorn_backlog.sampling.worker_counts import ABSENT, WorkerCounter, WorkerCounts
@@ -169,6 +169,8 @@ class Sampler:
             sampler_log.warn_no_slot(self._logger, self._counter, self._boot_limit_s)
             worker_class = self._arbiter.cfg.worker_class_str
             sampler_log.warn_unknown_kinds(self._logger, kinds, worker_class)
+        elif counts.saturated is None and has_unmeasured_loop(rows.by_pid):
+            sampler_log.warn_unmeasured_loop(self._logger)
         return counts
 
     def _unread(self, running: int) -> WorkerCounts | None:

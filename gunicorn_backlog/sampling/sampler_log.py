@@ -69,3 +69,13 @@ def warn_unknown_kinds(logger: OnceLogger, kinds: Collection[int], worker_class:
             "unknown class",
             f"the worker class {worker_class} is not known: its workers are counted, {_NOT_SENT}",
         )
+
+
+def warn_unmeasured_loop(logger: OnceLogger) -> None:
+    """Warn of an event loop whose running time can't be measured."""
+    logger.warn(
+        "loop",
+        "a worker's event loop can't be measured (gevent on libuv, a uvloop without libuv's "
+        "metrics, or a selector that the app has replaced): utilization and saturation are not "
+        "sent, the loop's delay is",
+    )

@@ -105,11 +105,12 @@ class LoopState(NamedTuple):
     def running_time(self, now_ns: int) -> RunningTime:
         """Return the time that the loop has run.
 
-        ``Meter.BEAT``: a loop with an overdue beat has run since its latest beat.
+        ``Meter.BEAT``: a loop that missed a beat has run since its latest beat; this may be 100 ms
+        too much.
         """
         if self.meter == Meter.EXACT:
             return RunningTime(self.work_ns + (now_ns if self.work_ns < 0 else 0), now_ns)
-        if self.late_ns(now_ns):
+        if self._missed_a_beat(now_ns):
             return RunningTime(self.work_ns + now_ns - self.beat_ns, now_ns)
         return RunningTime(self.work_ns, self.beat_ns)
 
@@ -122,7 +123,14 @@ class LoopState(NamedTuple):
         """Return the nanoseconds since which the loop is blocked, as far as measured; 0: not."""
         if self.meter == Meter.EXACT:
             return max(0, now_ns - self.since_ns) if self.work_ns < 0 else 0
-        return now_ns - self.beat_ns if self.late_ns(now_ns) else 0
+        return now_ns - self.beat_ns if self._missed_a_beat(now_ns) else 0
+
+    def _missed_a_beat(self, now_ns: int) -> bool:
+        """Return whether the beat after the overdue one is due, too.
+
+        A busy loop is often late by less, and may have been idle for most of the time before.
+        """
+        return self.late_ns(now_ns) >= BEAT_EVERY_NS
 
 
 def pool_words(pools: Sequence[PoolState | None]) -> list[int]:

@@ -1,4 +1,4 @@
-"""The memory of a real arbiter and of its workers: their proportional set size."""
+"""Benchmark of the memory of an arbiter and its workers: their proportional set size."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tests.benchmarks.turns import differences, in_turns
 
 ROUNDS, QUICK_ROUNDS = 9, 2
 WORKERS = 4
-SETTLE_S = 2.5  # two pushes, and some
+SETTLE_S = 2.5  # two pushes and a margin
 
-# Each arbiter has one thread that sleeps, and sent something to nobody, as ours did.
+# Like our arbiter: one sleeping thread, one datagram to a port without a reader.
 ONLY_DATADOG = """
 def when_ready(server):
     import threading
@@ -28,13 +28,13 @@ CONFIGS = {"without us": WITHOUT, "with only `datadog`": ONLY_DATADOG, "with us"
 
 TEXT = f"""\
 Proportional set size (`Pss` of `smaps_rollup`): a page shared by n processes counts 1/n in each.
-{WORKERS} sync workers, of which one has served one request. "With only `datadog`" imports the
-package, creates a client, and has a sleeping thread. The last row is of arbiter and workers
-together."""
+{WORKERS} sync workers; one of them has served one request. "With only `datadog`" imports the
+package, creates a client, and has a sleeping thread. The last row is the sum of arbiter and
+workers."""
 
 
 class Megabytes(NamedTuple):
-    """The proportional set size of the arbiter, of a worker, and of all of them."""
+    """Proportional set sizes: of the arbiter, of a worker (median), and of all processes."""
 
     arbiter: float
     worker: float
@@ -42,7 +42,7 @@ class Megabytes(NamedTuple):
 
 
 def tables(quick: bool) -> list[Table]:
-    """Start servers in turns."""
+    """Return the memory of servers with each config, started in turns."""
     cases = {name: partial(_server_mb, config) for name, config in CONFIGS.items()}
     found = in_turns(cases, QUICK_ROUNDS if quick else ROUNDS)
     rows = []

@@ -1,4 +1,4 @@
-"""What is added to gunicorn's start: the import in its config, and the time until it serves."""
+"""Benchmark of gunicorn's start: the import of the hooks, and the time to the first response."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ print((time.perf_counter_ns() - began_ns) / 1e6)
 """
 
 TEXT = """\
-The import of the hooks, without gunicorn's own: the first one (nothing is compiled yet) and later
-ones. Then the time of a gunicorn with one sync worker from the command to its first response:
-`when_ready` imports our other modules and `datadog` before the first worker is forked."""
+The import of the hooks, without gunicorn's modules: the first one (nothing is compiled yet) and
+later ones. Then the time of a gunicorn with one sync worker from the command to its first
+response: `when_ready` imports our other modules and `datadog` before the first fork."""
 
 
 def tables(quick: bool) -> list[Table]:
-    """Measure in turns."""
+    """Return the times of the import and of the start, measured in turns."""
     rounds = QUICK_ROUNDS if quick else ROUNDS
     imports = {
         "import, first ever": partial(_import_ms, first_ever=True),
@@ -55,10 +55,13 @@ def tables(quick: bool) -> list[Table]:
 
 
 def _import_ms(*, first_ever: bool) -> float:
-    """Import the hooks in a fresh interpreter, with or without their compiled files."""
+    """Return the time of an import of the hooks, in a fresh interpreter.
+
+    ``first_ever``: without compiled files of ours.
+    """
     with tempfile.TemporaryDirectory() as empty:
         program = TIME_IMPORT
-        if first_ever:  # gunicorn's own are compiled: they were imported before
+        if first_ever:  # gunicorn's modules are compiled: the program imports them before
             hide = f"import sys; sys.pycache_prefix = {empty!r}\n"
             program = TIME_IMPORT.replace("began_ns =", hide + "began_ns =", 1)
         environ = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -68,7 +71,7 @@ def _import_ms(*, first_ever: bool) -> float:
 
 
 def _boot_ms(config: str) -> float:
-    """Return how long a gunicorn takes until it answers."""
+    """Return the time from the command of a gunicorn to its first response."""
     gunicorn = Gunicorn(version("gunicorn"), Path(sys.prefix))
     environ = {"GUNICORN_BACKLOG_URL": "udp://127.0.0.1:9"}
     with tempfile.TemporaryDirectory() as folder:
@@ -80,4 +83,4 @@ def _boot_ms(config: str) -> float:
                     server.get()
                     return 1000 * (time.monotonic() - began_s)
                 time.sleep(LOOK_EVERY_S)
-    raise TimeoutError(f"it did not serve: {server.log}")
+    raise TimeoutError(f"gunicorn did not serve: {server.log}")

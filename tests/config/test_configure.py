@@ -148,5 +148,5 @@ def test_the_signature_is_real() -> None:
     """``inspect``, ``help`` and editors show each option of ``config.options`` by name."""
     parameters = inspect.signature(gunicorn_backlog.configure).parameters
     assert list(parameters) == list(OPTIONS)
-    assert {it.kind for it in parameters.values()} == {inspect.Parameter.KEYWORD_ONLY}
+    assert {parameter.kind for parameter in parameters.values()} == {inspect.Parameter.KEYWORD_ONLY}
     assert typing.get_type_hints(gunicorn_backlog.configure)["interval"] == float | None

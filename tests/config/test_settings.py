@@ -63,9 +63,9 @@ def test_address_precedence() -> None:
     loaded.append(load(cfg, {}, environ))
     loaded.append(load(cfg, {}, {}))
     loaded.append(load(Cfg(), {}, {}))
-    hosts = [it.address.host for it in loaded]
+    hosts = [settings.address.host for settings in loaded]
     assert hosts == ["one", "two", "three", "four", "localhost"]
-    assert [it.address_from for it in loaded] == [
+    assert [settings.address_from for settings in loaded] == [
         "GUNICORN_BACKLOG_URL",
         "configure(url=...)",
         "DD_AGENT_HOST",

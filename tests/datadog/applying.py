@@ -1,4 +1,4 @@
-"""apply.py, run as a user does."""
+"""Runs of apply.py by its command line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ALL = OBJECTS + METRICS
 
 
 def environment(url: str) -> dict[str, str]:
-    """Return ours, without what Datadog's client and coverage read, and with keys for an API."""
+    """Return the variables of a run: without Datadog's and coverage's, with keys for an API."""
     inherited = {
         k: v for k, v in os.environ.items() if not k.startswith(("DD_", "DATADOG_", "COV"))
     }
@@ -40,7 +40,7 @@ def start(
 
 
 def hear_ctrl_c() -> None:
-    """Undo what a shell does to what it runs in the background, these tests for example."""
+    """Restore the default of SIGINT, which a shell ignores in background processes."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
@@ -59,7 +59,7 @@ def run(
 
 
 def check_refused(done: subprocess.CompletedProcess[str], *parts: str) -> None:
-    """Assert that it ended with one line that says these things, and no key."""
+    """Assert that the run ended with one line that has these texts, and no key."""
     assert done.returncode == 1
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()

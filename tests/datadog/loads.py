@@ -1,6 +1,6 @@
-"""What happens to the servers that are recorded: requests, deaths and ends.
+"""Loads of the recorded servers: requests, deaths and ends.
 
-Each takes a server, and for how many seconds.
+Each function takes a server, and the duration in seconds.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ import load
 
 from tests.lab.server import Server
 
-RELOAD_AT = 5 / 9  # of the time, so that the ten minutes behind it reach back to the start
-ALIVE = 1 / 6  # so much of the time a server lives that is to be ended
+RELOAD_AT = 5 / 9  # share of the time: ten minutes before the end include the start
+ALIVE = 1 / 6  # share of the time before a server is ended
 DEATH_EACH_S = 20.0
-SERVICE_TIME_S = 0.4  # the demo's
+SERVICE_TIME_S = 0.4  # equal to the demo's
 SLOW_S, SLOW_EACH_S = 8.0, 8.0  # mean service time, and mean time between two requests
 LONGEST_S = 20.0  # of a slow request: less than gunicorn's timeout
 LONGEST_WAIT_S = 120.0
 
 
 def demo_clients(number: int) -> Callable[[Server, float], object]:
-    """Return the demo's load: so many clients, each asking again as soon as it is answered."""
+    """Return the demo's load: clients that send a new request after each response."""
 
     def happens(server: Server, lasts_s: float) -> None:
         over = threading.Event()
         with load.clients(number, server.port, SERVICE_TIME_S, over):
             over.wait(lasts_s)
-            over.set()  # nobody waits for the last answers
+            over.set()  # the last responses are not awaited
 
     return happens
 
 
 def visitors(server: Server, lasts_s: float) -> None:
-    """Requests come at random, with random service times: 64 % of four workers' time, as recorded.
+    """Send requests at random times, with random service times: 64 % of four workers' time.
 
-    Past the middle all workers are replaced by others, as in a deployment.
+    After half of the time all workers are replaced, as in a deployment.
     """
     reload = threading.Timer(lasts_s * RELOAD_AT, server.signal, (signal.SIGHUP,))
     reload.start()
@@ -58,9 +58,9 @@ def visitors(server: Server, lasts_s: float) -> None:
 
 
 def slow_visitors(server: Server, lasts_s: float) -> None:
-    """Slow requests come at random, three at once to begin with: 46 % of two workers' time.
+    """Send slow requests at random times, three at the start: 46 % of two workers' time.
 
-    Nobody waits for the last answers, which would take longer than a short recording.
+    The last responses are not awaited: they would take longer than a short recording.
     """
     chance = random.Random(37)
     ends_s = time.monotonic() + lasts_s
@@ -79,7 +79,7 @@ def _ask(server: Server, path: str) -> None:
 
 
 def deaths(server: Server, lasts_s: float) -> None:
-    """A request now and then that ends its worker, and others in between."""
+    """Send requests that end their worker from time to time, and others in between."""
     ends_s, death_s = time.monotonic() + lasts_s, time.monotonic()
     while time.monotonic() < ends_s:
         if time.monotonic() >= death_s:
@@ -90,7 +90,7 @@ def deaths(server: Server, lasts_s: float) -> None:
 
 
 def killed(server: Server, lasts_s: float) -> None:
-    """After a while all its processes are killed at once."""
+    """Kill all processes of the server at once, after a while."""
     ends_s = time.monotonic() + lasts_s
     time.sleep(lasts_s * ALIVE)
     os.killpg(server.pid, signal.SIGKILL)
@@ -98,7 +98,7 @@ def killed(server: Server, lasts_s: float) -> None:
 
 
 def stopped(server: Server, lasts_s: float) -> None:
-    """After a while it is stopped, as a service manager does."""
+    """Stop the server after a while, as a service manager does."""
     ends_s = time.monotonic() + lasts_s
     time.sleep(lasts_s * ALIVE)
     server.process.terminate()

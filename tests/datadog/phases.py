@@ -1,8 +1,8 @@
-"""The phases that monitors are tried in: each a real gunicorn under real load.
+"""The phases in which monitors are tried: each a real gunicorn under real load.
 
     python -m tests.datadog.phases [PHASE ...]
 
-records them anew into ``recordings/``, all at the same time, in twelve minutes.
+records the phases again into ``recordings/``, all at the same time, in twelve minutes.
 """
 
 from __future__ import annotations
@@ -24,51 +24,54 @@ from tests.lab.pushes import wait_until_all_are_idle
 from tests.lab.server import Server
 
 FOLDER = Path(__file__).parent / "recordings"
-INTERVAL_S = 1.0  # as it is by default
+INTERVAL_S = 1.0  # the default
 LASTS_S = 720.0
 DEMO_APP = "examples.app:app"
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A server, and what happens to it while it is recorded."""
+    """A server, and its load during the recording."""
 
     what: str
     happens: Callable[[Server, float], object]
     workers: int = 2
     arguments: tuple[str, ...] = ()
     app: str = DEMO_APP
-    from_the_start: bool = False  # or from when all workers are idle
+    from_the_start: bool = False  # False: recorded as soon as all workers are idle
 
 
 PHASES = {
     "healthy": Phase(
-        "it starts, requests come at random, 26 a second of 0.1 s on average (both exponential),"
-        " past the middle it gets SIGHUP; 4 workers",
+        "the start, then 26 requests a second of 0.1 s on average (both exponential), SIGHUP after"
+        " the middle; 4 workers",
         loads.visitors,
         workers=4,
         from_the_start=True,
     ),
     "saturated": Phase(
-        "the demo's: 12 clients ask again at once, 0.4 s each; 2 workers", loads.demo_clients(12)
+        "the demo's load: 12 clients without pauses, requests of 0.4 s; 2 workers",
+        loads.demo_clients(12),
     ),
     "overflow": Phase(
-        "30 clients ask again at once, 0.4 s each; 2 workers, --backlog 8",
+        "30 clients without pauses, requests of 0.4 s; 2 workers, --backlog 8",
         loads.demo_clients(30),
         arguments=("--backlog", "8"),
     ),
     "slow": Phase(
-        "requests come at random, one in 8 s that takes 8 s on average (both exponential), three"
-        " at once to begin with; 2 workers",
+        "one request in 8 s that takes 8 s on average (both exponential), three at once at the"
+        " start; 2 workers",
         loads.slow_visitors,
     ),
     "crash_loop": Phase(
-        "each 20 s a worker dies by SIGKILL, and one asks all the time; 2 workers",
+        "a worker dies by SIGKILL every 20 s, one client without pauses; 2 workers",
         loads.deaths,
         app="tests.datadog.dying_app:app",
     ),
-    "killed": Phase("nobody asks; after two minutes all of it is killed; 2 workers", loads.killed),
-    "stopped": Phase("nobody asks; after two minutes it is sent SIGTERM; 2 workers", loads.stopped),
+    "killed": Phase(
+        "no requests, SIGKILL for all processes after two minutes; 2 workers", loads.killed
+    ),
+    "stopped": Phase("no requests, SIGTERM after two minutes; 2 workers", loads.stopped),
 }
 
 
@@ -80,7 +83,7 @@ def record(
     lasts_s: float = LASTS_S,
     interval_s: float = INTERVAL_S,
 ) -> Recording:
-    """Run a phase's server and load, and return what was pushed."""
+    """Run a phase's server and load, and return the recorded pushes."""
     began_s = time.monotonic()
     with StandInAgent() as agent:
         environ = {
@@ -115,9 +118,9 @@ def main() -> None:
         for name, future in zip(names, recorded, strict=True):
             recording = future.result()
             comment = (
-                f"What a real gunicorn {gunicorn.version} pushed: {PHASES[name].what}.\n"
+                f"Pushes of a real gunicorn {gunicorn.version}: {PHASES[name].what}.\n"
                 f"Made by: python -m tests.datadog.phases {name}\n"
-                f"A push each {INTERVAL_S:g} s with 10 samples; values are as they were pushed."
+                f"A push every {INTERVAL_S:g} s with 10 samples; unchanged values."
             )
             recording.write(FOLDER / f"{name}.tsv", comment)
             print(f"{name}: {len(recording.pushes)} pushes", flush=True)

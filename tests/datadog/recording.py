@@ -1,8 +1,8 @@
-"""What a real server pushed over a time, and the file that it is kept in.
+"""The pushes of a real server over a time, and their file.
 
-The file's lines, behind comments that begin with #:
+The file's lines, after comments that begin with #:
 
-    lasts_s <tab> seconds                  how long was recorded, silence at the end included
+    lasts_s <tab> seconds                  duration, including silence at the end
     series  <tab> name|type|tag,tag        one line each, numbered from 0 by their order
     at_s    <tab> value <tab> value ...    a push: of each series its value, or values joined by :,
                                            or - where this push had none
@@ -17,20 +17,20 @@ from pathlib import Path
 from agent import Datagram, Line
 
 NONE = "-"
-Push = tuple[float, tuple[Line, ...]]  # when, in seconds since the recording began, and what
+Push = tuple[float, tuple[Line, ...]]  # seconds since the begin of the recording, and lines
 SeriesKey = tuple[str, str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
 class Recording:
-    """Pushes in the order of time, and how long was listened."""
+    """Pushes in the order of time, and the duration of the recording."""
 
     pushes: tuple[Push, ...]
     lasts_s: float
 
     @classmethod
     def of(cls, datagrams: Iterable[Datagram], began_s: float, ended_s: float) -> Recording:
-        """Keep what arrived between two times of the monotonic clock."""
+        """Return the recording of the lines between two times of the monotonic clock."""
         pushes = tuple(
             (datagram.at_s - began_s, tuple(datagram.lines))
             for datagram in datagrams
@@ -39,7 +39,7 @@ class Recording:
         return cls(pushes, ended_s - began_s)
 
     def write(self, path: Path, comment: str) -> None:
-        """Write it to a file. Raises OSError."""
+        """Write the recording to a file. Raises OSError."""
         keys = sorted({_key(line) for _, lines in self.pushes for line in lines})
         rows = [f"# {line}" for line in comment.splitlines()]
         rows.append(f"lasts_s\t{self.lasts_s:.2f}")
@@ -51,7 +51,7 @@ class Recording:
 
     @classmethod
     def read(cls, path: Path) -> Recording:
-        """Read it from a file. Raises OSError, ValueError."""
+        """Read a recording from a file. Raises OSError, ValueError."""
         keys: list[SeriesKey] = []
         pushes: list[Push] = []
         lasts_s = 0.0

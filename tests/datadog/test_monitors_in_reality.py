@@ -1,4 +1,4 @@
-"""The monitors against what real servers pushed: each fires in its phase, none in a healthy one."""
+"""The monitors on recorded pushes: each fires in its phase, none in the healthy one."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tests.datadog.phases import PHASES, record
 from tests.datadog.recording import Recording
 from tests.lab.gunicorn_versions import Gunicorn
 
-EVERY_S = 60  # how often a monitor is evaluated
+EVERY_S = 60  # seconds between evaluations
 SHORT_S, SHORT_INTERVAL_S = 3.0, 0.1
 
-# The monitors that tell somebody in a phase, and in no other.
+# The monitors that alert in a phase, and in no other phase.
 WAITING = {"saturated_workers", "backlog_not_draining", "requests_waiting"}
 FIRE: dict[str, set[str]] = {
     "healthy": set(),
@@ -35,19 +35,19 @@ FIRE: dict[str, set[str]] = {
 
 
 def worst(definition: Mapping[str, Any], got: Received) -> str:
-    """Return the worst state that a monitor comes to when it is evaluated each minute."""
+    """Return a monitor's worst state when evaluated each minute."""
     states = [
         state
         for at_s in range(EVERY_S, int(got.until_s) + 1, EVERY_S)
         for state in evaluate(definition, got, at_s).values()
     ]
-    assert states, "no group was ever heard of"
+    assert states, "no group has data"
     return max(states, key=(OK, WARN, NO_DATA, ALERT).index)
 
 
 @pytest.mark.parametrize("phase", PHASES)
 def test_just_the_monitors_of_a_phase_fire(phase: str) -> None:
-    """By their own queries, thresholds and options, in twelve minutes; no other even warns."""
+    """The phase's monitors alert in twelve minutes; no other monitor even warns."""
     got = received(recorded(phase))
     states = {name: worst(monitor["definition"], got) for name, monitor in MONITORS.items()}
     assert {name for name, state in states.items() if state in (ALERT, NO_DATA)} == FIRE[phase]
@@ -55,10 +55,9 @@ def test_just_the_monitors_of_a_phase_fire(phase: str) -> None:
 
 
 def test_the_healthy_phase_is_a_busy_one() -> None:
-    """Monitors that are a little different would fire in it.
+    """Slightly different monitors would alert in the healthy phase.
 
-    By the queue's maximum; with a lower threshold; and by the start's forks, if what is not known
-    yet did not count as zero.
+    These are: the queue's maximum, a lower threshold, and forks without ``default_zero``.
     """
     got = received(recorded("healthy"))
     crash_loop = MONITORS["crash_loop"]["definition"]
@@ -77,19 +76,19 @@ def test_the_healthy_phase_is_a_busy_one() -> None:
 
 
 def test_slow_requests_would_not_be_seen_by_an_average() -> None:
-    """A gauge's ten seconds end with a second in which mostly no request was taken."""
+    """A gauge's ten seconds mostly end in a second without a begun request."""
     options = MONITORS["requests_waiting"]["definition"]["options"]
     average = "avg(last_5m):avg:gunicorn.request.wait.95percentile{*} by {app} > 1000"
     assert worst({"query": average, "options": options}, received(recorded("slow"))) == OK
 
 
 def test_each_monitor_fires_somewhere() -> None:
-    """There is none that nothing can set off."""
+    """Each monitor alerts in at least one phase."""
     assert {name for fired in FIRE.values() for name in fired} == MONITORS.keys()
 
 
 def test_a_recording_is_read_as_it_was_written(tmp_path: Path) -> None:
-    """To the hundredth of a second, all lines with all values."""
+    """All lines and values are equal, times to the hundredth of a second."""
     recording = recorded("stopped")
     recording.write(tmp_path / "again", "a comment\nof two lines")
     assert Recording.read(tmp_path / "again") == recording
@@ -116,9 +115,9 @@ def mean(recording: Recording, name: str, *tags: str) -> float:
 
 
 def series(recording: Recording) -> set[tuple[str, str, frozenset[str]]]:
-    """Return the names, types and tags of all series, but for the server's port."""
+    """Return the names, types and tags of all series, without the server's port."""
     return {
-        (line.name, line.type, frozenset(re.sub(r"(?<=0\.1:)\d+$", "", it) for it in line.tags))
+        (line.name, line.type, frozenset(re.sub(r"(?<=0\.1:)\d+$", "", tag) for tag in line.tags))
         for _, lines in recording.pushes
         for line in lines
     }
@@ -128,23 +127,23 @@ def silent_at_the_end(recording: Recording) -> bool:
     return recording.lasts_s - recording.pushes[-1][0] > 1
 
 
-# What makes a phase what it is, said so that a machine that is busy otherwise does not change it.
+# The properties of each phase, with bounds that hold on a machine with other load.
 ALIKE: dict[str, Callable[[Recording], bool]] = {
-    "healthy": lambda it: mean(it, "gunicorn.workers.utilization") > 10,
-    "saturated": lambda it: (
-        mean(it, "gunicorn.workers.utilization") > 85
-        and 6 < mean(it, "gunicorn.backlog") < 11
-        and mean(it, "gunicorn.backlog.dropped") == 0
+    "healthy": lambda phase: mean(phase, "gunicorn.workers.utilization") > 10,
+    "saturated": lambda phase: (
+        mean(phase, "gunicorn.workers.utilization") > 85
+        and 6 < mean(phase, "gunicorn.backlog") < 11
+        and mean(phase, "gunicorn.backlog.dropped") == 0
     ),
-    "overflow": lambda it: (
-        mean(it, "gunicorn.backlog.limit") == 8
-        and 6 < mean(it, "gunicorn.backlog") <= 9.5
-        and mean(it, "gunicorn.backlog.dropped") > 0
+    "overflow": lambda phase: (
+        mean(phase, "gunicorn.backlog.limit") == 8
+        and 6 < mean(phase, "gunicorn.backlog") <= 9.5
+        and mean(phase, "gunicorn.backlog.dropped") > 0
     ),
-    "slow": lambda it: mean(it, "gunicorn.requests.in_flight") > 0.5,
-    "crash_loop": lambda it: mean(it, "gunicorn.workers.spawned") > 0.01,
-    "killed": lambda it: silent_at_the_end(it) and mean(it, "gunicorn.is_running") == 0,
-    "stopped": lambda it: silent_at_the_end(it) and mean(it, "gunicorn.is_running") > 0,
+    "slow": lambda phase: mean(phase, "gunicorn.requests.in_flight") > 0.5,
+    "crash_loop": lambda phase: mean(phase, "gunicorn.workers.spawned") > 0.01,
+    "killed": lambda phase: silent_at_the_end(phase) and mean(phase, "gunicorn.is_running") == 0,
+    "stopped": lambda phase: silent_at_the_end(phase) and mean(phase, "gunicorn.is_running") > 0,
 }
 
 
@@ -152,7 +151,7 @@ ALIKE: dict[str, Callable[[Recording], bool]] = {
 def test_a_fresh_recording_looks_like_the_one_that_is_kept(
     phase: str, newest: Gunicorn, tmp_path: Path
 ) -> None:
-    """The same series, and what makes the phase what it is, in three seconds of it."""
+    """Three seconds have the same series, and the properties of the phase."""
     kept = recorded(phase)
     fresh = record(PHASES[phase], newest, tmp_path, lasts_s=SHORT_S, interval_s=SHORT_INTERVAL_S)
     assert series(fresh) == series(kept)

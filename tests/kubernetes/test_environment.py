@@ -1,4 +1,4 @@
-"""The Deployments' variables, in a real gunicorn: what it pushes, and to whom."""
+"""The Deployments' variables, in a real gunicorn: the pushes and their destination."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TAGS = {
 }
 WORKERS = 4
 
-# The folder of the node, as the kubelet mounts it: read-only, at the path in the manifest.
+# The node's folder, mounted as by the kubelet: read-only, at the path in the manifest.
 MOUNTED = """
 set -e
 mount -t tmpfs none /var/run
@@ -44,7 +44,7 @@ exec "$@"
 def test_by_the_hosts_address(
     host_ip: str, newest: Gunicorn, serve: ServerFactory, listen: AgentFactory
 ) -> None:
-    """The container's variables and no more, but for the port, lead to the Agent with all tags."""
+    """The container's variables, except for the port, lead to the Agent with all tags."""
     deployment = manifests.one("deployment-host-ip.yaml", "Deployment")
     environ = manifests.environment(deployment, FACTS | {"status.hostIP": host_ip})
     agent = listen(Address("udp", host=host_ip, port=0))
@@ -56,7 +56,7 @@ def test_by_the_hosts_address(
 def test_by_the_socket(
     newest: Gunicorn, serve: ServerFactory, listen: AgentFactory, tmp_path: Path
 ) -> None:
-    """The variables, the folder and the path of the manifest, and nothing changed in them."""
+    """The manifest's variables, folder and path lead to the Agent without a change."""
     require("unshare", "-m", "true")
     deployment = manifests.one("deployment-socket.yaml", "Deployment")
     environ = manifests.environment(deployment, FACTS)
@@ -72,7 +72,7 @@ def test_by_the_socket(
 
 
 def check(agent: StandInAgent) -> None:
-    """Check that all lines have all tags, and that what the autoscalers ask for is among them."""
+    """Check that all lines have all tags, and that the autoscalers' metrics are among them."""
     wait_for("all workers to be idle", lambda: pushed(agent, "gunicorn.workers", {"state:idle"}))
     wait_for("an interval", lambda: pushed(agent, "gunicorn.is_running", set()))
     for line in lines(agent):
@@ -84,11 +84,11 @@ def check(agent: StandInAgent) -> None:
 
 
 def lines(agent: StandInAgent) -> list[Line]:
-    """Return all lines so far; with so many tags a push takes more than one datagram."""
+    """Return all lines so far; with many tags a push takes several datagrams."""
     return [line for datagram in list(agent.datagrams) for line in datagram.lines]
 
 
 def pushed(agent: StandInAgent, name: str, tags: set[str]) -> list[Line]:
-    """Return the lines of a metric that have these tags; of idle workers, when all are."""
-    found = [it for it in lines(agent) if it.name == name and it.tags >= tags]
-    return [it for it in found if "state:idle" not in it.tags or it.values == (WORKERS,)]
+    """Return the lines of a metric with these tags; of idle workers only when all are idle."""
+    found = [line for line in lines(agent) if line.name == name and line.tags >= tags]
+    return [line for line in found if "state:idle" not in line.tags or line.values == (WORKERS,)]

@@ -12,10 +12,10 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
 
 
 class OwnSyncWorker(SyncWorker):  # type: ignore[misc]  # gunicorn has no types
-    """A subclass with one changed method, as many users write it."""
+    """A subclass with one changed method, as in many users' code."""
 
     def handle(self, *args: Any) -> Any:
-        """Handle the connection as gunicorn does."""
+        """Handle the connection as the base class does."""
         return super().handle(*args)
 
 
@@ -23,7 +23,7 @@ class StrangeWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
     """A worker without any method that we wrap."""
 
     def run(self) -> None:
-        """Accept and answer until the worker is stopped."""
+        """Accept and respond until the worker is stopped."""
         for sock in self.sockets:
             sock.setblocking(False)
         while self.alive:

@@ -21,7 +21,7 @@ class Setting:
     default: object = None
 
     def get(self) -> object:
-        """Return its value."""
+        """Return the setting's value."""
         return self.value
 
 
@@ -67,7 +67,7 @@ class Heartbeat:
 
 @dataclass
 class Worker:
-    """gunicorn's worker, as the arbiter's process has one."""
+    """gunicorn's worker, as represented in the arbiter's process."""
 
     pid: int
     age: int

@@ -1,4 +1,4 @@
-"""The gunicorns that we support, each installed beside the tests' own environment."""
+"""The supported gunicorns, each installed beside the tests' own environment."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _WITH = {"20.1.0": ("datadog==0.52.0", "setuptools<81")}
 
 @dataclass(frozen=True)
 class Gunicorn:
-    """One gunicorn, and the folder that it was installed into."""
+    """One gunicorn, and the folder of its installation."""
 
     version: str
     folder: Path
 
     @property
     def has_control_socket(self) -> bool:
-        """Whether it opens a control socket in the home directory."""
+        """Whether this gunicorn opens a control socket in the home directory."""
         return int(self.version.partition(".")[0]) >= 25
 
     def command(self, *arguments: str) -> list[str]:
@@ -42,7 +42,7 @@ class Gunicorn:
 
 
 def install(version: str, folder: Path) -> Gunicorn:
-    """Install that version, unless it was; skip the test if it can't be had."""
+    """Install a version unless present; skip the test if the installation fails."""
     target = folder / version
     if not (target / "gunicorn").exists():
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target"]

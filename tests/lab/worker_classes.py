@@ -1,4 +1,4 @@
-"""The worker classes of the tests: gunicorn's options, abilities, and versions that have them."""
+"""The worker classes of the tests: gunicorn's options, abilities, and versions with the class."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ WSGI, ASGI, TORNADO, AIOHTTP = (
 class WorkerClass:
     """A worker class of gunicorn or of another package.
 
-    :param name: what gunicorn calls it; empty: it is not told, so its config file can.
+    :param name: gunicorn's name of the class; empty: no option, because the config sets the class.
     :param capacity: the requests that two workers serve at a time; None: any number.
-    :param threads: of each worker; 0: it has none.
-    :param eager: whether it accepts connections that it can't serve yet.
+    :param threads: threads per worker; 0: no pool.
+    :param eager: whether workers accept connections beyond their capacity.
     """
 
     name: str
@@ -72,7 +72,7 @@ CLASSES = (
 
 
 def own(name: str, base: WorkerClass) -> WorkerClass:
-    """Return a user's subclass of that class."""
+    """Return a user's subclass of a class."""
     return WorkerClass(
         f"tests.lab.worker_subclasses.{name}",
         base.capacity,

@@ -1,6 +1,6 @@
 """A user's subclass of each worker class of gunicorn: ``OwnSyncWorker`` and so on.
 
-Made when gunicorn asks for it, for not every gunicorn has every class.
+Created when gunicorn imports the name, because not every gunicorn has every class.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def pool(capacity: int, in_use: int, in_flight: int, queued: int) -> WorkerRow:
 
 
 def aged(*pids: int) -> dict[int, int]:
-    """Return running workers, each of its pid's age."""
+    """Return running workers, each with the age of its pid."""
     return {pid: pid for pid in pids}
 
 
@@ -46,7 +46,7 @@ def count(
     counter: WorkerCounter | None = None,
     **how: Any,
 ) -> WorkerCounts:
-    """Return the counts by this counter, or by a new one, of rows by pid."""
+    """Return the counts of rows by pid, by this counter or a new one."""
     return (counter or WorkerCounter()).count(
         running, worker_rows(rows, running), BOOT_LIMIT_S, **how
     )
@@ -61,13 +61,13 @@ def test_every_worker_has_one_state() -> None:
 
 @pytest.mark.parametrize("kind", [Kind.UNKNOWN, Kind.FAILED])
 def test_of_an_unknown_class_there_is_no_state(kind: Kind) -> None:
-    """It counts as unknown, and the requests in flight are not known."""
+    """A worker of an unknown class counts as unknown, and requests in flight are not known."""
     counts = count(aged(1, 2), {1: state(1), 2: state(kind=kind)})
     assert counts == WorkerCounts(idle=0, working=1, starting=0, unknown=1, in_flight=None)
 
 
 def test_a_worker_without_a_slot_after_the_boot_is_unknown() -> None:
-    """A worker is starting until the limit; another one that comes later has its own time."""
+    """A worker is starting until the limit; a later worker has its own limit."""
     now_s = 100.0
     counter = WorkerCounter(clock=lambda: now_s)
     assert count(aged(1), {}, counter=counter) == WorkerCounts(0, 0, 1, 0, 0)
@@ -79,20 +79,20 @@ def test_a_worker_without_a_slot_after_the_boot_is_unknown() -> None:
 
 
 def test_a_worker_forked_before_the_sampling_is_unknown() -> None:
-    """It may be at work: it is not starting. With a slot from earlier it is known all the same."""
+    """An earlier worker without a slot may be busy: its state is unknown, not starting."""
     counts = count(aged(1, 2, 3), {1: state(1)}, watched_after=2)
     assert counts == WorkerCounts(idle=0, working=1, starting=1, unknown=1, in_flight=None)
 
 
 def test_threads_of_all_pools() -> None:
-    """Idle, working and queued ones; a worker at work may have a free thread."""
+    """Idle, working and queued threads add up; a working worker may have a free thread."""
     counts = count(aged(1, 2), {1: pool(4, 2, 1, 0), 2: pool(4, 4, 4, 7)})
     assert (counts.working, counts.idle, counts.in_flight) == (2, 0, 5)
     assert counts.threads == {"gthread": ThreadCounts(idle=2, working=6, queued=7)}
 
 
 def test_without_pools_there_are_no_threads_but_those_to_come() -> None:
-    """None of a class without; zeros as long as gthread's workers are starting."""
+    """A class without pools has none; starting gthread workers have zeros."""
     assert count(aged(1), {1: state()}).threads == {}
     starting = count(aged(1), {}, kind_starting=Kind.GTHREAD)
     assert starting.threads == {"gthread": ThreadCounts(0, 0, 0)}
@@ -114,7 +114,7 @@ def test_pools_behind_loops() -> None:
     [
         ({1: state(1), 2: state(1)}, Kind.SYNC, True),
         ({1: state(1), 2: state(0)}, Kind.SYNC, False),
-        ({1: state(1)}, Kind.SYNC, True),  # the other is starting, so not free either
+        ({1: state(1)}, Kind.SYNC, True),  # the other is starting, and not free either
         ({}, Kind.SYNC, True),
         ({1: pool(2, 2, 2, 0), 2: pool(2, 1, 1, 0)}, Kind.GTHREAD, False),
         ({1: pool(2, 2, 2, 0), 2: pool(2, 2, 2, 0)}, Kind.GTHREAD, True),
@@ -137,7 +137,7 @@ def test_saturated_is_no_worker_free(
 
 
 def test_a_worker_whose_heartbeat_moves_serves_without_a_slot() -> None:
-    """Found in two samples in a row: between two reads a worker may claim its slot."""
+    """Two samples in a row are required: between two reads a worker may claim its slot."""
     counter = WorkerCounter()
     for beats, serving in (({1: 5.0}, 0), ({1: 5.0}, 0), ({1: 6.0}, 0), ({1: 6.0}, 1)):
         counts = count(aged(1, 2), {2: state()}, counter=counter, heartbeats=beats)

@@ -57,7 +57,7 @@ def test_regions() -> None:
 
 
 def test_the_second_slot() -> None:
-    """Its loop row, waits and delays lie behind those of the first slot."""
+    """The second slot's loop row, waits and delays follow those of the first."""
     scoreboard = Scoreboard(slots=SLOTS, thread_rows=THREAD_ROWS)
     memory = scoreboard._memory
     scoreboard.claim(1, 1, Kind.SYNC, 1)  # pid 1 lives
@@ -72,7 +72,7 @@ def test_the_second_slot() -> None:
 
 
 def words(octets: bytes) -> dict[int, int]:
-    """Return the words that are not 0, by number."""
+    """Return the words other than 0, by number."""
     return {n: word for n, word in enumerate(memoryview(octets).cast("q").tolist()) if word}
 
 

@@ -49,7 +49,7 @@ BEGUN_OF_11 = SLOTS_AT + 3 * ROW_SIZE + 24 + 8 * BEGUN
 HANDED_TO_20 = SLOTS_AT + 2 * ROW_SIZE + 24 + 8 * SUBMITTED
 TAKEN_BY_20 = LAYOUT.thread_rows_at + 1 * ROW_SIZE
 TAKEN_BY_21 = LAYOUT.thread_rows_at + (3 + 2) * ROW_SIZE + 8 * 8
-AT_FIRST = {10: (7, 0), 11: (8, 0), 20: (2, 40), 21: (3, 50)}  # begun and queued
+AT_FIRST = {10: (7, 0), 11: (8, 0), 20: (2, 40), 21: (3, 50)}  # requests begun, and queued
 RESTLESS = [(11, BEGUN_OF_11), (20, HANDED_TO_20), (20, TAKEN_BY_20), (21, TAKEN_BY_21)]
 
 
@@ -57,7 +57,7 @@ RESTLESS = [(11, BEGUN_OF_11), (20, HANDED_TO_20), (20, TAKEN_BY_20), (21, TAKEN
 def worker(
     scoreboard: Scoreboard, serve: Callable[[Slot], None], kind: Kind, capacity: int
 ) -> Iterator[int]:
-    """Fork a worker that claims a slot and serves until it is killed."""
+    """Fork a worker that claims a slot and serves until killed."""
     pid = os.fork()
     if pid == 0:
         try:
@@ -72,9 +72,9 @@ def worker(
 
 
 def handling(slot: Any) -> Callable[[], object]:
-    """Return a request of nothing on a clock by which each number tells what the others are.
+    """Return an empty request on a clock that encodes the other numbers of the record.
 
-    With it the n-th request begins at 2n - 1 and ends at 2n.
+    The n-th request begins at 2n - 1 and ends at 2n.
     """
     now_ns = 0
 
@@ -87,21 +87,21 @@ def handling(slot: Any) -> Callable[[], object]:
 
 
 def serve_at_full_speed(slot: Slot) -> None:
-    """Begin and end requests."""
+    """Begin and end requests without a pause."""
     handle = handling(slot)
     while True:
         handle()
 
 
 def serve_in_threads(slot: Slot) -> None:
-    """Begin and end requests in each thread, on a clock of its own."""
+    """Begin and end requests in each thread, each with its own clock."""
     for record in slot.threads:
         threading.Thread(target=serve_at_full_speed, args=(record,), daemon=True).start()
     signal.pause()
 
 
 def is_true(work_ns: int, taken: int, since_ns: int) -> bool:
-    """Tell whether a record was ever so: idle, begun in three steps, at work."""
+    """Return whether a record can have existed: idle, in one of three steps, or busy."""
     idle = work_ns == taken and since_ns == max(0, 2 * taken - 1)
     beginning = work_ns == taken - 1 and since_ns in (2 * taken - 3, 2 * taken - 1, 0)
     return idle or beginning or (work_ns == -taken and since_ns == 2 * taken - 1)
@@ -109,7 +109,7 @@ def is_true(work_ns: int, taken: int, since_ns: int) -> bool:
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_no_inconsistent_read_goes_undetected(processes: int) -> None:
-    """A reader beside workers at full speed, threads and processes: what it takes was once so."""
+    """Beside writers at full speed, threads and processes, each accepted record is consistent."""
     scoreboard = Scoreboard(slots=16)
     reads = 0
     seen = set()
@@ -123,12 +123,12 @@ def test_no_inconsistent_read_goes_undetected(processes: int) -> None:
                 if record is not None:
                     assert is_true(*record), record
                     seen.add(record)
-    assert len(seen) > 1000  # or this test has shown nothing
+    assert len(seen) > 1000  # fewer records would prove nothing
     assert len({work_ns < 0 for work_ns, _, _ in seen}) == 2
 
 
 def records_of(scoreboard: Scoreboard) -> Iterator[tuple[int, int, int] | None]:
-    """Read each record as the arbiter does; None if it changes all the time."""
+    """Yield the records as read by the arbiter; None for a record that changes at each attempt."""
     reader = scoreboard.reader
     for index, slot in enumerate(reader.claimed()):
         if slot.kind == Kind.SYNC:
@@ -146,7 +146,7 @@ def records_of(scoreboard: Scoreboard) -> Iterator[tuple[int, int, int] | None]:
 
 
 def test_states_beside_threads_at_full_speed() -> None:
-    """A worker with two threads never has more than two in use, and its work goes forth only."""
+    """A worker with two threads never has more than two busy ones, and counters only grow."""
 
     def serve(slot: Slot) -> None:
         handle = with_free_record(
@@ -177,7 +177,7 @@ def test_states_beside_threads_at_full_speed() -> None:
 
 
 class Restless(bytearray):
-    """Stands in for memory beside a writer: a word in it is one more after each of some reads."""
+    """Memory beside a writer: one word grows by one after some of the reads."""
 
     def __init__(self, at: int, changes: int) -> None:
         super().__init__(LAYOUT.size)
@@ -188,7 +188,7 @@ class Restless(bytearray):
         self._at, self._changes = at, changes
 
     def __getitem__(self, where: Any) -> Any:
-        """Return what is there, then change it, if it was read."""
+        """Return the bytes, then change the word if these bytes contain the word."""
         taken = bytes(super().__getitem__(where))
         if self._changes and where.start <= self._at < where.stop:
             self._changes -= 1
@@ -198,7 +198,7 @@ class Restless(bytearray):
 
 
 def read(at: int, changes: int) -> WorkerRows:
-    """Read memory in which that word changes after so many of the first reads."""
+    """Read memory in which one word changes after each of the first reads."""
     memory: Any = Restless(at, changes)
     return Reader(memory, LAYOUT).read(RUNNING)
 
@@ -213,7 +213,7 @@ def said(rows: WorkerRows) -> dict[int, tuple[int, int]]:
 def test_what_changes_and_then_rests_is_read_as_it_is_at_last(
     pid: int, at: int, changes: int
 ) -> None:
-    """Of each worker in the place where it says it, and of no other; the memory is a stand-in."""
+    """After the last change each worker's final number is read; the memory is simulated."""
     rows = read(at, changes)
     begun, queued = AT_FIRST[pid]
     if at == HANDED_TO_20:
@@ -228,14 +228,14 @@ def test_what_changes_and_then_rests_is_read_as_it_is_at_last(
 
 @pytest.mark.parametrize(("pid", "at"), RESTLESS)
 def test_what_changes_for_ever_is_unread(pid: int, at: int) -> None:
-    """That worker only: what all others say is told; the memory is a stand-in."""
+    """Only the changing worker is unread, all others are read; the memory is simulated."""
     rows = read(at, ALWAYS)
     assert rows.unread == [pid]
     assert said(rows) == {other: numbers for other, numbers in AT_FIRST.items() if other != pid}
 
 
 def test_who_was_unread_is_read_when_it_rests() -> None:
-    """Also if it says then what was seen of it first; the memory is a stand-in."""
+    """An unread worker is read after its last change, also at its first value; simulated."""
     pid, at = RESTLESS[0]
     memory = Restless(at, ALWAYS)
     (word,) = struct.unpack_from("=q", memory, at)
@@ -249,7 +249,7 @@ def test_who_was_unread_is_read_when_it_rests() -> None:
 
 
 def test_workers_of_several_kinds_at_once() -> None:
-    """Each says its own, whichever claimed first: real processes, kinds in reverse."""
+    """Real processes of each kind, claimed in reverse order, report their own numbers."""
 
     def greenlets(slot: Slot) -> None:
         slot.words[IN_FLIGHT], slot.words[BEGUN] = 5, 6
@@ -276,11 +276,11 @@ def test_workers_of_several_kinds_at_once() -> None:
 
         def rows() -> Mapping[int, WorkerRow] | None:
             found = scoreboard.reader.read(running).by_pid
-            return found if sum(it.begun > 0 for it in found.values()) == 3 else None
+            return found if sum(row.begun > 0 for row in found.values()) == 3 else None
 
-        found = wait_for("what each says", rows)
-    told = {pid: (it.kind, it.in_flight, it.queued, it.begun) for pid, it in found.items()}
-    assert told == {
+        found = wait_for("the numbers of each worker", rows)
+    numbers = {pid: (row.kind, row.in_flight, row.queued, row.begun) for pid, row in found.items()}
+    assert numbers == {
         first: (Kind.GREENLET, 5, 0, 6),
         second: (Kind.GTHREAD, 2, 5, 3),
         third: (Kind.SYNC, 0, 0, 3),
@@ -289,7 +289,7 @@ def test_workers_of_several_kinds_at_once() -> None:
 
 
 def test_nonsense_in_the_counters_of_waits() -> None:
-    """All bits of two slots, say: they add up to more than there is room for. Nothing is raised."""
+    """Two slots with all bits set overflow the sum of waits: nothing is raised."""
     with mmap.mmap(-1, LAYOUT.size) as memory:
         memory[:SLOTS_AT] = LAYOUT.header(1)
         write_claimed(memory, len(SLOTS))
@@ -301,7 +301,7 @@ def test_nonsense_in_the_counters_of_waits() -> None:
 
 
 def test_waits_of_a_slot_that_tells_since_the_last_look() -> None:
-    """It was another worker's, of a class that can't tell: from now on its counters are read."""
+    """A slot's new owner measures waits, and its counters are read from now on."""
     scoreboard = Scoreboard(slots=4)
     scoreboard.claim(os.getpid(), 1, Kind.UNKNOWN, 0)
     assert not any(scoreboard.reader.waits())

@@ -1,4 +1,4 @@
-"""slot: what is written by its owner."""
+"""slot: the owner's stores."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def rows() -> SlotRows:
 
 
 def test_a_slot_is_one_cache_line() -> None:
-    """No two owners write to the same."""
+    """No two owners write to one cache line."""
     assert SLOT.size == ROW_SIZE == 64
 
 
 @pytest.mark.parametrize(("threads", "lines"), [(0, 0), (1, 3), (8, 3), (9, 6), (128, 48)])
 def test_lines_of_threads(threads: int, lines: int) -> None:
-    """Eight of them have three lines."""
+    """Eight threads need three rows."""
     assert thread_rows_for(threads) == lines
 
 
 def test_records_of_threads_lie_apart() -> None:
-    """Each word of each is one of its own, that of the same meaning side by side."""
+    """Each thread has its own words; words of one meaning are adjacent."""
     memory = memoryview(bytearray(6 * ROW_SIZE))
     slot = Slot(Kind.GTHREAD, rows(), 9, memory)
     for number, record in enumerate(slot.threads):
@@ -56,7 +56,7 @@ def test_records_of_threads_lie_apart() -> None:
 
 
 def test_a_record_goes_on_from_what_its_owner_wrote() -> None:
-    """Whatever somebody else wrote there: the next request stores the owner's own numbers."""
+    """After a foreign store the next request stores the owner's numbers."""
     record = Record(memoryview(bytearray(24)).cast("q"))
     handle = track_busy(int, record, takes=True, clock_ns=iter((100, 140, 200, 300)).__next__)
     handle()
@@ -67,7 +67,7 @@ def test_a_record_goes_on_from_what_its_owner_wrote() -> None:
 
 @pytest.mark.parametrize("there", [2**63 - 1, -(2**63), 77])
 def test_what_is_added_is_added_to_the_owners_number(there: int) -> None:
-    """Nothing is raised, the lock is free, and the word is right again; no other is touched."""
+    """After a foreign store the sum is right; nothing is raised, and no other word changes."""
     slot = Slot(Kind.GTHREAD, rows())
     slot.words[SUBMITTED] = 5
     slot.add(ASIDE, OVERFLOW)
@@ -81,7 +81,7 @@ def test_what_is_added_is_added_to_the_owners_number(there: int) -> None:
 
 @pytest.mark.parametrize("there", [0, 7, 2**63 - 2, 2**63, 2**64 - 1])
 def test_counters_go_on_from_the_former_owners(there: int) -> None:
-    """But for nonsense, to which in the end nothing could be added: those begin anew."""
+    """Counters continue from the former owner; an invalid one restarts from 0."""
     own = rows()
     own.waits.cast("Q")[5] = there
     slot = Slot(Kind.GTHREAD, own)
@@ -89,6 +89,6 @@ def test_counters_go_on_from_the_former_owners(there: int) -> None:
     slot.count_request(5)
     assert slot.waits.tolist()[5] == (there if there < 2**63 else 0) + 2
     assert slot.words[BEGUN] == 1
-    slot.waits[5] = 2**64 - 1  # by somebody else, later
+    slot.waits[5] = 2**64 - 1  # a later foreign store
     slot.count_wait(5)
     assert slot.waits.tolist()[5] == (there if there < 2**63 else 0) + 3

@@ -62,7 +62,7 @@ def test_rows_are_those_of_running_workers() -> None:
 
 
 def test_of_one_request_at_a_time() -> None:
-    """Busy since its start, and the working time goes on; idle: the working time stays."""
+    """Busy since the begin, and the working time continues; idle: the working time stays."""
     rows = decoded(
         slot(1, Kind.SYNC, (1000, 4, 5000, 4)),
         slot(2, Kind.SYNC, (1000 - 5300, 5, 5300, 6)),
@@ -104,9 +104,9 @@ def decoded_pool(
 
 
 def test_of_a_pool() -> None:
-    """Its threads add up; connections that no thread took are queued; parked threads serve nobody.
+    """Threads add up; connections without a thread are queued; parked threads are idle.
 
-    Requests are counted apart: a connection taken may have none, or several.
+    Requests are counted apart: a connection may have none, or several.
     """
     row = decoded_pool((10, 1, IDLE_HTTP2, 6), [700 - 1000, 50, 0], [5, 2, 0], [1000, 1, 2])
     assert (row.kind, row.measures_wait, row.capacity) == (Kind.GTHREAD, True, 3)
@@ -115,21 +115,21 @@ def test_of_a_pool() -> None:
 
 
 def test_the_oldest_request_of_a_pool() -> None:
-    """Of the threads at work the one that began first; None if none is."""
+    """The busy thread that began first has the oldest request; None without a busy thread."""
     row = decoded_pool((3, 0, 0, 3), [-300, 5, -200], [1, 1, 1], [300, 100, 200])
     assert row.oldest_ns == 200
     assert decoded_pool((0, 0, 0, 0), [1, 2, 3], [0, 0, 0], [300, 100, 200]).oldest_ns is None
 
 
 def test_threads_without_a_record() -> None:
-    """They are busy, and their requests in flight; their time is not recorded."""
+    """Threads without a record are busy, with a request in flight; their time is not recorded."""
     row = decoded_pool((5, 3, 2 * OVERFLOW, 4), [-100, -100, 0], [1, 1, 0], [100, 100, 0])
     assert (row.busy, row.in_flight, row.queued, row.begun) == (4, 4, 0, 4)
     assert (row.timed_busy, row.worked_ns) == (2, -200)
 
 
 def test_what_changes_while_it_is_read_is_never_negative() -> None:
-    """A thread that ended after it was seen parked, and began after the pool was seen."""
+    """A thread that is read as parked, then ends and begins again, yields no negative number."""
     row = decoded_pool((4, 0, IDLE_HTTP2, 0), [100, 0, 0], [5, 0, 0], [0, 0, 0])
     assert (row.busy, row.in_flight, row.queued) == (0, 0, 0)
 

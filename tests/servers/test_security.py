@@ -1,4 +1,4 @@
-"""What others may see, reach or write: nothing of ours but what they are to have."""
+"""Security: other users and hostile values can't see, reach or change what is ours."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.lab.server import CONFIG, Server, request
 SEPARATORS = "\n\r|#, "
 HOSTILE = "x\ngunicorn.workers:99|g|#app:lab,state:idle\n"
 OPEN = "import sys; print(open(sys.argv[1], 'rb').read(8))"
-# A worker does all that it can to the memory.
+# A worker tries every change of the memory.
 SABOTAGE = (
     CONFIG
     + """
@@ -45,13 +45,15 @@ def post_worker_init(worker):
 
 
 def memory_of(server: Server) -> str:
-    """Return the path by which the same user's processes find the shared memory."""
-    fds = [fd for fd, it in descriptors(server.pid).items() if "/memfd:gunicorn_backlog" in it]
+    """Return the path of the shared memory for processes of the same user."""
+    fds = [
+        fd for fd, target in descriptors(server.pid).items() if "/memfd:gunicorn_backlog" in target
+    ]
     return f"/proc/{server.pid}/fd/{fds[0]}"
 
 
 def read_as(uid: int, path: str) -> subprocess.CompletedProcess[str]:
-    """Read the first bytes of a file as that user, without any privilege."""
+    """Read the first bytes of a file as that user, without capabilities."""
     require("setpriv", "--version")
     setpriv = ("setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups")
     command = [*setpriv, "--bounding-set=-all", "/usr/bin/env", "python3", "-c", OPEN, path]
@@ -62,7 +64,7 @@ def read_as(uid: int, path: str) -> subprocess.CompletedProcess[str]:
 def test_the_shared_memory_is_the_users_own(
     newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """Its mode is 0600: the same user reads it, another one does not, by no path."""
+    """The mode is 0600: the same user reads the memory, another user does not."""
     server = serve(newest, environ={"GUNICORN_BACKLOG_URL": agent.url}).wait_until_it_serves()
     path = memory_of(server)
     assert os.stat(path).st_mode & 0o777 == 0o600
@@ -73,7 +75,7 @@ def test_the_shared_memory_is_the_users_own(
 
 
 def test_a_file_in_its_place_is_the_users_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is no memfd, too; taken away by patching, for this is about the mode."""
+    """The file that replaces a memfd has the same mode; memfd is patched away."""
     monkeypatch.delattr(os, "memfd_create")
     former = os.umask(0)
     try:
@@ -88,7 +90,7 @@ def test_a_file_in_its_place_is_the_users_own(monkeypatch: pytest.MonkeyPatch) -
 def test_a_worker_that_runs_amok_can_not_kill_the_arbiter(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """It may write nonsense; but not take the memory away, nor grow it: the arbiter goes on."""
+    """A worker may overwrite, but not shrink or grow the memory: the arbiter continues."""
     environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
     server = serve(gunicorn, config=SABOTAGE, environ=environ)
     seen = next_pushes(agent, 5)
@@ -100,7 +102,7 @@ def test_a_worker_that_runs_amok_can_not_kill_the_arbiter(
 
 
 def test_we_listen_nowhere(newest: Gunicorn, serve: ServerFactory, agent: StandInAgent) -> None:
-    """The processes' sockets are gunicorn's listener, and one to the Agent that only sends."""
+    """The processes' sockets are gunicorn's listener, and one send-only socket to the Agent."""
     server = serve(newest, environ={"GUNICORN_BACKLOG_URL": agent.url}).wait_until_it_serves()
     wait_until_all_are_idle(agent)
     rows = subprocess.run(["ss", "-Hanp"], capture_output=True, text=True, check=True).stdout
@@ -127,7 +129,7 @@ VARIABLES = (
 def test_no_variable_of_datadogs_breaks_a_line(
     variable: str, newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """Newlines and separators in it make no line of their own, in a datagram or in the log."""
+    """Newlines and separators in Datadog's variables add no line to a datagram or the log."""
     environ = {variable: HOSTILE}
     if variable not in ("DD_AGENT_HOST", "DD_DOGSTATSD_PORT", "DD_DOGSTATSD_URL"):
         environ["GUNICORN_BACKLOG_URL"] = agent.url
@@ -142,7 +144,7 @@ def test_no_variable_of_datadogs_breaks_a_line(
 def test_no_setting_of_gunicorns_breaks_a_line(
     setting: str, newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """Nor do those that come from gunicorn's config."""
+    """Newlines and separators in gunicorn's settings add no line, either."""
     text = f"{CONFIG}{setting} = {HOSTILE!r}\n"
     arguments = ("--name", HOSTILE) if setting == "proc_name" else ()
     environ = {"GUNICORN_BACKLOG_URL": agent.url}
@@ -154,7 +156,7 @@ def test_no_setting_of_gunicorns_breaks_a_line(
 def test_no_header_breaks_a_line(
     newest: Gunicorn, serve: ServerFactory, agent: StandInAgent, tmp_path: Path
 ) -> None:
-    """A client's X-Request-Start is a number of ours, or it is nothing."""
+    """A client's X-Request-Start is a valid number, or is ignored."""
     bind = ("127.0.0.1:0", f"unix:{tmp_path}/app.sock")
     server = serve(newest, environ={"GUNICORN_BACKLOG_URL": agent.url}, bind=bind)
     wait_until_all_are_idle(agent)
@@ -170,7 +172,7 @@ def test_no_header_breaks_a_line(
 
 
 def check_lines(agent: StandInAgent) -> None:
-    """Assert of all that is pushed that it is ours: names, and tags without separators."""
+    """Assert that all pushed names are ours, and that no tag has a separator."""
     next_pushes(agent, 1)
     for push in pushes(agent):
         for line in push.lines:
@@ -182,6 +184,6 @@ def check_lines(agent: StandInAgent) -> None:
 
 
 def check_log(server: Server) -> None:
-    """Assert that no line of the log is what a hostile value would have it be."""
+    """Assert that no line of the log was created by a hostile value."""
     assert "Traceback" not in server.log
     assert not [line for line in server.log.splitlines() if line.startswith("gunicorn.workers:99")]

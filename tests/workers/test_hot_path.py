@@ -118,11 +118,11 @@ class Connection(NamedTuple):
     client: socket.socket
 
     def send(self) -> None:
-        """Let the next request's wait begin now."""
+        """Start the next request's wait now."""
         self.client.sendall(b"x")
 
     def wait(self) -> None:
-        """Let the next request's wait be longer than the histogram's exact buckets."""
+        """Make the next request's wait longer than the histogram's exact buckets."""
         wait_for("a wait", lambda: (last_data_recv_ms(self.accepted) or 0) >= EXACT_MS)
 
 
@@ -140,11 +140,11 @@ def connection() -> Iterator[Connection]:
 @pytest.mark.parametrize(
     ("family", "counting", "waiting"),
     [
-        pytest.param(families.of_sync, Cost(63, 4), Cost(53, 2), id="sync"),
-        pytest.param(families.of_gthread, Cost(140, 10), Cost(53, 2), id="gthread"),
-        pytest.param(families.of_greenlet, Cost(76, 3), Cost(61, 3), id="gevent"),
-        pytest.param(families.of_asgi, Cost(105, 5), None, id="asgi"),
-        pytest.param(families.of_wsgi, Cost(154, 12), None, id="wsgi"),
+        pytest.param(families.sync_request, Cost(63, 4), Cost(53, 2), id="sync"),
+        pytest.param(families.gthread_request, Cost(140, 10), Cost(53, 2), id="gthread"),
+        pytest.param(families.greenlet_request, Cost(76, 3), Cost(61, 3), id="gevent"),
+        pytest.param(families.asgi_request, Cost(105, 5), None, id="asgi"),
+        pytest.param(families.wsgi_request, Cost(154, 12), None, id="wsgi"),
     ],
 )
 def test_what_is_added_to_a_request(
@@ -153,7 +153,7 @@ def test_what_is_added_to_a_request(
     waiting: Cost | None,
     connection: Connection,
 ) -> None:
-    """Begin and end, and the read of the wait: a wait of 32 ms or more takes two calls more."""
+    """Begin and end, and the read of the wait: a wait of 32 ms or more takes two more calls."""
 
     def cost(
         claim: Allocate | None,
@@ -174,7 +174,7 @@ def test_what_is_added_to_a_request(
 
 
 def added(cost: Cost, before: Cost) -> Cost:
-    """Return the difference."""
+    """Return the difference of two costs."""
     return Cost(cost.instructions - before.instructions, cost.calls - before.calls)
 
 

@@ -203,7 +203,7 @@ class Served:
     wsgi_handler: Any = None
 
     def run(self) -> None:
-        """Serve nobody."""
+        """Return without serving."""
 
 
 def streamed() -> Iterator[bytes]:
@@ -286,7 +286,7 @@ async def answering(scope: Any, receive: Any, send: Any) -> None:
 
 
 def made() -> Any:
-    """Return an ASGI app, as a factory."""
+    """Return an ASGI app, as a factory does."""
     return answering
 
 

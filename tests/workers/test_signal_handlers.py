@@ -27,11 +27,11 @@ from tests.lab.short_and_soak import forms
 OURS = str(Path(gunicorn_backlog.__file__).parent)
 EVERY_S = 50e-6
 FAMILIES = {
-    "sync": families.of_sync,
-    "gthread": families.of_gthread,
-    "gevent": families.of_greenlet,
-    "asgi": families.of_asgi,
-    "wsgi": families.of_wsgi,
+    "sync": families.sync_request,
+    "gthread": families.gthread_request,
+    "gevent": families.greenlet_request,
+    "asgi": families.asgi_request,
+    "wsgi": families.wsgi_request,
 }
 # Python runs no signal handlers in gthread's threads. A handler can interrupt the ``close`` of a
 # WSGI answer before it begins.
@@ -201,7 +201,7 @@ def test_an_error_of_a_handler_is_not_taken_for_ours(
 
     listener, sock = accepted
     scoreboard = Scoreboard(slots=1)
-    request = families.of_sync(partial(scoreboard.claim, os.getpid(), 1), listener)
+    request = families.sync_request(partial(scoreboard.claim, os.getpid(), 1), listener)
     former = signal.signal(signal.SIGALRM, handle)
     try:
         with (
@@ -217,10 +217,10 @@ def test_an_error_of_a_handler_is_not_taken_for_ours(
 
 
 class InPython(socket.socket):
-    """A socket with methods in Python, as gevent's."""
+    """A socket with methods in Python, as in gevent."""
 
     def getsockopt(self, *args: Any) -> Any:
-        """Ask the kernel."""
+        """Read the option from the kernel."""
         return super().getsockopt(*args)
 
 
@@ -230,7 +230,7 @@ def test_what_the_kernel_refuses_is_ours(
 ) -> None:
     """With a closed or a Unix socket the request is served and counted, without a wait."""
     scoreboard = Scoreboard(slots=1)
-    request = families.of_sync(partial(scoreboard.claim, os.getpid(), 1), accepted[0])
+    request = families.sync_request(partial(scoreboard.claim, os.getpid(), 1), accepted[0])
     closed = kind(fileno=os.dup(accepted[1].fileno()))
     closed.close()
     with kind(socket.AF_UNIX) as unix, kind(socket.AF_INET, socket.SOCK_DGRAM) as udp:

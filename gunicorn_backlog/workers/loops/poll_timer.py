@@ -18,26 +18,29 @@ T = TypeVar("T")
 class PollTimer:
     """Writes the words of ``Meter.EXACT``; each method runs in the loop's thread."""
 
-    __slots__ = ("_clock_ns", "_is_blocked", "_polled", "_ran_ns", "_row", "_since_ns")
+    __slots__ = ("_clock_ns", "_is_blocked", "_polled", "_ran_ns", "_row", "_unpolled")
 
     def __init__(self, row: LoopRow, *, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self._row = row
         self._clock_ns = clock_ns
-        self._ran_ns = 0
-        self._since_ns = clock_ns()
+        self._ran_ns = -clock_ns()  # as the word: blocked: time run; running: less the time since
         self._is_blocked = self._polled = False
+        self._unpolled = Meter.NONE
 
     def measure(self, now_ns: int) -> Meter:
-        """Return whether the loop polled since the previous call: an app may bypass the timer."""
+        """Return ``Meter.EXACT``; ``ABSENT`` if the loop did not poll since the previous call.
+
+        An app may replace the function that is timed. A hub may beat before its first poll.
+        """
         polled, self._polled = self._polled, False
-        return Meter.EXACT if polled else Meter.ABSENT
+        unpolled, self._unpolled = self._unpolled, Meter.ABSENT
+        return Meter.EXACT if polled else unpolled
 
     def before_poll(self) -> None:
         """Record that the loop is about to block."""
         now_ns = self._clock_ns()
         if not self._is_blocked:
-            self._ran_ns += now_ns - self._since_ns
-            self._row.words[WORK_NS] = self._ran_ns
+            self._row.words[WORK_NS] = self._ran_ns = self._ran_ns + now_ns
             self._is_blocked = True
 
     def after_poll(self) -> None:
@@ -46,8 +49,8 @@ class PollTimer:
         self._polled = True
         if self._is_blocked:
             words = self._row.words
-            words[SINCE_NS] = self._since_ns = now_ns
-            words[WORK_NS] = self._ran_ns - now_ns
+            words[SINCE_NS] = now_ns
+            words[WORK_NS] = self._ran_ns = self._ran_ns - now_ns
             self._is_blocked = False
 
     def timed(self, select: Callable[[float | None], T]) -> Callable[[float | None], T]:
@@ -61,19 +64,18 @@ class PollTimer:
             self._polled = True
             if timeout is not None and timeout <= 0:
                 return select(timeout)
-            self._ran_ns += clock_ns() - self._since_ns
-            row.words[WORK_NS] = self._ran_ns
+            row.words[WORK_NS] = ran_ns = self._ran_ns + clock_ns()
             try:
                 return select(timeout)
             finally:
                 try:
-                    since_ns = clock_ns()
+                    now_ns = clock_ns()
                 except BaseException:  # a signal handler raised
-                    since_ns = clock_ns()
+                    now_ns = clock_ns()
                     raise
                 finally:
                     words = row.words
-                    words[SINCE_NS] = self._since_ns = since_ns
-                    words[WORK_NS] = self._ran_ns - since_ns
+                    words[SINCE_NS] = now_ns
+                    words[WORK_NS] = self._ran_ns = ran_ns - now_ns
 
         return select_timed

@@ -76,8 +76,6 @@ def _watch_gevent(slot: Slot) -> Beat:
 
 def _watch_eventlet(slot: Slot) -> Beat:
     hub = sys.modules["eventlet.hubs"].get_hub()
-    if hasattr(hub, "loop"):  # the hub runs an event loop of asyncio
-        return _watch_asyncio(slot, lambda: hub.loop)
     meter = eventlet_hub.time_polls(hub, slot.loop) or Unmeasured()
     beat = Beat(slot, meter, hub.schedule_call_global)
     beat.start()

@@ -1,4 +1,4 @@
-"""The documented fields of ``status --json`` are those that it prints."""
+"""The documented fields of ``status --json`` equal the printed ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``status`` says what is pushed and what ``ss`` says: each worker class, each kind of listener."""
+"""``status`` equals the pushes and ``ss``: each worker class, each kind of listener."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from tests.servers.listeners.test_kinds import BACKLOG, SETUPS, Target, fill, st
 INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.2", "GUNICORN_BACKLOG_SAMPLES": "4"}
 CLIENTS = 7
 CASES = [
-    *((it, it.versions[-1]) for it in CLASSES),
-    *((it, VERSIONS[0]) for it in (SYNC, GTHREAD, GEVENT)),
+    *((case, case.versions[-1]) for case in CLASSES),
+    *((case, VERSIONS[0]) for case in (SYNC, GTHREAD, GEVENT)),
 ]
 SHARES = ("gunicorn.workers.utilization", "gunicorn.workers.saturated")
 
 
 def settled(server: Server, agent: StandInAgent) -> bool:
-    """Tell whether nothing changes any more."""
+    """Return whether the numbers are steady."""
 
     def now() -> tuple[int, int]:
         return ss(server.address).recv_q, server.journal.in_flight().total()
@@ -42,7 +42,9 @@ def settled(server: Server, agent: StandInAgent) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("worker_class", "version"), CASES, ids=[f"{it.name}-{it.app[10:14]}-{v}" for it, v in CASES]
+    ("worker_class", "version"),
+    CASES,
+    ids=[f"{case.name}-{case.app[10:14]}-{v}" for case, v in CASES],
 )
 def test_each_worker_class(
     worker_class: WorkerClass,
@@ -51,7 +53,7 @@ def test_each_worker_class(
     serve: ServerFactory,
     agent: StandInAgent,
 ) -> None:
-    """With more requests than can be served: each number is the one that is pushed."""
+    """With more requests than capacity each number equals the pushed one."""
     server = serve(
         installed(version),
         arguments=worker_class.arguments,
@@ -76,7 +78,7 @@ def test_each_worker_class(
 
 
 def check_metrics(metrics: dict[str, Any], push: Push) -> None:
-    """Compare all that has no listener with a push: the same metrics, and the same values."""
+    """Compare all metrics without a listener with a push: names and values."""
     pushed: dict[str, Any] = {}
     for line in push.lines:
         if line.type == "_sc":
@@ -94,11 +96,13 @@ def check_metrics(metrics: dict[str, Any], push: Push) -> None:
 
 
 def check_workers(seen: dict[str, Any], worker_class: WorkerClass, server: Server) -> None:
-    """Compare each worker with what the app holds."""
-    workers = {it["pid"]: it for it in seen["workers"]}
+    """Compare each worker with the app's requests in flight."""
+    workers = {worker["pid"]: worker for worker in seen["workers"]}
     assert workers.keys() == server.worker_pids()
     held = server.journal.in_flight()
-    assert {pid: it["in_flight"] for pid, it in workers.items() if it["in_flight"]} == held
+    assert {
+        pid: worker["in_flight"] for pid, worker in workers.items() if worker["in_flight"]
+    } == held
     for worker in workers.values():
         assert type(worker["in_flight"]) is int
         assert worker["state"] == ("working" if worker["pid"] in held else "idle")
@@ -117,7 +121,7 @@ def check_workers(seen: dict[str, Any], worker_class: WorkerClass, server: Serve
 def test_each_kind_of_listener(
     name: str, newest: Gunicorn, serve: ServerFactory, tmp_path: Path, agent: StandInAgent
 ) -> None:
-    """Over-full: each listener's numbers are those of ``ss``, and those that are pushed."""
+    """With overfull queues each listener's numbers equal those of ``ss`` and of the pushes."""
     folder = tmp_path / re.sub(r"\W+", "-", name)
     folder.mkdir()
     with ExitStack() as clients:
@@ -137,7 +141,7 @@ def test_each_kind_of_listener(
         (push,) = next_pushes(agent, 1)
         seen = status(server.pid)
         kernel = {target.tag: target.oracle() for target in setup.targets}
-    listeners = {it["listener"]: it for it in seen["listeners"]}
+    listeners = {listener["listener"]: listener for listener in seen["listeners"]}
     assert listeners.keys() == {target.tag for target in setup.targets}
     for target in setup.targets:
         check_listener(listeners[target.tag], target, kernel[target.tag], push)
@@ -146,15 +150,15 @@ def test_each_kind_of_listener(
 def check_listener(
     seen: dict[str, Any], target: Target, kernel: list[Listening], push: Push
 ) -> None:
-    """Compare one listener; what it dropped depends on when the clients tried again."""
+    """Compare one listener; its drops depend on the clients' retries."""
     tag = f"listener:{target.tag}"
     assert seen["unreadable"] is None
-    assert seen["gunicorn.backlog"] == sum(it.recv_q for it in kernel) > 0
-    assert seen["gunicorn.backlog.limit"] == sum(it.send_q for it in kernel)
-    assert seen["gunicorn.backlog.deepest"] in (None, max(it.recv_q for it in kernel))
+    assert seen["gunicorn.backlog"] == sum(found.recv_q for found in kernel) > 0
+    assert seen["gunicorn.backlog.limit"] == sum(found.send_q for found in kernel)
+    assert seen["gunicorn.backlog.deepest"] in (None, max(found.recv_q for found in kernel))
     for name in ("gunicorn.backlog.limit", "gunicorn.backlog.deepest"):
         pushed = [line.values[0] for line in push.all(name, tag)]
-        assert [it for it in [seen[name]] if it is not None] == pushed
+        assert [value for value in [seen[name]] if value is not None] == pushed
     assert {seen["gunicorn.backlog"]} == set(push.values("gunicorn.backlog", tag))
     counted = bool(push.all("gunicorn.backlog.dropped", tag))
     assert (seen["dropped_ever"] is not None) == counted
@@ -162,7 +166,7 @@ def check_listener(
 
 
 def test_as_text(newest: Gunicorn, serve: ServerFactory, agent: StandInAgent) -> None:
-    """The same facts, for people."""
+    """The text report has the same facts as the JSON."""
     environ = INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url}
     server = serve(newest, environ=environ)
     wait_until_all_are_idle(agent, WORKERS)
@@ -183,16 +187,16 @@ def test_as_text(newest: Gunicorn, serve: ServerFactory, agent: StandInAgent) ->
 def test_a_server_without_workers_that_report(
     newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """Without our post_worker_init they are starting, and then they are not known."""
+    """Without our post_worker_init workers are starting, and later of unknown state."""
     config = "from gunicorn_backlog.hooks import when_ready\ntimeout = 2\n"
     environ = INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url}
     server = serve(newest, config=config, environ=environ).wait_until_it_serves()
     assert status(server.pid)["metrics"]["gunicorn.workers"]["starting"] == WORKERS
-    found = wait_for("them to be given up", lambda: given_up(server))
+    found = wait_for("workers of unknown state", lambda: given_up(server))
     assert found["metrics"]["gunicorn.workers"] == {"total": WORKERS}
     assert "gunicorn.requests.in_flight" not in found["metrics"]
-    assert {it["state"] for it in found["workers"]} == {"unknown"}
-    assert {it["pid"] for it in found["workers"]} == server.worker_pids()
+    assert {worker["state"] for worker in found["workers"]} == {"unknown"}
+    assert {worker["pid"] for worker in found["workers"]} == server.worker_pids()
     done = run_cli("check", str(server.pid))
     assert done.code == 2
     assert re.search(r"\nfailed +hooks +our post_worker_init did not run in 2 workers", done.out)
@@ -200,6 +204,6 @@ def test_a_server_without_workers_that_report(
 
 
 def given_up(server: Server) -> dict[str, Any] | None:
-    """Return the status, when nobody expects the workers to report any more."""
+    """Return the status after the workers' time to report is over; None before."""
     found = status(server.pid)
-    return found if {it["state"] for it in found["workers"]} == {"unknown"} else None
+    return found if {worker["state"] for worker in found["workers"]} == {"unknown"} else None

@@ -31,4 +31,4 @@ def test_series_that_may_collide(
     next_pushes(agent, 2)
 
     assert len(server.our_lines) == lines, server.log
-    assert all("set DD_ENTITY_ID, add a tag pod_name or host" in it for it in server.our_lines)
+    assert all("set DD_ENTITY_ID, add a tag pod_name or host" in line for line in server.our_lines)

@@ -82,7 +82,7 @@ def test_datadogs_own_server_reads_what_is_sent(
         "DD_TAGS": f"{tags(41)},more:{'y' * 90}",
     }
     with datadog_server(tmp_path) as datadog:
-        wait_for("it to listen", lambda: "starting to listen" in datadog.log)
+        wait_for("the listener of Datadog's server", lambda: "starting to listen" in datadog.log)
         server = serve(newest, environ=environ, run_by=datadog.inside())
         wait_for("pushes", lambda: datadog.log.count("gunicorn.backlog.limit:") > 3)
         server.process.terminate()

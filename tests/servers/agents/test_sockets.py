@@ -117,7 +117,7 @@ def test_datadogs_own_server_parses_every_packet(
         server.process.wait(timeout=20)
         log = datadog.log
         _send_junk(datadog.inside())
-        wait_for("an error, to see how it looks", lambda: "Failed to parse" in datadog.log)
+        wait_for("an error, as an example of its text", lambda: "Failed to parse" in datadog.log)
 
     found = re.findall(r"contains (\d+) metric strings\n.*Parsed (\d+) valid metrics", log)
     assert len(found) >= 3

@@ -64,7 +64,7 @@ def test_two_servers_of_one_name_share_no_series(
 ) -> None:
     """Two ports, one Agent, one with a request: each series is of one server, and steady.
 
-    A tag of the test's own names the server; the series are compared without it.
+    An additional tag names the server; the series are compared without that tag.
     """
     one, other = (
         serve(
@@ -197,7 +197,7 @@ def test_a_hup_that_changes_bind_changes_the_tag(
         expected = f"127.0.0.1:{own[0]}"
         wait_for(
             f"bind:{expected}",
-            partial(lambda it: binds(pushes(agent)[-1].lines) == {it}, expected),
+            partial(lambda address: binds(pushes(agent)[-1].lines) == {address}, expected),
         )
     in_turn = [binds(push.lines) for push in pushes(agent)]
     assert all(len(values) == 1 for values in in_turn)

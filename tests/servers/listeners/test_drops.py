@@ -68,7 +68,7 @@ def dropped(agent: StandInAgent, port: int) -> float:
 def test_drops_are_those_of_the_kernel(
     reuse_port: bool, newest: Gunicorn, serve: ServerFactory, net: Network, unix_agent: StandInAgent
 ) -> None:
-    """The sum of all listeners' drops is nstat's, and each counts at its own listener."""
+    """The sum of all listeners' drops equals nstat's, and each counts at its own listener."""
     server = serve(
         newest,
         run_by=net.inside(),
@@ -133,7 +133,7 @@ def test_drops_within_one_interval_up_to_the_end_are_not_lost(
         | {"GUNICORN_BACKLOG_SAMPLES": "100"},
     )
     pids = wait_for("both workers", server.both_worker_pids)
-    wait_for("them to be up", lambda: server.log.count("Booting worker") == 2)
+    wait_for("both workers", lambda: server.log.count("Booting worker") == 2)
     net.run("sh", "-c", f"until ss -Hltn | grep -q :{PORTS[0]}; do sleep 0.05; done; sleep 1")
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
@@ -151,7 +151,7 @@ def test_drops_within_one_interval_up_to_the_end_are_not_lost(
 def test_a_clamped_backlog_is_told_once(
     gunicorn: Gunicorn, serve: ServerFactory, net: Network, unix_agent: StandInAgent
 ) -> None:
-    """The log line has ``backlog``, the enforced limit, and the setting to raise."""
+    """One log line has ``backlog``, the enforced limit, and the setting to raise."""
     server = serve(
         gunicorn,
         run_by=net.inside(),
@@ -168,7 +168,7 @@ def test_a_clamped_backlog_is_told_once(
 def test_an_asgi_worker_that_listens_again_is_told_once(
     newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """asyncio listens with 100, whatever was asked for: only the kernel's limit tells."""
+    """asyncio listens with 100, whatever ``backlog`` is: the kernel's limit shows this."""
     environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
     server = serve(
         newest, environ=environ, arguments=("--worker-class", "asgi"), app="tests.lab.asgi_app:app"

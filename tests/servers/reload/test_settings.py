@@ -129,7 +129,7 @@ def test_hup_turns_it_off_and_on(
         assert not any(push.workers.get("starting", 0) > 2 for push in pushes(agent))
 
         server.reload(off)
-        wait_for("its thread to end", lambda: not our_threads(server.pid))
+        wait_for("the thread to end", lambda: not our_threads(server.pid))
         agent.datagrams.clear()  # without a thread there is no push
 
 

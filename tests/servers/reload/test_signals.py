@@ -1,6 +1,6 @@
-"""HUP, TTIN, TTOU and WINCH, again and again: one thread, each push once, no gap, no fork lost.
+"""HUP, TTIN, TTOU and WINCH, repeatedly: one thread, each push once, no gap, no fork lost.
 
-A short form runs each time; ``pytest -m soak`` runs the long one.
+A short form always runs; ``pytest -m soak`` runs the long one.
 """
 
 from __future__ import annotations
@@ -34,27 +34,27 @@ from tests.lab.short_and_soak import forms
 from tests.lab.thread_counter import ThreadCounter
 from tests.lab.waiting import wait_for
 
-LONG = 100  # times, when nothing else runs
+LONG = 100  # rounds, on an otherwise idle machine
 INTERVALS_S = (1.0, 1.0, 0.8, 1.5, 0.8)
 WORKERS = (2, 3, 1)
 DISABLED_EVERY = 4
-SPARE_S = 0.7  # how late a machine with other work may be
+SPARE_S = 0.7  # tolerance for a machine with other load
 
 
 @pytest.fixture
 def other_agent(listen: AgentFactory) -> StandInAgent:
-    """Another Agent's stand-in, to move to."""
+    """A second stand-in Agent, for a change of the address."""
     return listen()
 
 
 @pytest.fixture
 def forks(tmp_path: Path) -> Path:
-    """Return the file in which arbiters write down their forks."""
+    """Return the file to which arbiters write their forks."""
     return tmp_path / "forks"
 
 
 def wait_for_workers(arbiter: int, count: int, without: set[int]) -> set[int]:
-    """Wait until an arbiter has so many workers that hear signals, none of them ``without``."""
+    """Wait until an arbiter has ``count`` workers that handle signals, none in ``without``."""
 
     def settled() -> set[int] | None:
         pids = children(arbiter)
@@ -70,12 +70,12 @@ def check(push: Push) -> float:
 
 
 def wait_until_in_force(reading: int, agent: StandInAgent) -> None:
-    """Wait for a push under the settings that were read in that turn."""
-    wait_for("a push", lambda: reading in {it.reading for it in tagged_pushes(agent)[-1:]})
+    """Wait for a push under the settings of that reading."""
+    wait_for("a push", lambda: reading in {push.reading for push in tagged_pushes(agent)[-1:]})
 
 
 def wait_until_quiet(seconds: float, *agents: StandInAgent) -> None:
-    """Let some time pass after the end of all servers: nobody may push in it."""
+    """Wait after the end of all servers: no push may arrive."""
     wait_until_all_came(*agents)
     before = len(tagged_pushes(*agents))
     end_s = time.monotonic() + seconds
@@ -95,7 +95,7 @@ def test_reloads_with_other_settings(
     """HUPs that change interval, url, tags and workers, and that disable and enable us."""
     agents = (agent, other_agent)
     server = serve(gunicorn, workers=None, config=tagging_config(agent, forks, interval_s=1.0))
-    disabled = {it for it in range(1, reloads + 1) if it % DISABLED_EVERY == 3}
+    disabled = {reading for reading in range(1, reloads + 1) if reading % DISABLED_EVERY == 3}
     with ThreadCounter() as counter:
         counter.add(server.pid)
         pids = wait_for_workers(server.pid, 2, set())
@@ -112,7 +112,7 @@ def test_reloads_with_other_settings(
             server.reload(config)
             pids = wait_for_workers(server.pid, workers, pids)
             if reading in disabled:
-                wait_for("its thread to end", lambda: counter.latest(server.pid) == 0)
+                wait_for("the thread to end", lambda: counter.latest(server.pid) == 0)
             else:
                 wait_until_in_force(reading, agents[reading % 2])
         server.signal(signal.SIGTERM)
@@ -139,7 +139,7 @@ def test_reloads_with_other_settings(
 def test_reloads_faster_than_the_interval(
     reloads: int, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, forks: Path
 ) -> None:
-    """HUPs several times in an interval, with other tags, do not put the push off."""
+    """HUPs several times per interval, with other tags, do not delay the push."""
     server = serve(
         gunicorn, workers=None, config=tagging_config(agent, forks, interval_s=2, workers=1)
     )
@@ -170,7 +170,7 @@ def test_reloads_faster_than_the_interval(
 def test_more_and_fewer_workers(
     rounds: int, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, forks: Path
 ) -> None:
-    """TTIN and TTOU: no push is lost or doubled, and each fork is counted."""
+    """TTIN and TTOU: no push is lost or duplicated, and each fork is counted."""
     server = serve(gunicorn, workers=None, config=tagging_config(agent, forks))
     with ThreadCounter() as counter:
         counter.add(server.pid)
@@ -202,27 +202,27 @@ def test_more_and_fewer_workers(
 
 @pytest.fixture
 def pid_file(tmp_path: Path) -> Iterator[Path]:
-    """Return where a daemon is to write its pid; it and its workers are killed at the end."""
+    """Return the path for a daemon's pid; the daemon and its workers are killed at the end."""
     path = tmp_path / "pid"
     yield path
-    with suppress(OSError):  # it has ended
+    with suppress(OSError):  # the process has ended
         arbiter = int(path.read_text())
-        if str(path) in Path(f"/proc/{arbiter}/cmdline").read_text():  # not its number's next owner
+        if str(path) in Path(f"/proc/{arbiter}/cmdline").read_text():  # the same process
             for pid in (*children(arbiter), arbiter):
                 os.kill(pid, signal.SIGKILL)
 
 
 def daemon(server: Server, pid_file: Path) -> int:
-    """Return the pid of a daemon's arbiter, when the one that launched it is gone."""
+    """Return the pid of a daemon's arbiter, after the launching process has ended."""
     assert server.process.wait(20) == 0
-    wait_for("its pid", lambda: pid_file.exists() and pid_file.read_text().strip())
+    wait_for("the daemon's pid", lambda: pid_file.exists() and pid_file.read_text().strip())
     return int(pid_file.read_text())
 
 
 def test_a_daemon_without_workers(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, forks: Path, pid_file: Path
 ) -> None:
-    """WINCH has the workers leave when they are done: CRITICAL with none, OK again after a HUP."""
+    """After WINCH the workers end: CRITICAL without workers, OK again after a HUP."""
     config = tagging_config(agent, forks, interval_s=0.5)
     arguments = ("--daemon", "--pid", str(pid_file))
     server = serve(gunicorn, workers=None, config=config, arguments=arguments)
@@ -245,13 +245,13 @@ def test_a_daemon_without_workers(
 
         os.kill(arbiter, signal.SIGHUP)
         wait_for_workers(arbiter, 2, set())
-        wait_for("them to be idle", lambda: next_pushes(agent, 1)[0].workers["idle"] == 2)
+        wait_for("two idle workers", lambda: next_pushes(agent, 1)[0].workers["idle"] == 2)
         assert check(next_pushes(agent, 1)[0]) == 0
         os.kill(arbiter, signal.SIGTERM)
-        wait_for("its end", lambda: not is_alive(arbiter))
+        wait_for("the arbiter's end", lambda: not is_alive(arbiter))
     wait_until_all_came(agent)
 
-    pushes = tagged_pushes(agent)  # its config was first read by the one that launched it
+    pushes = tagged_pushes(agent)  # the launching process read the config first
     longest = check_pace(pushes, spare_s=SPARE_S)
     assert check_spawned(pushes, forks, arbiter) == 4
     assert counter.counts(arbiter) == [1]

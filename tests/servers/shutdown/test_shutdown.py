@@ -53,7 +53,7 @@ def in_turns(with_us: Server, without_us: Server, *, with_us_first: bool) -> lis
     """Wait until both servers are up; return them in the order of their shutdowns."""
     for server in (with_us, without_us):
         server.wait_until_it_serves()
-        wait_for("its workers", lambda: all(map(has_own_handlers, server.worker_pids())))  # noqa: B023
+        wait_for("the workers", lambda: all(map(has_own_handlers, server.worker_pids())))  # noqa: B023
     return [with_us, without_us] if with_us_first else [without_us, with_us]
 
 

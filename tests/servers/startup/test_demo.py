@@ -67,7 +67,7 @@ def test_it_can_be_stopped_at_any_moment(after_s: float, number: signal.Signals)
     demo.communicate(timeout=20)
 
     assert demo.returncode != 0
-    wait_for("the end of all its processes", lambda: not marked(mark))
+    wait_for("the end of all processes", lambda: not marked(mark))
 
 
 def marked(mark: str) -> list[bytes]:

@@ -161,7 +161,7 @@ def test_a_reload_to_own_hooks_that_call_ours_removes_nothing(
     wait_for("new workers", lambda: server.worker_pids().isdisjoint(former))
     seen = len(pushes(agent))
     idle = {"idle": 2, "working": 0, "starting": 0}
-    wait_for("pushes", lambda: any(it.workers == idle for it in pushes(agent)[seen + 1 :]))
+    wait_for("pushes", lambda: any(push.workers == idle for push in pushes(agent)[seen + 1 :]))
     assert server.our_lines == []
 
 

@@ -59,7 +59,11 @@ def exchange(server: Server, *messages: bytes) -> bytes:
     return re.sub(rb"(?i)(date: )[^\r]*", rb"\1-", received)
 
 
-@pytest.mark.parametrize("worker_class", CLASSES, ids=lambda it: f"{it.name}-{it.app[10:14]}")
+@pytest.mark.parametrize(
+    "worker_class",
+    CLASSES,
+    ids=lambda worker_class: f"{worker_class.name}-{worker_class.app[10:14]}",
+)
 def test_answers_are_the_same(
     worker_class: WorkerClass,
     installed: Callable[[str], Gunicorn],
@@ -87,7 +91,9 @@ def test_answers_are_the_same(
         assert b"\x81\x05hello" in with_us["websocket"]
 
 
-@pytest.mark.parametrize("worker_class", [SYNC, GTHREAD, GEVENT], ids=lambda it: it.name)
+@pytest.mark.parametrize(
+    "worker_class", [SYNC, GTHREAD, GEVENT], ids=lambda worker_class: worker_class.name
+)
 def test_sendfile_is_called_as_before(
     worker_class: WorkerClass,
     gunicorn: Gunicorn,

@@ -1,7 +1,7 @@
-"""The pushed workers, threads and requests are those of the app, in every worker class.
+"""The pushed workers, threads and requests equal those of the app, in every worker class.
 
-The truth is what the app itself noted of its requests, what ``ss`` says of the queue, and what is
-left of the clients' number then.
+The oracles are the app's log of requests, ``ss`` for the queue, and the difference to the number of
+clients.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.lab.worker_classes import CLASSES, SUBCLASSES, WORKERS, WorkerClass
 
 INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.1", "GUNICORN_BACKLOG_SAMPLES": "4"}
 STEADY = 3  # pushes
-MANY = 4  # requests, of a class that has no capacity
+MANY = 4  # requests, for a class without a capacity
 CASES = [
     pytest.param(case, version, id=f"{case.name.rpartition('.')[2]}-{case.app[10:14]}-{version}")
     for case in (*CLASSES, *SUBCLASSES)

@@ -20,7 +20,9 @@ INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.1", "GUNICORN_BACKLOG_SAMPLES": "5"}
 
 
 @pytest.mark.parametrize("version", HTTP2)
-@pytest.mark.parametrize("worker_class", [GTHREAD, GEVENT, ASGI_OWN], ids=lambda it: it.name)
+@pytest.mark.parametrize(
+    "worker_class", [GTHREAD, GEVENT, ASGI_OWN], ids=lambda worker_class: worker_class.name
+)
 def test_requests_of_an_http2_connection(
     worker_class: WorkerClass,
     version: str,
@@ -55,7 +57,7 @@ def test_requests_of_an_http2_connection(
         client.wait(client.get("/plain"))
         check(in_flight=0)
         held = client.get("/hold")
-        wait_for("it to be held", lambda: server.journal.in_flight().total() == 1)
+        wait_for("the held request", lambda: server.journal.in_flight().total() == 1)
         check(in_flight=1)
         server.release.touch()
         client.wait(held)
@@ -79,7 +81,7 @@ def test_an_upgrade_to_http2(newest: Gunicorn, serve: ServerFactory, agent: Stan
             b"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"
         )
-        wait_for("it to be held", lambda: server.journal.in_flight().total() == 1)
+        wait_for("the held request", lambda: server.journal.in_flight().total() == 1)
         for push in next_pushes(agent, 3):
             assert push.values("gunicorn.requests.in_flight") == (1,)
             assert push.values("gunicorn.threads", "state:working") == (1,)

@@ -1,4 +1,4 @@
-"""``requests`` of a worker are those that the app got, without gunicorn's own 4xx."""
+"""``requests`` of a worker equals the app's number, without gunicorn's own 4xx."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ CASES = [
 
 
 def requests_of(server: Server) -> int | None:
-    """Return the one worker of ``status``, once it has a slot."""
+    """Return the only worker of ``status``, as soon as the worker has a slot."""
     done = run_cli("status", str(server.pid), "--json", "--seconds", "0.1")
-    if done.code != 0:  # it has not begun to serve
+    if done.code != 0:  # the server does not serve yet
         return None
     workers = json.loads(done.out)["workers"]
     return workers[0]["requests"] if len(workers) == 1 else None
 
 
 class Counted:
-    """A server with one worker, and the number of its requests since."""
+    """A server with one worker, and the growth of the worker's number of requests."""
 
     def __init__(self, server: Server) -> None:
         self.server = server.wait_until_it_serves()
@@ -63,7 +63,7 @@ class Counted:
 
 
 def without_a_request(server: Server, octets: bytes = b"") -> None:
-    """Connect, send, and close after the server has closed or if nothing was sent."""
+    """Connect, send, and close after the server closes or if nothing was sent."""
     with server.connect() as client:
         client.sendall(octets)
         client.shutdown(socket.SHUT_WR)
@@ -72,7 +72,7 @@ def without_a_request(server: Server, octets: bytes = b"") -> None:
 
 
 def kept_alive(server: Server, requests: int) -> None:
-    """Send so many requests, on one connection for as long as the server keeps it."""
+    """Send the requests on one connection for as long as the server keeps it open."""
     client = HTTPConnection("127.0.0.1", server.port, timeout=30)
     for _ in range(requests):
         client.request("GET", "/")
@@ -83,7 +83,9 @@ def kept_alive(server: Server, requests: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("worker_class", "version"), CASES, ids=[f"{it.name}-{it.app[10:14]}-{v}" for it, v in CASES]
+    ("worker_class", "version"),
+    CASES,
+    ids=[f"{worker_class.name}-{worker_class.app[10:14]}-{v}" for worker_class, v in CASES],
 )
 def test_requests_of_each_class(
     worker_class: WorkerClass,
@@ -91,7 +93,7 @@ def test_requests_of_each_class(
     installed: Callable[[str], Gunicorn],
     serve: ServerFactory,
 ) -> None:
-    """Ten clients with one request each are ten; malformed or no requests are none."""
+    """Ten clients with one request each count ten; malformed requests and none count 0."""
     server = serve(
         installed(version), workers=1, arguments=worker_class.arguments, app=worker_class.app
     )
@@ -106,7 +108,9 @@ def test_requests_of_each_class(
     counted.wait_for(CLIENTS + 3)
 
 
-@pytest.mark.parametrize("worker_class", [GTHREAD, GEVENT, ASGI_OWN], ids=lambda it: it.name)
+@pytest.mark.parametrize(
+    "worker_class", [GTHREAD, GEVENT, ASGI_OWN], ids=lambda worker_class: worker_class.name
+)
 def test_each_stream_of_http2_is_one(
     worker_class: WorkerClass, newest: Gunicorn, serve: ServerFactory, certificate: Path
 ) -> None:
@@ -126,7 +130,9 @@ def test_each_stream_of_http2_is_one(
 
 
 @pytest.mark.parametrize(
-    "worker_class", [ASGI_OWN, UVICORN, AIOHTTP_ASYNCIO, TORNADO_OWN], ids=lambda it: it.name
+    "worker_class",
+    [ASGI_OWN, UVICORN, AIOHTTP_ASYNCIO, TORNADO_OWN],
+    ids=lambda worker_class: worker_class.name,
 )
 def test_a_websocket_is_one(
     worker_class: WorkerClass, installed: Callable[[str], Gunicorn], serve: ServerFactory

@@ -55,7 +55,7 @@ def test_a_silent_client_of_a_gthread_worker(
     server = serve(gunicorn, arguments=GTHREAD.arguments, environ=environ)
     wait_until_all_are_idle(agent)
     with server.connect():
-        wait_for("it to be seen", lambda: next_pushes(agent, 1)[0].workers["working"] == 1)
+        wait_for("one working worker", lambda: next_pushes(agent, 1)[0].workers["working"] == 1)
         for push in next_pushes(agent, 5):
             assert push.values("gunicorn.threads", "state:working") == (1,)
     wait_until_all_are_idle(agent)
@@ -95,7 +95,7 @@ def test_a_long_request_beside_many_short_ones(
     server = serve(gunicorn, workers=1, arguments=GTHREAD.arguments, environ=environ)
     wait_until_all_are_idle(agent, workers=1)
     server.hold(1)
-    wait_for("it to begin", lambda: server.journal.in_flight().total() == 1)
+    wait_for("the long request", lambda: server.journal.in_flight().total() == 1)
     next_pushes(agent, 1)
     seen = len(pushes(agent))
     while len(pushes(agent)) < seen + 5:
@@ -107,7 +107,9 @@ def test_a_long_request_beside_many_short_ones(
         assert push.values("gunicorn.requests.in_flight")[0] in (1, 2)
 
 
-@pytest.mark.parametrize("worker_class", [SYNC, GTHREAD], ids=lambda it: it.name)
+@pytest.mark.parametrize(
+    "worker_class", [SYNC, GTHREAD], ids=lambda worker_class: worker_class.name
+)
 def test_a_request_of_many_intervals(
     worker_class: WorkerClass,
     gunicorn: Gunicorn,
@@ -141,7 +143,7 @@ def put_random_load(server: Server, seed: int, until_s: float) -> None:
 
 
 def share(requests: Sequence[Request], began_s: float, ended_s: float, slots: int) -> float:
-    """Return the percentage of that time in which requests were in flight."""
+    """Return the percentage of the time in which requests were in flight."""
     worked_ns = sum(
         max(0, min(ended_s * 1e9, request.ended_ns) - max(began_s * 1e9, request.began_ns))
         for request in requests
@@ -149,7 +151,9 @@ def share(requests: Sequence[Request], began_s: float, ended_s: float, slots: in
     return 100 * worked_ns / ((ended_s - began_s) * 1e9 * slots)
 
 
-@pytest.mark.parametrize("worker_class", [SYNC, GTHREAD], ids=lambda it: it.name)
+@pytest.mark.parametrize(
+    "worker_class", [SYNC, GTHREAD], ids=lambda worker_class: worker_class.name
+)
 @forms("load", short=(10.0, 5.0), long=(30.0, 1.0))
 def test_utilization_under_random_load(
     load: tuple[float, float],
@@ -158,10 +162,10 @@ def test_utilization_under_random_load(
     serve: ServerFactory,
     agent: StandInAgent,
 ) -> None:
-    """Each interval's is that of the app's log of begins and ends, on average within one point.
+    """Each interval equals the app's log of begins and ends, on average within one point.
 
-    The short form shares the processors with other tests: a push may arrive late, and the interval
-    is taken for a longer one.
+    The short form runs beside other tests: a push may arrive late, and the interval then appears
+    longer.
     """
     load_s, points = load
     environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": str(LONG_S)}

@@ -36,7 +36,7 @@ def serving(
     serve: ServerFactory,
     agent: StandInAgent,
 ) -> Server:
-    """Return a server with one idle worker, on the newest gunicorn that has the class."""
+    """Return a server with one idle worker, on the newest gunicorn with the class."""
     server: Server = serve(
         installed(worker_class.versions[-1]),
         workers=1,
@@ -53,7 +53,7 @@ def holds(server: Server, requests: int) -> bool:
     return server.journal.in_flight().total() == requests
 
 
-@pytest.mark.parametrize("worker_class", CLASSES, ids=lambda it: it.name)
+@pytest.mark.parametrize("worker_class", CLASSES, ids=lambda worker_class: worker_class.name)
 def test_websockets_are_in_flight(
     worker_class: WorkerClass,
     installed: Callable[[str], Gunicorn],
@@ -70,7 +70,7 @@ def test_websockets_are_in_flight(
 
 
 def check_each(sockets: list[ClientConnection], server: Server, agent: StandInAgent) -> None:
-    """Use one and close one, until none is left."""
+    """Use one and close one, until all are closed."""
     for remaining in (3, 2, 1):
         sockets[-1].send("hello")
         assert sockets[-1].recv() == "hello"
@@ -84,7 +84,7 @@ def check_each(sockets: list[ClientConnection], server: Server, agent: StandInAg
             sockets.pop().close()
 
 
-@pytest.mark.parametrize("worker_class", CLASSES[:-1], ids=lambda it: it.name)
+@pytest.mark.parametrize("worker_class", CLASSES[:-1], ids=lambda worker_class: worker_class.name)
 def test_a_client_that_is_gone(
     worker_class: WorkerClass,
     installed: Callable[[str], Gunicorn],
@@ -95,7 +95,7 @@ def test_a_client_that_is_gone(
     server = serving(worker_class, installed, serve, agent)
     with server.connect() as client:
         client.sendall(request("/hold"))
-        wait_for("it to be held", lambda: server.journal.in_flight().total() == 1)
+        wait_for("the held request", lambda: server.journal.in_flight().total() == 1)
     for _ in range(5):
         before = server.journal.in_flight().total()
         (push,) = next_pushes(agent, 1)
