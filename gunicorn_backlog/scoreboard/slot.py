@@ -85,6 +85,7 @@ LEAVING, MAX_REQUESTS = 1, 2
 NO_THREAD_ROWS = memoryview(b"")
 
 _RECORD = slice(24, 56)
+_MEASURES_WAIT = slice(10, 12)
 _FLAGS = slice(60, 64)
 _NONSENSE = 1 << 63  # only an overwritten counter reaches this
 
@@ -119,7 +120,7 @@ HAS_CAPACITY = frozenset({Kind.SYNC, Kind.GTHREAD})
 MULTITHREADED = frozenset({Kind.GTHREAD, Kind.WSGI})  # may be served by threads
 HAS_LOOP = frozenset({Kind.GREENLET, Kind.WSGI, Kind.ASGI})
 LOOP_KINDS = frozenset(map(int, HAS_LOOP))
-MEASURES_WAIT = HAS_CAPACITY | {Kind.GREENLET}  # the wait of requests can be measured
+MEASURES_WAIT = HAS_CAPACITY | HAS_LOOP  # the wait of requests can be measured
 
 
 class Record:
@@ -166,6 +167,7 @@ class Slot(Record):
 
     __slots__ = (
         "_flags",
+        "_measures_wait",
         "counters",
         "delay_counters",
         "delays",
@@ -189,6 +191,7 @@ class Slot(Record):
         super().__init__(rows.slot[_RECORD].cast("q"))
         self.numbers = self.words.tolist()
         self._flags = rows.slot[_FLAGS].cast("I")
+        self._measures_wait = rows.slot[_MEASURES_WAIT].cast("H")
         self.shared = kind in MULTITHREADED
         self.lock = original("_thread", "allocate_lock")()
         self.waits, self.delays = rows.waits.cast("Q"), rows.delays.cast("Q")
@@ -219,6 +222,10 @@ class Slot(Record):
             self.counters[bucket] = waits = self.counters[bucket] + 1
             self.waits[bucket] = waits
 
+    def measure_waits(self) -> None:
+        """Record that the wait of each request is measured from now on."""
+        self._measures_wait[0] = 1
+
     def set_flag(self, flag: int) -> None:
         """Set LEAVING or MAX_REQUESTS."""
         with self.lock:
@@ -235,6 +242,7 @@ class Slot(Record):
         self.loop.detach()
         self.details.detach()
         self._flags = memoryview(bytearray(_FLAGS.stop - _FLAGS.start)).cast("I")
+        self._measures_wait = memoryview(bytearray(2)).cast("H")
         self.waits = memoryview(bytearray(self.waits.nbytes)).cast("Q")
         self.delays = memoryview(bytearray(self.delays.nbytes)).cast("Q")
         self.lock = original("_thread", "allocate_lock")()

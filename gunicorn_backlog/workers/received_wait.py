@@ -36,50 +36,62 @@ from gunicorn_backlog.kernel import tcp_info
 from gunicorn_backlog.kernel.tcp_info import IPPROTO_TCP, TCP_INFO
 from gunicorn_backlog.scoreboard.slot import Slot
 from gunicorn_backlog.scoreboard.wait_histogram import EXACT_MS, bucket_of
-from gunicorn_backlog.workers.request_start_header import HEADERS, header_wait_s
-from gunicorn_backlog.workers.request_wait import NO_SOCKET, is_refusal, tcp_measures_wait
+from gunicorn_backlog.workers.loops.beat import Beat, LoopMeter, Unmeasured
+from gunicorn_backlog.workers.request_start_header import header_wait_s
+from gunicorn_backlog.workers.request_wait import (
+    NO_REQUEST,
+    NO_SOCKET,
+    is_refusal,
+    tcp_measures_wait,
+)
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import WorkerSocket
-    from gunicorn_backlog.workers.loops.beat import LoopMeter
 
 FRESH_MS = 4  # one tick at HZ=250
-_MS_NS = 1_000_000
 NOT_KNOWN_NS = 0
+_MS_NS = 1_000_000
 
 Headers = Iterable[tuple[str, str]]
 
 
 class ReceivedWaits:
-    """Measures the waits of one worker's requests; all methods run in the loop's thread.
-
-    by_tcp: the kernel fills in the TCP_INFO of a listening socket.
-    meter: of the loop, set when the loop is watched; None: no measurement is skipped.
-    """
+    """Measures the waits of one worker's requests; all methods run in the loop's thread."""
 
     __slots__ = (
+        "_by_tcp",
         "_clock_ns",
         "_fresh_until_ns",
         "_has_unix",
+        "_meter",
         "_slot",
         "_waited_ns",
-        "by_tcp",
-        "meter",
     )
 
     def __init__(
         self,
+        slot: Slot,
         sockets: Sequence[WorkerSocket],
         *,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """Look at the worker's listening sockets."""
-        self.by_tcp = tcp_measures_wait(sockets)
-        self.meter: LoopMeter | None = None
+        self._meter: LoopMeter = Unmeasured()
+        self._slot = slot
+        self._by_tcp = tcp_measures_wait(sockets)
         self._has_unix = any(sock.family == socket.AF_UNIX for sock in sockets)
-        self._slot: Slot | None = None
         self._clock_ns = clock_ns
         self._fresh_until_ns = self._waited_ns = 0
+
+    def begin(self) -> None:
+        """Record that each request is measured from now on, if the kernel fills in TCP_INFO."""
+        if self._by_tcp:
+            self._slot.measure_waits()
+
+    def follow(self, beat: Beat | None) -> None:
+        """Skip measurements by the polls of a loop; None: skip none."""
+        if beat is not None:
+            self._meter = beat.meter
 
     def arrived_ns(self, sock: Any) -> int | None:
         """Return the time at which the last bytes arrived at an accepted socket.
@@ -92,10 +104,9 @@ class ReceivedWaits:
         try:
             if self._has_unix and sock.family == socket.AF_UNIX:
                 return None
-            if not self.by_tcp:
+            if not self._by_tcp:
                 return NOT_KNOWN_NS
-            meter = self.meter
-            if meter is not None and meter.slept() and now_ns < self._fresh_until_ns:
+            if self._meter.slept() and now_ns < self._fresh_until_ns:
                 return now_ns - self._waited_ns
             octets = sock.getsockopt(IPPROTO_TCP, TCP_INFO, tcp_info.LAST_DATA_RECV_SIZE)
             (waited_ms,) = tcp_info.unpack_last_data_recv(octets)
@@ -109,24 +120,33 @@ class ReceivedWaits:
         self._fresh_until_ns = now_ns + FRESH_MS * _MS_NS if waited_ms <= FRESH_MS else 0
         return int(now_ns - waited_ns)
 
-    def count(self, slot: Slot, arrived_ns: int | None, headers: Callable[[], Headers]) -> None:
+    def read_ns(self, transport: Any) -> int | None:
+        """Return ``arrived_ns`` of a transport's socket, for bytes that were just read."""
+        try:
+            sock = transport.get_extra_info("socket")
+        except AttributeError:  # the connection was closed
+            return NOT_KNOWN_NS
+        return self.arrived_ns(sock)
+
+    def count(
+        self, arrived_ns: int | None, headers: Callable[[Any], Headers], request: Any
+    ) -> None:
         """Count the wait of a request whose app starts now.
 
         :param arrived_ns: of ``arrived_ns``, called when the head of the request was parsed.
-        :param headers: returns the request's headers, for a Unix socket.
+        :param headers: returns the headers of ``request``, for a Unix socket.
         """
         if arrived_ns is None:
-            _count_header(slot, headers)
+            self._count_header(headers, request)
         elif arrived_ns != NOT_KNOWN_NS:
             waited_ms = (self._clock_ns() - arrived_ns + _MS_NS // 2) // _MS_NS
-            slot.count_wait(waited_ms if 0 <= waited_ms < EXACT_MS else bucket_of(waited_ms))
+            self._slot.count_wait(waited_ms if waited_ms < EXACT_MS else bucket_of(waited_ms))
 
-
-def _count_header(slot: Slot, headers: Callable[[], Headers]) -> None:
-    try:
-        starts = [(name.upper(), value) for name, value in headers() if name.upper() in HEADERS]
-        waited_s = header_wait_s(starts, time.time())
-    except (AttributeError, TypeError, ValueError):
-        return
-    if waited_s is not None:
-        slot.count_wait(bucket_of(round(1000 * waited_s)))
+    def _count_header(self, headers: Callable[[Any], Headers], request: Any) -> None:
+        try:
+            pairs = [(name.upper(), value) for name, value in headers(request)]
+            waited_s = header_wait_s(pairs, time.time())
+        except NO_REQUEST:
+            return
+        if waited_s is not None:
+            self._slot.count_wait(bucket_of(round(1000 * waited_s)))
