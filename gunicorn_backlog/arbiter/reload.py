@@ -106,10 +106,11 @@ class Reloader:
         """Put the settings in force; the parameters are those of ``reload``."""
         unusable = [f"{each}; ignored" for each in settings.unusable]
         self._logger.warn_each("unusable", unusable)
-        if settings.enabled:
+        if not self._hooks_removed:
             self._logger.reset(_HOOKS_REMOVED)
+        if settings.enabled:
             self._warn_of_own_metric(settings)
-        elif not self._logger.was_logged(_HOOKS_REMOVED):
+        elif not self._hooks_removed:
             self._logger.inform(_RUNNING, SWITCHED_OFF)
         pipeline = self._pipeline
         pipeline.apply_settings(settings, forked, restart=restart)

@@ -16,7 +16,7 @@ from gunicorn_backlog.sampling.listeners import Listeners
 from gunicorn_backlog.sampling.loops import delay_summary, has_unmeasured_loop
 from gunicorn_backlog.sampling.utilization import Utilization, WorkTime
 from gunicorn_backlog.sampling.window import Sample
-from gunicorn_backlog.sampling.worker_counts import ABSENT, WorkerCounter, WorkerCounts
+from gunicorn_backlog.sampling.worker_counts import WorkerCounter, WorkerCounts
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from gunicorn_backlog.scoreboard.server_info import ListenerRef
 from gunicorn_backlog.scoreboard.slot import MEASURES_WAIT
@@ -162,8 +162,6 @@ class Sampler:
             heartbeats=registry.heartbeats(self._arbiter, rows.without_slot),
             full_loops=self._utilization.full_loops,
         )
-        if any(row.loop is not None and row.loop.meter == ABSENT for row in rows.by_pid.values()):
-            sampler_log.inform_absent_loop(self._logger, self._arbiter.cfg.worker_class_str)
         if counts.unknown:
             kinds = {row.kind for row in rows.by_pid.values()}
             sampler_log.warn_no_slot(self._logger, self._counter, self._boot_limit_s)

@@ -26,19 +26,12 @@ def warn_waits(logger: OnceLogger, error: WaitsError, name: str = "waits") -> No
     logger.warn(name, f"{error}: the {name} of this interval are not sent")
 
 
-def inform_absent_loop(logger: OnceLogger, worker_class: str) -> None:
-    """Log that an event loop can't be measured."""
-    logger.inform(
-        "loop",
-        f"the event loop of {worker_class} can't be measured: utilization and saturation are not "
-        "sent; measured are asyncio, uvloop with libuv's symbols, gevent on libev, and eventlet",
-    )
-
-
 def warn_unread(logger: OnceLogger) -> None:
     """Warn of slots that can't be read in several samples in a row."""
     logger.warn(
-        "unread", f"a worker's slot changes during each read: workers are counted, {_NOT_SENT}"
+        "unread",
+        "a worker's slot was overwritten, or changes during each read: workers are counted, "
+        f"{_NOT_SENT}",
     )
 
 

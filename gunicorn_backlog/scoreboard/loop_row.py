@@ -145,16 +145,18 @@ def pool_words(pools: Sequence[PoolState | None]) -> list[int]:
     return words
 
 
-def decode_loop(octets: bytes | bytearray | memoryview) -> LoopState:
-    """Return the state in a loop row, LOOP_ROW.size bytes."""
-    words = LOOP_ROW.unpack(octets)
+def decode_loop(octets: bytes | bytearray | memoryview, at: int = 0) -> LoopState:
+    """Return the state in a loop row, LOOP_ROW.size bytes from ``at`` on."""
+    words = LOOP_ROW.unpack_from(octets, at)
+    work_ns, since_ns, beat_ns, meter, oldest_ns = words[:5]
+    if not any(words[_POOLS_AT:]):  # as of most apps
+        return LoopState(work_ns, since_ns, beat_ns, meter, oldest_ns)
     pools = []
     for number, name in enumerate(POOLS):
         counts, capacity = words[_POOLS_AT + 2 * number : _POOLS_AT + 2 * number + 2]
         if capacity > 0 and counts >= 0:
             at_most = None if capacity == UNBOUNDED else capacity - 1
             pools.append((name, PoolState(counts >> 32, counts & 0xFFFFFFFF, at_most)))
-    work_ns, since_ns, beat_ns, meter, oldest_ns, *_ = words
     return LoopState(work_ns, since_ns, beat_ns, meter, oldest_ns, tuple(pools))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from struct import Struct
 
 from gunicorn_backlog.scoreboard.detail_row import DETAIL_ROW, DetailState, decode_detail
@@ -25,6 +26,8 @@ from gunicorn_backlog.scoreboard.worker_row import (
     WorkerRows,
     decode_pool,
     decode_slots,
+    is_possible,
+    pids_with_slot,
     pools_with_rows,
     thread_rows_end,
 )
@@ -52,15 +55,17 @@ class Reader:
 
         :param with_oldest: fill in ``oldest_ns`` of gthread workers, too.
         """
-        octets, unsteady = self._copy(SLOTS_AT, self._layout.claimed(self._memory) * ROW_SIZE)
-        by_pid, pools = decode_slots(octets, running, self._loop_rows)
+        claimed = self._layout.claimed(self._memory)
+        octets, unsteady = self._copy(SLOTS_AT, claimed * ROW_SIZE)
+        by_pid, pools = decode_slots(octets, running, partial(self._loop_rows, claimed))
         unread = [OWNER.unpack_from(octets, number * ROW_SIZE)[0] for number in unsteady]
         if pools:
-            rows, unread_pools = self._read_pools(pools, running, with_oldest=with_oldest)
+            rows, unsteady_pools = self._read_pools(pools, running, with_oldest=with_oldest)
             by_pid |= rows
-            unread += unread_pools
+            unread += unsteady_pools
         if not unread and len(by_pid) == len(running):  # the usual case
             return WorkerRows(by_pid)
+        unread += pids_with_slot(octets, running) - by_pid.keys()  # an overwritten slot has no row
         without_slot = running.keys() - by_pid.keys() - set(unread)
         unread = [pid for pid in unread if pid in running]
         read = {pid: row for pid, row in by_pid.items() if pid not in unread}
@@ -69,7 +74,7 @@ class Reader:
     def _read_pools(
         self, pools: Sequence[SlotRecord], running: Mapping[int, int], *, with_oldest: bool
     ) -> tuple[dict[int, WorkerRow], list[int]]:
-        """Return the rows of gthread workers by pid, and the pids of unreadable ones."""
+        """Return the rows of gthread workers by pid, and the pids of those that keep changing."""
         owners = [
             pool
             for pool in pools_with_rows(pools, self._layout.thread_rows)
@@ -80,11 +85,8 @@ class Reader:
         octets, unsteady = self._copy(self._layout.thread_rows_at, size, pieces)
         words = memoryview(octets).cast("q")
         rows = {pool.pid: decode_pool(pool, words, with_oldest=with_oldest) for pool in owners}
-        unread = [owners[number].pid for number in unsteady]
-        if len(owners) < len(pools):  # ``pools`` includes slots of dead workers
-            running_pids = [pool.pid for pool in pools if running.get(pool.pid) == pool.age]
-            unread += [pid for pid in running_pids if pid not in rows]
-        return rows, unread
+        possible = {pid: row for pid, row in rows.items() if is_possible(row)}
+        return possible, [owners[number].pid for number in unsteady]
 
     def waits(self) -> tuple[int, ...]:
         """Return the sum of all slots' waits, by bucket; no sum ever decreases.
@@ -109,9 +111,9 @@ class Reader:
         states = [decode_detail(octets[row : row + DETAIL_ROW.size]) for row in rows]
         return list(zip(slots, states, strict=True))
 
-    def _loop_rows(self) -> memoryview:
-        at, claimed = self._layout.loops_at, self._layout.claimed(self._memory)
-        return memoryview(self._memory[at : at + claimed * LOOP_ROW.size])
+    def _loop_rows(self, slots: int) -> bytes:
+        at = self._layout.loops_at
+        return self._memory[at : at + slots * LOOP_ROW.size]
 
     def _sums(self, at: int, kinds: Collection[Kind]) -> tuple[int, ...]:
         """Return the sums of the histograms at ``at`` of all slots that had an owner of a kind."""

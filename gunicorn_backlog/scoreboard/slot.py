@@ -127,12 +127,14 @@ class Record:
     """A record, for its owner.
 
     words: the words in the shared memory.
+    worked_ns, taken: the owner's copies of words.
     """
 
-    __slots__ = ("words",)
+    __slots__ = ("taken", "words", "worked_ns")
 
     def __init__(self, words: memoryview) -> None:
         self.words = words
+        self.worked_ns = self.taken = 0
 
     def detach(self) -> None:
         """Store nothing in the shared memory from now on, as in a child of the owner."""
@@ -213,14 +215,6 @@ class Slot(Record):
         with self.lock:
             self.counters[bucket] += 1
             self.waits[bucket] = self.counters[bucket]
-
-    def count_request(self, bucket: int) -> None:
-        """Count a request and its wait."""
-        with self.lock:
-            self.numbers[BEGUN] = begun = self.numbers[BEGUN] + 1
-            self.words[BEGUN] = begun
-            self.counters[bucket] = waits = self.counters[bucket] + 1
-            self.waits[bucket] = waits
 
     def measure_waits(self) -> None:
         """Record that the wait of each request is measured from now on."""

@@ -24,10 +24,11 @@ from gunicorn_backlog.scoreboard.slot import (
 )
 from gunicorn_backlog.workers import request_wait
 from gunicorn_backlog.workers.handshake_waits import HandshakeWaits
-from gunicorn_backlog.workers.request_counters import track_busy, with_free_record
+from gunicorn_backlog.workers.request_counters import track_busy_threads
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import ThreadWorker
+    from gunicorn_backlog.workers.last_wait import LastWait
     from gunicorn_backlog.workers.registry import Allocate
 
 T = TypeVar("T")
@@ -41,9 +42,11 @@ def instrument(worker: ThreadWorker, allocate: Allocate) -> None:
     measures_wait = request_wait.tcp_measures_wait(worker.sockets)
     slot = allocate(Kind.GTHREAD, _size_of_pool(worker), measures_wait=measures_wait)
     pool = Pool(slot)
-    _instrument_requests(worker, slot)
-    handles = [track_busy(worker.handle, record, takes=True) for record in slot.threads]
-    worker.handle = with_free_record(handles, beyond=pool.without_record(worker.handle))
+    last_wait = request_wait.last_wait_of(worker.sockets, is_ssl=worker.cfg.is_ssl)
+    _instrument_requests(worker, slot, last_wait)
+    worker.handle = track_busy_threads(
+        worker.handle, slot.threads, last_wait, beyond=pool.without_record(worker.handle)
+    )
     worker.enqueue_req = pool.counted(worker.enqueue_req)
     if hasattr(worker, "handle_http2"):
         _instrument_http2(worker, pool, slot)
@@ -96,7 +99,7 @@ def _size_of_pool(worker: ThreadWorker) -> int:
     return int(getattr(worker.tpool, "_max_workers", worker.cfg.threads))
 
 
-def _instrument_requests(worker: ThreadWorker, slot: Slot) -> None:
+def _instrument_requests(worker: ThreadWorker, slot: Slot, last_wait: LastWait) -> None:
     handshake_waits = HandshakeWaits() if worker.cfg.is_ssl else None
     worker.handle_request = request_wait.instrument_requests(
         worker.handle_request,
@@ -106,6 +109,7 @@ def _instrument_requests(worker: ThreadWorker, slot: Slot) -> None:
         socket_at=1,
         in_connection=True,
         handshake_waits=handshake_waits,
+        last_wait=last_wait,
     )
     if handshake_waits is not None:
         worker.handle = handshake_waits.instrument(worker.handle, 0, in_connection=True)

@@ -20,7 +20,7 @@ Unix sockets have no TCP_INFO: the wait is the time since a proxy's header, see
 ``request_start_header``.
 
 The system call is skipped, and the previous value is used again, if three conditions hold: the
-latest measurement is younger than FRESH_MS, it was at most one tick, and the loop's current
+latest measurement is younger than FRESH_NS, it was at most one tick, and the loop's current
 iteration follows a poll that slept. Sockets become ready in the order of arrival. Therefore a
 skipped request has waited two ticks at most.
 """
@@ -32,10 +32,15 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gunicorn_backlog.kernel import tcp_info
-from gunicorn_backlog.kernel.tcp_info import IPPROTO_TCP, TCP_INFO
+from gunicorn_backlog.kernel.tcp_info import (
+    IPPROTO_TCP,
+    LAST_DATA_SIZE,
+    TCP_INFO,
+    unpack_last_data,
+)
 from gunicorn_backlog.scoreboard.slot import Slot
 from gunicorn_backlog.scoreboard.wait_histogram import EXACT_MS, bucket_of
+from gunicorn_backlog.workers.last_wait import FRESH_NS, TICK_MS
 from gunicorn_backlog.workers.loops.beat import Beat, LoopMeter, Unmeasured
 from gunicorn_backlog.workers.request_start_header import header_wait_s
 from gunicorn_backlog.workers.request_wait import (
@@ -48,7 +53,6 @@ from gunicorn_backlog.workers.request_wait import (
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import WorkerSocket
 
-FRESH_MS = 4  # one tick at HZ=250
 NOT_KNOWN_NS = 0
 _MS_NS = 1_000_000
 
@@ -108,8 +112,8 @@ class ReceivedWaits:
                 return NOT_KNOWN_NS
             if self._meter.slept() and now_ns < self._fresh_until_ns:
                 return now_ns - self._waited_ns
-            octets = sock.getsockopt(IPPROTO_TCP, TCP_INFO, tcp_info.LAST_DATA_RECV_SIZE)
-            (waited_ms,) = tcp_info.unpack_last_data_recv(octets)
+            octets = sock.getsockopt(IPPROTO_TCP, TCP_INFO, LAST_DATA_SIZE)
+            _, waited_ms = unpack_last_data(octets)
         except NO_SOCKET:
             return NOT_KNOWN_NS
         except OSError as error:
@@ -117,7 +121,7 @@ class ReceivedWaits:
                 raise
             return NOT_KNOWN_NS
         self._waited_ns = waited_ns = waited_ms * _MS_NS
-        self._fresh_until_ns = now_ns + FRESH_MS * _MS_NS if waited_ms <= FRESH_MS else 0
+        self._fresh_until_ns = now_ns + FRESH_NS if waited_ms <= TICK_MS else 0
         return int(now_ns - waited_ns)
 
     def read_ns(self, transport: Any) -> int | None:

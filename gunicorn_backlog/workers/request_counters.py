@@ -8,8 +8,9 @@ stores of related words, ``with`` takes all locks, and ``finally`` ends each beg
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Iterable
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gunicorn_backlog.scoreboard.slot import (
     BEGUN,
@@ -21,65 +22,92 @@ from gunicorn_backlog.scoreboard.slot import (
     Slot,
 )
 
+if TYPE_CHECKING:
+    from gunicorn_backlog.workers.last_wait import LastWait
+
 T = TypeVar("T")
 
 
 def track_busy(
     handle: Callable[..., T],
     record: Record,
+    last_wait: LastWait,
     *,
-    takes: bool = False,
     clock_ns: Callable[[], int] = time.monotonic_ns,
 ) -> Callable[..., T]:
     """Return ``handle`` as a function that records its busy time; one call runs at a time.
 
     Apart from the call of ``handle``, the function only reads the clock.
 
-    :param takes: count the calls, too, in the word TAKEN.
+    :param last_wait: of the worker; is permitted or not for the request of each call.
     """
-    worked_ns = taken = 0
+    fresh_ns = last_wait.fresh_ns
 
     def handle_timed(*args: object, **named: object) -> T:
-        nonlocal worked_ns, taken
         since_ns = clock_ns()
+        last_wait.is_permitted = since_ns - last_wait.measured_ns < fresh_ns
         words = record.words
-        if takes:
-            taken += 1
-            words[TAKEN] = taken
         words[SINCE_NS] = since_ns
-        words[WORK_NS] = worked_ns - since_ns
+        words[WORK_NS] = record.worked_ns - since_ns
         try:
             return handle(*args, **named)
         finally:
             try:
-                worked_ns += clock_ns() - since_ns
+                record.worked_ns += clock_ns() - since_ns
             except BaseException:  # a signal handler raised before the time was added
-                worked_ns += clock_ns() - since_ns
+                record.worked_ns += clock_ns() - since_ns
                 raise
             finally:
-                record.words[WORK_NS] = worked_ns
+                record.words[WORK_NS] = record.worked_ns
 
     return handle_timed
 
 
-def with_free_record(handles: list[Callable[..., T]], beyond: Callable[..., T]) -> Callable[..., T]:
-    """Return a function that calls a free one of ``handles``, each in one thread at a time.
+def track_busy_threads(
+    handle: Callable[..., T],
+    records: Iterable[Record],
+    last_wait: LastWait,
+    *,
+    beyond: Callable[..., T],
+    clock_ns: Callable[[], int] = time.monotonic_ns,
+) -> Callable[..., T]:
+    """Return ``handle`` as a function that records each call in a free one of ``records``.
 
-    :param beyond: called if no handle is free.
+    The code is that of ``track_busy``: a function that finds the record would be one frame more.
+
+    :param beyond: called if no record is free.
     """
-    take, give_back = handles.pop, handles.append
+    free, fresh_ns, permitted = list(records), last_wait.fresh_ns, last_wait.permitted
+    take, give_back = free.pop, free.append
 
-    def handle_by_any(*args: object, **named: object) -> T:
+    def handle_timed(*args: object, **named: object) -> T:
+        since_ns = clock_ns()
+        if 0 <= since_ns - last_wait.measured_ns < fresh_ns:
+            permitted.add(get_ident())
+        else:
+            permitted.discard(get_ident())
         try:
-            handle = take()
+            record = take()
         except IndexError:
             return beyond(*args, **named)
         try:
+            words = record.words
+            record.taken += 1
+            words[TAKEN] = record.taken
+            words[SINCE_NS] = since_ns
+            words[WORK_NS] = record.worked_ns - since_ns
             return handle(*args, **named)
         finally:
-            give_back(handle)
+            try:
+                record.worked_ns += clock_ns() - since_ns
+            except BaseException:
+                record.worked_ns += clock_ns() - since_ns
+                raise
+            finally:
+                record.words[WORK_NS] = record.worked_ns
+                give_back(record)
 
-    return handle_by_any
+    return handle_timed
 
 
 class InFlight:

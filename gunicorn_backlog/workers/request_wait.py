@@ -20,6 +20,7 @@ import errno
 import socket
 import time
 from collections.abc import Callable, Sequence
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gunicorn_backlog.kernel import tcp_info
@@ -27,6 +28,7 @@ from gunicorn_backlog.kernel.accept_queue import QueueError
 from gunicorn_backlog.kernel.tcp_info import IPPROTO_TCP, TCP_INFO
 from gunicorn_backlog.scoreboard.slot import BEGUN, Slot
 from gunicorn_backlog.scoreboard.wait_histogram import EXACT_MS, NOT_KNOWN, bucket_of
+from gunicorn_backlog.workers.last_wait import NEVER_NS, TICK_MS, LastWait
 from gunicorn_backlog.workers.request_start_header import header_wait_s
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from gunicorn_backlog.workers.handshake_waits import HandshakeWaits
 
 T = TypeVar("T")
+Measure = Callable[[tuple[Any, ...]], int]
+FRESH_NS = 0
 
 # Errors of a measurement in a subclass that passes other arguments than gunicorn does.
 NO_SOCKET = (AttributeError, IndexError, TypeError, tcp_info.UnpackError)
@@ -53,6 +57,11 @@ REFUSALS = frozenset(
         errno.EPERM,
     }
 )
+
+
+def last_wait_of(sockets: Sequence[WorkerSocket], *, is_ssl: bool) -> LastWait:
+    """Return the last wait of a worker; see ``last_wait`` for the workers that skip nothing."""
+    return LastWait(skips=len(sockets) == 1 and not is_ssl)
 
 
 def tcp_measures_wait(sockets: Sequence[WorkerSocket]) -> bool:
@@ -77,6 +86,7 @@ def instrument_requests(
     in_connection: bool = False,
     handshake_waits: HandshakeWaits | None = None,
     counts: bool = True,
+    last_wait: LastWait | None = None,
 ) -> Callable[..., T]:
     """Return ``handle_request`` as a function that counts each request and records its wait.
 
@@ -89,11 +99,16 @@ def instrument_requests(
     :param in_connection: the accepted socket is the attribute ``sock`` of that argument.
     :param handshake_waits: the waits of TLS handshakes; None without TLS.
     :param counts: False: record waits only; the caller counts the requests.
+    :param last_wait: permits to skip a measurement; None: measure each wait.
     """
     if tcp_measures_wait(sockets):
-        handle_request = _by_tcp(
-            handle_request, slot, socket_at, in_connection, handshake_waits, counts
-        )
+        if last_wait is None:
+            last_wait = LastWait(skips=False)
+        measure = _measurement(socket_at, in_connection, handshake_waits, last_wait)
+        if slot.shared:
+            handle_request = _by_tcp_in_threads(handle_request, slot, measure, last_wait)
+        else:
+            handle_request = _by_tcp(handle_request, slot, measure, last_wait, counts)
     elif counts:
         handle_request = _counted(handle_request, slot)
     if any(sock.family == socket.AF_UNIX for sock in sockets):
@@ -117,44 +132,91 @@ def _counted(handle_request: Callable[..., T], slot: Slot) -> Callable[..., T]:
     return handle_request_of_threads if slot.shared else handle_request_counted
 
 
-def _by_tcp(
-    handle_request: Callable[..., T],
-    slot: Slot,
+def _measurement(
     socket_at: int,
     in_connection: bool,
     handshake_waits: HandshakeWaits | None,
-    counts: bool,
-) -> Callable[..., T]:
-    """Return ``handle_request`` as a function that records the wait from TCP_INFO.
+    last_wait: LastWait,
+) -> Measure:
+    """Return a function that returns the bucket of a wait from the arguments of a request.
 
-    Hot path: runs on every request. Apart from the wrapped call, the function makes one system
-    call, and stores the result.
+    Hot path: runs on each request whose measurement is not skipped.
     """
-    size, unpack = tcp_info.LAST_DATA_RECV_SIZE, tcp_info.unpack_last_data_recv
-    shared, count_request, counters = slot.shared, slot.count_request, slot.counters
-    begun = slot.numbers[BEGUN]
+    size, unpack = tcp_info.LAST_DATA_SIZE, tcp_info.unpack_last_data
+    clock_ns = time.monotonic_ns
 
-    def handle_request_recorded(*args: Any, **named: Any) -> T:
-        nonlocal begun
-        bucket = NOT_KNOWN
+    def measure(args: tuple[Any, ...]) -> int:
+        bucket: int
         try:
             sock = args[socket_at].sock if in_connection else args[socket_at]
-            (waited_ms,) = unpack(sock.getsockopt(IPPROTO_TCP, TCP_INFO, size))
+            idle_ms, waited_ms = unpack(sock.getsockopt(IPPROTO_TCP, TCP_INFO, size))
             if handshake_waits is not None:
                 waited_ms += handshake_waits.pop(sock)
             # A wait below EXACT_MS is its own bucket; a call of bucket_of takes 32 ns more.
             bucket = waited_ms if waited_ms < EXACT_MS else bucket_of(waited_ms)
+            if waited_ms <= TICK_MS and idle_ms <= TICK_MS:
+                last_wait.bucket = bucket
+                last_wait.measured_ns = clock_ns()
+            else:
+                last_wait.measured_ns = NEVER_NS
+            return bucket
         except NO_SOCKET:
             pass
         except OSError as error:
             if not is_refusal(error):
                 raise
-        if shared:
-            count_request(bucket)
+        return NOT_KNOWN
+
+    return measure
+
+
+def _by_tcp(
+    handle_request: Callable[..., T],
+    slot: Slot,
+    measure: Measure,
+    last_wait: LastWait,
+    counts: bool,
+) -> Callable[..., T]:
+    """Return ``handle_request`` as a function that records the wait, measured or skipped.
+
+    Hot path: runs on every request.
+    """
+    counters = slot.counters
+    begun = slot.numbers[BEGUN]
+
+    def handle_request_recorded(*args: Any, **named: Any) -> T:
+        nonlocal begun
+        if last_wait.is_permitted:
+            last_wait.is_permitted = False
+            bucket = last_wait.bucket
         else:
-            if counts:
-                begun += 1
-                slot.words[BEGUN] = begun
+            bucket = measure(args)
+        if counts:
+            begun += 1
+            slot.words[BEGUN] = begun
+        counters[bucket] = waits = counters[bucket] + 1
+        slot.waits[bucket] = waits
+        return handle_request(*args, **named)
+
+    return handle_request_recorded
+
+
+def _by_tcp_in_threads(
+    handle_request: Callable[..., T], slot: Slot, measure: Measure, last_wait: LastWait
+) -> Callable[..., T]:
+    """Return ``handle_request`` as the function of ``_by_tcp``, for any number of threads."""
+    counters, numbers, permitted = slot.counters, slot.numbers, last_wait.permitted
+
+    def handle_request_recorded(*args: Any, **named: Any) -> T:
+        thread = get_ident()
+        if thread in permitted:
+            permitted.discard(thread)
+            bucket = last_wait.bucket
+        else:
+            bucket = measure(args)
+        with slot.lock:
+            numbers[BEGUN] = begun = numbers[BEGUN] + 1
+            slot.words[BEGUN] = begun
             counters[bucket] = waits = counters[bucket] + 1
             slot.waits[bucket] = waits
         return handle_request(*args, **named)

@@ -23,6 +23,7 @@ def instrument(worker: SyncWorker, allocate: Allocate) -> None:
     measures_wait = request_wait.tcp_measures_wait(worker.sockets)
     slot = allocate(Kind.SYNC, 1, measures_wait=measures_wait)
     handshake_waits = HandshakeWaits() if worker.cfg.is_ssl else None
+    last_wait = request_wait.last_wait_of(worker.sockets, is_ssl=worker.cfg.is_ssl)
     worker.handle_request = request_wait.instrument_requests(
         worker.handle_request,
         worker.sockets,
@@ -30,7 +31,8 @@ def instrument(worker: SyncWorker, allocate: Allocate) -> None:
         request_at=1,
         socket_at=2,
         handshake_waits=handshake_waits,
+        last_wait=last_wait,
     )
     if handshake_waits is not None:
         worker.handle = handshake_waits.instrument(worker.handle, 1)
-    worker.handle = track_busy(worker.handle, slot)
+    worker.handle = track_busy(worker.handle, slot, last_wait)

@@ -16,9 +16,9 @@ from typing import Any
 
 from gunicorn_backlog.kernel.tcp_info import (
     IPPROTO_TCP,
-    LAST_DATA_RECV_SIZE,
+    LAST_DATA_SIZE,
     TCP_INFO,
-    unpack_last_data_recv,
+    unpack_last_data,
 )
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from gunicorn_backlog.scoreboard.slot import Kind, Slot
@@ -161,7 +161,7 @@ def empty_calls() -> Request:
 
 def bare_getsockopt() -> Request:
     """Return the system call by which a wait is measured, alone."""
-    return lambda accepted: accepted.getsockopt(IPPROTO_TCP, TCP_INFO, LAST_DATA_RECV_SIZE)
+    return lambda accepted: accepted.getsockopt(IPPROTO_TCP, TCP_INFO, LAST_DATA_SIZE)
 
 
 def floor(handle_request: Any, slot: Slot | None = None) -> Any:
@@ -174,13 +174,11 @@ def floor(handle_request: Any, slot: Slot | None = None) -> Any:
     """
 
     def handle_request_late(listener: Any, req: Any, client: Any, addr: Any) -> Any:
-        unpack_last_data_recv(client.getsockopt(IPPROTO_TCP, TCP_INFO, LAST_DATA_RECV_SIZE))
+        unpack_last_data(client.getsockopt(IPPROTO_TCP, TCP_INFO, LAST_DATA_SIZE))
         return handle_request(listener, req, client, addr)
 
     def handle_request_counted(listener: Any, req: Any, client: Any, addr: Any) -> Any:
-        (waited_ms,) = unpack_last_data_recv(
-            client.getsockopt(IPPROTO_TCP, TCP_INFO, LAST_DATA_RECV_SIZE)
-        )
+        _, waited_ms = unpack_last_data(client.getsockopt(IPPROTO_TCP, TCP_INFO, LAST_DATA_SIZE))
         waits[waited_ms if waited_ms < EXACT_MS else bucket_of(waited_ms)] += 1
         return handle_request(listener, req, client, addr)
 

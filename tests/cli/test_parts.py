@@ -22,6 +22,7 @@ from gunicorn_backlog.kernel.proc_net import decode_tcp, listening
 from gunicorn_backlog.scoreboard.reader import Reader
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from gunicorn_backlog.scoreboard.slot import Kind
+from gunicorn_backlog.workers.last_wait import LastWait
 from gunicorn_backlog.workers.request_counters import track_busy
 from tests.lab.ss import ss
 from tests.lab.waiting import wait_for
@@ -129,6 +130,7 @@ def test_since_when_the_oldest_request_has_been_under_way() -> None:
     """A sync worker's request, or a pool's first one; None for an idle worker."""
     scoreboard = Scoreboard(slots=4, thread_rows=32)
     now_ns = iter(range(100, 200))
+    last_wait = LastWait(skips=False)
     seen: list[dict[int, int]] = []
 
     def look() -> dict[int, int]:
@@ -139,10 +141,10 @@ def test_since_when_the_oldest_request_has_been_under_way() -> None:
 
     sync = scoreboard.claim(11, 1, Kind.SYNC, 1)
     assert look() == {}
-    track_busy(look, sync, clock_ns=lambda: next(now_ns))()
+    track_busy(look, sync, last_wait, clock_ns=lambda: next(now_ns))()
     assert seen[-1] == {11: 100}
     pool = scoreboard.claim(12, 2, Kind.GTHREAD, 9)
-    later = track_busy(look, pool.threads[2], clock_ns=lambda: next(now_ns))
-    track_busy(later, pool.threads[8], clock_ns=lambda: next(now_ns))()
+    later = track_busy(look, pool.threads[2], last_wait, clock_ns=lambda: next(now_ns))
+    track_busy(later, pool.threads[8], last_wait, clock_ns=lambda: next(now_ns))()
     assert seen[-1] == {12: 102}
     assert look() == {}

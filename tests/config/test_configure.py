@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import typing
 from types import ModuleType
 from typing import Any
@@ -62,6 +63,19 @@ def test_a_second_hup_drops_what_was_not_loaded_of_the_first(configured: Configu
     configure(samples=4, module=second)
     configure(tags=["a:b"], module=second)
     assert take(configured) == {"interval": 5, "samples": 4, "tags": ["a:b"]}
+
+
+def test_a_second_hup_without_configure(
+    configured: Configured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second run of the file has no settings: those of the first are not its own."""
+    first, second = ModuleType(CONFIG_MODULE), ModuleType(CONFIG_MODULE)
+    monkeypatch.setitem(sys.modules, CONFIG_MODULE, first)
+    configure(samples=3, module="base")
+    configure(interval=2, module=first)
+    assert configured.values == {"samples": 3, "interval": 2}
+    monkeypatch.setitem(sys.modules, CONFIG_MODULE, second)
+    assert take(configured) == {"samples": 3}
 
 
 def test_a_config_file_begins_anew(configured: Configured) -> None:

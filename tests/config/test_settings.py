@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gunicorn_backlog.config.agent_address import Address
-from gunicorn_backlog.config.settings import Settings, load
+from gunicorn_backlog.config.settings import ConfigError, Settings, load
 from tests.lab.fake_arbiter import Cfg
 
 
@@ -163,3 +163,18 @@ def test_gunicorns_prefix_and_tags() -> None:
 def test_a_prefix_that_datadog_accepts(statsd_prefix: str, prefix: str) -> None:
     """Metric names start with a letter: the Agent drops all characters before the first one."""
     assert load(Cfg(statsd_prefix=statsd_prefix), {}, {}).prefix == prefix
+
+
+@pytest.mark.parametrize("name", ["DD_DOGSTATSD_URL", "DD_AGENT_HOST", "DD_DOGSTATSD_PORT"])
+def test_a_long_variable_of_datadog_is_a_short_line(name: str) -> None:
+    """The server info holds 16 KiB: with longer lines it loses all warnings."""
+    (line,) = load(Cfg(), {}, {name: "\u00e9" * 50_000}).unusable
+    assert line.startswith(f"{name}='")
+    assert len(line) <= 1000
+
+
+def test_the_reason_of_a_long_value_is_short() -> None:
+    """The reason repeats the host."""
+    with pytest.raises(ConfigError) as error:
+        load(Cfg(), {}, {"GUNICORN_BACKLOG_URL": f"udp://{'a' * 50_000}"})
+    assert len(str(error.value)) < 500

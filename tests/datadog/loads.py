@@ -31,7 +31,7 @@ def demo_clients(number: int) -> Callable[[Server, float], object]:
 
     def happens(server: Server, lasts_s: float) -> None:
         over = threading.Event()
-        with load.clients(number, server.port, SERVICE_TIME_S, over):
+        with load.clients(number, server.port, f"/sleep/{SERVICE_TIME_S}", over):
             over.wait(lasts_s)
             over.set()  # the last responses are not awaited
 

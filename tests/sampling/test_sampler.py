@@ -90,7 +90,7 @@ def test_a_worker_that_can_not_be_read(arbiter: Arbiter, caplog: pytest.LogCaptu
         assert (sample.counts, sample.work) == (WorkerCounts(0, 0, 0, 2, None), None)
         assert sample.queues == {tag(arbiter): AcceptQueue(0, LIMIT)}
     assert [r.getMessage().split(": ")[1] for r in caplog.records] == [
-        "a worker's slot changes during each read"
+        "a worker's slot was overwritten, or changes during each read"
     ]
     write_threads_at(scoreboard, 0)
     counts = sampler.sample().counts

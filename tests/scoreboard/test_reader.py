@@ -30,12 +30,14 @@ from gunicorn_backlog.scoreboard.slot import (
 )
 from gunicorn_backlog.scoreboard.wait_histogram import BUCKETS
 from gunicorn_backlog.scoreboard.worker_row import WorkerRow, WorkerRows
-from gunicorn_backlog.workers.request_counters import track_busy, with_free_record
+from gunicorn_backlog.workers.last_wait import LastWait
+from gunicorn_backlog.workers.request_counters import track_busy_threads
 from tests.lab.waiting import wait_for
 
 READS = 1_000_000
 ALWAYS = -1
 LAYOUT = Layout(slots=4, thread_rows=12)
+KIND_AT, CAPACITY_AT, RECORD_AT, THREADS_AT = 8, 12, 24, 56  # in a slot
 RUNNING = {10: 1, 11: 2, 20: 3, 21: 4}  # two sync workers, and pools of one and of nine threads
 SLOTS = (
     SlotRecord(21, 4, Kind.GTHREAD, 0, 9, 1, 50, 0, 0, 3, threads_at=3),
@@ -83,7 +85,8 @@ def handling(slot: Any) -> Callable[[], object]:
         now_ns += 1
         return now_ns
 
-    return track_busy(int, slot, takes=True, clock_ns=clock_ns)
+    last_wait = LastWait(skips=False)
+    return track_busy_threads(int, [slot], last_wait, beyond=int, clock_ns=clock_ns)
 
 
 def serve_at_full_speed(slot: Slot) -> None:
@@ -149,9 +152,7 @@ def test_states_beside_threads_at_full_speed() -> None:
     """A worker with two threads never has more than two busy ones, and counters only grow."""
 
     def serve(slot: Slot) -> None:
-        handle = with_free_record(
-            [track_busy(int, record, takes=True) for record in slot.threads], beyond=int
-        )
+        handle = track_busy_threads(int, slot.threads, LastWait(skips=False), beyond=int)
 
         def run() -> None:
             while True:
@@ -317,3 +318,39 @@ def test_workers_that_changed_within_the_same_dict() -> None:
     assert list(scoreboard.reader.read(running).by_pid) == []
     running[os.getpid()] = 1
     assert list(scoreboard.reader.read(running).by_pid) == [os.getpid()]
+
+
+@pytest.mark.parametrize(
+    ("kind", "offset", "octets"),
+    [
+        (Kind.SYNC, KIND_AT, b"\x07\x00"),
+        (Kind.SYNC, CAPACITY_AT, bytes(4)),
+        (Kind.SYNC, CAPACITY_AT, b"\xff" * 4),
+        (Kind.ASGI, RECORD_AT, b"\xff" * 8),
+        (Kind.ASGI, RECORD_AT, b"\xff" * 7 + b"\x7f"),
+        (Kind.GTHREAD, RECORD_AT, b"\xff" * 7 + b"\x7f"),  # submitted
+        (Kind.GTHREAD, RECORD_AT + 8, bytes(7) + b"\x80"),  # returned
+        (Kind.GTHREAD, RECORD_AT + 16, b"\xff" * 8),  # aside: -1
+        (Kind.GTHREAD, RECORD_AT + 16, b"\xff" * 7 + b"\x7f"),
+        (Kind.GTHREAD, CAPACITY_AT, bytes(4)),
+        (Kind.GTHREAD, THREADS_AT, b"\xff" * 4),
+    ],
+)
+def test_an_overwritten_slot_is_unread(kind: Kind, offset: int, octets: bytes) -> None:
+    """An impossible value gives no number; the worker neither starts nor has a state."""
+    scoreboard = Scoreboard(slots=2)
+    pid = os.getpid()
+    scoreboard.claim(pid, 1, kind, {Kind.SYNC: 1, Kind.GTHREAD: 2}.get(kind, 0))
+    assert list(scoreboard.reader.read({pid: 1}).by_pid) == [pid]
+    scoreboard._memory[SLOTS_AT + offset : SLOTS_AT + offset + len(octets)] = octets
+    assert scoreboard.reader.read({pid: 1}) == ({}, [], [pid])
+
+
+def test_overwritten_thread_rows_are_unread() -> None:
+    """The queue's length also depends on the threads' rows."""
+    scoreboard = Scoreboard(slots=2)
+    pid = os.getpid()
+    scoreboard.claim(pid, 1, Kind.GTHREAD, 2)
+    at = scoreboard._layout.thread_rows_at + ROW_SIZE  # ``taken`` of the first thread
+    scoreboard._memory[at : at + 8] = bytes(7) + b"\x80"
+    assert scoreboard.reader.read({pid: 1}) == ({}, [], [pid])

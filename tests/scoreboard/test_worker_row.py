@@ -39,9 +39,9 @@ def pool(pid: int, threads: int, threads_at: int = 0, claimed_ns: int = 0) -> Sl
     return SlotRecord(pid, pid, Kind.GTHREAD, 1, threads, claimed_ns, *WORDS, threads_at)
 
 
-def no_loops(slots: int) -> Callable[[], memoryview]:
+def no_loops(slots: int) -> Callable[[], bytes]:
     """Return a function that returns the loop rows of so many slots, all 0."""
-    return lambda: memoryview(bytes(slots * LOOP_ROW.size))
+    return lambda: bytes(slots * LOOP_ROW.size)
 
 
 def decoded(*slots: SlotRecord, running: dict[int, int]) -> dict[int, WorkerRow]:

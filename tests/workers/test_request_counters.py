@@ -10,7 +10,8 @@ import pytest
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from gunicorn_backlog.scoreboard.slot import BEGUN, IN_FLIGHT, SINCE_NS, TAKEN, WORK_NS, Kind
 from gunicorn_backlog.scoreboard.worker_row import WorkerRow
-from gunicorn_backlog.workers.request_counters import InFlight, track_busy
+from gunicorn_backlog.workers.last_wait import LastWait
+from gunicorn_backlog.workers.request_counters import InFlight, track_busy, track_busy_threads
 
 RUNNING = {os.getpid(): 1}
 THREADS = 4
@@ -52,7 +53,7 @@ def test_working_from_call_to_return() -> None:
             raise args[0]
         return args
 
-    timed = track_busy(handle, slot, takes=True, clock_ns=clock)
+    timed = track_busy_threads(handle, [slot], LastWait(skips=False), beyond=handle, clock_ns=clock)
     assert timed(1, 2, 3) == (1, 2, 3)
     with pytest.raises(SystemExit):
         timed(SystemExit(1))
@@ -113,7 +114,8 @@ def test_a_record_that_another_wrote_is_right_again(amok: dict[int, int]) -> Non
         within.append(seen(scoreboard))
         return args
 
-    timed = track_busy(handle, slot, takes=True, clock_ns=Clock())
+    last_wait = LastWait(skips=False)
+    timed = track_busy_threads(handle, [slot], last_wait, beyond=handle, clock_ns=Clock())
     assert timed(0) == (0,)
     for word, number in amok.items():
         slot.words[word] = number
@@ -134,7 +136,7 @@ def test_an_error_goes_through_a_record_that_another_wrote(raised: type[BaseExce
         raise raised("of the app")
 
     with pytest.raises(raised, match="of the app"):
-        track_busy(fail, slot, clock_ns=Clock())()
+        track_busy(fail, slot, LastWait(skips=False), clock_ns=Clock())()
     assert slot.words.tolist() == [100, 0, 100, 0]
 
 

@@ -37,9 +37,6 @@ class _ConfigApplication(Application):  # type: ignore[misc]  # gunicorn has no 
     def init(self, parser: object, opts: object, args: object) -> None:
         """Ignore the app's name."""
 
-    def load(self) -> None:
-        """Load no app."""
-
     def load_config_from_module_name_or_filename(self, location: str) -> object:
         """Run the config, and read its source by an absolute path: the config may chdir."""
         path = location if location.startswith("python:") else _absolute(location)

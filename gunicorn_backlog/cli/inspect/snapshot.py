@@ -90,7 +90,7 @@ class SnapshotTaker:
         self._delayed = HistogramDelta([0] * BUCKETS)
         self._drops: dict[str, Drops] = {}
         self._window = Window()
-        self._readings: list[list[ListenerState]] = []
+        self._readings: dict[str, list[ListenerState]] = {}  # by listener
         self._before: tuple[int, Mapping[int, WorkerRow]] = (0, {})
         self._began_ns = 0
         self._waits_measured = False
@@ -105,7 +105,8 @@ class SnapshotTaker:
     def sample(self) -> None:
         """Sample all listeners and workers once."""
         about = self._server.server_info
-        self._readings.append(self._outside.read(about.listeners))
+        for state in self._outside.read(about.listeners):
+            self._readings.setdefault(state.listener, []).append(state)
         running = self._workers.running(about)
         rows = self._server.memory.reader.read(running.ages, with_oldest=True)
         self._seen = about, running, rows
@@ -122,6 +123,7 @@ class SnapshotTaker:
         assert self._seen is not None, "sample() was not called"
         about, running, rows = self._seen
         began_ns, self._began_ns = self._began_ns, self._clock_ns()
+        readings, self._readings = self._readings, {}
         delays = self._delays(rows.by_pid)
         interval = self._window.close({}, self._waits(about), delays)
         assert interval is not None
@@ -130,7 +132,7 @@ class SnapshotTaker:
             about,
             self._server.age_s,
             (self._began_ns - began_ns) / 1e9,
-            self._listeners(),
+            tuple(map(self._listener, readings.values())),
             self._worker_states(running, rows),
             interval,
         )
@@ -160,14 +162,6 @@ class SnapshotTaker:
             )
         except WaitsError:  # the arbiter's warnings include the same error
             return None
-
-    def _listeners(self) -> tuple[Listener, ...]:
-        readings, self._readings = self._readings, []
-        by_name: dict[str, list[ListenerState]] = {}
-        for reading in readings:
-            for state in reading:
-                by_name.setdefault(state.listener, []).append(state)
-        return tuple(map(self._listener, by_name.values()))
 
     def _listener(self, states: list[ListenerState]) -> Listener:
         latest = states[-1]

@@ -79,10 +79,13 @@ def anyio_pool() -> PoolState | None:
 def gevent_pool(hub: Any) -> PoolState | None:
     """Return the state of the hub's thread pool; None: not used. The attribute does not create it.
 
-    ``len`` is the number of unfinished tasks, ``size`` that of threads.
+    ``len`` is the number of unfinished tasks, ``size`` of threads. A full pool accepts one task
+    more; further greenlets wait for the pool's semaphore, a private attribute of gevent 26.
     """
     pool = getattr(hub, "_threadpool", None)
     if pool is None:
         return None
     tasks, threads = len(pool), pool.size
-    return PoolState(min(tasks, threads), max(0, tasks - threads), pool.maxsize)
+    semaphore = getattr(pool, "_available_worker_threads_greenlet_sem", None)
+    waiting = 0 if semaphore is None else semaphore.linkcount()
+    return PoolState(min(tasks, threads), max(0, tasks - threads) + waiting, pool.maxsize)

@@ -79,7 +79,7 @@ def test_a_server_of_another_layout(agent: StandInAgent) -> None:
     """The finding has the layout's version and a remedy."""
     done = well(agent, sys.executable, "-c", HOLD_ANOTHER_LAYOUT)
     assert done.code == WARNING
-    text = "it has layout version 77, this reader reads 2"
+    text = "it has layout version 77, this reader reads 3"
     assert has_finding(done, "warning", "server", text), done
     assert "-> run the server's own gunicorn-backlog" in done.lines[-1]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from agent import StandInAgent
 
-from gunicorn_backlog.cli.inspect import unhooked
+from gunicorn_backlog.cli.inspect import procfs, unhooked
 from tests.conftest import ServerFactory
 from tests.lab.check_command import WARNING, has_finding
 from tests.lab.cli_command import Done, run_cli
@@ -138,7 +138,7 @@ def test_what_workers_fork(newest: Gunicorn, serve: ServerFactory) -> None:
     os.kill(worker, signal.SIGKILL)
     wait_for("another worker", lambda: server.worker_pids() - {worker})
     assert set(unhooked.masters()) & {server.pid, forked} == {server.pid}
-    assert unhooked.master_of(forked) is None
+    assert procfs.ancestor(forked, unhooked.masters()) is None
     os.kill(forked, signal.SIGKILL)
 
 

@@ -70,11 +70,11 @@ def test_through_the_phases(size: tuple[int, int], demo: tuple[int, int], tmp_pa
         idle = shown(screen, size, "utilization  0 %", ["idle", "idle"])
         assert idle.lines[0].startswith(f"demo: pid {pid}, gunicorn ")
         assert re.match(rf"127\.0\.0\.1:{port} +0 +\d+ ", idle.row("127.0.0.1"))
-        with load.clients(1, port, SERVICE_TIME_S, stop):
+        with load.clients(1, port, f"/sleep/{SERVICE_TIME_S}", stop):
             busy = shown(screen, size, "1 idle, 1 working", ["idle", "working"])
             assert re.search(r"127\.0\.0\.1:\d+ +0 ", busy.row("127.0.0.1"))
             assert "in flight    1" in busy.lines
-        with load.clients(12, port, SERVICE_TIME_S, stop):
+        with load.clients(12, port, f"/sleep/{SERVICE_TIME_S}", stop):
             screen.wait_until_it_shows("saturated 100 % of the time", "longest ")
             saturated = shown(screen, size, "0 idle, 2 working", ["working", "working"])
             row = saturated.row("127.0.0.1")

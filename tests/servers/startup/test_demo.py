@@ -56,6 +56,26 @@ def test_its_summary_shows_each_phase() -> None:
     assert len(real.datagrams) >= 15
 
 
+def test_the_event_loop() -> None:
+    """Busy: half of the time. Blocked: all of it. Full pool: calls wait while the loop idles."""
+    output, _ = start("--async").communicate(timeout=60)
+    rows = [re.split(r"\s*│\s*", line)[1:-1] for line in output.splitlines() if "│" in line]
+    seen = {name: [value.split("..") for value in values] for name, _pushes, *values in rows}
+    for phase in ("idle", "drained"):
+        utilization, saturated, _, threads, queued, in_flight = seen[phase]
+        assert float(utilization[-1]) < 20
+        assert (saturated, threads, queued, in_flight) == (["0"], ["0"], ["0"], ["0"])
+    assert 20 < float(seen["busy"][0][0]) < 80
+    utilization, saturated, delay, *_ = seen["blocked"]
+    assert float(utilization[-1]) > 90
+    assert float(saturated[-1]) > 90
+    assert float(delay[-1]) > 1000
+    utilization, saturated, _, threads, queued, in_flight = seen["full pool"]
+    assert float(utilization[-1]) < 50
+    assert (saturated, threads, in_flight) == (["0"], ["4"], ["16"])
+    assert float(queued[0]) > 5
+
+
 @pytest.mark.parametrize("after_s", [0.3, 1.0, 2.5, 6.0])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_can_be_stopped_at_any_moment(after_s: float, number: signal.Signals) -> None:

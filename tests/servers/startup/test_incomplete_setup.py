@@ -124,7 +124,10 @@ def _if_all(pids: set[int]) -> set[int] | None:
 def test_hooks_that_a_reload_removes(
     config: str, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """Pushes stop with one line, and resume when a later reload finds the hooks again."""
+    """Pushes stop with one line, and resume when a later reload finds the hooks again.
+
+    A reload that finds the hooks with ``enabled=False`` logs this reason instead.
+    """
     environ = {"GUNICORN_BACKLOG_URL": agent.url, **FAST}
     server = serve(gunicorn, environ=environ).wait_until_it_serves()
     wait_until_all_are_idle(agent)
@@ -139,10 +142,13 @@ def test_hooks_that_a_reload_removes(
         wait_for("a push", lambda: len(agent.datagrams) > pushed, deadline_s=1)
     (line,) = server.our_lines
     assert "[WARNING] gunicorn_backlog: a reload removed the hooks from the config" in line
+    server.reload(f"{CONFIG}from gunicorn_backlog import configure\nconfigure(enabled=False)\n")
+    wait_for("the other reason", lambda: "is switched off (enabled is False)" in server.log)
+    assert len(agent.datagrams) == pushed
     server.reload(CONFIG)
     wait_for("pushes", lambda: len(agent.datagrams) > pushed)
     wait_until_all_are_idle(agent)
-    wait_for("another line of what runs", lambda: len(STARTUP.findall(server.log)) == 2)
+    wait_for("another line of what runs", lambda: len(STARTUP.findall(server.log)) == 3)
     assert len(server.our_lines) == 1
 
 
