@@ -27,11 +27,13 @@ def instrument(worker: AiohttpWorker, allocate: Allocate) -> None:
     handler = server.RequestHandler
     slot = allocate(Kind.ASGI, 0)
     waits = ReceivedWaits(slot, worker.sockets)
-    server.RequestHandler = _instrumented(handler, InFlight(slot), waits)
+    server.RequestHandler = _instrumented(handler, worker, InFlight(slot), waits)
     before_run(worker, lambda: waits.follow(watch_asyncio(slot, lambda: worker.loop)))
 
 
-def _instrumented(handler: Any, in_flight: InFlight, waits: ReceivedWaits) -> type:
+def _instrumented(
+    handler: Any, worker: AiohttpWorker, in_flight: InFlight, waits: ReceivedWaits
+) -> type:
     """Return a subclass of aiohttp's ``RequestHandler``, the protocol of one connection.
 
     ``_handle_request`` ends when the answer is written, a websocket's with its connection. aiohttp
@@ -57,37 +59,32 @@ def _instrumented(handler: Any, in_flight: InFlight, waits: ReceivedWaits) -> ty
                     request, start_time, request_handler
                 )
                 return answer
-            start = partial(_start, request_handler, waits, arrived_ns)
+            start = partial(waits.start, request_handler, arrived_ns, _headers)
             return handle_app_request(self, request, start_time, start)
 
     if hasattr(handler, "_request_count"):  # a member of its instances, by __slots__
-        RequestHandler.data_received = _measured(handler.data_received, waits)
+        RequestHandler.data_received = _measured(handler.data_received, waits, worker)
         waits.begin()
     RequestHandler.__module__ = handler.__module__
     RequestHandler.__qualname__ = handler.__qualname__
     return RequestHandler
 
 
-def _measured(data_received: Any, waits: ReceivedWaits) -> Any:
-    """Return ``data_received``, which parses the heads of requests and counts the requests."""
+def _measured(data_received: Any, waits: ReceivedWaits, worker: AiohttpWorker) -> Any:
+    """Return ``data_received``, which parses the heads of requests and counts the requests.
+
+    The app may serve connections in a loop of its own: their requests are not measured.
+    """
 
     def data_received_measured(self: Any, data: bytes) -> None:
         before = self._request_count
         data_received(self, data)
-        if self._request_count != before:
+        if self._request_count != before and self._loop is worker.loop:
             arrived_ns = waits.read_ns(self.transport)
             for number in range(before + 1, self._request_count + 1):
                 self._backlog_arrived_ns[number] = arrived_ns
 
     return data_received_measured
-
-
-def _start(
-    handle: Any, waits: ReceivedWaits, arrived_ns: int | None, request: Any
-) -> Awaitable[Any]:
-    waits.count(arrived_ns, _headers, request)
-    answer: Awaitable[Any] = handle(request)
-    return answer
 
 
 def _headers(request: Any) -> Headers:

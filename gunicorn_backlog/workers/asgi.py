@@ -6,12 +6,12 @@ For the waits of requests see ``asgi_waits``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from gunicorn_backlog.log import OnceLogger, log_errors
 from gunicorn_backlog.scoreboard.slot import Kind
-from gunicorn_backlog.workers.asgi_waits import ASGIApp, measure_gunicorn, measure_uvicorn
+from gunicorn_backlog.workers.asgi_waits import measure_gunicorn, measure_uvicorn
 from gunicorn_backlog.workers.loops.watch import watch_asyncio
 from gunicorn_backlog.workers.received_wait import ReceivedWaits
 from gunicorn_backlog.workers.request_counters import AppProxy, InFlight, before_run
@@ -19,6 +19,8 @@ from gunicorn_backlog.workers.request_counters import AppProxy, InFlight, before
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import ASGIWorker, UvicornWorker
     from gunicorn_backlog.workers.registry import Allocate
+
+ASGIApp = Callable[[Any, Any, Any], Awaitable[Any]]
 
 
 def instrument(worker: ASGIWorker, allocate: Allocate) -> None:

@@ -7,13 +7,10 @@ arrival until the server calls it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
 from gunicorn_backlog.workers.received_wait import Headers, ReceivedWaits
-
-ASGIApp = Callable[[Any, Any, Any], Awaitable[Any]]
 
 _UVICORN_PROTOCOLS = frozenset(
     {
@@ -27,7 +24,8 @@ def measure_gunicorn(waits: ReceivedWaits) -> None:
     """Wrap ``ASGIProtocol._on_headers_complete``, since gunicorn 25, in this process.
 
     gunicorn looks up the method for each connection, and the protocol's ``app`` for each request.
-    The streams of HTTP/2 do not call the method.
+    The streams of HTTP/2 do not call the method. After an upgrade to HTTP/2 in cleartext, since
+    gunicorn 27, all streams call the protocol's ``app``.
     """
     module = sys.modules.get("gunicorn.asgi.protocol")
     protocol: Any = getattr(module, "ASGIProtocol", None)
@@ -35,9 +33,14 @@ def measure_gunicorn(waits: ReceivedWaits) -> None:
     if on_headers_complete is None:
         return
 
+    start, read_ns = waits.start, waits.read_ns
+
     def on_headers_complete_measured(self: Any) -> Any:
-        self.app = request_app(self.worker.asgi, waits, self.transport)
-        return on_headers_complete(self)
+        app, result = self.worker.asgi, on_headers_complete(self)
+        if getattr(self, "_h2c_upgrade_settings", None) is None:
+            app = partial(start, app, read_ns(self.transport), _headers)
+        self.app = app
+        return result
 
     protocol._on_headers_complete = on_headers_complete_measured
     waits.begin()
@@ -57,19 +60,21 @@ def measure_uvicorn(config: Any, waits: ReceivedWaits) -> None:
 
 
 def _measured(protocol: Any, waits: ReceivedWaits) -> type:
+    start, read_ns = waits.start, waits.read_ns
+
     def get_app(self: Any) -> Any:
-        return request_app(self.__dict__["app"], waits, self.transport)
+        return partial(start, self.__dict__["app"], read_ns(self.transport), _headers)
 
     def set_app(self: Any, app: Any) -> None:
         self.__dict__["app"] = app
 
     def handle_websocket_upgrade(self: Any, *args: Any) -> None:
         """Hand the time of arrival to the protocol for websockets, which has the app, too."""
-        arrived_ns = waits.read_ns(self.transport)
+        arrived_ns = read_ns(self.transport)
         protocol.handle_websocket_upgrade(self, *args)
         websocket = self.transport.get_protocol()
         if websocket is not self and hasattr(websocket, "app"):
-            websocket.app = partial(_start, websocket.app, waits, arrived_ns)
+            websocket.app = partial(start, websocket.app, arrived_ns, _headers)
 
     names = ("__module__", "__qualname__", "__doc__")
     return type(
@@ -78,20 +83,6 @@ def _measured(protocol: Any, waits: ReceivedWaits) -> type:
         {name: getattr(protocol, name) for name in names}
         | {"app": property(get_app, set_app), "handle_websocket_upgrade": handle_websocket_upgrade},
     )
-
-
-def request_app(app: ASGIApp, waits: ReceivedWaits, transport: Any) -> ASGIApp:
-    """Return an app for the request whose head arrived last at a transport."""
-    return partial(_start, app, waits, waits.read_ns(transport))
-
-
-def _start(
-    app: ASGIApp, waits: ReceivedWaits, arrived_ns: int | None, scope: Any, receive: Any, send: Any
-) -> Awaitable[Any]:
-    # After an upgrade to HTTP/2 in cleartext, gunicorn calls this for each stream.
-    if scope.get("http_version") != "2":
-        waits.count(arrived_ns, _headers, scope)
-    return app(scope, receive, send)
 
 
 def _headers(scope: Any) -> Headers:

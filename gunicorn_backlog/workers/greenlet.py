@@ -72,9 +72,9 @@ def _instrument_pywsgi(worker: GreenletWorker, slot: Slot, waits: ReceivedWaits)
         return
     run_application = handler.run_application
 
-    def run_application_measured(self: Any, *args: object, **named: object) -> object:
-        waits.count(waits.arrived_ns(getattr(self, "socket", None)), _headers, self)
-        return run_application(self, *args, **named)
+    def run_application_measured(self: Any) -> object:
+        arrived_ns = waits.arrived_ns(getattr(self, "socket", None))
+        return waits.start(run_application, arrived_ns, _headers, self)
 
     counted = InFlight(slot).counted(run_application_measured)
     worker.wsgi_handler = type(handler.__name__, (handler,), {"run_application": counted})

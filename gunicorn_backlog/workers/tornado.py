@@ -7,8 +7,9 @@ starts an app when it has read the complete request. The wait is measured then.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from inspect import getattr_static, iscoroutinefunction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gunicorn_backlog.scoreboard.slot import Kind
 from gunicorn_backlog.workers import wsgi
@@ -19,6 +20,8 @@ from gunicorn_backlog.workers.request_counters import InFlight, before_run
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import WSGIWorker
     from gunicorn_backlog.workers.registry import Allocate
+
+T = TypeVar("T")
 
 
 def instrument(worker: WSGIWorker, allocate: Allocate) -> None:
@@ -48,13 +51,10 @@ def _is_a(app: object, module: str, name: str) -> bool:
     return any(base.__module__ == module and base.__name__ == name for base in type(app).__mro__)
 
 
-def _count_wait(waits: ReceivedWaits, request: Any) -> None:
-    """Count the wait of an ``HTTPServerRequest`` whose app starts now."""
-    try:
-        sock = request.connection.stream.socket
-    except AttributeError:
-        return
-    waits.count(waits.arrived_ns(sock), _headers, request)
+def _start(waits: ReceivedWaits, call: Callable[[Any], T], request: Any) -> T:
+    """Count the wait of an ``HTTPServerRequest``, and call the function that serves it."""
+    stream = getattr(request.connection, "stream", None)
+    return waits.start(call, waits.arrived_ns(getattr(stream, "socket", None)), _headers, request)
 
 
 def _headers(request: Any) -> Headers:
@@ -71,8 +71,7 @@ def _measure_container(waits: ReceivedWaits) -> None:
     environ = container.environ
 
     def environ_measured(*args: Any) -> Any:
-        _count_wait(waits, args[-1])
-        return environ(*args)
+        return _start(waits, lambda request: environ(*args), args[-1])
 
     is_static = isinstance(getattr_static(container, "environ"), staticmethod)  # before tornado 6.3
     container.environ = staticmethod(environ_measured) if is_static else environ_measured
@@ -102,8 +101,9 @@ def _counted(
     execute, fallback_handler = web.RequestHandler._execute, web.FallbackHandler
 
     async def execute_measured(handler: Any, *args: object, **named: object) -> Any:
-        _count_wait(waits, handler.request)
-        return await execute(handler, *args, **named)
+        return await _start(
+            waits, lambda request: execute(handler, *args, **named), handler.request
+        )
 
     execute_counted = in_flight.counted_async(execute_measured)
 

@@ -16,7 +16,7 @@ import pytest
 
 from gunicorn_backlog.kernel.tcp_info import last_data_recv_ms
 from gunicorn_backlog.scoreboard.wait_histogram import EXACT_MS
-from gunicorn_backlog.workers import last_wait, request_wait
+from gunicorn_backlog.workers import last_wait, received_wait, request_wait
 from gunicorn_backlog.workers.registry import Allocate
 from tests.benchmarks import families
 from tests.benchmarks.families import Request
@@ -148,6 +148,7 @@ class Waits(NamedTuple):
 SYNC_WAITS = Waits(Cost(76, 4), skipped=Cost(29, 0))
 GTHREAD_WAITS = Waits(Cost(69, 4), skipped=Cost(24, 1))
 GREENLET_WAITS = Waits(Cost(81, 5))
+ASGI_WAITS = Waits(Cost(160, 9), skipped=Cost(124, 7))
 
 
 @pytest.fixture
@@ -157,6 +158,8 @@ def allow(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def set_limits(*, skips: bool) -> None:
         monkeypatch.setattr(last_wait, "FRESH_NS", 1 << 62 if skips else 0)
         monkeypatch.setattr(request_wait, "TICK_MS", 1 << 32)
+        monkeypatch.setattr(received_wait, "FRESH_NS", 1 << 62 if skips else 0)
+        monkeypatch.setattr(received_wait, "TICK_MS", 1 << 32)
 
     return set_limits
 
@@ -167,7 +170,7 @@ def allow(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         pytest.param(families.sync_request, Cost(77, 4), SYNC_WAITS, id="sync"),
         pytest.param(families.gthread_request, Cost(158, 11), GTHREAD_WAITS, id="gthread"),
         pytest.param(families.greenlet_request, Cost(76, 3), GREENLET_WAITS, id="gevent"),
-        pytest.param(families.asgi_request, Cost(105, 5), None, id="asgi"),
+        pytest.param(families.asgi_request, Cost(105, 5), ASGI_WAITS, id="asgi"),
         pytest.param(families.wsgi_request, Cost(154, 12), None, id="wsgi"),
     ],
 )

@@ -199,6 +199,7 @@ class Served:
     """A worker that passes its app to a server."""
 
     wsgi: Any
+    sockets: tuple[socket.socket, ...] = ()
     server_class: type | None = None
     wsgi_handler: Any = None
 
@@ -306,6 +307,7 @@ def test_what_uvicorn_makes_of_an_app(
     @dataclass
     class Uvicorn:
         config: Any
+        sockets: tuple[socket.socket, ...] = ()
 
     worker: Any = Uvicorn(UvicornConfig(app, log_config=None, proxy_headers=False, **options))
     asgi.instrument_uvicorn(worker, claim)
