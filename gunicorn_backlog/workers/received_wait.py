@@ -20,9 +20,9 @@ Unix sockets have no TCP_INFO: the wait is the time since a proxy's header, see
 ``request_start_header``.
 
 The system call is skipped, and the previous value is used again, if three conditions hold: the
-latest measurement is younger than FRESH_NS, it was at most one tick, and the loop's current
-iteration follows a poll that slept. Sockets become ready in the order of arrival. Therefore a
-skipped request has waited two ticks at most.
+latest measurement is younger than FRESH_NS, it was at most one tick, and the request is the first
+one that is read after a poll that slept. The poll began after the measurement, and no bytes were
+there when it began. Therefore a skipped request has waited less than FRESH_NS when it is read.
 """
 
 from __future__ import annotations

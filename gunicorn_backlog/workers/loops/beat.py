@@ -29,9 +29,9 @@ class LoopMeter(Protocol):
         """Bring the words of the loop row up to date, and return how they are measured now."""
 
     def slept(self) -> bool:
-        """Return whether the loop's latest poll found no event that was ready; False: unknown.
+        """Return whether a poll has slept since the previous call; False: unknown.
 
-        Called once for each request, in the loop.
+        A poll sleeps if no event is ready when it begins.
         """
 
 

@@ -50,8 +50,9 @@ class PollTimer:
         return Meter.EXACT if polled else unpolled
 
     def slept(self) -> bool:
-        """Return whether no event was ready when the latest poll began."""
-        return self._blocked_ns >= _SLEPT_NS
+        """Return whether no event was ready when the latest poll began; once for each poll."""
+        blocked_ns, self._blocked_ns = self._blocked_ns, 0
+        return blocked_ns >= _SLEPT_NS
 
     def before_poll(self) -> None:
         """Record that the loop is about to block."""

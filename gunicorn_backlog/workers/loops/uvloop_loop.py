@@ -37,7 +37,7 @@ class IdleTotal:
         return Meter.BEAT
 
     def slept(self) -> bool:
-        """Return whether the loop has been idle since the previous call.
+        """Return whether a poll has slept since the previous call.
 
         libuv first polls with timeout 0. It adds to its total only if no event was ready then.
         """
