@@ -1,6 +1,7 @@
-"""Apps that answer with the time at which they started, CLOCK_MONOTONIC in ns.
+"""Apps that answer with the time at which they were called, as ``clock_app``.
 
-``/20`` blocks the event loop for 20 ms then. Spinning: a sleep would switch greenlets.
+With a query of some ms they block the event loop for that time. They spin, since a sleep would
+switch greenlets, and note the request.
 """
 
 from __future__ import annotations
@@ -12,17 +13,20 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 from tornado.web import Application, RequestHandler
 
+from tests.lab.request_log import noted
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 
-def started_ns(path: str) -> str:
-    """Return the time now, after the milliseconds in a path."""
-    began_ns = time.monotonic_ns()
-    until_ns = began_ns + 1_000_000 * int(path.rpartition("/")[2] or 0)
-    while time.monotonic_ns() < until_ns:
-        pass
-    return str(began_ns)
+def called_at(query: str) -> str:
+    """Return the time now, CLOCK_MONOTONIC in ns, in 20 digits; after the ms of the query."""
+    now_ns = time.monotonic_ns()
+    if query:
+        with noted():
+            while time.monotonic_ns() < now_ns + 1_000_000 * int(query):
+                pass
+    return f"{now_ns:020d}"
 
 
 async def asgi(
@@ -33,7 +37,7 @@ async def asgi(
     """Answer an HTTP request, or the opening of a websocket by a message."""
     if scope["type"] == "lifespan":
         return
-    answer = started_ns(scope["path"])
+    answer = called_at(scope["query_string"].decode())
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.accept"})
@@ -47,14 +51,14 @@ async def asgi(
 
 def wsgi(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     """Answer."""
-    answer = started_ns(environ["PATH_INFO"])
+    answer = called_at(environ["QUERY_STRING"])
     start_response("200 OK", [("Content-Length", str(len(answer)))])
     return [answer.encode()]
 
 
 async def handle(request: web.Request) -> web.StreamResponse:
     """Answer an HTTP request, or the opening of a websocket by a message."""
-    answer = started_ns(request.path)
+    answer = called_at(request.query_string)
     if request.headers.get("Upgrade") != "websocket":
         return web.Response(text=answer)
     websocket = web.WebSocketResponse()
@@ -69,7 +73,7 @@ class Handler(RequestHandler):
 
     def get(self) -> None:
         """Answer."""
-        self.write(started_ns(self.request.path))
+        self.write(called_at(self.request.query))
 
     post = get
 

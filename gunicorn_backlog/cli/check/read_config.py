@@ -82,10 +82,10 @@ def _findings(cfg: Any, loaded: Settings, source: Source | None) -> Iterator[Fin
     if _gunicorn.pushes_backlog(cfg):
         yield warning("metrics", own_metric.clash(loaded.backlog_type), own_metric.REMEDY)
     yield class_finding(cfg.worker_class_str, *_kind(cfg))
-    limit = LISTENS_WITH.get(cfg.worker_class_str, cfg.backlog)
-    if limit < cfg.backlog:
-        text = f"gunicorn's asgi worker makes asyncio listen with {limit}, not {cfg.backlog}"
-        yield warning("backlog", text, f"plan for a limit of {limit}")
+    listens = LISTENS_WITH.get(cfg.worker_class_str)
+    if listens is not None and listens.backlog < cfg.backlog:
+        text = f"{listens.worker} makes asyncio listen with {listens.backlog}, not {cfg.backlog}"
+        yield warning("backlog", text, f"plan for a limit of {listens.backlog}")
 
 
 def _insert_paths(folders: str | None) -> None:
