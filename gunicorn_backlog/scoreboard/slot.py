@@ -87,6 +87,7 @@ LEAVING, MAX_REQUESTS = 1, 2
 NO_THREAD_ROWS = memoryview(b"")
 
 _RECORD = slice(24, 56)
+_MEASURES_WAIT = slice(10, 12)
 _FLAGS = slice(60, 64)
 _NONSENSE = 1 << 63  # only an overwritten counter reaches this
 
@@ -100,7 +101,7 @@ class Kind(IntEnum):
     GTHREAD: a pool of threads, with one connection per thread at a time.
     GREENLET: greenlets of gevent or eventlet.
     WSGI: an app in another package's server: gevent's pywsgi or tornado.
-    ASGI: an event loop, of gunicorn or uvicorn.
+    ASGI: an event loop, of gunicorn, uvicorn or aiohttp.
     """
 
     UNKNOWN = 0
@@ -121,7 +122,7 @@ HAS_CAPACITY = frozenset({Kind.SYNC, Kind.GTHREAD})
 MULTITHREADED = frozenset({Kind.GTHREAD, Kind.WSGI})  # may be served by threads
 HAS_LOOP = frozenset({Kind.GREENLET, Kind.WSGI, Kind.ASGI})
 LOOP_KINDS = frozenset(map(int, HAS_LOOP))
-MEASURES_WAIT = HAS_CAPACITY | {Kind.GREENLET}  # the wait of requests can be measured
+MEASURES_WAIT = HAS_CAPACITY | HAS_LOOP  # the wait of requests can be measured
 
 
 class Record:
@@ -170,6 +171,7 @@ class Slot(Record):
 
     __slots__ = (
         "_flags",
+        "_measures_wait",
         "counters",
         "delay_counters",
         "delays",
@@ -193,6 +195,7 @@ class Slot(Record):
         super().__init__(rows.slot[_RECORD].cast("q"))
         self.numbers = self.words.tolist()
         self._flags = rows.slot[_FLAGS].cast("I")
+        self._measures_wait = rows.slot[_MEASURES_WAIT].cast("H")
         self.shared = kind in MULTITHREADED
         self.lock = original("_thread", "allocate_lock")()
         self.waits, self.delays = rows.waits.cast("Q"), rows.delays.cast("Q")
@@ -215,6 +218,10 @@ class Slot(Record):
             self.counters[bucket] += 1
             self.waits[bucket] = self.counters[bucket]
 
+    def measure_waits(self) -> None:
+        """Record that the wait of each request is measured from now on."""
+        self._measures_wait[0] = 1
+
     def set_flag(self, flag: int) -> None:
         """Set LEAVING or MAX_REQUESTS."""
         with self.lock:
@@ -231,6 +238,7 @@ class Slot(Record):
         self.loop.detach()
         self.details.detach()
         self._flags = memoryview(bytearray(_FLAGS.stop - _FLAGS.start)).cast("I")
+        self._measures_wait = memoryview(bytearray(2)).cast("H")
         self.waits = memoryview(bytearray(self.waits.nbytes)).cast("Q")
         self.delays = memoryview(bytearray(self.delays.nbytes)).cast("Q")
         self.lock = original("_thread", "allocate_lock")()

@@ -55,6 +55,7 @@ FAMILIES = (
         "instrument_uvicorn",
         frozenset({"uvicorn.UvicornWorker", "uvicorn_worker.UvicornWorker"}),
     ),
+    Family(Kind.ASGI, "aiohttp", "instrument", frozenset({"aiohttp.GunicornWebWorker"})),
 )
 
 

@@ -18,7 +18,7 @@ def sync(worked_s: float, *, claimed_s: float = 0, capacity: int = 1) -> WorkerR
 
 def loop(ran_s: float, meter: Meter = Meter.EXACT) -> WorkerRow:
     """Return the row of an idle worker whose loop has run so long."""
-    state = LoopState(int(ran_s * S), 0, 0, meter, 0)
+    state = LoopState(int(ran_s * S), 0, 0, meter)
     return WorkerRow(int(Kind.ASGI), 0, 0, 0, 0, 0, 0, 0, 0, 0, loop=state)
 
 

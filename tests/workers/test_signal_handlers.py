@@ -69,7 +69,7 @@ def instrumented(
     """Return a scoreboard, and a request of an instrumented worker."""
     listener, sock = accepted
     scoreboard = Scoreboard(slots=16)
-    listeners = () if family in ("asgi", "wsgi") else (listener,)
+    listeners = () if family == "wsgi" else (listener,)
     request: Any = FAMILIES[family](partial(scoreboard.claim, os.getpid(), 1), *listeners)
     return scoreboard, lambda: request(sock)
 

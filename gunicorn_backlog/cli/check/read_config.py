@@ -91,10 +91,10 @@ def _findings(cfg: Any, loaded: Settings, source: Source | None) -> Iterator[Fin
     own_queues = cfg.reuse_port, cfg.max_requests, version_info
     yield from reuse_port_findings(*own_queues, migrates=migrates())
     yield class_finding(cfg.worker_class_str, *_kind(cfg))
-    limit = LISTENS_WITH.get(cfg.worker_class_str, cfg.backlog)
-    if limit < cfg.backlog:
-        text = f"gunicorn's asgi worker makes asyncio listen with {limit}, not {cfg.backlog}"
-        yield warning("backlog", text, f"plan for a limit of {limit}")
+    listens = LISTENS_WITH.get(cfg.worker_class_str)
+    if listens is not None and listens.backlog < cfg.backlog:
+        text = f"{listens.worker} makes asyncio listen with {listens.backlog}, not {cfg.backlog}"
+        yield warning("backlog", text, f"plan for a limit of {listens.backlog}")
 
 
 def _insert_paths(folders: str | None) -> None:
