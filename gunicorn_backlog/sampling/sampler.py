@@ -16,23 +16,22 @@ from gunicorn_backlog.sampling.cpu import CpuMeter, CpuUsage
 from gunicorn_backlog.sampling.heartbeats import Heartbeats
 from gunicorn_backlog.sampling.limits import Limits
 from gunicorn_backlog.sampling.listeners import Listeners
-from gunicorn_backlog.sampling.loops import delay_summary, has_unmeasured_loop
+from gunicorn_backlog.sampling.loops import has_unmeasured_loop
 from gunicorn_backlog.sampling.lost import UnreadableSocketsError
 from gunicorn_backlog.sampling.requests import (
-    Begun,
-    BegunError,
     RequestSample,
     RequestSampler,
     waiting_by_pid,
 )
+from gunicorn_backlog.sampling.totals import Totals
 from gunicorn_backlog.sampling.utilization import Utilization, WorkTime
 from gunicorn_backlog.sampling.window import Sample
 from gunicorn_backlog.sampling.worker_counts import WorkerCounter, WorkerCounts
 from gunicorn_backlog.scoreboard.detail_row import SocketState
+from gunicorn_backlog.scoreboard.kind import MEASURES_WAIT
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from gunicorn_backlog.scoreboard.server_info import ListenerRef
-from gunicorn_backlog.scoreboard.slot import MEASURES_WAIT
-from gunicorn_backlog.scoreboard.wait_histogram import HistogramDelta, WaitsError, WaitSummary
+from gunicorn_backlog.scoreboard.wait_histogram import WaitSummary
 from gunicorn_backlog.scoreboard.worker_row import WorkerRow, WorkerRows
 from gunicorn_backlog.workers import registry
 
@@ -65,11 +64,9 @@ class Sampler:
         self.heartbeats = Heartbeats(arbiter)
         self._cpu = CpuMeter()
         self._running: Mapping[int, int] = {}  # age by pid, of the latest sample
-        self._histogram: HistogramDelta | None = None
-        self._delays: HistogramDelta | None = None
+        self._totals: Totals | None = None
         self._rows: Mapping[int, WorkerRow] = {}  # of the latest sample
         self._requests = RequestSampler()
-        self._begun: Begun | None = None
         self._all_known = False  # whether the state of each worker is known
         self._all_measured = False  # whether the utilization of each worker is measured
         self._waits_measured = False  # whether a worker measures the wait of each request
@@ -91,9 +88,7 @@ class Sampler:
         self._utilization, self._cpu = Utilization(), CpuMeter()
         self._busiest = Busiest(self.since_ns)
         if self._scoreboard is not None:
-            self._histogram = HistogramDelta(self._scoreboard.reader.waits())
-            self._delays = HistogramDelta(self._scoreboard.reader.delays())
-            self._begun = Begun(self._scoreboard.reader.begun())
+            self._totals = Totals(self._scoreboard.reader, self._logger)
 
     def sample(self) -> Sample:
         """Return a sample of all listeners and workers."""
@@ -114,38 +109,18 @@ class Sampler:
 
     def waits(self) -> WaitSummary | None:
         """Return the waits of the requests since the last call; None: not measured."""
-        if self._scoreboard is None or self._histogram is None:
+        if self._totals is None:
             return None
         from_header = registry.kind_forked(self._arbiter) in MEASURES_WAIT
-        counters = self._scoreboard.reader.waits()
-        try:
-            return self._histogram.update(
-                counters, measured=self._waits_measured, from_header=from_header
-            )
-        except WaitsError as error:
-            sampler_log.warn_waits(self._logger, error)
-            return None
+        return self._totals.waits(measured=self._waits_measured, from_header=from_header)
 
     def delays(self) -> WaitSummary | None:
         """Return the delays of the event loops since the last call; None: not measured."""
-        if self._scoreboard is None or self._delays is None:
-            return None
-        try:
-            since = self._delays.difference(self._scoreboard.reader.delays())
-        except WaitsError as error:
-            sampler_log.warn_waits(self._logger, error, "delays")
-            return None
-        return delay_summary(since, self._rows, time.monotonic_ns())
+        return None if self._totals is None else self._totals.delays(self._rows)
 
     def begun(self) -> int | None:
         """Return the requests handed to the app since the last call; None: not known."""
-        if self._scoreboard is None or self._begun is None:
-            return None
-        try:
-            begun = self._begun.update(self._scoreboard.reader.begun())
-        except BegunError as error:
-            sampler_log.warn_begun(self._logger, error)
-            return None
+        begun = None if self._totals is None else self._totals.begun()
         return begun if self._all_known else None
 
     def busiest(self) -> float | None:
@@ -169,21 +144,12 @@ class Sampler:
 
         :param died: the sockets of the workers that have died since the last call.
         """
-        lost, held = self._listeners.lost, self._listeners.held()
-        sockets = list(died)
-        if self._scoreboard is not None and (self._arbiter.cfg.reuse_port or lost.watched - held):
-            sockets += [detail.sockets for _, detail in self._scoreboard.reader.details()]
-        if self._arbiter.cfg.reuse_port:
-            lost.note_untracked(sockets, self._arbiter.cfg.address)
-        closed = [state for states in sockets for state in states if state is not None]
-        stopping = not self._arbiter.LISTENERS and not self._arbiter.cfg.reuse_port
-        others_end = not stopping or not self._arbiter.WORKERS
+        details = None if self._scoreboard is None else self._scoreboard.reader.details
         try:
-            counts = lost.take(held, closed, others_end=others_end)
+            return self._listeners.count_lost(list(died), details)
         except UnreadableSocketsError as error:
             sampler_log.warn_lost(self._logger, error)
             return {}
-        return {listener: count for listener, count in counts.items() if count is not None}
 
     @property
     def bind(self) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.sampling.requests import BegunError
 from gunicorn_backlog.sampling.worker_counts import WorkerCounter
-from gunicorn_backlog.scoreboard.slot import Kind
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.wait_histogram import WaitsError
 
 _NOT_SENT = "their states and requests in flight are not sent"

@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import NamedTuple
 
+from gunicorn_backlog.scoreboard.kind import GTHREAD, LOOP_KINDS, SYNC, Kind
 from gunicorn_backlog.scoreboard.loop_row import LOOP_ROW, LoopState, decode_loop
 from gunicorn_backlog.scoreboard.slot import (
-    GTHREAD,
-    LOOP_KINDS,
     OVERFLOW,
     SLOT,
-    SYNC,
     WORDS_PER_ROW,
-    Kind,
     SlotRecord,
     thread_rows_for,
 )

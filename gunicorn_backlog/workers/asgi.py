@@ -10,12 +10,13 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from gunicorn_backlog.log import OnceLogger, log_errors
-from gunicorn_backlog.scoreboard.slot import Kind
+from gunicorn_backlog.scoreboard.kind import Kind
+from gunicorn_backlog.workers.app_proxy import AppProxy, before_run
 from gunicorn_backlog.workers.asgi_waits import measure_gunicorn, measure_uvicorn
+from gunicorn_backlog.workers.in_flight import InFlight
 from gunicorn_backlog.workers.loops.watch import watch_asyncio
 from gunicorn_backlog.workers.max_requests import MaxRequests
 from gunicorn_backlog.workers.received_wait import ReceivedWaits
-from gunicorn_backlog.workers.request_counters import AppProxy, InFlight, before_run
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import ASGIWorker, UvicornWorker

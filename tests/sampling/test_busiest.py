@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from gunicorn_backlog.sampling.busiest import Busiest
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.loop_row import LoopState, Meter
-from gunicorn_backlog.scoreboard.slot import Kind
 from gunicorn_backlog.scoreboard.worker_row import WorkerRow
 
 S = 10**9

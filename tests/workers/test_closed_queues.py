@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from gunicorn_backlog.scoreboard.detail_row import SocketState
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.slot import Kind
 from gunicorn_backlog.workers.closed_queues import record_closed_queues
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from gunicorn_backlog.kernel.tcp_info import last_data_recv_ms
-from gunicorn_backlog.scoreboard.slot import Kind
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.wait_histogram import EXACT_MS
 from gunicorn_backlog.workers import last_wait, received_wait, tcp_wait
 from gunicorn_backlog.workers.loops.poll_timer import PollTimer

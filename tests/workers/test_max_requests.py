@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import pytest
 
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.slot import MAX_REQUESTS, Kind, Slot
+from gunicorn_backlog.scoreboard.slot import MAX_REQUESTS, Slot
 from gunicorn_backlog.workers.max_requests import MaxRequests, note_max_requests
 
 

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 import gunicorn_backlog
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.slot import Kind
 from gunicorn_backlog.scoreboard.worker_row import WorkerRow
 from gunicorn_backlog.workers import last_wait, request_wait, tcp_wait
-from gunicorn_backlog.workers.request_counters import InFlight
+from gunicorn_backlog.workers.in_flight import InFlight
 from tests.benchmarks import families
 from tests.lab.short_and_soak import forms
 

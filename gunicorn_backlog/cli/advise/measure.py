@@ -24,7 +24,7 @@ from gunicorn_backlog.sampling.cpu import CpuClocks, CpuWaits
 from gunicorn_backlog.sampling.drops import Drops
 from gunicorn_backlog.sampling.loops import delay_summary
 from gunicorn_backlog.sampling.utilization import Utilization
-from gunicorn_backlog.scoreboard.slot import STATE_UNKNOWN
+from gunicorn_backlog.scoreboard.kind import STATE_UNKNOWN
 from gunicorn_backlog.scoreboard.wait_histogram import (
     BUCKETS,
     HistogramDelta,

@@ -18,7 +18,7 @@ import gunicorn_backlog
 from gunicorn_backlog import __version__
 from gunicorn_backlog.cli.check.findings import Finding, Level, failed, ok, warning
 from gunicorn_backlog.config.tags import printable
-from gunicorn_backlog.scoreboard.slot import HAS_CAPACITY, Kind
+from gunicorn_backlog.scoreboard.kind import HAS_CAPACITY, Kind
 
 OLDEST = {"gunicorn": (20, 1), "datadog": (0, 52)}
 READ_S = 60.0
@@ -136,7 +136,7 @@ def class_finding(name: str, kind: int | None, load_error: str = "") -> Finding:
     """Return a finding on the measured values of a worker class.
 
     :param name: gunicorn's setting ``worker_class``.
-    :param kind: a ``slot.Kind``; None: the class can't be loaded.
+    :param kind: a ``kind.Kind``; None: the class can't be loaded.
     """
     if kind is None:
         text = f"{name} can't be loaded: {load_error}"

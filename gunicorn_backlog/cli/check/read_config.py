@@ -32,7 +32,7 @@ from gunicorn_backlog.config.settings import Settings
 from gunicorn_backlog.kernel.tcp_migrate_req import migrates
 from gunicorn_backlog.metrics import own_metric
 from gunicorn_backlog.sampling.limits import LISTENS_WITH
-from gunicorn_backlog.scoreboard.slot import Kind
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.workers import registry
 
 

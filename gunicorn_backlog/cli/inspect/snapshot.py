@@ -22,8 +22,8 @@ from gunicorn_backlog.sampling.requests import Begun, BegunError, RequestSampler
 from gunicorn_backlog.sampling.utilization import Utilization
 from gunicorn_backlog.sampling.window import IntervalSummary, Sample, Window
 from gunicorn_backlog.sampling.worker_counts import WorkerCounter, WorkerCounts
+from gunicorn_backlog.scoreboard.kind import MEASURES_WAIT, Kind
 from gunicorn_backlog.scoreboard.server_info import ServerInfo
-from gunicorn_backlog.scoreboard.slot import MEASURES_WAIT, Kind
 from gunicorn_backlog.scoreboard.wait_histogram import (
     BUCKETS,
     HistogramDelta,

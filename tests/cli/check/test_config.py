@@ -14,7 +14,7 @@ from agent import StandInAgent
 from gunicorn_backlog.cli.check import config as of_config
 from gunicorn_backlog.cli.check.config import GunicornConfig
 from gunicorn_backlog.config.agent_address import DISABLED
-from gunicorn_backlog.scoreboard.slot import Kind
+from gunicorn_backlog.scoreboard.kind import Kind
 from tests.lab.check_command import FAILED, LEVELS, OK, WARNING, WriteConfig, check, has_finding
 from tests.lab.procfs import is_alive
 from tests.lab.server import CONFIG
