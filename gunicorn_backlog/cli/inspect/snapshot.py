@@ -125,13 +125,17 @@ class SnapshotTaker:
         delays = self._delays(rows.by_pid)
         interval = self._window.close({}, self._waits(about), delays)
         assert interval is not None
+        workers = self._worker_states(running, rows)
+        shares = [each.utilization for each in workers if each.utilization is not None]
+        if interval.utilization is not None:
+            interval = interval._replace(busiest=max(shares, default=None))
         return Snapshot(
             self._server,
             about,
             self._server.age_s,
             (self._began_ns - began_ns) / 1e9,
             self._listeners(),
-            self._worker_states(running, rows),
+            workers,
             interval,
         )
 
