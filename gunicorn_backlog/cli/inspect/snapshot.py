@@ -138,13 +138,17 @@ class SnapshotTaker:
         begun, cpu = self._requests_begun(), self._cpu.update(set(running.pids.values()))
         interval = self._window.close({}, self._waits(about), delays, begun, cpu)
         assert interval is not None
+        workers = self._worker_states(running, rows)
+        shares = [each.utilization for each in workers if each.utilization is not None]
+        if interval.utilization is not None:
+            interval = interval._replace(busiest=max(shares, default=None))
         return Snapshot(
             self._server,
             about,
             self._server.age_s,
             (self._began_ns - began_ns) / 1e9,
             tuple(map(self._listener, readings.values())),
-            self._worker_states(running, rows),
+            workers,
             interval,
         )
 
