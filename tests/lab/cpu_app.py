@@ -1,6 +1,7 @@
 """A WSGI app that uses the processor for a known time.
 
 ``/mix/C/P`` uses C ms of CPU time, and responds after P ms. ``/burn/S`` is busy for S seconds.
+``/sleep/M`` sleeps for M ms, and responds with the time of the begin, in ns of CLOCK_MONOTONIC.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
     elif work == "burn":
         while time.monotonic_ns() < began_ns + float(numbers[0]) * 1e9:
             pass
+    elif work == "sleep":
+        time.sleep(float(numbers[0]) / 1e3)
     start_response("200 OK", [("Content-Type", "text/plain")])
-    return [b"ok"]
+    return [str(began_ns).encode()]
 
 
 def use_cpu(seconds: float) -> None:

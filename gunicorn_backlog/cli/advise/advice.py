@@ -69,7 +69,7 @@ def advise(measured: Measured, goal: Goal) -> Advice:
         needed_at = {
             factor: max(servers, cpus[factor] * threads) for factor, servers in needed_at.items()
         }
-    if overloaded:
+    if overloaded and bound != "cpu_wait":
         needed_at = {
             factor: max(servers, measured.capacity + 1) for factor, servers in needed_at.items()
         }
@@ -81,7 +81,9 @@ def advise(measured: Measured, goal: Goal) -> Advice:
         cpus_needed=cpus,
         lower_bound=overloaded,
         expected_longer=(
-            None if overloaded else share_longer(measured.capacity, work, goal.wait_ms)
+            None
+            if overloaded
+            else share_longer(measured.capacity, _work(measured, None), goal.wait_ms)
         ),
         bound=bound,
         locked=locked,

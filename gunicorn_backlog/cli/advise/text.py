@@ -88,8 +88,11 @@ def _verdict(measured: Measured, advice: Advice, goal: Goal) -> Iterator[str]:
     if advice.work is None:
         yield from _of_loops(measured, advice)
         return
+    goal_text = f"{100 * goal.share:g} % of the requests wait longer than {goal.wait_ms:g} ms with"
     yield (
-        f"At most {100 * goal.share:g} % of the requests wait longer than {goal.wait_ms:g} ms with"
+        f"With enough CPUs, at most {goal_text}"
+        if advice.short == "CPUs"
+        else f"At most {goal_text}"
     )
     least = "at least " if advice.lower_bound else ""
     for factor, number in advice.needed_at.items():

@@ -152,7 +152,7 @@ def test_another_clock(newest: Gunicorn, serve: ServerFactory, agent: StandInAge
     server.let_go()
 
 
-COMMANDS = ("status", "top", "drained")
+COMMANDS = ("status", "top", "advise", "drained")
 
 
 def test_a_server_of_another_user(newest: Gunicorn, serve: ServerFactory) -> None:
