@@ -98,6 +98,7 @@ def test_a_bad_setting_beside_a_when_ready_that_is_not_called(
     former = wait_for("both workers", server.both_worker_pids)
     (line,) = wait_for("the warning", lambda: server.our_lines)
     assert "when_ready was not called" in line
+    wait_for("both to be logged", lambda: server.log.count("Booting worker") == 2)
     server.get()
     assert server.worker_pids() == former
     assert server.log.count("Booting worker") == 2
