@@ -15,6 +15,7 @@ from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.workers.app_proxy import before_run
 from gunicorn_backlog.workers.in_flight import InFlight
 from gunicorn_backlog.workers.loops.watch import watch_asyncio
+from gunicorn_backlog.workers.max_requests import MaxRequests
 from gunicorn_backlog.workers.received_wait import NOT_KNOWN_NS, Headers, ReceivedWaits
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ def instrument(worker: AiohttpWorker, allocate: Allocate) -> None:
     handler = server.RequestHandler
     slot = allocate(Kind.ASGI, 0)
     waits = ReceivedWaits(slot, worker.sockets)
+    if worker.max_requests:
+        worker.max_requests = MaxRequests.of(worker.max_requests, slot)
     server.RequestHandler = _instrumented(handler, worker, InFlight(slot), waits)
     before_run(worker, lambda: waits.follow(watch_asyncio(slot, lambda: worker.loop)))
 
@@ -41,6 +44,7 @@ def _instrumented(
     answers a malformed request with another handler than the app's; this is no request.
     """
     handle_app_request = in_flight.counted_async(handler._handle_request)
+    handle_websocket = in_flight.counted_async(handler._handle_request, ages=False)
 
     class RequestHandler(handler):  # type: ignore[misc]  # aiohttp is not imported here
         __slots__ = ("_backlog_arrived_ns", "_backlog_started")
@@ -61,7 +65,9 @@ def _instrumented(
                 )
                 return answer
             start = partial(waits.start, request_handler, arrived_ns, _headers)
-            return handle_app_request(self, request, start_time, start)
+            is_websocket = request.headers.get("Upgrade", "").lower() == "websocket"
+            handle = handle_websocket if is_websocket else handle_app_request
+            return handle(self, request, start_time, start)
 
     if hasattr(handler, "_request_count"):  # a member of its instances, by __slots__
         RequestHandler.data_received = _measured(handler.data_received, waits, worker)
