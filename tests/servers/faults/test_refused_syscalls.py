@@ -66,8 +66,12 @@ def path(tmp_path: Path) -> Iterator[str]:
     path.unlink(missing_ok=True)
 
 
-TCP = {"backlog": {1.0}, "backlog.limit": {float(enforced(2048))}, "backlog.dropped": {0.0}}
-UNIX = {"backlog": {0.0}, "backlog.limit": {float(enforced(2048))}}
+UNIX = {
+    "backlog": {0.0},
+    "backlog.limit": {float(enforced(2048))},
+    "backlog.lost": {0.0},
+}
+TCP = UNIX | {"backlog": {1.0}, "backlog.dropped": {0.0}}
 PLACES: dict[str, Callable[[Gunicorn], tuple[str, ...]]] = {
     "uid 65534": lambda gunicorn: as_nobody(gunicorn.folder),
     "pid 1": lambda _: as_pid_1(),
@@ -117,7 +121,7 @@ def test_refused_numbers_are_absent_and_logged(
 ) -> None:
     """Only the unreadable numbers are absent, with one line for each cause."""
     server = started(newest, serve, agent, refusing(*refused.split(",")), path)
-    expected = {server.address: dict(TCP), path: {"backlog": {0.0}}}
+    expected = {server.address: dict(TCP), path: {"backlog": {0.0}, "backlog.lost": {0.0}}}
     if "SO_MEMINFO" in refused:
         del expected[server.address]["backlog.dropped"]
     elif "TCP_INFO" in refused:
