@@ -51,10 +51,10 @@ def started(
 
 
 def seen(push: Push) -> dict[str, dict[str, set[float]]]:
-    """Return a push's values by listener and metric, without the lost connections."""
+    """Return a push's values by listener and metric."""
     found: dict[str, dict[str, set[float]]] = {}
     for line in push.lines:
-        if (listener := line.tag("listener")) and line.name != "gunicorn.backlog.lost":
+        if listener := line.tag("listener"):
             metric = line.name.removeprefix("gunicorn.")
             found.setdefault(listener, {})[metric] = set(line.values)
     return found
@@ -68,8 +68,12 @@ def path(tmp_path: Path) -> Iterator[str]:
     path.unlink(missing_ok=True)
 
 
-TCP = {"backlog": {1.0}, "backlog.limit": {float(enforced(2048))}, "backlog.dropped": {0.0}}
-UNIX = {"backlog": {0.0}, "backlog.limit": {float(enforced(2048))}}
+UNIX = {
+    "backlog": {0.0},
+    "backlog.limit": {float(enforced(2048))},
+    "backlog.lost": {0.0},
+}
+TCP = UNIX | {"backlog": {1.0}, "backlog.dropped": {0.0}}
 PLACES: dict[str, Callable[[Gunicorn], tuple[str, ...]]] = {
     "uid 65534": lambda gunicorn: as_nobody(gunicorn.folder),
     "pid 1": lambda _: as_pid_1(),
@@ -127,7 +131,7 @@ def test_refused_numbers_are_absent_and_logged(
 
 def check_refused(refused: str, server: Server, agent: StandInAgent, path: str) -> None:
     """Assert that the other numbers are pushed, and that the lines have cause and remedy."""
-    expected = {server.address: dict(TCP), path: {"backlog": {0.0}}}
+    expected = {server.address: dict(TCP), path: {"backlog": {0.0}, "backlog.lost": {0.0}}}
     if "SO_MEMINFO" in refused:
         del expected[server.address]["backlog.dropped"]
     elif "TCP_INFO" in refused:
