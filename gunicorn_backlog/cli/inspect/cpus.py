@@ -14,7 +14,7 @@ CGROUPS = Path("/sys/fs/cgroup")
 
 def cpus(pid: int, root: Path = CGROUPS) -> float:
     """Return the number of CPUs that a process may use at a time. Raises OSError."""
-    quotas = [] if (text := _cgroups(pid)) is None else list(_quotas(text, root))
+    quotas = [] if (text := _cgroups(pid)) is None else list(quotas(text, root))
     return min([len(os.sched_getaffinity(pid)), *quotas])
 
 
@@ -24,7 +24,7 @@ def _cgroups(pid: int) -> str | None:
     return None
 
 
-def _quotas(text: str, root: Path) -> Iterator[float]:
+def quotas(text: str, root: Path = CGROUPS) -> Iterator[float]:
     """Yield the quotas of the cgroups of ``/proc/PID/cgroup`` and of those above (cgroups(7)).
 
     A path that does not exist here belongs to another cgroup namespace.
