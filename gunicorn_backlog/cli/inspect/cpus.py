@@ -14,14 +14,14 @@ CGROUPS = Path("/sys/fs/cgroup")
 
 def cpus(pid: int, root: Path = CGROUPS) -> float:
     """Return the number of CPUs that a process may use at a time. Raises OSError."""
-    quotas = [] if (text := _cgroups(pid)) is None else list(quotas(text, root))
-    return min([len(os.sched_getaffinity(pid)), *quotas])
+    affinity = os.sched_getaffinity(pid)
+    return min([len(affinity), *quotas(_cgroups(pid), root)])
 
 
-def _cgroups(pid: int) -> str | None:
+def _cgroups(pid: int) -> str:
     with suppress(OSError):
         return (PROC / str(pid) / "cgroup").read_text()
-    return None
+    return ""
 
 
 def quotas(text: str, root: Path = CGROUPS) -> Iterator[float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -11,16 +10,16 @@ from pathlib import Path
 import pytest
 
 from gunicorn_backlog.cli.inspect.cpus import CGROUPS, cpus, quotas
+from tests.lab.process_group import Group
+from tests.lab.waiting import wait_for
 
 
 def test_the_affinity() -> None:
     """A process that is bound to one CPU has one."""
     core = min(os.sched_getaffinity(0))
-    with subprocess.Popen(["taskset", "-c", str(core), "sleep", "60"]) as process:
-        while os.sched_getaffinity(process.pid) != {core}:
-            pass
+    with Group(["taskset", "-c", str(core), "sleep", "60"]) as process:
+        wait_for("the affinity", lambda: os.sched_getaffinity(process.pid) == {core})
         assert cpus(process.pid) <= 1
-        process.kill()
     with pytest.raises(ProcessLookupError):
         cpus(process.pid)
 
@@ -71,7 +70,6 @@ def cgroup() -> Iterator[Path]:
 
 def test_a_real_cgroup(cgroup: Path) -> None:
     """A process in a cgroup with a quota of half a CPU has half a CPU."""
-    with subprocess.Popen(["sleep", "60"]) as process:
+    with Group(["sleep", "60"]) as process:
         (cgroup / "cgroup.procs").write_text(str(process.pid))
         assert cpus(process.pid) == 0.5
-        process.kill()
