@@ -74,6 +74,7 @@ class Worker(Protocol):
 
     age: int  # 1 for the arbiter's first worker, 2 for its second; never reused
     pid: int
+    aborted: bool  # in the arbiter: gunicorn killed the worker after its timeout
 
     @property
     def tmp(self) -> Heartbeat: ...
@@ -146,6 +147,7 @@ class AiohttpWorker(Worker, Protocol):
 class UvicornConfig(Protocol):
     """``uvicorn.config.Config``."""
 
+    limit_max_requests: int | None
     load: Callable[[], None]
     loaded_app: Callable[..., Awaitable[None]]  # after load
     http_protocol_class: type  # after load
@@ -172,3 +174,9 @@ class Arbiter(Protocol):
     def log(self) -> Log: ...
     def manage_workers(self) -> None:
         """Fork and stop workers; the main loop calls this method in each turn."""
+
+    def reap_workers(self) -> None:
+        """Reap dead workers; before gunicorn 24 in a signal handler, too."""
+
+    def kill_worker(self, pid: int, sig: int) -> None:
+        """Send a signal to a worker."""

@@ -11,10 +11,11 @@ from collections.abc import Awaitable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from gunicorn_backlog.scoreboard.slot import Kind
+from gunicorn_backlog.scoreboard.kind import Kind
+from gunicorn_backlog.workers.app_proxy import before_run
+from gunicorn_backlog.workers.in_flight import InFlight
 from gunicorn_backlog.workers.loops.watch import watch_asyncio
 from gunicorn_backlog.workers.received_wait import NOT_KNOWN_NS, Headers, ReceivedWaits
-from gunicorn_backlog.workers.request_counters import InFlight, before_run
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import AiohttpWorker

@@ -10,11 +10,13 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from gunicorn_backlog.log import OnceLogger, log_errors
-from gunicorn_backlog.scoreboard.slot import Kind
+from gunicorn_backlog.scoreboard.kind import Kind
+from gunicorn_backlog.workers.app_proxy import AppProxy, before_run
 from gunicorn_backlog.workers.asgi_waits import measure_gunicorn, measure_uvicorn
+from gunicorn_backlog.workers.in_flight import InFlight
 from gunicorn_backlog.workers.loops.watch import watch_asyncio
+from gunicorn_backlog.workers.max_requests import MaxRequests
 from gunicorn_backlog.workers.received_wait import ReceivedWaits
-from gunicorn_backlog.workers.request_counters import AppProxy, InFlight, before_run
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import ASGIWorker, UvicornWorker
@@ -50,6 +52,8 @@ def instrument_uvicorn(worker: UvicornWorker, allocate: Allocate) -> None:
     in_flight, waits = InFlight(slot), ReceivedWaits(slot, worker.sockets)
     config = worker.config
     load = config.load
+    if config.limit_max_requests is not None:
+        config.limit_max_requests = MaxRequests.of(config.limit_max_requests, slot)
 
     def load_counted() -> None:
         load()
@@ -63,9 +67,10 @@ def instrument_uvicorn(worker: UvicornWorker, allocate: Allocate) -> None:
 def counted(app: ASGIApp, in_flight: InFlight) -> ASGIApp:
     """Return the app as a function; each call except the lifespan counts as a request."""
     request = in_flight.counted_async(app)  # with the app's result, which uvicorn checks
+    websocket = in_flight.counted_async(app, ages=False)
+    by_type = {"http": request, "websocket": websocket, "lifespan": app}
 
     def app_counted(scope: Any, receive: Any, send: Any) -> Awaitable[Any]:
-        serve = app if scope["type"] == "lifespan" else request
-        return serve(scope, receive, send)
+        return by_type.get(scope["type"], request)(scope, receive, send)
 
     return app_counted

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from gunicorn_backlog.scoreboard.slot import Kind, Slot
+from gunicorn_backlog.scoreboard.kind import Kind
+from gunicorn_backlog.scoreboard.slot import Slot
 from gunicorn_backlog.workers import request_wait, wsgi
+from gunicorn_backlog.workers.app_proxy import before_run
+from gunicorn_backlog.workers.in_flight import InFlight
 from gunicorn_backlog.workers.loops.beat import Beat
 from gunicorn_backlog.workers.loops.watch import watch_eventlet, watch_gevent
 from gunicorn_backlog.workers.received_wait import Headers, ReceivedWaits
-from gunicorn_backlog.workers.request_counters import InFlight, before_run
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import GreenletWorker

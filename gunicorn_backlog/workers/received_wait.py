@@ -43,12 +43,8 @@ from gunicorn_backlog.scoreboard.wait_histogram import EXACT_MS, bucket_of
 from gunicorn_backlog.workers.last_wait import FRESH_NS, TICK_MS
 from gunicorn_backlog.workers.loops.beat import Beat, LoopMeter, Unmeasured
 from gunicorn_backlog.workers.request_start_header import header_wait_s
-from gunicorn_backlog.workers.request_wait import (
-    NO_REQUEST,
-    NO_SOCKET,
-    is_refusal,
-    tcp_measures_wait,
-)
+from gunicorn_backlog.workers.request_wait import NO_REQUEST, tcp_measures_wait
+from gunicorn_backlog.workers.tcp_wait import NO_SOCKET, is_refusal
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import WorkerSocket

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from inspect import getattr_static, iscoroutinefunction
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gunicorn_backlog.scoreboard.slot import Kind
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.workers import wsgi
+from gunicorn_backlog.workers.app_proxy import before_run
+from gunicorn_backlog.workers.in_flight import InFlight
 from gunicorn_backlog.workers.loops.watch import watch_asyncio
 from gunicorn_backlog.workers.received_wait import Headers, ReceivedWaits
-from gunicorn_backlog.workers.request_counters import InFlight, before_run
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import WSGIWorker

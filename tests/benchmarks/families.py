@@ -20,8 +20,9 @@ from gunicorn_backlog.kernel.tcp_info import (
     TCP_INFO,
     unpack_last_data,
 )
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.slot import Kind, Slot
+from gunicorn_backlog.scoreboard.slot import Slot
 from gunicorn_backlog.scoreboard.wait_histogram import EXACT_MS, bucket_of
 from gunicorn_backlog.workers import asgi, greenlet, gthread, sync, wsgi
 from gunicorn_backlog.workers.received_wait import ReceivedWaits

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+import pytest
 
 from tests.lab.gunicorn_versions import BETWEEN, VERSIONS
+
+if TYPE_CHECKING:
+    from _pytest.mark import ParameterSet
 
 WORKERS = 2
 ALL = ("20.1.0", *BETWEEN, "27.0.1")
 NEWEST = VERSIONS[-1]
+label = attrgetter("label")  # the ids of a test with worker classes
 WSGI, ASGI, TORNADO, AIOHTTP = (
     "tests.lab.wsgi_app:app",
     "tests.lab.asgi_app:app",
@@ -39,6 +47,20 @@ class WorkerClass:
         """The options for gunicorn."""
         name = ("--worker-class", self.name) if self.name else ()
         return (*name, *(("--threads", str(self.threads)) if self.threads else ()))
+
+    @property
+    def label(self) -> str:
+        """The name and the app, for the id of a test."""
+        return f"{self.name}-{self.app[10:14]}"
+
+    def case(self, version: str) -> ParameterSet:
+        """Return a test's parameters: the class and a version, which may be a nightly one.
+
+        Intermediate versions are nightly ones, except the newest version that has the class.
+        """
+        nightly = version in BETWEEN and version != self.versions[-1]
+        marks = [pytest.mark.nightly] if nightly else []
+        return pytest.param(self, version, id=f"{self.label}-{version}", marks=marks)
 
 
 SYNC = WorkerClass("sync", capacity=2, eager=False)

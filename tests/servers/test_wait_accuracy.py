@@ -26,6 +26,7 @@ from tests.lab.worker_classes import GTHREAD, SYNC, WorkerClass
 CLASSES = pytest.mark.parametrize("worker_class", [SYNC, GTHREAD], ids=lambda it: it.name)
 BUCKET = 0.032  # half of a bucket's width beyond 32 ms
 AVERAGE_MS, LONGEST_MS = 5.0, 10.0
+MANY = 100  # requests: few of them are interrupted
 STALL_S = 0.4
 CLIENTS = 20
 
@@ -90,8 +91,8 @@ def compare(
 ) -> None:
     """Compare the recorded waits with those of the stopwatches.
 
-    :param exact: on an idle machine, also the longest one. On a busy one the worker may be
-        interrupted between its measurement and the app.
+    :param exact: on an idle machine, also the longest one, and the percentile of a few. On a busy
+        one the worker may be interrupted between its measurement and the app.
     """
     waited_ms = sorted(waited_ms)
     average_ms, longest_ms = statistics.mean(waited_ms), waited_ms[-1]
@@ -102,7 +103,8 @@ def compare(
         f"longest {longest_ms:.1f}, {recorded.longest_ms:.1f} ms"
     )
     assert recorded.average_ms == pytest.approx(average_ms, abs=AVERAGE_MS, rel=BUCKET)
-    assert recorded.percentile_95_ms == pytest.approx(percentile_ms, abs=AVERAGE_MS, rel=BUCKET)
+    if exact or len(waited_ms) >= MANY:
+        assert recorded.percentile_95_ms == pytest.approx(percentile_ms, abs=AVERAGE_MS, rel=BUCKET)
     if exact:
         assert recorded.longest_ms == pytest.approx(longest_ms, abs=LONGEST_MS, rel=BUCKET)
 

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from gunicorn_backlog.kernel.tcp_info import last_data_recv_ms
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.slot import Kind, Slot
+from gunicorn_backlog.scoreboard.slot import Slot
 from gunicorn_backlog.scoreboard.wait_histogram import BUCKETS, bucket_of
 from gunicorn_backlog.workers.asgi_waits import measure_uvicorn
 from gunicorn_backlog.workers.last_wait import FRESH_NS, TICK_MS

@@ -22,13 +22,14 @@ from gunicorn.workers.sync import SyncWorker
 from tornado.wsgi import WSGIContainer
 from uvicorn.config import Config as UvicornConfig
 
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.layout import SLOTS_AT
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.slot import ASIDE, RETURNED, ROW_SIZE, SUBMITTED, TAKEN, Kind
+from gunicorn_backlog.scoreboard.slot import ASIDE, RETURNED, ROW_SIZE, SUBMITTED, TAKEN
 from gunicorn_backlog.scoreboard.worker_row import WorkerRow
 from gunicorn_backlog.workers import asgi, greenlet, gthread, sync, tornado, wsgi
+from gunicorn_backlog.workers.in_flight import InFlight
 from gunicorn_backlog.workers.registry import Allocate, family_of, instrument
-from gunicorn_backlog.workers.request_counters import InFlight
 from tests.lab.fake_arbiter import Worker
 from tests.lab.waiting import wait_for
 

@@ -45,14 +45,6 @@ class IdleTotal:
         return seen_ns != self._idle_seen_ns
 
 
-def is_uvloop(loop: object) -> bool:
-    """Return whether a loop is one of uvloop's."""
-    return any(
-        base.__module__.partition(".")[0] == "uvloop" and base.__name__ == "Loop"
-        for base in type(loop).__mro__
-    )
-
-
 def read_idle_total(loop: Any, row: LoopRow) -> IdleTotal | None:
     """Have libuv measure the idle time of a loop; None: this libuv can't, or is not accessible."""
     try:
