@@ -74,6 +74,7 @@ class Worker(Protocol):
 
     age: int  # 1 for the arbiter's first worker, 2 for its second; never reused
     pid: int
+    aborted: bool  # in the arbiter: gunicorn killed the worker after its timeout
 
     @property
     def tmp(self) -> Heartbeat: ...
@@ -136,6 +137,7 @@ class ASGIWorker(Worker, Protocol):
 class UvicornConfig(Protocol):
     """``uvicorn.config.Config``."""
 
+    limit_max_requests: int | None
     load: Callable[[], None]
     loaded_app: Callable[..., Awaitable[None]]  # after load
 
@@ -160,3 +162,9 @@ class Arbiter(Protocol):
     def log(self) -> Log: ...
     def manage_workers(self) -> None:
         """Fork and stop workers; the main loop calls this method in each turn."""
+
+    def reap_workers(self) -> None:
+        """Reap dead workers; before gunicorn 24 in a signal handler, too."""
+
+    def kill_worker(self, pid: int, sig: int) -> None:
+        """Send a signal to a worker."""

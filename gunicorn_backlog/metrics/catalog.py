@@ -21,6 +21,17 @@ class Metric(NamedTuple):
     description: str
 
 
+EXIT_REASONS = (
+    "asked",
+    "recycled",
+    "timeout",
+    "oom",
+    "killed",
+    "crashed",
+    "boot",
+    "unknown",
+)
+
 BACKLOG = Metric(
     "gunicorn.backlog",
     "histogram",
@@ -63,6 +74,13 @@ SPAWNED = Metric(
     (),
     "Workers forked; a crash loop raises this count",
 )
+EXITED = Metric(
+    "gunicorn.workers.exited",
+    "count",
+    "worker",
+    tuple(f"reason:{reason}" for reason in EXIT_REASONS),
+    "Workers that exited, by cause",
+)
 UTILIZATION = Metric(
     "gunicorn.workers.utilization",
     "gauge",
@@ -70,12 +88,26 @@ UTILIZATION = Metric(
     (),
     "Share of the interval that workers were busy; gthread: threads; async: event loops",
 )
+BUSIEST = Metric(
+    "gunicorn.workers.busiest",
+    "gauge",
+    "percent",
+    (),
+    "Utilization of the busiest worker (of workers that lived at least half of the interval)",
+)
 SATURATED = Metric(
     "gunicorn.workers.saturated",
     "gauge",
     "percent",
     (),
     "Share of samples in which no worker, no gthread thread and no event loop was free",
+)
+TIMEOUT_USED = Metric(
+    "gunicorn.workers.timeout_used",
+    "gauge",
+    "percent",
+    (),
+    "Age of the oldest worker heartbeat as a share of gunicorn's timeout, which kills at 100",
 )
 THREADS = Metric(
     "gunicorn.threads",

@@ -111,10 +111,16 @@ def _worker_points(counts: WorkerCounts | None) -> Iterator[Point]:
 
 def _load_points(interval: IntervalSummary) -> Iterator[Point]:
     yield _point(catalog.SPAWNED, interval.spawned)
+    for reason, count in interval.exited.items():
+        yield _point(catalog.EXITED, count, f"reason:{reason}")
     if interval.utilization is not None:
         yield _point(catalog.UTILIZATION, interval.utilization)
+    if interval.busiest is not None:
+        yield _point(catalog.BUSIEST, interval.busiest)
     if interval.saturated is not None:
         yield _point(catalog.SATURATED, interval.saturated)
+    if interval.timeout_used is not None:
+        yield _point(catalog.TIMEOUT_USED, interval.timeout_used)
 
 
 def _request_points(interval: IntervalSummary) -> Iterator[Point]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from gunicorn_backlog import _gunicorn
@@ -11,6 +11,8 @@ from gunicorn_backlog.kernel.accept_queue import AcceptQueue
 from gunicorn_backlog.kernel.somaxconn import somaxconn
 from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.sampling import sampler_log
+from gunicorn_backlog.sampling.busiest import Busiest
+from gunicorn_backlog.sampling.heartbeats import Heartbeats
 from gunicorn_backlog.sampling.limits import Limits
 from gunicorn_backlog.sampling.listeners import Listeners
 from gunicorn_backlog.sampling.loops import delay_summary, has_unmeasured_loop
@@ -44,6 +46,8 @@ class Sampler:
     """Samples one arbiter, and logs each unreadable number once.
 
     since_ns: start of the sampling, CLOCK_MONOTONIC.
+    ages: of the workers of the latest sample.
+    heartbeats: of all workers.
     """
 
     def __init__(self, arbiter: Arbiter, scoreboard: Scoreboard | None, logger: OnceLogger) -> None:
@@ -54,12 +58,15 @@ class Sampler:
         self._limits = Limits(logger)
         self._counter = WorkerCounter()
         self._utilization = Utilization()
+        self._busiest = Busiest(time.monotonic_ns())
+        self.heartbeats = Heartbeats(arbiter)
         self._histogram: HistogramDelta | None = None
         self._delays: HistogramDelta | None = None
         self._rows: Mapping[int, WorkerRow] = {}  # of the latest sample
         self._requests = RequestSampler()
         self._begun: Begun | None = None
         self._all_known = False  # whether the state of each worker is known
+        self._all_measured = False  # whether the utilization of each worker is measured
         self._waits_measured = False  # whether a worker measures the wait of each request
         self._watched_after = 0  # age of the youngest worker forked before the sampling
         self._cfg: Config | None = None
@@ -67,6 +74,7 @@ class Sampler:
         self._boot_limit_s = 0
         self._unread_in_a_row = 0
         self.since_ns = 0
+        self.ages: Collection[int] = ()
 
     def begin(self, forked: int) -> None:
         """Start or restart the sampling.
@@ -76,6 +84,7 @@ class Sampler:
         self._watched_after = forked
         self.since_ns = time.monotonic_ns()
         self._utilization = Utilization()
+        self._busiest = Busiest(self.since_ns)
         if self._scoreboard is not None:
             self._histogram = HistogramDelta(self._scoreboard.reader.waits())
             self._delays = HistogramDelta(self._scoreboard.reader.delays())
@@ -90,9 +99,13 @@ class Sampler:
         queues = self._queues()
         worker_class = self._arbiter.cfg.worker_class_str
         self._limits.check(queues, self._backlog, worker_class, self._listeners.elsewhere())
-        counts, work = self._workers()
+        self.heartbeats.sample()
+        running = _gunicorn.worker_ages(self._arbiter)
+        self.ages = running.values()
+        counts, work = self._workers(running)
         requests = self._sample_requests(counts)
-        return Sample(queues, counts, work, _gunicorn.fork_count(self._arbiter), requests)
+        # Not the arbiter's count: gunicorn raises this count before the fork.
+        return Sample(queues, counts, work, max(self.ages, default=0), requests)
 
     def waits(self) -> WaitSummary | None:
         """Return the waits of the requests since the last call; None: not measured."""
@@ -130,6 +143,11 @@ class Sampler:
             return None
         return begun if self._all_known else None
 
+    def busiest(self) -> float | None:
+        """Return the utilization of the busiest worker since the last call; None: not measured."""
+        busiest = self._busiest.take(self._utilization.sampled_ns)
+        return busiest if self._all_measured else None
+
     def dropped(self) -> dict[str, int]:
         """Return the connections that each listener dropped since the last call."""
         return self._listeners.dropped()
@@ -157,12 +175,11 @@ class Sampler:
                 sampler_log.warn_no_limit(self._logger, listener)
         return queues
 
-    def _workers(self) -> tuple[WorkerCounts | None, WorkTime | None]:
+    def _workers(self, running: Mapping[int, int]) -> tuple[WorkerCounts | None, WorkTime | None]:
         """Return the counts and the work of all workers.
 
         None if a slot is not readable: numbers without one of the workers would be wrong.
         """
-        running = _gunicorn.worker_ages(self._arbiter)
         if self._scoreboard is None:
             return WorkerCounts(0, 0, 0, len(running), None), None
         rows = self._scoreboard.reader.read(running)
@@ -171,8 +188,10 @@ class Sampler:
         self._unread_in_a_row = 0
         self._rows = rows.by_pid
         work = self._utilization.update(rows.by_pid)
+        self._busiest.sample(rows.by_pid, self._utilization.sampled_ns)
         counts = self._count(running, rows)
-        return counts, None if counts.saturated is None else work
+        self._all_measured = counts.saturated is not None
+        return counts, work if self._all_measured else None
 
     def _count(self, running: Mapping[int, int], rows: WorkerRows) -> WorkerCounts:
         if rows.by_pid:

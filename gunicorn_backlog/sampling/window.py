@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, TypedDict
 
 from gunicorn_backlog.kernel.accept_queue import AcceptQueue
@@ -18,7 +19,7 @@ class Sample(NamedTuple):
     queues: by listener.
     counts: of workers; None: not readable.
     work: since the last sample; None: not measured.
-    forked: number of workers forked since the arbiter's start.
+    forked: number of workers forked since the arbiter's start: the greatest age of a worker.
     requests: None: not known for each worker.
     """
 
@@ -57,6 +58,9 @@ class IntervalSummary(NamedTuple):
     begun: requests handed to the app in the interval; None: not known for each worker.
     oldest_s: greatest age of a request in flight, in seconds; None: not known for each worker.
     stranded: greatest number of stranded requests; None: no worker has a queue of its own.
+    exited: number of workers that exited in the interval, by reason; empty: not known.
+    busiest: utilization of the busiest worker, in percent; None: not measured.
+    timeout_used: age of the oldest heartbeat in percent of gunicorn's timeout; None: no timeout.
     """
 
     queues: tuple[BacklogSummary, ...]
@@ -70,6 +74,9 @@ class IntervalSummary(NamedTuple):
     begun: int | None = None
     oldest_s: float | None = None
     stranded: int | None = None
+    exited: Mapping[str, int] = MappingProxyType({})
+    busiest: float | None = None
+    timeout_used: float | None = None
 
 
 class Window:
@@ -97,6 +104,8 @@ class Window:
         waits: WaitSummary | None = None,
         delays: WaitSummary | None = None,
         begun: int | None = None,
+        *,
+        youngest: int = 0,
     ) -> IntervalSummary | None:
         """Return the interval's summary and start the next; None without a sample.
 
@@ -104,11 +113,12 @@ class Window:
         :param waits: of the requests of the interval.
         :param delays: of the event loops in the interval.
         :param begun: requests that were handed to the app in the interval.
+        :param youngest: age of the youngest worker that has exited; at least as many were forked.
         """
         samples, self._samples = self._samples, []
         if not samples:
             return None
-        forked, self._forked = self._forked, samples[-1].forked
+        forked, self._forked = self._forked, max(self._forked, samples[-1].forked, youngest)
         counted = [sample.counts for sample in samples if sample.counts is not None]
         return IntervalSummary(
             queues=_queues(samples),

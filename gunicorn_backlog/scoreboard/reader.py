@@ -100,6 +100,14 @@ class Reader:
         """Return the number of requests handed to the app by all owners of all slots."""
         return sum([max(0, slot.word_3) for slot in self.claimed()])
 
+    def find(self, pid: int, age: int) -> tuple[SlotRecord, DetailState] | None:
+        """Return the slot and the detail row of a worker; None: the worker has no slot."""
+        for index, slot in enumerate(self.claimed()):
+            if slot.pid == pid and slot.age == age:
+                at = self._layout.details_at + index * DETAIL_ROW.size
+                return slot, decode_detail(self._memory[at : at + DETAIL_ROW.size])
+        return None
+
     def details(self) -> list[tuple[SlotRecord, DetailState]]:
         """Return each slot that was ever allocated, with its detail row."""
         slots, at = self.claimed(), self._layout.details_at

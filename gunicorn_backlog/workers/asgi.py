@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gunicorn_backlog.scoreboard.slot import Kind
 from gunicorn_backlog.workers.loops.watch import watch_asyncio
+from gunicorn_backlog.workers.max_requests import MaxRequests
 from gunicorn_backlog.workers.request_counters import AppProxy, InFlight, before_run
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def instrument_uvicorn(worker: UvicornWorker, allocate: Allocate) -> None:
     in_flight = InFlight(slot)
     config = worker.config
     load = config.load
+    if config.limit_max_requests is not None:
+        config.limit_max_requests = MaxRequests.of(config.limit_max_requests, slot)
 
     def load_counted() -> None:
         load()

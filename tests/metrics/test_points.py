@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gunicorn_backlog.config.options import BacklogType
-from gunicorn_backlog.metrics.catalog import CATALOG
+from gunicorn_backlog.metrics.catalog import CATALOG, EXIT_REASONS
 from gunicorn_backlog.metrics.points import Point, interval_points
 from gunicorn_backlog.sampling.window import BacklogSummary, IntervalSummary
 from gunicorn_backlog.sampling.worker_counts import ThreadCounts, WorkerCounts
@@ -30,6 +30,9 @@ INTERVAL = IntervalSummary(
     begun=250,
     oldest_s=1.23456,
     stranded=2,
+    exited=dict.fromkeys(EXIT_REASONS, 0) | {"asked": 2},
+    busiest=97.5,
+    timeout_used=51.2,
 )
 
 
@@ -86,6 +89,11 @@ def test_threads_and_shares_of_the_interval() -> None:
     }
     assert sent["gunicorn.workers.utilization"] == 62.5
     assert sent["gunicorn.workers.saturated"] == 0
+
+    assert sent["gunicorn.workers.busiest"] == 97.5
+    assert sent["gunicorn.workers.timeout_used"] == 51.2
+    assert sent["gunicorn.workers.exited reason:asked"] == 2
+    assert sent["gunicorn.workers.exited reason:oom"] == 0
 
     assert sent["gunicorn.request.wait.avg"] == 12.3
     assert sent["gunicorn.request.wait.max"] == 530.5

@@ -55,7 +55,7 @@ def test_one_sample(arbiter: Arbiter, caplog: pytest.LogCaptureFixture) -> None:
     sample = sampler.sample()
     assert sample.queues == {tag(arbiter): AcceptQueue(0, LIMIT)}
     assert sample.counts == WorkerCounts(0, 1, 1, 0, 1, saturated=True)
-    assert sample.forked == 3
+    assert sample.forked == 2
     assert sample.work is not None
     assert sampler.dropped() == {tag(arbiter): 0}
     assert caplog.records == []
