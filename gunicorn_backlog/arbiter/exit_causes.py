@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gunicorn_backlog.kernel.cgroup import OomKills
+from gunicorn_backlog.scoreboard.detail_row import SocketState
 from gunicorn_backlog.scoreboard.slot import MAX_REQUESTS
 
 if TYPE_CHECKING:
@@ -27,15 +28,17 @@ class WorkerEnd:
     sent: the signals that gunicorn sent, as bits.
     status: exit code, or the negative number of the signal; None: not seen.
     flags: of the worker's slot.
+    sockets: of the worker's detail row.
     """
 
-    __slots__ = ("flags", "sent", "status", "worker")
+    __slots__ = ("flags", "sent", "sockets", "status", "worker")
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self.sent = 0
         self.status: int | None = None
         self.flags = 0
+        self.sockets: tuple[SocketState | None, ...] = ()
 
 
 class OomCredit:

@@ -20,6 +20,7 @@ from gunicorn_backlog._gunicorn.reaping import after_reap_of, before_each_reap, 
 from gunicorn_backlog.arbiter.exit_causes import OomCredit, WorkerEnd, cause, describe
 from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.metrics.catalog import EXIT_REASONS
+from gunicorn_backlog.scoreboard.detail_row import SocketState
 from gunicorn_backlog.scoreboard.reader import Reader
 
 if TYPE_CHECKING:
@@ -34,11 +35,13 @@ class Exits:
 
     reader: of the shared memory; None: there is none.
     youngest: age of the youngest worker whose exit was counted.
+    sockets: of the workers that had died at the latest ``take``, from their detail rows.
     """
 
     def __init__(self, arbiter: Arbiter, logger: OnceLogger) -> None:
         self.reader: Reader | None = None
         self.youngest = 0
+        self.sockets: list[tuple[SocketState | None, ...]] = []
         self._arbiter = arbiter
         self._logger = logger
         self._pid = os.getpid()
@@ -108,8 +111,8 @@ class Exits:
         if self.reader is not None:
             found = self.reader.find(end.worker.pid, end.worker.age)
             if found is not None:
-                slot, _ = found
-                end.flags = slot.flags
+                slot, details = found
+                end.flags, end.sockets = slot.flags, details.sockets
 
     # In our thread.
 
@@ -121,10 +124,12 @@ class Exits:
         """
         counts = dict.fromkeys(EXIT_REASONS, 0)
         self._oom.update()
+        self.sockets = [end.sockets for end in list(self._ends.values()) if end.sockets]
         for end in self._take_ends(sampled):
             self.youngest = max(self.youngest, end.worker.age)
             if end.status is None:
                 self._read_slot(end)
+                self.sockets.append(end.sockets)
             reason = cause(end, self._oom)
             counts[reason] += 1
             self._log_first_killed(end, reason)

@@ -94,10 +94,13 @@ class Pipeline:
         take_exits = partial(self._exits.take, self._sampler.ages)
         exited = log_errors(self._logger, "counting exits", take_exits)
         youngest, heartbeats = self._exits.youngest, self._sampler.heartbeats
+        count_lost = partial(self._sampler.lost, self._exits.sockets)
+        lost = log_errors(self._logger, "counting lost connections", count_lost)
         interval = self._window.close(dropped or {}, waits, delays, begun, youngest=youngest)
         if interval is not None:
             interval = interval._replace(
                 exited=exited or {},
+                lost=lost or {},
                 busiest=log_errors(self._logger, "finding the busiest", self._sampler.busiest),
                 timeout_used=log_errors(self._logger, "reading heartbeats", heartbeats.take),
             )

@@ -60,6 +60,13 @@ DEEPEST = Metric(
     ("listener",),
     "Longest accept queue of a single worker in the interval (reuse_port only)",
 )
+LOST = Metric(
+    "gunicorn.backlog.lost",
+    "count",
+    "connection",
+    ("listener",),
+    "Connections reset by the kernel because their listening socket was closed",
+)
 WORKERS = Metric(
     "gunicorn.workers",
     "gauge",

@@ -49,7 +49,8 @@ def interval_points(
         tags.append(clean(f"bind:{bind}"))
     found = [
         *_backlog_points(interval.queues, backlog_type),
-        *_drop_points(interval.dropped),
+        *_count_points(catalog.DROPPED, interval.dropped),
+        *_count_points(catalog.LOST, interval.lost),
         *_worker_points(interval.counts),
         *_load_points(interval),
         *_request_points(interval),
@@ -81,9 +82,9 @@ def _backlog_points(
             yield _point(catalog.DEEPEST, queue.deepest, tag)
 
 
-def _drop_points(dropped: Mapping[str, int]) -> Iterator[Point]:
-    for listener, count in dropped.items():
-        yield _point(catalog.DROPPED, count, _listener_tag(listener))
+def _count_points(metric: Metric, counts: Mapping[str, int]) -> Iterator[Point]:
+    for listener, count in counts.items():
+        yield _point(metric, count, _listener_tag(listener))
 
 
 def _listener_tag(listener: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -17,6 +18,7 @@ from gunicorn_backlog.sampling.listener import (
     reuse_port_listener,
     unreadable_listener,
 )
+from gunicorn_backlog.sampling.lost import Lost
 from gunicorn_backlog.scoreboard.server_info import ListenerRef
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ class Listeners:
     """All listeners of an arbiter, also after a HUP replaced them.
 
     bind: value of the tag ``bind``, the name of the first listener; empty before the first.
+    lost: connections of closed sockets.
     """
 
     def __init__(self, arbiter: _gunicorn.Arbiter, logger: OnceLogger) -> None:
@@ -37,6 +40,16 @@ class Listeners:
         self._listeners: Sequence[Listener] = ()
         self._drops_of_closed: dict[str, int] = {}
         self.bind = ""
+        self.lost = Lost()
+
+    def held(self) -> set[int]:
+        """Return the inodes of the sockets that the arbiter has."""
+        inodes = set()
+        for listener in list(self._arbiter.LISTENERS):
+            sock: Any = listener.sock
+            with suppress(OSError, AttributeError):  # closed meanwhile
+                inodes.add(os.fstat(sock.fileno()).st_ino)
+        return inodes
 
     def read(self) -> dict[str, AcceptQueue]:
         """Return the queue of each readable listener, by name; log each unreadable one once."""
@@ -53,6 +66,7 @@ class Listeners:
                 self._warn_without_limit(listener)
             elif queue.length > queue.limit:  # full: a close would lose the drops of this interval
                 self._note_drops(listener)
+            self.lost.sample(listener.ref(), listener.lengths())
             name = listener.name
             queues[name] = merge([queues[name], queue]) if name in queues else queue
         return queues
@@ -70,12 +84,12 @@ class Listeners:
             _add_drops(counts, listener)
         return counts
 
-    def lengths(self) -> dict[int, int]:
+    def own_lengths(self) -> dict[int, int]:
         """Return the length of each worker's own queue by inode; empty without ``reuse_port``."""
         return {
             inode: length
             for listener in self._listeners
-            for inode, length in listener.lengths().items()
+            for inode, length in listener.own_lengths().items()
         }
 
     def elsewhere(self) -> frozenset[str]:

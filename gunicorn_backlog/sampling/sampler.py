@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from gunicorn_backlog import _gunicorn
@@ -16,6 +16,7 @@ from gunicorn_backlog.sampling.heartbeats import Heartbeats
 from gunicorn_backlog.sampling.limits import Limits
 from gunicorn_backlog.sampling.listeners import Listeners
 from gunicorn_backlog.sampling.loops import delay_summary, has_unmeasured_loop
+from gunicorn_backlog.sampling.lost import UnreadableSocketsError
 from gunicorn_backlog.sampling.requests import (
     Begun,
     BegunError,
@@ -26,6 +27,7 @@ from gunicorn_backlog.sampling.requests import (
 from gunicorn_backlog.sampling.utilization import Utilization, WorkTime
 from gunicorn_backlog.sampling.window import Sample
 from gunicorn_backlog.sampling.worker_counts import WorkerCounter, WorkerCounts
+from gunicorn_backlog.scoreboard.detail_row import SocketState
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from gunicorn_backlog.scoreboard.server_info import ListenerRef
 from gunicorn_backlog.scoreboard.slot import MEASURES_WAIT
@@ -152,6 +154,27 @@ class Sampler:
         """Return the connections that each listener dropped since the last call."""
         return self._listeners.dropped()
 
+    def lost(self, died: Iterable[tuple[SocketState | None, ...]]) -> dict[str, int]:
+        """Return the connections that were lost since the last call, by listener, if known.
+
+        :param died: the sockets of the workers that have died since the last call.
+        """
+        lost, held = self._listeners.lost, self._listeners.held()
+        sockets = list(died)
+        if self._scoreboard is not None and (self._arbiter.cfg.reuse_port or lost.watched - held):
+            sockets += [detail.sockets for _, detail in self._scoreboard.reader.details()]
+        if self._arbiter.cfg.reuse_port:
+            lost.note_untracked(sockets, self._arbiter.cfg.address)
+        closed = [state for states in sockets for state in states if state is not None]
+        stopping = not self._arbiter.LISTENERS and not self._arbiter.cfg.reuse_port
+        others_end = not stopping or not self._arbiter.WORKERS
+        try:
+            counts = lost.take(held, closed, others_end=others_end)
+        except UnreadableSocketsError as error:
+            sampler_log.warn_lost(self._logger, error)
+            return {}
+        return {listener: count for listener, count in counts.items() if count is not None}
+
     @property
     def bind(self) -> str:
         """Value of the tag ``bind``, the name of the first listener; empty before the first."""
@@ -220,7 +243,7 @@ class Sampler:
         self._all_known = self._scoreboard is not None and counts.unknown == 0
         if self._scoreboard is None or counts.unknown:
             return None
-        lengths, waiting = self._listeners.lengths(), None
+        lengths, waiting = self._listeners.own_lengths(), None
         if lengths:
             details = self._scoreboard.reader.details()
             waiting = waiting_by_pid(details, lengths)

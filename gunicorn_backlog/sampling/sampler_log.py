@@ -32,6 +32,11 @@ def warn_begun(logger: OnceLogger, error: BegunError) -> None:
     logger.warn("begun", f"{error}: the requests begun in this interval are not sent")
 
 
+def warn_lost(logger: OnceLogger, error: Exception) -> None:
+    """Warn that netlink does not report whether a closed socket still exists."""
+    logger.warn("lost", f"lost connections can't be counted ({error}): not sent")
+
+
 def warn_unread(logger: OnceLogger) -> None:
     """Warn of slots that can't be read in several samples in a row."""
     logger.warn(

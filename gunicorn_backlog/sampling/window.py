@@ -59,6 +59,7 @@ class IntervalSummary(NamedTuple):
     oldest_s: greatest age of a request in flight, in seconds; None: not known for each worker.
     stranded: greatest number of stranded requests; None: no worker has a queue of its own.
     exited: number of workers that exited in the interval, by reason; empty: not known.
+    lost: connections of closed sockets, by listener; without listeners for which it is not known.
     busiest: utilization of the busiest worker, in percent; None: not measured.
     timeout_used: age of the oldest heartbeat in percent of gunicorn's timeout; None: no timeout.
     """
@@ -75,6 +76,7 @@ class IntervalSummary(NamedTuple):
     oldest_s: float | None = None
     stranded: int | None = None
     exited: Mapping[str, int] = MappingProxyType({})
+    lost: Mapping[str, int] = MappingProxyType({})
     busiest: float | None = None
     timeout_used: float | None = None
 

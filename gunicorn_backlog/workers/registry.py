@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from gunicorn_backlog.scoreboard.slot import Kind, Slot
+from gunicorn_backlog.workers.closed_queues import record_closed_queues
 from gunicorn_backlog.workers.max_requests import note_max_requests
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ def instrument(worker: Worker, scoreboard: Scoreboard) -> None:
     try:
         family.load()(worker, allocate)
         note_max_requests(worker, slots[0])
+        record_closed_queues(worker, slots[0])
     except Exception:
         scoreboard.detach()  # a part of the worker may be instrumented already
         allocate(Kind.FAILED, 0)

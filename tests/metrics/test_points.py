@@ -31,6 +31,7 @@ INTERVAL = IntervalSummary(
     oldest_s=1.23456,
     stranded=2,
     exited=dict.fromkeys(EXIT_REASONS, 0) | {"asked": 2},
+    lost={"127.0.0.1:8000": 3},
     busiest=97.5,
     timeout_used=51.2,
 )
