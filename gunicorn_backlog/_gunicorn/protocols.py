@@ -124,14 +124,24 @@ class GreenletWorker(Worker, Protocol):
 class WSGIWorker(Worker, Protocol):
     """A worker that runs its app in another package's WSGI server."""
 
+    sockets: Sequence[WorkerSocket]
     wsgi: Any
 
 
 class ASGIWorker(Worker, Protocol):
     """``gunicorn.workers.gasgi.ASGIWorker``."""
 
+    cfg: WorkerConfig
+    sockets: Sequence[WorkerSocket]
     loop: Any  # asyncio's or uvloop's; made before the app is loaded
     asgi: Callable[..., Awaitable[None]]
+
+
+class AiohttpWorker(Worker, Protocol):
+    """``aiohttp.worker.GunicornWebWorker``."""
+
+    sockets: Sequence[WorkerSocket]
+    loop: Any  # asyncio's or uvloop's; made before the app is loaded
 
 
 class UvicornConfig(Protocol):
@@ -140,11 +150,13 @@ class UvicornConfig(Protocol):
     limit_max_requests: int | None
     load: Callable[[], None]
     loaded_app: Callable[..., Awaitable[None]]  # after load
+    http_protocol_class: type  # after load
 
 
 class UvicornWorker(Worker, Protocol):
     """``uvicorn_worker.UvicornWorker``, and its predecessor ``uvicorn.workers.UvicornWorker``."""
 
+    sockets: Sequence[WorkerSocket]
     config: UvicornConfig
 
 

@@ -91,8 +91,10 @@ def describe(end: WorkerEnd, reason: str) -> str:
     """Return a log text for a worker that was killed by a signal of another; empty for others."""
     if reason not in ("oom", "killed", "crashed") or end.status is None or end.status >= 0:
         return ""
-    number = -end.status
-    name = signal.Signals(number).name if number in signal.valid_signals() else f"signal {number}"
+    try:
+        name = signal.Signals(-end.status).name
+    except ValueError:  # most of the real-time signals have no name
+        name = f"signal {-end.status}"
     why = ", the OOM killer of its cgroup" if reason == "oom" else ""
     return (
         f"worker {end.worker.pid} was killed by {name}, which gunicorn did not send{why}; further "

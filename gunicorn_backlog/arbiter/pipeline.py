@@ -91,12 +91,13 @@ class Pipeline:
         waits = log_errors(self._logger, "summing the waits", self._sampler.waits)
         delays = log_errors(self._logger, "summing the delays", self._sampler.delays)
         begun = log_errors(self._logger, "counting requests", self._sampler.begun)
+        cpu = log_errors(self._logger, "reading CPU times", self._sampler.cpu)
         take_exits = partial(self._exits.take, self._sampler.ages)
         exited = log_errors(self._logger, "counting exits", take_exits)
         youngest, heartbeats = self._exits.youngest, self._sampler.heartbeats
         count_lost = partial(self._sampler.lost, self._exits.sockets)
         lost = log_errors(self._logger, "counting lost connections", count_lost)
-        interval = self._window.close(dropped or {}, waits, delays, begun, youngest=youngest)
+        interval = self._window.close(dropped or {}, waits, delays, begun, cpu, youngest=youngest)
         if interval is not None:
             interval = interval._replace(
                 exited=exited or {},

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
-from gunicorn_backlog.config.options import BacklogType
+from gunicorn_backlog.config.options import GROUPS, BacklogType, Group
 from gunicorn_backlog.config.tags import clean
 from gunicorn_backlog.metrics import catalog
-from gunicorn_backlog.metrics.catalog import Metric, MetricType
+from gunicorn_backlog.metrics.catalog import CATALOG, Metric, MetricType
+from gunicorn_backlog.sampling.cpu import CpuUsage
 from gunicorn_backlog.sampling.window import BacklogSummary, IntervalSummary
 from gunicorn_backlog.sampling.worker_counts import WorkerCounts
 from gunicorn_backlog.scoreboard.wait_histogram import WaitSummary
 
 OK, CRITICAL = 0, 2  # status of a service check
+_GROUPS = {metric.name: metric.group for metric in CATALOG}
 
 
 class Point(NamedTuple):
@@ -35,6 +37,7 @@ def interval_points(
     app: str,
     bind: str,
     backlog_type: BacklogType,
+    groups: Collection[Group] = GROUPS,
     stopping: bool = False,
 ) -> list[Point]:
     """Return the points of one interval, without those that could not be measured.
@@ -42,6 +45,7 @@ def interval_points(
     :param app: value of the tag ``app``: the server's ``proc_name``.
     :param bind: value of the tag ``bind``: the server's first listener. Empty: no tag.
     :param backlog_type: type of ``gunicorn.backlog``. A gauge has the maximum of the samples.
+    :param groups: the metrics to return; those without a group are always returned.
     :param stopping: this is the last push of a shutdown.
     """
     tags = [clean(f"app:{app}")]
@@ -54,6 +58,7 @@ def interval_points(
         *_worker_points(interval.counts),
         *_load_points(interval),
         *_request_points(interval),
+        *_cpu_points(interval.cpu),
         *_wait_points(interval.waits),
         *_delay_points(interval.delays),
     ]
@@ -61,7 +66,11 @@ def interval_points(
         found.append(_point(catalog.IS_RUNNING, CRITICAL))
     elif interval.counts is not None:
         found.append(_point(catalog.IS_RUNNING, OK if interval.counts.total > 0 else CRITICAL))
-    return [point._replace(tags=(*tags, *point.tags)) for point in found]
+    return [
+        point._replace(tags=(*tags, *point.tags))
+        for point in found
+        if (group := _GROUPS[point.name]) is None or group in groups
+    ]
 
 
 def _point(metric: Metric, value: float, *tags: str) -> Point:
@@ -131,6 +140,13 @@ def _request_points(interval: IntervalSummary) -> Iterator[Point]:
         yield _point(catalog.OLDEST, round(interval.oldest_s, 3))
     if interval.stranded is not None:
         yield _point(catalog.STRANDED, interval.stranded)
+
+
+def _cpu_points(cpu: CpuUsage) -> Iterator[Point]:
+    if cpu.used is not None:
+        yield _point(catalog.CPU, cpu.used)
+    if cpu.waited is not None:
+        yield _point(catalog.CPU_WAIT, cpu.waited)
 
 
 def _wait_points(waits: WaitSummary | None) -> Iterator[Point]:

@@ -82,6 +82,11 @@ class Listener:
             self._latest = None
             raise
 
+    @property
+    def is_reuse_port(self) -> bool:
+        """Whether each worker has a socket of its own at the address."""
+        return isinstance(self._readers[0], ReusePortReader)
+
     def lengths(self) -> Mapping[int, int]:
         """Return the latest length of the queue of each socket, by inode; empty: not known."""
         (reader, *_) = self._readers
@@ -103,11 +108,6 @@ class Listener:
         """Allow costly reads again."""
         for reader in self._readers:
             reader.begin_interval()
-
-    def own_lengths(self) -> dict[int, int]:
-        """Return the length of each worker's own queue by inode; empty without ``reuse_port``."""
-        reader = self._readers[0]
-        return reader.lengths if isinstance(reader, ReusePortReader) else {}
 
     def ref(self) -> ListenerRef:
         """Return the listener's reference, with the latest queue if netlink lacks the listener."""

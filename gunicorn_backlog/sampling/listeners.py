@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,9 @@ from gunicorn_backlog.sampling.listener import (
     unreadable_listener,
 )
 from gunicorn_backlog.sampling.lost import Lost
+from gunicorn_backlog.scoreboard.detail_row import DetailState, SocketState
 from gunicorn_backlog.scoreboard.server_info import ListenerRef
+from gunicorn_backlog.scoreboard.slot import SlotRecord
 
 if TYPE_CHECKING:
     from gunicorn_backlog import _gunicorn
@@ -84,12 +86,37 @@ class Listeners:
             _add_drops(counts, listener)
         return counts
 
+    def count_lost(
+        self,
+        died: list[tuple[SocketState | None, ...]],
+        details: Callable[[], list[tuple[SlotRecord, DetailState]]] | None,
+    ) -> dict[str, int]:
+        """Return the connections that were lost since the last call, by listener, if known.
+
+        Raises UnreadableSocketsError.
+
+        :param died: the sockets of the workers that have died since the last call.
+        :param details: reads all slots with their own sockets; None: there is no shared memory.
+        """
+        lost, held, cfg = self.lost, self.held(), self._arbiter.cfg
+        sockets = died
+        if details is not None and (cfg.reuse_port or lost.watched - held):
+            sockets = died + [detail.sockets for _, detail in details()]
+        if cfg.reuse_port:
+            lost.note_untracked(sockets, cfg.address)
+        closed = [state for states in sockets for state in states if state is not None]
+        stopping = not self._arbiter.LISTENERS and not cfg.reuse_port
+        others_end = not stopping or not self._arbiter.WORKERS
+        counts = lost.take(held, closed, others_end=others_end)
+        return {listener: count for listener, count in counts.items() if count is not None}
+
     def own_lengths(self) -> dict[int, int]:
         """Return the length of each worker's own queue by inode; empty without ``reuse_port``."""
         return {
             inode: length
             for listener in self._listeners
-            for inode, length in listener.own_lengths().items()
+            if listener.is_reuse_port
+            for inode, length in listener.lengths().items()
         }
 
     def elsewhere(self) -> frozenset[str]:

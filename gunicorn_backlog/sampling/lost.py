@@ -11,18 +11,16 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Collection, Iterable, Mapping, Set
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from typing import NamedTuple
 
 from gunicorn_backlog.config.tags import listener_tag
 from gunicorn_backlog.kernel import sock_diag
 from gunicorn_backlog.kernel.accept_queue import QueueError
+from gunicorn_backlog.kernel.tcp_migrate_req import migrates
 from gunicorn_backlog.sampling.bind import family_of, numeric
 from gunicorn_backlog.scoreboard.detail_row import SocketState
 from gunicorn_backlog.scoreboard.server_info import ListenerRef
-
-_MIGRATE = Path("/proc/sys/net/ipv4/tcp_migrate_req")
 
 
 class _Watched(NamedTuple):
@@ -39,8 +37,8 @@ class UnreadableSocketsError(Exception):
 class Lost:
     """Finds the sockets that are gone, and counts their connections once."""
 
-    def __init__(self, *, migrate: Path = _MIGRATE) -> None:
-        self._migrate = migrate
+    def __init__(self, *, migrates: Callable[[], bool] = migrates) -> None:
+        self._migrates = migrates
         self._watched: dict[int, _Watched] = {}  # by inode
         self._counted: set[int] = set()
 
@@ -118,12 +116,6 @@ class Lost:
         if addressed:
             return 0
         return lengths[0] if len(lengths) == 1 else None  # moved from one to the other
-
-    def _migrates(self) -> bool:
-        try:
-            return self._migrate.read_text().strip() != "0"
-        except OSError:  # before Linux 5.14
-            return False
 
 
 def _latest(closed: Iterable[SocketState]) -> dict[int, int]:

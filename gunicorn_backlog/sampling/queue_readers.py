@@ -97,7 +97,7 @@ class ReusePortReader(QueueReader):
     def __init__(self, host: str, port: int) -> None:
         """Take a numeric host, as the kernel prints it."""
         super().__init__()
-        self.lengths: dict[int, int] = {}  # of the latest sample, by inode
+        self.lengths: dict[int, int] = {}
         self._host, self._port = host, port
         self._family = family_of(host)
 

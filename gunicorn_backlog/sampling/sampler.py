@@ -12,26 +12,26 @@ from gunicorn_backlog.kernel.somaxconn import somaxconn
 from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.sampling import sampler_log
 from gunicorn_backlog.sampling.busiest import Busiest
+from gunicorn_backlog.sampling.cpu import CpuMeter, CpuUsage
 from gunicorn_backlog.sampling.heartbeats import Heartbeats
 from gunicorn_backlog.sampling.limits import Limits
 from gunicorn_backlog.sampling.listeners import Listeners
-from gunicorn_backlog.sampling.loops import delay_summary, has_unmeasured_loop
+from gunicorn_backlog.sampling.loops import has_unmeasured_loop
 from gunicorn_backlog.sampling.lost import UnreadableSocketsError
 from gunicorn_backlog.sampling.requests import (
-    Begun,
-    BegunError,
     RequestSample,
     RequestSampler,
     waiting_by_pid,
 )
+from gunicorn_backlog.sampling.totals import Totals
 from gunicorn_backlog.sampling.utilization import Utilization, WorkTime
 from gunicorn_backlog.sampling.window import Sample
 from gunicorn_backlog.sampling.worker_counts import WorkerCounter, WorkerCounts
 from gunicorn_backlog.scoreboard.detail_row import SocketState
+from gunicorn_backlog.scoreboard.kind import MEASURES_WAIT
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from gunicorn_backlog.scoreboard.server_info import ListenerRef
-from gunicorn_backlog.scoreboard.slot import MEASURES_WAIT
-from gunicorn_backlog.scoreboard.wait_histogram import HistogramDelta, WaitsError, WaitSummary
+from gunicorn_backlog.scoreboard.wait_histogram import WaitSummary
 from gunicorn_backlog.scoreboard.worker_row import WorkerRow, WorkerRows
 from gunicorn_backlog.workers import registry
 
@@ -62,11 +62,11 @@ class Sampler:
         self._utilization = Utilization()
         self._busiest = Busiest(time.monotonic_ns())
         self.heartbeats = Heartbeats(arbiter)
-        self._histogram: HistogramDelta | None = None
-        self._delays: HistogramDelta | None = None
+        self._cpu = CpuMeter()
+        self._running: Mapping[int, int] = {}  # age by pid, of the latest sample
+        self._totals: Totals | None = None
         self._rows: Mapping[int, WorkerRow] = {}  # of the latest sample
         self._requests = RequestSampler()
-        self._begun: Begun | None = None
         self._all_known = False  # whether the state of each worker is known
         self._all_measured = False  # whether the utilization of each worker is measured
         self._waits_measured = False  # whether a worker measures the wait of each request
@@ -85,12 +85,10 @@ class Sampler:
         """
         self._watched_after = forked
         self.since_ns = time.monotonic_ns()
-        self._utilization = Utilization()
+        self._utilization, self._cpu = Utilization(), CpuMeter()
         self._busiest = Busiest(self.since_ns)
         if self._scoreboard is not None:
-            self._histogram = HistogramDelta(self._scoreboard.reader.waits())
-            self._delays = HistogramDelta(self._scoreboard.reader.delays())
-            self._begun = Begun(self._scoreboard.reader.begun())
+            self._totals = Totals(self._scoreboard.reader, self._logger)
 
     def sample(self) -> Sample:
         """Return a sample of all listeners and workers."""
@@ -111,44 +109,31 @@ class Sampler:
 
     def waits(self) -> WaitSummary | None:
         """Return the waits of the requests since the last call; None: not measured."""
-        if self._scoreboard is None or self._histogram is None:
+        if self._totals is None:
             return None
         from_header = registry.kind_forked(self._arbiter) in MEASURES_WAIT
-        counters = self._scoreboard.reader.waits()
-        try:
-            return self._histogram.update(
-                counters, measured=self._waits_measured, from_header=from_header
-            )
-        except WaitsError as error:
-            sampler_log.warn_waits(self._logger, error)
-            return None
+        return self._totals.waits(measured=self._waits_measured, from_header=from_header)
 
     def delays(self) -> WaitSummary | None:
         """Return the delays of the event loops since the last call; None: not measured."""
-        if self._scoreboard is None or self._delays is None:
-            return None
-        try:
-            since = self._delays.difference(self._scoreboard.reader.delays())
-        except WaitsError as error:
-            sampler_log.warn_waits(self._logger, error, "delays")
-            return None
-        return delay_summary(since, self._rows, time.monotonic_ns())
+        return None if self._totals is None else self._totals.delays(self._rows)
 
     def begun(self) -> int | None:
         """Return the requests handed to the app since the last call; None: not known."""
-        if self._scoreboard is None or self._begun is None:
-            return None
-        try:
-            begun = self._begun.update(self._scoreboard.reader.begun())
-        except BegunError as error:
-            sampler_log.warn_begun(self._logger, error)
-            return None
+        begun = None if self._totals is None else self._totals.begun()
         return begun if self._all_known else None
 
     def busiest(self) -> float | None:
         """Return the utilization of the busiest worker since the last call; None: not measured."""
         busiest = self._busiest.take(self._utilization.sampled_ns)
         return busiest if self._all_measured else None
+
+    def cpu(self) -> CpuUsage:
+        """Return the workers' use of CPUs since the latest reading, about a second ago or more."""
+        usage = self._cpu.update(self._running)
+        if self._cpu.error:
+            sampler_log.warn_cpu(self._logger, self._cpu.error)
+        return usage
 
     def dropped(self) -> dict[str, int]:
         """Return the connections that each listener dropped since the last call."""
@@ -159,21 +144,12 @@ class Sampler:
 
         :param died: the sockets of the workers that have died since the last call.
         """
-        lost, held = self._listeners.lost, self._listeners.held()
-        sockets = list(died)
-        if self._scoreboard is not None and (self._arbiter.cfg.reuse_port or lost.watched - held):
-            sockets += [detail.sockets for _, detail in self._scoreboard.reader.details()]
-        if self._arbiter.cfg.reuse_port:
-            lost.note_untracked(sockets, self._arbiter.cfg.address)
-        closed = [state for states in sockets for state in states if state is not None]
-        stopping = not self._arbiter.LISTENERS and not self._arbiter.cfg.reuse_port
-        others_end = not stopping or not self._arbiter.WORKERS
+        details = None if self._scoreboard is None else self._scoreboard.reader.details
         try:
-            counts = lost.take(held, closed, others_end=others_end)
+            return self._listeners.count_lost(list(died), details)
         except UnreadableSocketsError as error:
             sampler_log.warn_lost(self._logger, error)
             return {}
-        return {listener: count for listener, count in counts.items() if count is not None}
 
     @property
     def bind(self) -> str:
@@ -203,6 +179,9 @@ class Sampler:
 
         None if a slot is not readable: numbers without one of the workers would be wrong.
         """
+        former, self._running = self._running, running
+        if former.keys() != running.keys():
+            self._cpu.add(running)
         if self._scoreboard is None:
             return WorkerCounts(0, 0, 0, len(running), None), None
         rows = self._scoreboard.reader.read(running)

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import NamedTuple, TypedDict
 
 from gunicorn_backlog.kernel.accept_queue import AcceptQueue
+from gunicorn_backlog.sampling.cpu import CpuUsage
 from gunicorn_backlog.sampling.requests import RequestSample
 from gunicorn_backlog.sampling.utilization import WorkTime
 from gunicorn_backlog.sampling.worker_counts import WorkerCounts
@@ -62,6 +63,7 @@ class IntervalSummary(NamedTuple):
     lost: connections of closed sockets, by listener; without listeners for which it is not known.
     busiest: utilization of the busiest worker, in percent; None: not measured.
     timeout_used: age of the oldest heartbeat in percent of gunicorn's timeout; None: no timeout.
+    cpu: the workers' use of CPUs.
     """
 
     queues: tuple[BacklogSummary, ...]
@@ -79,6 +81,7 @@ class IntervalSummary(NamedTuple):
     lost: Mapping[str, int] = MappingProxyType({})
     busiest: float | None = None
     timeout_used: float | None = None
+    cpu: CpuUsage = CpuUsage()
 
 
 class Window:
@@ -106,6 +109,7 @@ class Window:
         waits: WaitSummary | None = None,
         delays: WaitSummary | None = None,
         begun: int | None = None,
+        cpu: CpuUsage | None = None,
         *,
         youngest: int = 0,
     ) -> IntervalSummary | None:
@@ -115,6 +119,7 @@ class Window:
         :param waits: of the requests of the interval.
         :param delays: of the event loops in the interval.
         :param begun: requests that were handed to the app in the interval.
+        :param cpu: the workers' use of CPUs.
         :param youngest: age of the youngest worker that has exited; at least as many were forked.
         """
         samples, self._samples = self._samples, []
@@ -134,6 +139,7 @@ class Window:
             delays=delays,
             begun=begun,
             **_requests([sample.requests for sample in samples if sample.requests is not None]),
+            cpu=cpu or CpuUsage(),
             saturated=_saturated(
                 [counts.saturated for counts in counted if counts.saturated is not None]
             ),

@@ -9,17 +9,10 @@ from functools import partial
 from struct import Struct
 
 from gunicorn_backlog.scoreboard.detail_row import DETAIL_ROW, DetailState, decode_detail
+from gunicorn_backlog.scoreboard.kind import HAS_LOOP, MEASURES_WAIT, Kind
 from gunicorn_backlog.scoreboard.layout import COUNTERS, HISTOGRAM_SIZE, SLOTS_AT, Layout
 from gunicorn_backlog.scoreboard.loop_row import LOOP_ROW
-from gunicorn_backlog.scoreboard.slot import (
-    HAS_LOOP,
-    MEASURES_WAIT,
-    OWNER,
-    ROW_SIZE,
-    SLOT,
-    Kind,
-    SlotRecord,
-)
+from gunicorn_backlog.scoreboard.slot import OWNER, ROW_SIZE, SLOT, SlotRecord
 from gunicorn_backlog.scoreboard.wait_histogram import BUCKETS
 from gunicorn_backlog.scoreboard.worker_row import (
     WorkerRow,

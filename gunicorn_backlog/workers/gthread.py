@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from threading import get_ident
 from typing import TYPE_CHECKING, TypeVar
 
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.slot import (
     ASIDE,
     BEGUN,
@@ -19,7 +20,6 @@ from gunicorn_backlog.scoreboard.slot import (
     OVERFLOW,
     RETURNED,
     SUBMITTED,
-    Kind,
     Record,
     Slot,
 )

@@ -7,7 +7,8 @@ from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from gunicorn_backlog.scoreboard.slot import Kind, Slot
+from gunicorn_backlog.scoreboard.kind import Kind
+from gunicorn_backlog.scoreboard.slot import Slot
 from gunicorn_backlog.workers.closed_queues import record_closed_queues
 from gunicorn_backlog.workers.max_requests import note_max_requests
 
@@ -55,6 +56,7 @@ FAMILIES = (
         "instrument_uvicorn",
         frozenset({"uvicorn.UvicornWorker", "uvicorn_worker.UvicornWorker"}),
     ),
+    Family(Kind.ASGI, "aiohttp", "instrument", frozenset({"aiohttp.GunicornWebWorker"})),
 )
 
 

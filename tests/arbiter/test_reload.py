@@ -122,7 +122,7 @@ def test_nothing_old_is_pushed_after_a_pause(
     (push,) = pushes(agent)
     assert set(push.values("gunicorn.backlog")) == {0}
     assert push.values("gunicorn.workers.spawned") == (1,)
-    assert push.workers == {"": 2}  # one booted while disabled: its state is unknown
+    assert push.workers == {"": 2}  # a worker that booted while disabled has no state
 
 
 def test_a_new_config_without_a_fork(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import struct
 
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.layout import INFO_SIZE, Layout
 from gunicorn_backlog.scoreboard.loop_row import BEAT_NS, PoolState
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.slot import LEAVING, MAX_REQUESTS, SUBMITTED, TAKEN, Kind
+from gunicorn_backlog.scoreboard.slot import LEAVING, MAX_REQUESTS, SUBMITTED, TAKEN
 
 SLOTS, THREAD_ROWS, COUNTERS = 3, 12, 264
 SLOTS_AT = 64

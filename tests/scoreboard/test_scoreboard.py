@@ -18,10 +18,11 @@ import pytest
 from gunicorn_backlog.scoreboard import allocation
 from gunicorn_backlog.scoreboard.allocation import ClaimError
 from gunicorn_backlog.scoreboard.detail_row import SocketState
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.loop_row import PoolState
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.slot import LEAVING, SUBMITTED, WORK_NS, Kind, Slot
-from gunicorn_backlog.workers.request_counters import InFlight
+from gunicorn_backlog.scoreboard.slot import LEAVING, SUBMITTED, WORK_NS, Slot
+from gunicorn_backlog.workers.in_flight import InFlight
 
 AGE = 7
 

@@ -16,7 +16,7 @@ from agent import StandInAgent
 from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.nginx import nginx
-from tests.lab.pushes import next_pushes, pushes, wait_until_all_are_idle
+from tests.lab.pushes import latest, next_pushes, pushes, wait_until_all_are_idle
 from tests.lab.server import CONFIG, Server, request
 from tests.lab.waiting import wait_for
 from tests.lab.worker_classes import ASGI_OWN, GEVENT, GTHREAD, PYWSGI, SYNC, WorkerClass
@@ -141,7 +141,7 @@ def at_once(
     server = serve(gunicorn, config=TEED, environ=environ, workers=workers, arguments=arguments)
     wait_for(
         "an idle push",
-        lambda: agent.datagrams and pushes(agent)[-1].workers["idle"] == workers,
+        lambda: agent.datagrams and latest(agent).workers["idle"] == workers,
         deadline_s=60,
     )
     pushed = len(agent.datagrams)
