@@ -542,16 +542,16 @@ resource "datadog_monitor" "gunicorn_pool_full" {
 resource "datadog_monitor" "gunicorn_requests_stranded" {
   name  = "[gunicorn] Requests are stranded"
   type  = "query alert"
-  query = "avg(last_10m):max:gunicorn.requests.stranded{*} by {env,service,app,host,bind}.rollup(max, 120) > 0.5"
+  query = "avg(last_10m):max:gunicorn.requests.stranded{*} by {env,service,app,host,bind}.rollup(max, 30) > 0.5"
   tags  = ["integration:gunicorn", "managed_by:gunicorn_backlog", "gunicorn_backlog:requests-stranded"]
 
   message = <<-EOT
     {{#is_alert}}
-    Requests to {{service.name}} ({{env.name}}, app {{app.name}}) at {{bind.name}} on {{host.name}} wait for a full worker while another worker is free: {{value}} requests (the maximum of each two minutes, averaged over ten).
+    Requests to {{service.name}} ({{env.name}}, app {{app.name}}) at {{bind.name}} on {{host.name}} wait for a full worker while another worker is free: {{value}} requests (the maximum of each half minute, averaged over ten minutes).
     {{/is_alert}}
 
     {{#is_recovery}}
-    Requests to {{service.name}} ({{env.name}}, app {{app.name}}) at {{bind.name}} on {{host.name}} no longer wait while another worker is free: {{value}} requests (the maximum of each two minutes, averaged over ten).
+    Requests to {{service.name}} ({{env.name}}, app {{app.name}}) at {{bind.name}} on {{host.name}} no longer wait while another worker is free: {{value}} requests (the maximum of each half minute, averaged over ten minutes).
     {{/is_recovery}}
 
     {{#is_no_data}}

@@ -21,8 +21,8 @@ RELOAD_AT = 5 / 9  # share of the time: ten minutes before the end include the s
 ALIVE = 1 / 6  # share of the time before a server is ended
 DEATH_EACH_S = 20.0
 SERVICE_TIME_S = 0.4  # equal to the demo's
-SLOW_S, SLOW_EACH_S = 8.0, 8.0  # mean service time, and mean time between two requests
-LONGEST_S = 20.0  # of a slow request: less than gunicorn's timeout
+SLOW_S, SLOW_EACH_S = 8.0, 6.5  # mean service time, and mean time between two requests
+LONGEST_S = 18.0  # of a slow request: not near gunicorn's timeout of 30 s
 LONGEST_WAIT_S = 120.0
 
 
@@ -93,7 +93,7 @@ def each(seconds: float, path: str) -> Callable[[Server, float], object]:
 
 
 def slow_visitors(server: Server, lasts_s: float) -> None:
-    """Send slow requests at random times, three at the start: 46 % of two workers' time.
+    """Send slow requests at random times, three at the start: 55 % of two workers' time.
 
     The last responses are not awaited: they would take longer than a short recording.
     """
