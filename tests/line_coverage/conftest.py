@@ -1,4 +1,4 @@
-"""Python before 3.12 has no ``sys.monitoring``: coverage is recorded, and tested, with later ones."""
+"""Python before 3.12 has no ``sys.monitoring``, and records no coverage."""
 
 import sys
 

@@ -6,8 +6,8 @@ of a process. Python reports each line of each code object once (``sys.monitorin
 so that hot paths keep their speed. A process imports nothing but ``mmap`` for it, and has no
 thread, open file or exit handler of the recorder.
 
-A folder of a recording has ``sources``, one absolute path per line, and ``lines``: ``LONGEST`` bytes
-for each source in this order. The byte at the index of an executed line is 1.
+A recording is a folder of two files. ``sources`` has one absolute path per line. ``lines`` has
+``LONGEST`` bytes for each source, in the same order; the byte of an executed line is 1.
 """
 
 from __future__ import annotations
