@@ -22,7 +22,12 @@ NAME = "gunicorn_backlog lines"
 
 
 def start(folder: str) -> None:
-    """Record this process, and the processes that it forks, from now on."""
+    """Record this process, and the processes that it forks, from now on.
+
+    In a virtual environment Python runs the ``.pth`` file twice; the second call does nothing.
+    """
+    if monitoring.get_tool(TOOL) == NAME:
+        return
     try:
         with open(f"{folder}/sources", encoding="utf-8") as sources:
             rows = {path.rstrip("\n"): row for row, path in enumerate(sources)}

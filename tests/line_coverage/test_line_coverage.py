@@ -102,11 +102,20 @@ def package(tmp_path: Path) -> Path:
 
 
 def run(package: Path, statement: str) -> None:
-    """Run a statement in a Python that reads the ``.pth`` files beside the package only."""
+    """Run a statement in a Python that reads the ``.pth`` files beside the package only.
+
+    It reads them twice, as in a virtual environment.
+    """
     site = str(package.parent)
-    program = f"import site; site.addsitedir({site!r}); {statement}"
-    environ = {"PATH": os.environ["PATH"]}
-    subprocess.run([sys.executable, "-S", "-c", program], env=environ, check=True)
+    program = f"import site; site.addsitedir({site!r}); site.addsitedir({site!r}); {statement}"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", program],
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
 
 
 def lines_of_coverage_py(script: Path, folder: Path) -> list[int]:
