@@ -11,8 +11,9 @@ import yaml
 import gunicorn_backlog
 
 ROOT = Path(__file__).parents[1]
+# Of the installed package: that of an editable one is as old as its installation.
 DESCRIPTION = str(metadata("gunicorn_backlog")["Description"])
-STALE = "else install again: pip install --editable '.[test]'"
+STALE = "or the metadata is old: pip install --editable '.[test]'"
 # A link or picture; code in blocks and backticks has none.
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]*)\)")
 
@@ -23,7 +24,7 @@ def without_code(text: str) -> str:
     return re.sub(r"`[^`\n]*`", "", text)
 
 
-def tested_pythons() -> list[str]:
+def workflow_pythons() -> list[str]:
     """Return the Pythons on which the workflow runs the whole suite."""
     workflow = yaml.safe_load((ROOT / ".github/workflows/tests.yml").read_text())
     pythons: list[str] = workflow["jobs"]["suite"]["strategy"]["matrix"]["python"]
@@ -35,7 +36,7 @@ def test_every_stated_python_is_tested() -> None:
     stated = metadata("gunicorn_backlog").get_all("Classifier") or []
     versions = [each.rpartition(" ")[2] for each in stated if re.search(r":: 3\.\d+$", each)]
 
-    assert versions == tested_pythons()
+    assert versions == workflow_pythons()
     assert metadata("gunicorn_backlog")["Requires-Python"] == f">={versions[0]}"
 
 
@@ -52,7 +53,7 @@ def test_the_page_on_pypi_has_no_relative_link() -> None:
     links = LINK.findall(without_code(DESCRIPTION))
 
     assert links
-    assert [link for link in links if not link.startswith(("https://", "#"))] == []
+    assert [link for link in links if not link.startswith(("https://", "#"))] == [], STALE
     assert "<img" not in DESCRIPTION
 
 
@@ -61,7 +62,7 @@ def test_the_page_on_pypi_has_the_rest_of_the_readme() -> None:
     readme = (ROOT / "README.md").read_text().splitlines()
     page = DESCRIPTION.splitlines()
 
-    assert [line for line in readme if line not in page and not LINK.search(line)] == []
+    assert [line for line in readme if line not in page and not LINK.search(line)] == [], STALE
     without_links = {LINK.sub(lambda link: link[0][1:].partition("](")[0], line) for line in readme}
     changed = [line for line in page if line not in readme]
     assert [line for line in changed if line not in without_links] == [
