@@ -5,4 +5,4 @@ from gunicorn_backlog.config.settings import ConfigError
 
 __all__ = ["ConfigError", "__version__", "configure"]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

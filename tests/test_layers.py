@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "gunicorn_backlog"
+import gunicorn_backlog
+
+PACKAGE = Path(gunicorn_backlog.__file__).parent
 # From the bottom to the top; the members of one layer do not import each other.
 LAYERS = [
     ["_gunicorn"],
