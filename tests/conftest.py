@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,6 +21,25 @@ from tests.lab.server import Server
 
 ServerFactory = Callable[..., Server]
 AgentFactory = Callable[..., StandInAgent]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep byte code in pytest's cache, also of the processes that tests start.
+
+    Where Python is told to write none, compiling takes 3.6 of the 6.3 s of a collection, and 0.1
+    of the 0.4 s of a server's start.
+    """
+    sys.dont_write_bytecode = False
+    sys.pycache_prefix = str(config.cache.mkdir("pycache"))
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
+
+
+@pytest.fixture(scope="session", autouse=True)
+def byte_code_of_temporary_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Remove at the end the byte code of what tests wrote: nothing else would."""
+    yield
+    shutil.rmtree(f"{sys.pycache_prefix}{tmp_path_factory.getbasetemp()}", ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

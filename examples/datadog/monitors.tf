@@ -51,7 +51,7 @@ resource "datadog_monitor" "gunicorn_backlog_near_limit" {
 
     - Raise `net.core.somaxconn` (in a container: in the pod's or container's own network namespace), and `--backlog` if that was lowered; restart gunicorn, a listening socket keeps its limit.
     - More replicas or `--workers`, if the queue also lasts.
-    - With the asgi worker class the limit is 100, whatever `--backlog` says: use more replicas, or uvicorn's workers.
+    - With the asgi worker class the limit is 100, with aiohttp's worker classes 128, whatever `--backlog` says: use more replicas, or uvicorn's workers.
 
     ${var.notify}
   EOT

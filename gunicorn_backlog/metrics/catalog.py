@@ -25,6 +25,17 @@ class Metric(NamedTuple):
     description: str
 
 
+EXIT_REASONS = (
+    "asked",
+    "recycled",
+    "timeout",
+    "oom",
+    "killed",
+    "crashed",
+    "boot",
+    "unknown",
+)
+
 BACKLOG = Metric(
     "backlog",
     "gunicorn.backlog",
@@ -57,6 +68,14 @@ DEEPEST = Metric(
     ("listener",),
     "Longest accept queue of a single worker in the interval (reuse_port only)",
 )
+LOST = Metric(
+    "backlog",
+    "gunicorn.backlog.lost",
+    "count",
+    "connection",
+    ("listener",),
+    "Connections reset by the kernel because their listening socket was closed",
+)
 WORKERS = Metric(
     "workers",
     "gunicorn.workers",
@@ -73,6 +92,14 @@ SPAWNED = Metric(
     (),
     "Workers forked; a crash loop raises this count",
 )
+EXITED = Metric(
+    "workers",
+    "gunicorn.workers.exited",
+    "count",
+    "worker",
+    tuple(f"reason:{reason}" for reason in EXIT_REASONS),
+    "Workers that exited, by cause",
+)
 UTILIZATION = Metric(
     "workers",
     "gunicorn.workers.utilization",
@@ -81,6 +108,14 @@ UTILIZATION = Metric(
     (),
     "Share of the interval that workers were busy; gthread: threads; async: event loops",
 )
+BUSIEST = Metric(
+    "workers",
+    "gunicorn.workers.busiest",
+    "gauge",
+    "percent",
+    (),
+    "Utilization of the busiest worker (of workers that lived at least half of the interval)",
+)
 SATURATED = Metric(
     "workers",
     "gunicorn.workers.saturated",
@@ -88,6 +123,14 @@ SATURATED = Metric(
     "percent",
     (),
     "Share of samples in which no worker, no gthread thread and no event loop was free",
+)
+TIMEOUT_USED = Metric(
+    "workers",
+    "gunicorn.workers.timeout_used",
+    "gauge",
+    "percent",
+    (),
+    "Age of the oldest worker heartbeat as a share of gunicorn's timeout, which kills at 100",
 )
 CPU = Metric(
     "workers",
@@ -128,6 +171,30 @@ IN_FLIGHT = Metric(
     "request",
     (),
     "Requests being served",
+)
+REQUESTS_BEGUN = Metric(
+    "requests",
+    "gunicorn.requests.begun",
+    "count",
+    "request",
+    (),
+    "Requests whose head was parsed and which were handed to the app",
+)
+OLDEST = Metric(
+    "requests",
+    "gunicorn.requests.oldest",
+    "gauge",
+    "second",
+    (),
+    "Age of the oldest request in flight since its head was parsed, maximum of the interval",
+)
+STRANDED = Metric(
+    "requests",
+    "gunicorn.requests.stranded",
+    "gauge",
+    "request",
+    (),
+    "Requests queued at a full worker while another accepting worker is free",
 )
 WAIT_AVG = Metric(
     "wait",

@@ -53,9 +53,11 @@ def interval_points(
         tags.append(clean(f"bind:{bind}"))
     found = [
         *_backlog_points(interval.queues, backlog_type),
-        *_drop_points(interval.dropped),
+        *_count_points(catalog.DROPPED, interval.dropped),
+        *_count_points(catalog.LOST, interval.lost),
         *_worker_points(interval.counts),
         *_load_points(interval),
+        *_request_points(interval),
         *_cpu_points(interval.cpu),
         *_wait_points(interval.waits),
         *_delay_points(interval.delays),
@@ -89,9 +91,9 @@ def _backlog_points(
             yield _point(catalog.DEEPEST, queue.deepest, tag)
 
 
-def _drop_points(dropped: Mapping[str, int]) -> Iterator[Point]:
-    for listener, count in dropped.items():
-        yield _point(catalog.DROPPED, count, _listener_tag(listener))
+def _count_points(metric: Metric, counts: Mapping[str, int]) -> Iterator[Point]:
+    for listener, count in counts.items():
+        yield _point(metric, count, _listener_tag(listener))
 
 
 def _listener_tag(listener: str) -> str:
@@ -119,10 +121,25 @@ def _worker_points(counts: WorkerCounts | None) -> Iterator[Point]:
 
 def _load_points(interval: IntervalSummary) -> Iterator[Point]:
     yield _point(catalog.SPAWNED, interval.spawned)
+    for reason, count in interval.exited.items():
+        yield _point(catalog.EXITED, count, f"reason:{reason}")
     if interval.utilization is not None:
         yield _point(catalog.UTILIZATION, interval.utilization)
+    if interval.busiest is not None:
+        yield _point(catalog.BUSIEST, interval.busiest)
     if interval.saturated is not None:
         yield _point(catalog.SATURATED, interval.saturated)
+    if interval.timeout_used is not None:
+        yield _point(catalog.TIMEOUT_USED, interval.timeout_used)
+
+
+def _request_points(interval: IntervalSummary) -> Iterator[Point]:
+    if interval.begun is not None:
+        yield _point(catalog.REQUESTS_BEGUN, interval.begun)
+    if interval.oldest_s is not None:
+        yield _point(catalog.OLDEST, round(interval.oldest_s, 3))
+    if interval.stranded is not None:
+        yield _point(catalog.STRANDED, interval.stranded)
 
 
 def _cpu_points(cpu: CpuUsage) -> Iterator[Point]:

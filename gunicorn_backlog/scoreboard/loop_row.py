@@ -1,6 +1,6 @@
 """A loop row: the state of one worker's event loop and of the thread pools behind the loop.
 
-Each slot has a row of 16 words of 8 bytes. Only workers of the kinds in ``slot.HAS_LOOP`` write to
+Each slot has a row of 16 words of 8 bytes. Only workers of the kinds in ``kind.HAS_LOOP`` write to
 their rows. The words are written in the loop's thread, by one store each:
 
 =====  ==========  ===============================================================================
@@ -11,8 +11,7 @@ word   field       meaning
 1      since_ns    ``Meter.EXACT``: time at which the loop left its latest poll
 2      beat_ns     time of the latest beat; 0: none yet
 3      meter       how ``work_ns`` is measured, see ``Meter``
-4      oldest_ns   start of the oldest request in flight; 0: none, or not recorded
-5      (unused)
+4…5    (unused)
 6…13   pools       two words for each of POOLS, see below
 14…15  (unused)
 =====  ==========  ===============================================================================
@@ -31,7 +30,7 @@ from typing import NamedTuple
 
 LOOP_ROW = struct.Struct("=16q")
 
-WORK_NS, SINCE_NS, BEAT_NS, METER, OLDEST_NS = range(5)
+WORK_NS, SINCE_NS, BEAT_NS, METER = range(4)
 POOLS = ("anyio", "asgiref", "default", "gevent")
 _POOLS_AT = 6
 UNBOUNDED = 1 << 31
@@ -94,7 +93,6 @@ class LoopState(NamedTuple):
     since_ns: int
     beat_ns: int
     meter: int
-    oldest_ns: int
     pools: tuple[tuple[str, PoolState], ...] = ()
 
     @property
@@ -148,16 +146,16 @@ def pool_words(pools: Sequence[PoolState | None]) -> list[int]:
 def decode_loop(octets: bytes | bytearray | memoryview, at: int = 0) -> LoopState:
     """Return the state in a loop row, LOOP_ROW.size bytes from ``at`` on."""
     words = LOOP_ROW.unpack_from(octets, at)
-    work_ns, since_ns, beat_ns, meter, oldest_ns = words[:5]
+    work_ns, since_ns, beat_ns, meter = words[:4]
     if not any(words[_POOLS_AT:]):  # as of most apps
-        return LoopState(work_ns, since_ns, beat_ns, meter, oldest_ns)
+        return LoopState(work_ns, since_ns, beat_ns, meter)
     pools = []
     for number, name in enumerate(POOLS):
         counts, capacity = words[_POOLS_AT + 2 * number : _POOLS_AT + 2 * number + 2]
         if capacity > 0 and counts >= 0:
             at_most = None if capacity == UNBOUNDED else capacity - 1
             pools.append((name, PoolState(counts >> 32, counts & 0xFFFFFFFF, at_most)))
-    return LoopState(work_ns, since_ns, beat_ns, meter, oldest_ns, tuple(pools))
+    return LoopState(work_ns, since_ns, beat_ns, meter, tuple(pools))
 
 
 class LoopRow:

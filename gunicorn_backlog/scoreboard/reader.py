@@ -9,17 +9,10 @@ from functools import partial
 from struct import Struct
 
 from gunicorn_backlog.scoreboard.detail_row import DETAIL_ROW, DetailState, decode_detail
+from gunicorn_backlog.scoreboard.kind import HAS_LOOP, MEASURES_WAIT, Kind
 from gunicorn_backlog.scoreboard.layout import COUNTERS, HISTOGRAM_SIZE, SLOTS_AT, Layout
 from gunicorn_backlog.scoreboard.loop_row import LOOP_ROW
-from gunicorn_backlog.scoreboard.slot import (
-    HAS_LOOP,
-    MEASURES_WAIT,
-    OWNER,
-    ROW_SIZE,
-    SLOT,
-    Kind,
-    SlotRecord,
-)
+from gunicorn_backlog.scoreboard.slot import OWNER, ROW_SIZE, SLOT, SlotRecord
 from gunicorn_backlog.scoreboard.wait_histogram import BUCKETS
 from gunicorn_backlog.scoreboard.worker_row import (
     WorkerRow,
@@ -50,17 +43,14 @@ class Reader:
         # By histograms' offset and by slot: whether an owner's kind writes to the histogram.
         self._used: dict[int, list[bool]] = {}
 
-    def read(self, running: Mapping[int, int], *, with_oldest: bool = False) -> WorkerRows:
-        """Return the rows of the ``running`` workers (age by pid).
-
-        :param with_oldest: fill in ``oldest_ns`` of gthread workers, too.
-        """
+    def read(self, running: Mapping[int, int]) -> WorkerRows:
+        """Return the rows of the ``running`` workers (age by pid)."""
         claimed = self._layout.claimed(self._memory)
         octets, unsteady = self._copy(SLOTS_AT, claimed * ROW_SIZE)
         by_pid, pools = decode_slots(octets, running, partial(self._loop_rows, claimed))
         unread = [OWNER.unpack_from(octets, number * ROW_SIZE)[0] for number in unsteady]
         if pools:
-            rows, unsteady_pools = self._read_pools(pools, running, with_oldest=with_oldest)
+            rows, unsteady_pools = self._read_pools(pools, running)
             by_pid |= rows
             unread += unsteady_pools
         if not unread and len(by_pid) == len(running):  # the usual case
@@ -72,7 +62,7 @@ class Reader:
         return WorkerRows(read, sorted(without_slot), unread)
 
     def _read_pools(
-        self, pools: Sequence[SlotRecord], running: Mapping[int, int], *, with_oldest: bool
+        self, pools: Sequence[SlotRecord], running: Mapping[int, int]
     ) -> tuple[dict[int, WorkerRow], list[int]]:
         """Return the rows of gthread workers by pid, and the pids of those that keep changing."""
         owners = [
@@ -84,7 +74,7 @@ class Reader:
         pieces = ((pool.threads_at * ROW_SIZE, thread_rows_end(pool) * ROW_SIZE) for pool in owners)
         octets, unsteady = self._copy(self._layout.thread_rows_at, size, pieces)
         words = memoryview(octets).cast("q")
-        rows = {pool.pid: decode_pool(pool, words, with_oldest=with_oldest) for pool in owners}
+        rows = {pool.pid: decode_pool(pool, words) for pool in owners}
         possible = {pid: row for pid, row in rows.items() if is_possible(row)}
         return possible, [owners[number].pid for number in unsteady]
 
@@ -102,6 +92,14 @@ class Reader:
     def begun(self) -> int:
         """Return the number of requests handed to the app by all owners of all slots."""
         return sum([max(0, slot.word_3) for slot in self.claimed()])
+
+    def find(self, pid: int, age: int) -> tuple[SlotRecord, DetailState] | None:
+        """Return the slot and the detail row of a worker; None: the worker has no slot."""
+        for index, slot in enumerate(self.claimed()):
+            if slot.pid == pid and slot.age == age:
+                at = self._layout.details_at + index * DETAIL_ROW.size
+                return slot, decode_detail(self._memory[at : at + DETAIL_ROW.size])
+        return None
 
     def details(self) -> list[tuple[SlotRecord, DetailState]]:
         """Return each slot that was ever allocated, with its detail row."""

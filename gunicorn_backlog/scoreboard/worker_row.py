@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import NamedTuple
 
+from gunicorn_backlog.scoreboard.kind import GTHREAD, LOOP_KINDS, SYNC, Kind
 from gunicorn_backlog.scoreboard.loop_row import LOOP_ROW, LoopState, decode_loop
 from gunicorn_backlog.scoreboard.slot import (
-    GTHREAD,
-    LOOP_KINDS,
     OVERFLOW,
     SLOT,
-    SYNC,
     WORDS_PER_ROW,
-    Kind,
     SlotRecord,
     thread_rows_for,
 )
@@ -41,9 +38,9 @@ class WorkerRow:
     begun: requests handed to the app by all owners of the slot.
     timed_busy: the part of ``busy`` whose working time is recorded.
     worked_ns: time worked, less ``timed_busy`` times the clock; see ``worked_by``.
-    oldest_ns: start of the oldest request in flight, CLOCK_MONOTONIC; None: not recorded, or, for
-        gthread, not requested.
-    starts_ns: of a pool, the starts of all timed requests, as ``oldest_ns``; empty: not requested.
+    oldest_ns: time at which the head of the oldest request in flight was parsed, CLOCK_MONOTONIC;
+        None: no request, or not recorded.
+    starts_ns: of a pool, the starts of all requests, as ``oldest_ns``.
     flags: LEAVING, MAX_REQUESTS.
     loop: the event loop; None: the kind has none.
     """
@@ -102,7 +99,7 @@ def decode_slots(
             if kind != SYNC:  # the word is the number of requests in flight
                 if not 0 <= word <= MOST or kind > _LAST_KIND:
                     continue
-                row = WorkerRow(*fixed, word, word, 0, begun, 0, 0, None, flags)
+                row = WorkerRow(*fixed, word, word, 0, begun, 0, 0, since_ns or None, flags)
                 if kind in LOOP_KINDS:
                     loops = loops or loop_rows()
                     row.loop = decode_loop(loops, index * LOOP_ROW.size)
@@ -111,17 +108,15 @@ def decode_slots(
             elif word >= 0:  # the word is the time worked
                 row = WorkerRow(*fixed, 0, 0, 0, begun, 0, word, None, flags)
             else:
-                row = WorkerRow(*fixed, 1, 1, 0, begun, 1, word, since_ns, flags)
+                row = WorkerRow(*fixed, 1, 1, 0, begun, 1, word, since_ns or None, flags)
             rows[pid] = row
     return rows, pools
 
 
-def decode_pool(pool: SlotRecord, words: memoryview, *, with_oldest: bool = False) -> WorkerRow:
+def decode_pool(pool: SlotRecord, words: memoryview) -> WorkerRow:
     """Return the row of a gthread worker.
 
     :param words: of all thread rows.
-    :param with_oldest: find ``oldest_ns`` and ``starts_ns``; with 128 busy threads this
-        doubles the time.
     """
     _, _, kind, waits, capacity, claimed_ns, *words_of_pool, rows_at, flags = pool
     submitted, returned, aside, begun = words_of_pool
@@ -132,9 +127,9 @@ def decode_pool(pool: SlotRecord, words: memoryview, *, with_oldest: bool = Fals
     taken = words[taken_at : taken_at + capacity].tolist()
     timed_busy = len([ns for ns in work_ns if ns < 0])
     starts_ns: tuple[int, ...] = ()
-    if with_oldest and timed_busy:
-        since_ns = words[since_at : since_at + capacity]
-        starts_ns = tuple(ns for work, ns in zip(work_ns, since_ns, strict=True) if work < 0)
+    if timed_busy:
+        since_ns = words[since_at : since_at + capacity].tolist()
+        starts_ns = tuple([ns for ns, work in zip(since_ns, work_ns, strict=True) if work < 0 < ns])
     overflow, idle_http2 = divmod(aside, OVERFLOW)
     busy = timed_busy + overflow
     # Words are read one after the other: a change in between could give a negative number.

@@ -6,12 +6,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from gunicorn_backlog.scoreboard.slot import Kind, Slot
+from gunicorn_backlog.scoreboard.kind import Kind
+from gunicorn_backlog.scoreboard.slot import Slot
 from gunicorn_backlog.workers import request_wait, wsgi
+from gunicorn_backlog.workers.app_proxy import before_run
+from gunicorn_backlog.workers.in_flight import InFlight
+from gunicorn_backlog.workers.loops.beat import Beat
 from gunicorn_backlog.workers.loops.watch import watch_eventlet, watch_gevent
-from gunicorn_backlog.workers.request_counters import InFlight, before_run
+from gunicorn_backlog.workers.received_wait import Headers, ReceivedWaits
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import GreenletWorker
@@ -20,16 +24,19 @@ if TYPE_CHECKING:
 
 def instrument(worker: GreenletWorker, allocate: Allocate) -> None:
     """Wrap ``handle_request``, and from gunicorn 25 on ``handle_http2_request``; watch the hub."""
-    if getattr(worker, "server_class", None) is not None:  # gevent_pywsgi
-        slot = _instrument_pywsgi(worker, allocate)
-    else:
-        slot = _instrument_handlers(worker, allocate)
     watch = _watch(type(worker))
+    if getattr(worker, "server_class", None) is not None:  # gevent_pywsgi
+        slot = allocate(Kind.WSGI, 0)
+        waits = ReceivedWaits(slot, worker.sockets)
+        _instrument_pywsgi(worker, slot, waits)
+        before_run(worker, lambda: waits.follow(watch(slot) if watch is not None else None))
+        return
+    slot = _instrument_handlers(worker, allocate)
     if watch is not None:
         before_run(worker, lambda: watch(slot))
 
 
-def _watch(worker_class: type) -> Callable[[Slot], object] | None:
+def _watch(worker_class: type) -> Callable[[Slot], Beat | None] | None:
     """Return the function that watches the hub of a class; None: the hub is unknown."""
     by_name = {"GeventWorker": watch_gevent, "EventletWorker": watch_eventlet}
     watches = (by_name.get(base.__name__) for base in worker_class.__mro__)
@@ -54,17 +61,31 @@ def _instrument_handlers(worker: GreenletWorker, allocate: Allocate) -> Slot:
     return slot
 
 
-def _instrument_pywsgi(worker: GreenletWorker, allocate: Allocate) -> Slot:
+def _instrument_pywsgi(worker: GreenletWorker, slot: Slot, waits: ReceivedWaits) -> None:
     """Wrap the handler of gevent's pywsgi or of a derived server.
 
-    The handler runs the app for each request. The app is wrapped only if the handler lacks
-    ``run_application``: handlers of websockets inspect the app, and never close its answer.
+    The handler runs the app for each request, as soon as it has read the head. The app is wrapped
+    only if the handler lacks ``run_application``: handlers of websockets inspect the app, and never
+    close its answer.
     """
     handler = worker.wsgi_handler
-    slot = allocate(Kind.WSGI, 0)
     if not hasattr(handler, "run_application"):
         wsgi.instrument(worker, slot)
-        return slot
-    run_application = InFlight(slot).counted(handler.run_application)
-    worker.wsgi_handler = type(handler.__name__, (handler,), {"run_application": run_application})
-    return slot
+        return
+    run_application = handler.run_application
+
+    def run_application_measured(self: Any) -> object:
+        arrived_ns = waits.arrived_ns(getattr(self, "socket", None))
+        return waits.start(run_application, arrived_ns, _headers, self)
+
+    counted = InFlight(slot).counted(run_application_measured)
+    worker.wsgi_handler = type(handler.__name__, (handler,), {"run_application": counted})
+    waits.begin()
+
+
+def _headers(handler: Any) -> Headers:
+    """Return a request's headers from its environ, where equal headers are joined by commas."""
+    prefix = "HTTP_"
+    for name, value in handler.environ.items():
+        if name.startswith(prefix):
+            yield name[len(prefix) :].replace("_", "-"), value.rpartition(",")[2]

@@ -7,11 +7,12 @@ the instance. No thread waits for another: each busy thread writes a record of i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from threading import get_ident
 from typing import TYPE_CHECKING, TypeVar
 
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.slot import (
     ASIDE,
     BEGUN,
@@ -19,7 +20,7 @@ from gunicorn_backlog.scoreboard.slot import (
     OVERFLOW,
     RETURNED,
     SUBMITTED,
-    Kind,
+    Record,
     Slot,
 )
 from gunicorn_backlog.workers import request_wait
@@ -42,10 +43,12 @@ def instrument(worker: ThreadWorker, allocate: Allocate) -> None:
     measures_wait = request_wait.tcp_measures_wait(worker.sockets)
     slot = allocate(Kind.GTHREAD, _size_of_pool(worker), measures_wait=measures_wait)
     pool = Pool(slot)
+    busy: dict[int, Record] = {}  # by thread
     last_wait = request_wait.last_wait_of(worker.sockets, is_ssl=worker.cfg.is_ssl)
-    _instrument_requests(worker, slot, last_wait)
+    _instrument_requests(worker, slot, last_wait, busy)
+    beyond = pool.without_record(worker.handle)
     worker.handle = track_busy_threads(
-        worker.handle, slot.threads, last_wait, beyond=pool.without_record(worker.handle)
+        worker.handle, slot.threads, last_wait, beyond=beyond, busy=busy
     )
     worker.enqueue_req = pool.counted(worker.enqueue_req)
     if hasattr(worker, "handle_http2"):
@@ -99,7 +102,9 @@ def _size_of_pool(worker: ThreadWorker) -> int:
     return int(getattr(worker.tpool, "_max_workers", worker.cfg.threads))
 
 
-def _instrument_requests(worker: ThreadWorker, slot: Slot, last_wait: LastWait) -> None:
+def _instrument_requests(
+    worker: ThreadWorker, slot: Slot, last_wait: LastWait, busy: Mapping[int, Record]
+) -> None:
     handshake_waits = HandshakeWaits() if worker.cfg.is_ssl else None
     worker.handle_request = request_wait.instrument_requests(
         worker.handle_request,
@@ -110,6 +115,7 @@ def _instrument_requests(worker: ThreadWorker, slot: Slot, last_wait: LastWait) 
         in_connection=True,
         handshake_waits=handshake_waits,
         last_wait=last_wait,
+        busy=busy,
     )
     if handshake_waits is not None:
         worker.handle = handshake_waits.instrument(worker.handle, 0, in_connection=True)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from gunicorn_backlog.kernel import tcp_info
 from gunicorn_backlog.kernel.tcp_info import IPPROTO_TCP, TCP_INFO
-from gunicorn_backlog.workers.request_wait import NO_SOCKET, is_refusal
+from gunicorn_backlog.workers.tcp_wait import NO_SOCKET, is_refusal
 
 T = TypeVar("T")
 

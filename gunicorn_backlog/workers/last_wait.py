@@ -9,8 +9,15 @@ the request counts with the last measured value. This holds only if the accept q
   that connected early and sent late has no wait, but behind it a queue may have grown.
 
 A queue is first in, first out: the next request arrived after the measured connection. Therefore
-its wait is at most two ticks longer than the counted one. A permission is used once. A worker with
-several listeners has several queues, and TLS has waits of its own: there each wait is measured.
+its wait is at most two ticks longer than the counted one. A worker with several listeners has
+several queues, and TLS has waits of its own: there each wait is measured.
+
+``handle`` permits, when it takes a connection; ``handle_request`` uses the permission, once. In a
+pool a thread may take a connection before, and read its head after, another thread's measurement:
+only the time of the take shows which of the two is in front.
+
+Not covered: gthread's main thread accepts one connection per turn of its loop, but takes all
+requests of kept-alive connections. If it falls behind, new connections wait longer than these.
 """
 
 from __future__ import annotations

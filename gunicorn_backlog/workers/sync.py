@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gunicorn_backlog.scoreboard.slot import Kind
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.workers import request_wait
 from gunicorn_backlog.workers.handshake_waits import HandshakeWaits
 from gunicorn_backlog.workers.request_counters import track_busy

@@ -1,22 +1,23 @@
-"""Benchmark of the memory of an arbiter and its workers: their proportional set size."""
+"""The memory of a real arbiter and of its workers: their proportional set size."""
 
 from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.benchmarks.servers import WITH, WITHOUT, running
+from tests.benchmarks.servers import WITH, WITHOUT, compiled, running
 from tests.benchmarks.table import Table, row
 from tests.benchmarks.turns import differences, in_turns
 
 ROUNDS, QUICK_ROUNDS = 9, 2
 WORKERS = 4
-SETTLE_S = 2.5  # two pushes and a margin
+SETTLE_S = 2.5  # two pushes, and some
 
-# Like our arbiter: one sleeping thread, one datagram to a port without a reader.
+# Each arbiter has one thread that sleeps, and sent something to nobody, as ours did.
 ONLY_DATADOG = """
 def when_ready(server):
     import threading
@@ -24,17 +25,32 @@ def when_ready(server):
     DogStatsd(host="127.0.0.1", port=9, disable_telemetry=True).gauge("a", 1)
     threading.Thread(target=threading.Event().wait, daemon=True).start()
 """
-CONFIGS = {"without us": WITHOUT, "with only `datadog`": ONLY_DATADOG, "with us": WITH}
+# The floor: datadog's client without the rest of its package, as ours imports it.
+ONLY_CLIENT = """
+def when_ready(server):
+    import threading
+    from gunicorn_backlog.dogstatsd.isolated_import import isolated_import
+    DogStatsd = isolated_import("datadog.dogstatsd.base", {}).DogStatsd
+    client = DogStatsd(host="127.0.0.1", port=9, disable_telemetry=True, track_instance=False)
+    client.gauge("a", 1)
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+"""
+CONFIGS = {
+    "without us": WITHOUT,
+    "with only `datadog`": ONLY_DATADOG,
+    "with only its client": ONLY_CLIENT,
+    "with us": WITH,
+}
 
 TEXT = f"""\
 Proportional set size (`Pss` of `smaps_rollup`): a page shared by n processes counts 1/n in each.
-{WORKERS} sync workers; one of them has served one request. "With only `datadog`" imports the
-package, creates a client, and has a sleeping thread. The last row is the sum of arbiter and
-workers."""
+{WORKERS} sync workers, of which one has served one request. "With only `datadog`" imports the
+package, creates a client, and has a sleeping thread; "with only its client" imports that module
+alone, as ours does. The last rows are of arbiter and workers together. Modules are compiled."""
 
 
 class Megabytes(NamedTuple):
-    """Proportional set sizes: of the arbiter, of a worker (median), and of all processes."""
+    """The proportional set size of the arbiter, of a worker, and of all of them."""
 
     arbiter: float
     worker: float
@@ -42,20 +58,25 @@ class Megabytes(NamedTuple):
 
 
 def tables(quick: bool) -> list[Table]:
-    """Return the memory of servers with each config, started in turns."""
-    cases = {name: partial(_server_mb, config) for name, config in CONFIGS.items()}
-    found = in_turns(cases, QUICK_ROUNDS if quick else ROUNDS)
+    """Start servers in turns."""
+    with compiled() as environ:
+        cases = {name: partial(_server_mb, config, environ) for name, config in CONFIGS.items()}
+        for warm_up in cases.values():
+            warm_up()
+        found = in_turns(cases, QUICK_ROUNDS if quick else ROUNDS)
     rows = []
     for part in Megabytes._fields:
         for name, sizes in found.items():
             rows.append(row(f"{part}, {name}", "MB", [getattr(it, part) for it in sizes]))
-    with_us, without = ([it.all for it in found[name]] for name in ("with us", "without us"))
-    rows.append(row("all, added by us", "MB", differences(with_us, without)))
+    without = [it.all for it in found["without us"]]
+    for name, by in (("with only its client", "by only its client"), ("with us", "by us")):
+        added = differences([it.all for it in found[name]], without)
+        rows.append(row(f"all, added {by}", "MB", added))
     return [Table("Memory", TEXT, rows)]
 
 
-def _server_mb(config: str) -> Megabytes:
-    with running(config, workers=WORKERS) as server:
+def _server_mb(config: str, environ: Mapping[str, str]) -> Megabytes:
+    with running(config, workers=WORKERS, environ=environ) as server:
         time.sleep(SETTLE_S)
         workers = [_pss_mb(pid) for pid in server.worker_pids()]
         arbiter = _pss_mb(server.pid)

@@ -20,6 +20,16 @@ WITHOUT, WITH = "", CONFIG
 
 
 @contextmanager
+def compiled() -> Iterator[dict[str, str]]:
+    """Return variables with which Python keeps compiled modules, as an installation has them.
+
+    An environment may forbid to write them, and then each start compiles our modules again.
+    """
+    with TemporaryDirectory() as folder:
+        yield {"PYTHONPYCACHEPREFIX": folder, "PYTHONDONTWRITEBYTECODE": ""}
+
+
+@contextmanager
 def running(config: str, *, workers: int = 4, **options: Any) -> Iterator[Server]:
     """Run a gunicorn until the context exits; its pushes go to a UDP port without a reader."""
     with TemporaryDirectory() as folder, deaf_agent() as agent:

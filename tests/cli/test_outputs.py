@@ -13,7 +13,7 @@ from tests.lab.gunicorn_versions import Gunicorn
 
 def test_a_reader_that_has_gone(newest: Gunicorn, serve: ServerFactory) -> None:
     """With a closed pipe, as by ``status | head -0``, the command ends without a message."""
-    server = serve(newest).wait_until_it_serves()
+    server = serve(newest, workers=1).wait_until_it_serves()
     for command in ("status", "status --json", "top", "check"):
         reader, writer = os.pipe()
         os.close(reader)
@@ -31,7 +31,7 @@ def test_a_reader_that_has_gone(newest: Gunicorn, serve: ServerFactory) -> None:
 
 def test_a_colour_makes_no_terminal(newest: Gunicorn, serve: ServerFactory, tmp_path: Path) -> None:
     """If the output is a file, ``top`` prints one frame, even if keys can be pressed."""
-    server = serve(newest).wait_until_it_serves()
+    server = serve(newest, workers=1).wait_until_it_serves()
     for variable in ("FORCE_COLOR", "TTY_COMPATIBLE"):
         frame = drawn(server.pid, tmp_path / variable, {variable: "1", "TERM": "xterm"})
         assert frame.count("utilization") == 1
@@ -61,7 +61,7 @@ def drawn(pid: int, path: Path, variables: dict[str, str]) -> str:
 
 def test_what_is_closed_or_full(newest: Gunicorn, serve: ServerFactory) -> None:
     """A closed stream gets no output; a full disk is one line."""
-    server = serve(newest).wait_until_it_serves()
+    server = serve(newest, workers=1).wait_until_it_serves()
     for arguments in ("status", "check"):
         assert run(arguments, server.pid, ">&-").stderr == ""
         full = run(arguments, server.pid, ">/dev/full")

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given
@@ -19,9 +19,10 @@ from gunicorn_backlog.cli.status.text import duration
 from gunicorn_backlog.cli.top.glyphs import ASCII, BLOCKS, Glyphs, bar, sparkline
 from gunicorn_backlog.kernel.accept_queue import QueueError
 from gunicorn_backlog.kernel.proc_net import decode_tcp, listening
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.reader import Reader
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.slot import Kind
+from gunicorn_backlog.scoreboard.slot import SINCE_NS, Record
 from gunicorn_backlog.workers.last_wait import LastWait
 from gunicorn_backlog.workers.request_counters import track_busy
 from tests.lab.ss import ss
@@ -135,16 +136,33 @@ def test_since_when_the_oldest_request_has_been_under_way() -> None:
 
     def look() -> dict[int, int]:
         reader: Reader = scoreboard.reader
-        rows = reader.read({11: 1, 12: 2}, with_oldest=True).by_pid
+        rows = reader.read({11: 1, 12: 2}).by_pid
         seen.append({pid: row.oldest_ns for pid, row in rows.items() if row.oldest_ns is not None})
         return seen[-1]
 
     sync = scoreboard.claim(11, 1, Kind.SYNC, 1)
     assert look() == {}
+    parsed_ns = iter((100, 102, 101))
+
+    def request(record: Record) -> Callable[[], object]:
+        def parse_head() -> dict[int, int]:
+            record.words[SINCE_NS] = next(parsed_ns)
+            return look()
+
+        return parse_head
+
     track_busy(look, sync, last_wait, clock_ns=lambda: next(now_ns))()
+    assert seen[-1] == {}  # its head is not parsed yet
+    track_busy(request(sync), sync, last_wait, clock_ns=lambda: next(now_ns))()
     assert seen[-1] == {11: 100}
     pool = scoreboard.claim(12, 2, Kind.GTHREAD, 9)
-    later = track_busy(look, pool.threads[2], last_wait, clock_ns=lambda: next(now_ns))
-    track_busy(later, pool.threads[8], last_wait, clock_ns=lambda: next(now_ns))()
-    assert seen[-1] == {12: 102}
+    first, second = pool.threads[2], pool.threads[8]
+    later = track_busy(request(first), first, last_wait, clock_ns=lambda: next(now_ns))
+
+    def both() -> object:
+        second.words[SINCE_NS] = next(parsed_ns)
+        return later()
+
+    track_busy(both, second, last_wait, clock_ns=lambda: next(now_ns))()
+    assert seen[-1] == {12: 101}
     assert look() == {}

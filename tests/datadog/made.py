@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import cache
 
 from agent import Line
 
@@ -19,6 +20,7 @@ BIND = "127.0.0.1:8000"  # of synthetic data; each recording has its own port
 TAGS = frozenset({"env:lab", "service:demo", "app:lab", f"bind:{BIND}"})
 
 
+@cache
 def recorded(phase: str) -> Recording:
     """Return the recording of a phase."""
     return Recording.read(FOLDER / f"{phase}.tsv")

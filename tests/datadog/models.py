@@ -6,6 +6,7 @@ and only mark an unknown value of an enumeration: both are found here.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -26,10 +27,18 @@ __all__ = ["Dashboard", "MetricMetadata", "Monitor", "complaints"]
 # Neither package has types.
 _convert = cast("Callable[..., Any]", validate_and_convert_types)
 _configuration = cast("Callable[[], Any]", Configuration)
+_checked: dict[tuple[str, str], list[str]] = {}  # by the model's name and the object's JSON
 
 
 def complaints(model: type[ModelNormal], sent: object) -> list[str]:
     """Return all defects of an object for the API, each with its path in the object."""
+    key = model.__name__, json.dumps(sent)
+    if key not in _checked:
+        _checked[key] = _check(model, sent)
+    return _checked[key]
+
+
+def _check(model: type[ModelNormal], sent: object) -> list[str]:
     try:
         # Names are those of the JSON, and types are checked.
         parsed = _convert(sent, (model,), ["sent"], True, True, _configuration())

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
+from functools import cache
 from statistics import fmean
 from typing import NamedTuple
 
@@ -81,6 +82,7 @@ def at_zero(expression: Expression) -> float:
     raise EvaluationError(f"{expression}: nothing fills it with zeros")
 
 
+@cache
 def group_of(tags: frozenset[str], keys: tuple[str, ...]) -> Group | None:
     """Return the group of a series; None without one of the tags: no monitor sees that series.
 
@@ -94,10 +96,10 @@ def _selected(selection: Selection, received: Received, span: Span) -> dict[Grou
     factor = FLUSH_S if _counts(selection) else 1  # the Agent sends rates per second
     together: dict[Group, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for series in received.series:
-        group = group_of(series.tags, selection.by)
-        if series.metric != selection.metric or group is None:
+        if series.metric != selection.metric:
             continue
-        if _in_scope(series.tags, selection):
+        group = group_of(series.tags, selection.by)
+        if group is not None and _in_scope(series.tags, selection):
             inside = {
                 start: value * factor for start, value in series.points.items() if span.has(start)
             }

@@ -187,5 +187,7 @@ def test_a_planted_error_is_found(
 ) -> None:
     """Unknown fields at any depth, values and widget types are found."""
     dashboard = copy.deepcopy(DASHBOARD)
+    del dashboard["widgets"][1:]  # each group takes 0.06 s to check
+    assert complaints(Dashboard, dashboard) == []
     plant(dashboard)
     assert complaint in "\n".join(complaints(Dashboard, dashboard))

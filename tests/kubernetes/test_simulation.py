@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import erlang
 import hpa
 import pytest
 import simulate
@@ -65,6 +66,7 @@ def run(*arguments: str, home: Path) -> str:
     return subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.nightly
 def test_the_readme_is_the_simulations(tmp_path: Path) -> None:
     """Tables, conclusions and picture are right, in one test because a run takes seconds."""
     picture = tmp_path / "day.svg"
@@ -73,9 +75,34 @@ def test_the_readme_is_the_simulations(tmp_path: Path) -> None:
     written = tables(README.read_text())
     for table in printed:
         assert table in written, f"write this into the README:\n{table}"
-    check_waiting(read(printed[0]))
-    check_steady(read(printed[1]))
     check_picture(picture.read_text())
+
+
+def test_the_readme_concludes_what_its_tables_have() -> None:
+    """The conclusions of its text, by the numbers of its tables."""
+    erlang_c, waiting, steady = simulated_tables()
+    check_waiting(read(waiting))
+    check_steady(read(steady))
+    assert erlang_c.strip() == erlang.table()
+
+
+def test_some_rows_are_the_simulations() -> None:
+    """The day of the README, and a row of its tables for each signal."""
+    day = requests(1)
+    check_day(day)
+    _, waiting, steady = simulated_tables()
+    tuned = simulate.cpu(WAITING, TUNED, 60, simulate.WORKERS * WAITING.cpu_share)
+    for case, written in ((tuned, waiting), (simulate.ours(STEADY, 60), steady)):
+        row = simulate.table([simulate.simulate(case, day)]).splitlines()[2]
+        assert row in written.splitlines(), f"the simulation has {row}"
+
+
+def simulated_tables() -> list[str]:
+    """Return the README's tables of the simulation: of Erlang's formula, and of each app."""
+    begins = (f"| {simulate.HEADINGS[0]} |", erlang.table().partition("\n")[0])
+    found = [table for table in tables(README.read_text()) if table.startswith(begins)]
+    assert len(found) == 3
+    return found
 
 
 def check_waiting(rows: Table) -> None:
@@ -132,9 +159,8 @@ def test_another_day_tells_the_same(tmp_path: Path) -> None:
     check_steady(read(steady))
 
 
-def test_the_readme_describes_the_day() -> None:
-    """The number of requests, and the constants, are the README's."""
-    day: list[Request] = requests(1)
+def check_day(day: list[Request]) -> None:
+    """Check the README's number of requests, and the constants."""
     assert f"{len(day):,} requests" in readme()
     assert f"{simulate.WORKERS} workers" in readme()
     assert f"{simulate.POD_START_S:.0f} s after its creation" in readme()

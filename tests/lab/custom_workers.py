@@ -1,22 +1,12 @@
-"""Users' worker classes: a subclass of gunicorn's sync worker, and an unknown class."""
+"""A user's worker class that is not known."""
 
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from gunicorn.workers.base import Worker
-from gunicorn.workers.sync import SyncWorker
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
-
-
-class OwnSyncWorker(SyncWorker):  # type: ignore[misc]  # gunicorn has no types
-    """A subclass with one changed method, as in many users' code."""
-
-    def handle(self, *args: Any) -> Any:
-        """Handle the connection as the base class does."""
-        return super().handle(*args)
 
 
 class StrangeWorker(Worker):  # type: ignore[misc]  # gunicorn has no types

@@ -13,8 +13,9 @@ import pytest
 VERSIONS = ("20.1.0", "27.0.1")
 BETWEEN = ("23.0.0", "25.3.0")
 
-# With the oldest gunicorn goes the oldest datadog client, and pkg_resources, which it imports.
-_WITH = {"20.1.0": ("datadog==0.52.0", "setuptools<81")}
+# With the oldest gunicorn goes the oldest datadog client, and pkg_resources, which it imports. That
+# of setuptools 80 takes 0.24 s of CPU to import, and that of 69 takes 0.14 s.
+_WITH = {"20.1.0": ("datadog==0.52.0", "setuptools<70")}
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ class Gunicorn:
 
     def environ(self, **variables: str) -> dict[str, str]:
         """Return an environment in which this gunicorn comes first, without settings of ours."""
-        ours = ("GUNICORN_", "DD_", "DATADOG_", "COV_")
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
+        left_out = ("GUNICORN_", "DD_", "DATADOG_", "COV_")
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(left_out)}
         root = Path(__file__).parents[2]
         return inherited | {"PYTHONPATH": f"{self.folder}:{root}"} | variables
 

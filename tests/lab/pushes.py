@@ -40,6 +40,11 @@ def pushes(agent: StandInAgent) -> list[Push]:
     return [Push(*datagrams) for datagrams in complete(agent.datagrams)]
 
 
+def latest(agent: StandInAgent) -> Push:
+    """Return the latest push; wait for the first one."""
+    return wait_for("a push", lambda: pushes(agent))[-1]
+
+
 def complete(datagrams: Iterable[Datagram]) -> list[list[Datagram]]:
     """Return the datagrams of each push of one server, without an incomplete last one."""
     found: list[list[Datagram]] = [[]]
@@ -62,6 +67,15 @@ def wait_until_all_are_idle(agent: StandInAgent, workers: int = 2) -> None:
     """Wait for a push in which all workers are idle."""
     idle = {"idle": workers, "working": 0, "starting": 0}
     wait_for("all workers", lambda: next_pushes(agent, 1)[0].workers == idle)
+
+
+def wait_for_in_flight(agent: StandInAgent, requests: int) -> None:
+    """Wait for a push with that number of requests in flight.
+
+    Workers count a request until shortly after the app's last line and the client's last byte.
+    """
+    name = "gunicorn.requests.in_flight"
+    wait_for(f"{requests} in flight", lambda: next_pushes(agent, 1)[0].values(name) == (requests,))
 
 
 def next_pushes(agent: StandInAgent, count: int) -> list[Push]:

@@ -19,6 +19,7 @@ from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.ports import free_port
 from tests.lab.process_group import Group
 from tests.lab.procfs import children, has_own_handlers
+from tests.lab.python_files import write_python
 from tests.lab.request_log import Journal
 from tests.lab.waiting import wait_for
 
@@ -62,7 +63,7 @@ class Server:
         self.config = folder / f"gunicorn-{self.port}.conf.py"
         self._log = folder / f"log-{self.port}"
         if config is not None:
-            self.config.write_text(config)
+            write_python(self.config, config)
             arguments = ("--config", str(self.config), *arguments)
         if workers is not None:
             arguments = ("--workers", str(workers), *arguments)
@@ -203,7 +204,7 @@ class Server:
             lambda: all(map(has_own_handlers, self.worker_pids())),
         )
         if config is not None:
-            self.config.write_text(config)
+            write_python(self.config, config)
         self.signal(signal.SIGHUP)
 
 

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+import pytest
 
 from tests.lab.gunicorn_versions import BETWEEN, VERSIONS
+
+if TYPE_CHECKING:
+    from _pytest.mark import ParameterSet
 
 WORKERS = 2
 ALL = ("20.1.0", *BETWEEN, "27.0.1")
 NEWEST = VERSIONS[-1]
-WSGI, ASGI, TORNADO = (
+label = attrgetter("label")  # the ids of a test with worker classes
+WSGI, ASGI, TORNADO, AIOHTTP = (
     "tests.lab.wsgi_app:app",
     "tests.lab.asgi_app:app",
     "tests.lab.tornado_app:app",
+    "tests.lab.aiohttp_app:app",
 )
 
 
@@ -39,6 +48,20 @@ class WorkerClass:
         name = ("--worker-class", self.name) if self.name else ()
         return (*name, *(("--threads", str(self.threads)) if self.threads else ()))
 
+    @property
+    def label(self) -> str:
+        """The name and the app, for the id of a test."""
+        return f"{self.name}-{self.app[10:14]}"
+
+    def case(self, version: str) -> ParameterSet:
+        """Return a test's parameters: the class and a version, which may be a nightly one.
+
+        Intermediate versions are nightly ones, except the newest version that has the class.
+        """
+        nightly = version in BETWEEN and version != self.versions[-1]
+        marks = [pytest.mark.nightly] if nightly else []
+        return pytest.param(self, version, id=f"{self.label}-{version}", marks=marks)
+
 
 SYNC = WorkerClass("sync", capacity=2, eager=False)
 GTHREAD = WorkerClass("gthread", capacity=4, threads=2)
@@ -51,6 +74,8 @@ TORNADO_OWN = WorkerClass("tornado", app=TORNADO, versions=ALL[1:])
 ASGI_OWN = WorkerClass("asgi", app=ASGI, versions=ALL[2:])
 UVICORN = WorkerClass("uvicorn_worker.UvicornWorker", app=ASGI)
 UVICORN_FORMER = WorkerClass("uvicorn.workers.UvicornWorker", app=ASGI)
+AIOHTTP_ASYNCIO = WorkerClass("aiohttp.GunicornWebWorker", app=AIOHTTP)
+AIOHTTP_UVLOOP = WorkerClass("aiohttp.worker.GunicornUVLoopWebWorker", app=f"{AIOHTTP}_factory")
 
 CLASSES = (
     SYNC,
@@ -63,6 +88,8 @@ CLASSES = (
     ASGI_OWN,
     UVICORN,
     UVICORN_FORMER,
+    AIOHTTP_ASYNCIO,
+    AIOHTTP_UVLOOP,
 )
 
 
@@ -86,4 +113,5 @@ SUBCLASSES = (
     own("OwnTornadoWorker", TORNADO_WSGI),
     own("OwnASGIWorker", ASGI_OWN),
     own("OwnUvicornWorker", UVICORN),
+    own("OwnAiohttpWorker", AIOHTTP_ASYNCIO),
 )

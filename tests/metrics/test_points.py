@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gunicorn_backlog.config.options import GROUPS, BacklogType, Group
-from gunicorn_backlog.metrics.catalog import CATALOG
+from gunicorn_backlog.metrics.catalog import CATALOG, EXIT_REASONS
 from gunicorn_backlog.metrics.points import Point, interval_points
 from gunicorn_backlog.sampling.cpu import CpuUsage
 from gunicorn_backlog.sampling.window import BacklogSummary, IntervalSummary
@@ -28,6 +28,13 @@ INTERVAL = IntervalSummary(
     saturated=0.0,
     waits=WaitSummary(250, 12.345, 530.5, 40.5),
     delays=WaitSummary(40, 1.26, 300.5, 2.0),
+    begun=250,
+    oldest_s=1.23456,
+    stranded=2,
+    exited=dict.fromkeys(EXIT_REASONS, 0) | {"asked": 2},
+    lost={"127.0.0.1:8000": 3},
+    busiest=97.5,
+    timeout_used=51.2,
     cpu=CpuUsage(33.3, 66.6),
 )
 
@@ -99,10 +106,18 @@ def test_threads_and_shares_of_the_interval() -> None:
     assert sent["gunicorn.workers.cpu"] == 33.3
     assert sent["gunicorn.workers.cpu_wait"] == 66.6
 
+    assert sent["gunicorn.workers.busiest"] == 97.5
+    assert sent["gunicorn.workers.timeout_used"] == 51.2
+    assert sent["gunicorn.workers.exited reason:asked"] == 2
+    assert sent["gunicorn.workers.exited reason:oom"] == 0
+
     assert sent["gunicorn.request.wait.avg"] == 12.3
     assert sent["gunicorn.request.wait.max"] == 530.5
     assert sent["gunicorn.request.wait.95percentile"] == 40.5
     assert sent["gunicorn.request.wait.count"] == 250
+    assert sent["gunicorn.requests.begun"] == 250
+    assert sent["gunicorn.requests.oldest"] == 1.235
+    assert sent["gunicorn.requests.stranded"] == 2
     assert sent["gunicorn.loop.delay.avg"] == 1.3
     assert sent["gunicorn.loop.delay.max"] == 300.5
     assert sent["gunicorn.loop.delay.95percentile"] == 2.0

@@ -6,8 +6,8 @@ import pytest
 
 from gunicorn_backlog.sampling.loops import Loops, LoopWork, delay_summary
 from gunicorn_backlog.sampling.utilization import Utilization, WorkTime
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.loop_row import BEAT_EVERY_NS, LoopState, Meter
-from gunicorn_backlog.scoreboard.slot import Kind
 from gunicorn_backlog.scoreboard.wait_histogram import BUCKETS
 from gunicorn_backlog.scoreboard.worker_row import WorkerRow
 
@@ -24,12 +24,12 @@ def worker(loop: LoopState | None, claimed_ns: int = 0, in_flight: int = 0) -> W
 
 def exact(work_ns: int, since_ns: int = 0) -> LoopState:
     """Return a loop whose iterations are measured; with a start the loop runs."""
-    return LoopState(work_ns - since_ns, since_ns, 1, Meter.EXACT, 0)
+    return LoopState(work_ns - since_ns, since_ns, 1, Meter.EXACT)
 
 
 def by_beat(work_ns: int, beat_ns: int) -> LoopState:
     """Return a loop that is measured by beats."""
-    return LoopState(work_ns, 0, beat_ns, Meter.BEAT, 0)
+    return LoopState(work_ns, 0, beat_ns, Meter.BEAT)
 
 
 def test_a_block_longer_than_the_time_between_samples() -> None:
@@ -88,7 +88,7 @@ def test_workers_that_come_and_go() -> None:
 @pytest.mark.parametrize("meter", [Meter.NONE, Meter.ABSENT])
 def test_a_loop_that_is_not_measured(meter: Meter) -> None:
     """Neither its time nor its availability counts."""
-    rows = {1: worker(LoopState(0, 0, 0, meter, 0))}
+    rows = {1: worker(LoopState(0, 0, 0, meter))}
     loops = Loops()
     loops.update(rows, 0, 100)
     assert loops.update(rows, 100, 200) == LoopWork(0, 0, frozenset())

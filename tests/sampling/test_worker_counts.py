@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from gunicorn_backlog.sampling.worker_counts import ThreadCounts, WorkerCounter, WorkerCounts
+from gunicorn_backlog.scoreboard.kind import HAS_LOOP, Kind
 from gunicorn_backlog.scoreboard.loop_row import LoopState, Meter, PoolState
-from gunicorn_backlog.scoreboard.slot import HAS_LOOP, Kind
 from gunicorn_backlog.scoreboard.worker_row import WorkerRow
 from tests.lab.worker_rows import worker_rows
 
@@ -17,7 +17,7 @@ BOOT_LIMIT_S = 30.0
 
 def state(in_use: int = 0, kind: Kind = Kind.SYNC) -> WorkerRow:
     """Return a worker's state."""
-    loop = LoopState(0, 0, 1, Meter.EXACT, 0) if kind in HAS_LOOP else None
+    loop = LoopState(0, 0, 1, Meter.EXACT) if kind in HAS_LOOP else None
     capacity = int(kind == Kind.SYNC)
     return WorkerRow(kind, False, capacity, 0, in_use, in_use, 0, 0, 0, 0, None, 0, loop)
 
@@ -25,7 +25,7 @@ def state(in_use: int = 0, kind: Kind = Kind.SYNC) -> WorkerRow:
 def loop(meter: Meter = Meter.EXACT, *pools: tuple[str, PoolState]) -> WorkerRow:
     """Return the state of an asgi worker."""
     row = state(kind=Kind.ASGI)
-    row.loop = LoopState(0, 0, 1, meter, 0, pools)
+    row.loop = LoopState(0, 0, 1, meter, pools)
     return row
 
 

@@ -7,15 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
+from gunicorn_backlog.scoreboard.kind import STATE_UNKNOWN, Kind
 from gunicorn_backlog.scoreboard.loop_row import LOOP_ROW, LoopState
-from gunicorn_backlog.scoreboard.slot import (
-    IDLE_HTTP2,
-    OVERFLOW,
-    SLOT,
-    STATE_UNKNOWN,
-    Kind,
-    SlotRecord,
-)
+from gunicorn_backlog.scoreboard.slot import IDLE_HTTP2, OVERFLOW, SLOT, SlotRecord
 from gunicorn_backlog.scoreboard.worker_row import (
     WorkerRow,
     decode_pool,
@@ -79,8 +73,8 @@ def test_of_one_request_at_a_time() -> None:
 def test_of_any_number_of_requests(kind: Kind) -> None:
     """Busy with those in flight; the time is not recorded."""
     rows = decoded(slot(1, kind, (3, 7, 8, 9), capacity=0), running={1: 1})
-    loop = None if kind in STATE_UNKNOWN else LoopState(0, 0, 0, 0, 0)
-    assert rows == {1: WorkerRow(kind, True, 0, 10, 3, 3, 0, 9, 0, 0, None, 0, loop)}
+    loop = None if kind in STATE_UNKNOWN else LoopState(0, 0, 0, 0)
+    assert rows == {1: WorkerRow(kind, True, 0, 10, 3, 3, 0, 9, 0, 0, 8, 0, loop)}
 
 
 def test_two_slots_of_one_worker_are_one_row() -> None:
@@ -100,7 +94,7 @@ def decoded_pool(
     found = pool(1, 3, threads_at=3)._replace(
         **{f"word_{number}": word for number, word in enumerate(words)}
     )
-    return decode_pool(found, memoryview(octets).cast("q"), with_oldest=True)
+    return decode_pool(found, memoryview(octets).cast("q"))
 
 
 def test_of_a_pool() -> None:

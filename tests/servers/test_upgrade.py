@@ -87,7 +87,10 @@ def forth(agent: StandInAgent, former: int, new: int) -> None:
 def test_upgrades_and_back(
     upgrades: int, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, tmp_path: Path
 ) -> None:
-    """Repeatedly, a new master is given up, and then another one takes over."""
+    """A new master that is given up, and then one that takes over, again and again.
+
+    Both masters have one ``bind``; the tag ``app`` separates them.
+    """
     forks = tmp_path / "forks"
     server = serve(gunicorn, workers=None, config=tagging_config(agent, forks, workers=WORKERS))
     arbiter, arbiters = server.pid, [server.pid]
@@ -102,6 +105,8 @@ def test_upgrades_and_back(
             forth(agent, arbiter, arbiters[-1])
             arbiter = arbiters[-1]
         assert server.get()
+        idle = {"idle": WORKERS, "working": 0, "starting": 0}
+        wait_for("idle workers", lambda: stream(arbiter, agent)[-1].workers == idle)
         os.kill(arbiter, signal.SIGTERM)
         wait_for("the last to end", lambda: not is_alive(arbiter))
     wait_until_all_came(agent)
@@ -114,6 +119,8 @@ def test_upgrades_and_back(
         assert check_spawned(pushes, forks, pid) == WORKERS
         assert counter.counts(pid) == [1]
     check_apps(tagged_pushes(agent))
+    lines = [line for push in tagged_pushes(agent) for line in push.lines]
+    assert {line.tag("bind") for line in lines} == {server.address}
     assert {push.arbiter for push in tagged_pushes(agent)} == set(arbiters)
     assert "Traceback" not in server.log
     assert server.our_lines == []

@@ -16,7 +16,7 @@ from agent import StandInAgent
 from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.nginx import nginx
-from tests.lab.pushes import next_pushes, pushes, wait_until_all_are_idle
+from tests.lab.pushes import latest, next_pushes, pushes, wait_until_all_are_idle
 from tests.lab.server import CONFIG, Server, request
 from tests.lab.waiting import wait_for
 from tests.lab.worker_classes import ASGI_OWN, GEVENT, GTHREAD, PYWSGI, SYNC, WorkerClass
@@ -33,14 +33,14 @@ TEED = (
     CONFIG
     + """
 import os
-from gunicorn_backlog.workers import request_wait
+from gunicorn_backlog.workers import request_wait, tcp_wait
 bucket_of = request_wait.bucket_of
 def teed(waited_ms):
     sink = os.open(os.environ["SINK"], os.O_APPEND | os.O_CREAT | os.O_WRONLY)
     os.write(sink, b"%d\\n" % waited_ms)
     os.close(sink)
     return bucket_of(waited_ms)
-request_wait.EXACT_MS, request_wait.bucket_of = 0, teed
+tcp_wait.EXACT_MS, tcp_wait.bucket_of, request_wait.bucket_of = 0, teed, teed
 class Teed(request_wait.LastWait):
     # A request whose measurement is skipped reads the bucket, which is its wait.
     @property
@@ -141,7 +141,7 @@ def at_once(
     server = serve(gunicorn, config=TEED, environ=environ, workers=workers, arguments=arguments)
     wait_for(
         "an idle push",
-        lambda: agent.datagrams and pushes(agent)[-1].workers["idle"] == workers,
+        lambda: agent.datagrams and latest(agent).workers["idle"] == workers,
         deadline_s=60,
     )
     pushed = len(agent.datagrams)

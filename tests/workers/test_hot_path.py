@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from gunicorn_backlog.kernel.tcp_info import last_data_recv_ms
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.wait_histogram import EXACT_MS
-from gunicorn_backlog.workers import last_wait, request_wait
+from gunicorn_backlog.workers import last_wait, received_wait, tcp_wait
+from gunicorn_backlog.workers.loops.poll_timer import PollTimer
 from gunicorn_backlog.workers.registry import Allocate
 from tests.benchmarks import families
 from tests.benchmarks.families import Request
@@ -146,8 +148,9 @@ class Waits(NamedTuple):
 
 
 SYNC_WAITS = Waits(Cost(76, 4), skipped=Cost(29, 0))
-GTHREAD_WAITS = Waits(Cost(69, 4), skipped=Cost(24, 1))
+GTHREAD_WAITS = Waits(Cost(69, 4), skipped=Cost(21, 0))
 GREENLET_WAITS = Waits(Cost(81, 5))
+ASGI_WAITS = Waits(Cost(160, 9), skipped=Cost(124, 7))
 
 
 @pytest.fixture
@@ -156,7 +159,9 @@ def allow(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def set_limits(*, skips: bool) -> None:
         monkeypatch.setattr(last_wait, "FRESH_NS", 1 << 62 if skips else 0)
-        monkeypatch.setattr(request_wait, "TICK_MS", 1 << 32)
+        monkeypatch.setattr(tcp_wait, "TICK_MS", 1 << 32)
+        monkeypatch.setattr(received_wait, "FRESH_NS", 1 << 62 if skips else 0)
+        monkeypatch.setattr(received_wait, "TICK_MS", 1 << 32)
 
     return set_limits
 
@@ -164,11 +169,11 @@ def allow(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 @pytest.mark.parametrize(
     ("family", "counting", "waits"),
     [
-        pytest.param(families.sync_request, Cost(77, 4), SYNC_WAITS, id="sync"),
-        pytest.param(families.gthread_request, Cost(158, 11), GTHREAD_WAITS, id="gthread"),
-        pytest.param(families.greenlet_request, Cost(76, 3), GREENLET_WAITS, id="gevent"),
-        pytest.param(families.asgi_request, Cost(105, 5), None, id="asgi"),
-        pytest.param(families.wsgi_request, Cost(154, 12), None, id="wsgi"),
+        pytest.param(families.sync_request, Cost(85, 5), SYNC_WAITS, id="sync"),
+        pytest.param(families.gthread_request, Cost(182, 14), GTHREAD_WAITS, id="gthread"),
+        pytest.param(families.greenlet_request, Cost(118, 4), GREENLET_WAITS, id="gevent"),
+        pytest.param(families.asgi_request, Cost(150, 7), ASGI_WAITS, id="asgi"),
+        pytest.param(families.wsgi_request, Cost(205, 14), None, id="wsgi"),
     ],
 )
 def test_what_is_added_to_a_request(
@@ -202,6 +207,21 @@ def test_what_is_added_to_a_request(
         allow(skips=True)
         skipped = cost(families.claim(), connection.listener)
         assert is_within(added(skipped, begin_and_end), waits.skipped)
+
+
+@pytest.mark.parametrize(
+    ("timeout_s", "counted"), [(1.0, Cost(53, 3)), (0.0, Cost(15, 1))], ids=["blocks", "does not"]
+)
+def test_what_is_added_to_a_poll(timeout_s: float, counted: Cost) -> None:
+    """An iteration of an asyncio loop reads the clock twice; a poll with timeout 0 never."""
+
+    def select(timeout: float | None) -> None:
+        pass
+
+    slot = families.claim()(Kind.ASGI, 0)
+    timed = PollTimer(slot.loop).timed(select)
+    bare = cost_of(lambda: select(timeout_s), lambda: None)
+    assert is_within(added(cost_of(lambda: timed(timeout_s), lambda: None), bare), counted)
 
 
 def added(cost: Cost, before: Cost) -> Cost:

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 import gunicorn_backlog
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.slot import Kind
 from gunicorn_backlog.scoreboard.worker_row import WorkerRow
-from gunicorn_backlog.workers import request_wait
-from gunicorn_backlog.workers.request_counters import InFlight
+from gunicorn_backlog.workers import last_wait, request_wait, tcp_wait
+from gunicorn_backlog.workers.in_flight import InFlight
 from tests.benchmarks import families
 from tests.lab.short_and_soak import forms
 
@@ -28,18 +28,28 @@ OURS = str(Path(gunicorn_backlog.__file__).parent)
 EVERY_S = 50e-6
 FAMILIES = {
     "sync": families.sync_request,
+    "sync, each wait measured": families.sync_request,
     "gthread": families.gthread_request,
+    "gthread, each wait measured": families.gthread_request,
     "gevent": families.greenlet_request,
     "asgi": families.asgi_request,
     "wsgi": families.wsgi_request,
 }
 # Python runs no signal handlers in gthread's threads. A handler can interrupt the ``close`` of a
 # WSGI answer before it begins.
-EXACT = ("sync", "gevent", "asgi")
+EXACT = ("sync", "sync, each wait measured", "gevent", "asgi")
 
 
 class Interruption(BaseException):
     """The handler's exception."""
+
+
+@pytest.fixture(autouse=True)
+def limits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a family measure each wait if its name says it; of others from the first on none."""
+    measured = "each wait measured" in request.node.name
+    monkeypatch.setattr(last_wait, "FRESH_NS", 0 if measured else 1 << 62)
+    monkeypatch.setattr(tcp_wait, "TICK_MS", 1 << 32)
 
 
 @pytest.fixture
@@ -59,7 +69,7 @@ def instrumented(
     """Return a scoreboard, and a request of an instrumented worker."""
     listener, sock = accepted
     scoreboard = Scoreboard(slots=16)
-    listeners = () if family in ("asgi", "wsgi") else (listener,)
+    listeners = () if family == "wsgi" else (listener,)
     request: Any = FAMILIES[family](partial(scoreboard.claim, os.getpid(), 1), *listeners)
     return scoreboard, lambda: request(sock)
 
@@ -119,7 +129,7 @@ def test_alarms_at_any_time(
     assert raised == interruptions
     state = seen(scoreboard)
     assert state.begun <= requests
-    if family in (EXACT if sys.version_info >= (3, 11) else ["sync"]):
+    if family in (EXACT if sys.version_info >= (3, 11) else EXACT[:2]):
         assert (state.busy, state.in_flight, state.queued) == (0, 0, 0)
     request()
     assert seen(scoreboard).begun == state.begun + 1
@@ -174,8 +184,8 @@ def test_a_begin_that_is_broken_off_counts_nothing() -> None:
     scoreboard = Scoreboard(slots=1)
     in_flight = InFlight(scoreboard.claim(os.getpid(), 1, Kind.WSGI, 0))
     with raising_at(0) as places:
-        in_flight.begin()
-    in_flight.end()
+        number = in_flight.begin()
+    in_flight.end(number)
     for number in range(1, places[0] + 1):
         with raising_at(number), pytest.raises(Interruption):
             in_flight.begin()

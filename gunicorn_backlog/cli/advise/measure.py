@@ -24,7 +24,7 @@ from gunicorn_backlog.sampling.cpu import CpuClocks, CpuWaits
 from gunicorn_backlog.sampling.drops import Drops
 from gunicorn_backlog.sampling.loops import delay_summary
 from gunicorn_backlog.sampling.utilization import Utilization
-from gunicorn_backlog.scoreboard.slot import STATE_UNKNOWN
+from gunicorn_backlog.scoreboard.kind import STATE_UNKNOWN
 from gunicorn_backlog.scoreboard.wait_histogram import (
     BUCKETS,
     HistogramDelta,
@@ -155,7 +155,7 @@ class Measurement:
         return self._measured(time.monotonic() - began_s, goal)
 
     def _sample(self) -> None:
-        rows = self._server.memory.reader.read(self._running.ages, with_oldest=True)
+        rows = self._server.memory.reader.read(self._running.ages)
         if not rows.unread:
             self._rows = rows.by_pid
             self._busy.add(rows.by_pid)

@@ -11,7 +11,7 @@ from gunicorn_backlog.cli.inspect.clock import Clock
 from gunicorn_backlog.cli.inspect.discovery import Server
 from gunicorn_backlog.cli.inspect.listeners import ListenerReader
 from gunicorn_backlog.cli.inspect.worker_processes import WITHOUT_SLOT, Running, Workers
-from gunicorn_backlog.scoreboard.slot import STATE_UNKNOWN
+from gunicorn_backlog.scoreboard.kind import STATE_UNKNOWN
 from gunicorn_backlog.scoreboard.worker_row import WorkerRows
 
 

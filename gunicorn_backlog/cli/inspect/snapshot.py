@@ -18,11 +18,12 @@ from gunicorn_backlog.cli.inspect.workers import Span, Worker, without_slot, wor
 from gunicorn_backlog.sampling.cpu import CpuMeter, CpuUsage
 from gunicorn_backlog.sampling.drops import Drops
 from gunicorn_backlog.sampling.loops import delay_summary
+from gunicorn_backlog.sampling.requests import Begun, BegunError, RequestSampler
 from gunicorn_backlog.sampling.utilization import Utilization
 from gunicorn_backlog.sampling.window import IntervalSummary, Sample, Window
 from gunicorn_backlog.sampling.worker_counts import WorkerCounter, WorkerCounts
+from gunicorn_backlog.scoreboard.kind import MEASURES_WAIT, Kind
 from gunicorn_backlog.scoreboard.server_info import ServerInfo
-from gunicorn_backlog.scoreboard.slot import MEASURES_WAIT, Kind
 from gunicorn_backlog.scoreboard.wait_histogram import (
     BUCKETS,
     HistogramDelta,
@@ -90,6 +91,8 @@ class SnapshotTaker:
         self._cpu = CpuMeter(every_ns=0)
         self._counted = HistogramDelta([0] * BUCKETS)
         self._delayed = HistogramDelta([0] * BUCKETS)
+        self._requests = RequestSampler()
+        self._begun = Begun(0)
         self._drops: dict[str, Drops] = {}
         self._window = Window()
         self._readings: dict[str, list[ListenerState]] = {}  # by listener
@@ -102,7 +105,7 @@ class SnapshotTaker:
         """Return a snapshot of one sample; its values over time, as waits, are None."""
         self.sample()
         first = self.close()
-        no_times = first.interval._replace(waits=None, delays=None, cpu=CpuUsage())
+        no_times = first.interval._replace(waits=None, delays=None, begun=None, cpu=CpuUsage())
         return first._replace(interval=no_times)
 
     def sample(self) -> None:
@@ -112,14 +115,17 @@ class SnapshotTaker:
             self._readings.setdefault(state.listener, []).append(state)
         running = self._workers.running(about)
         self._cpu.add(set(running.pids.values()))
-        rows = self._server.memory.reader.read(running.ages, with_oldest=True)
+        rows = self._server.memory.reader.read(running.ages)
         self._seen = about, running, rows
         if not rows.unread:
             self._waits_measured = any(row.measures_wait for row in rows.by_pid.values())
         work = None if rows.unread else self._utilization.update(rows.by_pid)
         counts = None if rows.unread else self._count(about, running, rows)
         is_measured = counts is not None and counts.saturated is not None
-        self._window.add(Sample({}, counts, work if is_measured else None, 0))
+        requests = None
+        if counts is not None and not counts.unknown:
+            requests = self._requests.sample(rows.by_pid, self._clock_ns())
+        self._window.add(Sample({}, counts, work if is_measured else None, 0, requests))
 
     def close(self) -> Snapshot:
         """Return the snapshot of all samples since the former call."""
@@ -129,17 +135,20 @@ class SnapshotTaker:
         began_ns, self._began_ns = self._began_ns, self._clock_ns()
         readings, self._readings = self._readings, {}
         delays = self._delays(rows.by_pid)
-        interval = self._window.close(
-            {}, self._waits(about), delays, self._cpu.update(set(running.pids.values()))
-        )
+        begun, cpu = self._requests_begun(), self._cpu.update(set(running.pids.values()))
+        interval = self._window.close({}, self._waits(about), delays, begun, cpu)
         assert interval is not None
+        workers = self._worker_states(running, rows)
+        shares = [each.utilization for each in workers if each.utilization is not None]
+        if interval.utilization is not None:
+            interval = interval._replace(busiest=max(shares, default=None))
         return Snapshot(
             self._server,
             about,
             self._server.age_s,
             (self._began_ns - began_ns) / 1e9,
             tuple(map(self._listener, readings.values())),
-            self._worker_states(running, rows),
+            workers,
             interval,
         )
 
@@ -151,6 +160,12 @@ class SnapshotTaker:
             kind_starting=Kind(about.kind),
             full_loops=self._utilization.full_loops,
         )
+
+    def _requests_begun(self) -> int | None:
+        try:
+            return self._begun.update(self._server.memory.reader.begun())
+        except BegunError:  # the arbiter's warnings include the same error
+            return None
 
     def _delays(self, rows: Mapping[int, WorkerRow]) -> WaitSummary | None:
         try:

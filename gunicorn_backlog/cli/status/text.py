@@ -138,6 +138,9 @@ def facts(interval: IntervalSummary) -> Iterator[tuple[str, str]]:
         yield "utilization", f"{interval.utilization:g} %{_saturated(interval.saturated)}"
     if interval.cpu.used is not None:
         yield "cpu", _cpu(interval.cpu)
+    requests = _requests(interval)
+    if requests:
+        yield "requests", requests
     if interval.waits is not None:
         yield "waits", _waits(interval.waits)
     if interval.delays is not None:
@@ -147,6 +150,17 @@ def facts(interval: IntervalSummary) -> Iterator[tuple[str, str]]:
 def _cpu(cpu: CpuUsage) -> str:
     waited = "" if cpu.waited is None else f", waited for a CPU {cpu.waited:.1f} % of the time"
     return f"{cpu.used:.1f} % per worker{waited}"
+
+
+def _requests(interval: IntervalSummary) -> str:
+    facts = []
+    if interval.begun is not None:
+        facts.append(f"{interval.begun} begun")
+    if interval.oldest_s is not None:
+        facts.append(f"oldest {duration(interval.oldest_s)}")
+    if interval.stranded:
+        facts.append(f"{interval.stranded} stranded: a worker is free, but another one has them")
+    return ", ".join(facts)
 
 
 def _waits(waits: WaitSummary) -> str:

@@ -58,7 +58,7 @@ def asyncio_pools(row: LoopRow, loop: Any) -> Pools:
 
 def gevent_pools(row: LoopRow, hub: Any) -> Pools:
     """Return the pool behind a hub of gevent."""
-    return Pools(row, {"gevent": lambda: gevent_pool(hub)})
+    return Pools(row, {"gevent": GeventPool(hub)})
 
 
 def anyio_pool() -> PoolState | None:
@@ -76,16 +76,28 @@ def anyio_pool() -> PoolState | None:
     return PoolState(now.borrowed_tokens, now.tasks_waiting, capacity)
 
 
-def gevent_pool(hub: Any) -> PoolState | None:
-    """Return the state of the hub's thread pool; None: not used. The attribute does not create it.
+class GeventPool:
+    """Reads the thread pool of a hub; the hub's attribute does not create it.
 
-    ``len`` is the number of unfinished tasks, ``size`` of threads. A full pool accepts one task
-    more; further greenlets wait for the pool's semaphore, a private attribute of gevent 26.
+    gevent itself creates the pool to look the host's name up: a pool counts as used from the first
+    read that finds a task. ``len`` is the number of unfinished tasks, ``size`` that of threads. A
+    full pool accepts one task more; further greenlets wait for its semaphore, a private attribute
+    of gevent 26.
     """
-    pool = getattr(hub, "_threadpool", None)
-    if pool is None:
-        return None
-    tasks, threads = len(pool), pool.size
-    semaphore = getattr(pool, "_available_worker_threads_greenlet_sem", None)
-    waiting = 0 if semaphore is None else semaphore.linkcount()
-    return PoolState(min(tasks, threads), max(0, tasks - threads) + waiting, pool.maxsize)
+
+    def __init__(self, hub: Any) -> None:
+        self._hub = hub
+        self._is_used = False
+
+    def __call__(self) -> PoolState | None:
+        """Return the pool's state; None: not used."""
+        pool = getattr(self._hub, "_threadpool", None)
+        if pool is None:
+            return None
+        tasks, threads = len(pool), pool.size
+        self._is_used |= tasks > 0
+        if not self._is_used:
+            return None
+        semaphore = getattr(pool, "_available_worker_threads_greenlet_sem", None)
+        waiting = 0 if semaphore is None else semaphore.linkcount()
+        return PoolState(min(tasks, threads), max(0, tasks - threads) + waiting, pool.maxsize)

@@ -46,12 +46,16 @@ def _watch_asyncio(slot: Slot, get_loop: Callable[[], Any]) -> Beat:
 
 
 def _asyncio_meter(slot: Slot, loop: Any) -> LoopMeter:
+    if not _is_uvloop(loop):
+        return asyncio_loop.time_polls(loop, slot.loop) or Unmeasured()
     # Imported late: ctypes takes 1 MB, and the arbiter imports this module.
     from gunicorn_backlog.workers.loops import uvloop_loop
 
-    if uvloop_loop.is_uvloop(loop):
-        return uvloop_loop.read_idle_total(loop, slot.loop) or Unmeasured()
-    return asyncio_loop.time_polls(loop, slot.loop) or Unmeasured()
+    return uvloop_loop.read_idle_total(loop, slot.loop) or Unmeasured()
+
+
+def _is_uvloop(loop: object) -> bool:
+    return any(base.__module__ == "uvloop.loop" for base in type(loop).__mro__)
 
 
 def _before(stop: Callable[[], None], step: Callable[[], None]) -> Callable[[], None]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.check_command import WriteConfig
+from tests.lab.python_files import write_python
 
 
 @pytest.fixture
@@ -15,7 +16,7 @@ def config(tmp_path: Path) -> WriteConfig:
 
     def write(text: str) -> tuple[str, ...]:
         path = tmp_path / "gunicorn.conf.py"
-        path.write_text(text)
+        write_python(path, text)
         return ("--config", str(path), "--backlog", "5")
 
     return write

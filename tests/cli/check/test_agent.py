@@ -111,9 +111,9 @@ def test_an_agent_that_is_disabled(
 ) -> None:
     """The server's environment after its config decides, not the environment of ``check``."""
     config = f"{CONFIG}raw_env = ['DD_DOGSTATSD_DISABLE=%s']\n"
-    environ = {"GUNICORN_BACKLOG_URL": agent.url}
-    server = serve(newest, config=config % "false", environ=environ | DISABLE)
-    wait_until_all_are_idle(agent)
+    environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.1"}
+    server = serve(newest, workers=1, config=config % "false", environ=environ | DISABLE)
+    wait_until_all_are_idle(agent, workers=1)
     done = run_cli("check", str(server.pid), environ=DISABLE)
     assert has_finding(done, "ok", "Agent", agent.url), done
     server.reload(config % "true")
@@ -129,7 +129,8 @@ def test_other_files_than_ours(newest: Gunicorn, serve: ServerFactory) -> None:
     """A path in another mount namespace is not tried: there the path has another meaning."""
     require("unshare", "-m", "true")
     environ = {"GUNICORN_BACKLOG_URL": "unix:///mnt/none.socket"}
-    server = serve(newest, run_by=("unshare", "-m"), environ=environ).wait_until_it_serves()
+    server = serve(newest, workers=1, run_by=("unshare", "-m"), environ=environ)
+    server.wait_until_it_serves()
     done = run_cli("check", str(server.pid))
     text = "unix:///mnt/none.socket not tried: the server has other files"
     assert has_finding(done, "warning", "Agent", text), done

@@ -94,7 +94,8 @@ def test_a_clamped_backlog(newest: Gunicorn, serve: ServerFactory, agent: StandI
         text = "gunicorn requests 2048, net.core.somaxconn clamps it to 99"
         assert has_finding(done, "warning", "backlog", text), done.out
         assert "-> raise net.core.somaxconn" in done.out
-        server = serve(newest, run_by=net.inside(), environ={"GUNICORN_BACKLOG_URL": agent.url})
+        environ = {"GUNICORN_BACKLOG_URL": agent.url}
+        server = serve(newest, workers=1, run_by=net.inside(), environ=environ)
         text = f"{server.address}: gunicorn requests 2048, the kernel enforces 99"
         inside = ("nsenter", "--target", str(server.pid), "--net")
 
@@ -165,7 +166,7 @@ def test_a_hook_that_ours_replaces(
 
 def test_a_running_server(newest: Gunicorn, serve: ServerFactory, agent: StandInAgent) -> None:
     """Findings about a running server cover its workers, listeners and Agent."""
-    environ = {"GUNICORN_BACKLOG_URL": agent.url}
+    environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.1"}
     server = serve(newest, environ=environ, arguments=("--backlog", "5"))
     wait_until_all_are_idle(agent)
     done = run_cli("check", str(server.pid))

@@ -98,7 +98,8 @@ def test_a_server_that_ends_meanwhile(
 ) -> None:
     """A server that ends before or during its inspection is one line."""
     environ = {"GUNICORN_BACKLOG_URL": agent.url}
-    server = serve(newest, environ=environ, arguments=("--backlog", "5")).wait_until_it_serves()
+    server = serve(newest, workers=1, environ=environ, arguments=("--backlog", "5"))
+    server.wait_until_it_serves()
     taken = discovery.find_server(server.pid)
     seen = take_snapshot(taken, 0.1)
     server.signal(signal.SIGKILL)

@@ -211,7 +211,7 @@ def test_no_server_at_all_by_that_pid() -> None:
 
 def test_one_that_ends_while_we_look(newest: Gunicorn, serve: ServerFactory) -> None:
     """Each method of SnapshotTaker raises EndedError."""
-    server = serve(newest).wait_until_it_serves()
+    server = serve(newest, workers=1).wait_until_it_serves()
     found = discovery.find_server(server.pid)
     taker = SnapshotTaker(found)
     taker.begin()
@@ -224,8 +224,8 @@ def test_one_that_ends_while_we_look(newest: Gunicorn, serve: ServerFactory) -> 
 
 def test_a_worker_left_behind(newest: Gunicorn, serve: ServerFactory) -> None:
     """A worker whose arbiter has ended is no server."""
-    server = serve(newest).wait_until_it_serves()
-    (worker, *_) = server.worker_pids()
+    server = serve(newest, workers=1).wait_until_it_serves()
+    (worker,) = server.worker_pids()
     os.kill(worker, signal.SIGSTOP)
     server.signal(signal.SIGKILL)
     server.process.wait()
@@ -237,7 +237,7 @@ def test_a_worker_left_behind(newest: Gunicorn, serve: ServerFactory) -> None:
 
 def test_switched_off_by_a_reload(newest: Gunicorn, serve: ServerFactory) -> None:
     """The memory still exists, and the status reports that nothing is pushed."""
-    server = serve(newest).wait_until_it_serves()
+    server = serve(newest, workers=1).wait_until_it_serves()
     off = f"{CONFIG}from gunicorn_backlog import configure\nconfigure(enabled=False)\n"
     server.reload(off)
     wait_for(
@@ -255,7 +255,7 @@ def test_a_warning_that_a_reload_mends(
     host, _, port = agent.url.removeprefix("udp://").partition(":")
     bad = f"{CONFIG}raw_env = ['DD_DOGSTATSD_URL=http://agent']\n"
     environ = {"DD_AGENT_HOST": host, "DD_DOGSTATSD_PORT": port}
-    server = serve(newest, config=bad, environ=environ).wait_until_it_serves()
+    server = serve(newest, workers=1, config=bad, environ=environ).wait_until_it_serves()
 
     def warned() -> list[str]:
         found: list[str] = status(server.pid, seconds=0.1)["server"]["warnings"]

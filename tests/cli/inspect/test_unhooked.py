@@ -19,6 +19,7 @@ from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.ports import free_port
 from tests.lab.process_group import Group
 from tests.lab.procfs import children
+from tests.lab.reloading import reload_and_wait
 from tests.lab.sandbox import as_pid_1, refusing
 from tests.lab.server import CONFIG, Server
 from tests.lab.waiting import wait_for
@@ -31,7 +32,6 @@ from tests.lab.wsgi_app import app
 class Embedded(BaseApplication):
     def load_config(self):
         self.cfg.set("bind", sys.argv[1])
-        self.cfg.set("workers", 2)
         if "control_socket_disable" in self.cfg.settings:
             self.cfg.set("control_socket_disable", True)
     def load(self):
@@ -53,7 +53,7 @@ def embedded(gunicorn: Gunicorn, tmp_path: Path) -> Iterator[int]:
     environ = gunicorn.environ(GUNICORN_CMD_ARGS=OF_HOOKS, HOME=str(tmp_path))
     command = [sys.executable, "-c", EMBEDDED, f"127.0.0.1:{free_port()}"]
     with Group(command, env=environ) as process:
-        wait_for("both workers", lambda: len(children(process.pid)) == 2)
+        wait_for("the worker", lambda: len(children(process.pid)) == 1)
         yield process.pid
 
 
@@ -90,25 +90,22 @@ def test_nothing_else_runs(newest: Gunicorn, agent: StandInAgent, tmp_path: Path
 
 def test_hooks_added_by_a_reload(gunicorn: Gunicorn, serve: ServerFactory) -> None:
     """A reload does not run when_ready: the server is reported until its restart."""
-    server = serve(gunicorn, config="").wait_until_it_serves()
-    before = server.worker_pids()
+    server = serve(gunicorn, config="", workers=1).wait_until_it_serves()
     assert is_told(run_cli("check", str(server.pid)), server.pid)
-    server.reload(CONFIG)
-    wait_for(
-        "new workers", lambda: len(server.worker_pids()) == 2 and not server.worker_pids() & before
-    )
+    reload_and_wait(server, CONFIG)
     assert is_told(run_cli("check", str(server.pid)), server.pid)
 
 
 def test_a_server_with_our_hooks(gunicorn: Gunicorn, serve: ServerFactory) -> None:
     """Neither the server nor one of its workers is reported."""
-    server = serve(gunicorn).wait_until_it_serves()
+    server = serve(gunicorn, workers=1).wait_until_it_serves()
     assert not {server.pid, *server.worker_pids()} & set(unhooked.masters())
 
 
 def test_a_server_that_is_disabled(newest: Gunicorn, serve: ServerFactory) -> None:
     """A disabled server has no shared memory: the report includes this possible cause."""
-    server = serve(newest, environ={"GUNICORN_BACKLOG_ENABLED": "0"}).wait_until_it_serves()
+    server = serve(newest, workers=1, environ={"GUNICORN_BACKLOG_ENABLED": "0"})
+    server.wait_until_it_serves()
     done = run_cli("check", str(server.pid))
     assert is_told(done, server.pid)
     assert "or enabled is False" in done.out
@@ -116,7 +113,7 @@ def test_a_server_that_is_disabled(newest: Gunicorn, serve: ServerFactory) -> No
 
 def test_where_memfd_is_refused(newest: Gunicorn, serve: ServerFactory) -> None:
     """Without memfd the shared memory is an unlinked file, which is found, too."""
-    server = serve(newest, run_by=refusing("memfd")).wait_until_it_serves()
+    server = serve(newest, workers=1, run_by=refusing("memfd")).wait_until_it_serves()
     assert server.pid not in unhooked.masters()
 
 
@@ -156,7 +153,7 @@ def test_an_upgrade(newest: Gunicorn, serve: ServerFactory) -> None:
 def test_dirty_workers(newest: Gunicorn, serve: ServerFactory) -> None:
     """gunicorn's second arbiter for dirty workers is not reported as a server."""
     arguments = ("--dirty-app", "gunicorn.dirty.app:DirtyApp", "--dirty-workers", "1")
-    server: Server = serve(newest, arguments=arguments).wait_until_it_serves()
+    server: Server = serve(newest, workers=1, arguments=arguments).wait_until_it_serves()
     wait_for("the dirty worker", lambda: any(map(children, server.worker_pids())))
     assert not server.worker_pids() & set(unhooked.masters())
     assert server.pid not in unhooked.masters()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
+
 from agent import StandInAgent
 
 from tests.conftest import ServerFactory
+from tests.lab.gunicorn_starts import Start, run_starts
 from tests.lab.gunicorn_versions import Gunicorn
-from tests.lab.pushes import next_pushes
+from tests.lab.pushes import next_pushes, wait_until_all_are_idle
 from tests.lab.server import CONFIG
+from tests.lab.short_interval import EVERY_20_MS, SHORT_CONFIG
+from tests.lab.waiting import wait_for
 
 FORMS = "udp://host:port, unix:///path, unixgram:///path or unixstream:///path"
 SECONDS = "a number of seconds from 0.1 to 60"
@@ -50,94 +54,90 @@ ENVIRONMENT = {
 }
 
 
-@pytest.mark.parametrize("call", CONFIGURE)
-def test_configure(call: str, newest: Gunicorn, serve: ServerFactory) -> None:
+def test_configure(newest: Gunicorn, tmp_path: Path) -> None:
     """A bad value or name in configure() is one line."""
-    wrong, allowed = CONFIGURE[call]
-    config = f"{CONFIG}from gunicorn_backlog import configure\nconfigure({call})\n"
-    server = serve(newest, config=config)
+    starts = [
+        Start(f"{CONFIG}from gunicorn_backlog import configure\nconfigure({call})\n")
+        for call in CONFIGURE
+    ]
+    for call, ended in zip(CONFIGURE, run_starts(newest, tmp_path, starts), strict=True):
+        wrong, allowed = CONFIGURE[call]
+        assert ended.code == 1, call
+        (line,) = ended.lines
+        assert line.startswith("gunicorn_backlog: ")
+        assert wrong in line
+        assert allowed in line
 
-    assert server.process.wait(timeout=20) == 1
-    (line,) = server.log.splitlines()
-    assert line.startswith("gunicorn_backlog: ")
-    assert wrong in line
-    assert allowed in line
 
-
-@pytest.mark.parametrize("setting", ENVIRONMENT)
-def test_environment(setting: str, newest: Gunicorn, serve: ServerFactory) -> None:
+def test_environment(newest: Gunicorn, tmp_path: Path) -> None:
     """A bad value in the environment is one line, with the hooks' module as the config."""
-    variable, _, value = setting.partition("=")
-    server = serve(
-        newest,
-        config=None,
-        arguments=("--config", "python:gunicorn_backlog.hooks"),
-        environ={variable: value},
-    )
-
-    assert server.process.wait(timeout=20) == 1
-    (line,) = server.log.splitlines()
-    assert line.startswith("gunicorn_backlog: ")
-    assert variable in line
-    assert ENVIRONMENT[setting] in line
+    arguments = ("--config", "python:gunicorn_backlog.hooks")
+    pairs = [setting.partition("=")[::2] for setting in ENVIRONMENT]
+    starts = [Start(None, arguments, {variable: value}) for variable, value in pairs]
+    for setting, ended in zip(ENVIRONMENT, run_starts(newest, tmp_path, starts), strict=True):
+        assert ended.code == 1, setting
+        (line,) = ended.lines
+        assert line.startswith("gunicorn_backlog: ")
+        assert setting.partition("=")[0] in line
+        assert ENVIRONMENT[setting] in line
 
 
-@pytest.mark.parametrize("way", ["configure", "environment", "raw_env"])
-def test_on_every_gunicorn(way: str, gunicorn: Gunicorn, serve: ServerFactory) -> None:
+def test_on_every_gunicorn(gunicorn: Gunicorn, tmp_path: Path) -> None:
     """Each source on each gunicorn is one line, including variables that the config sets."""
-    config, environ = CONFIG, {}
-    if way == "configure":
-        config += "from gunicorn_backlog import configure\nconfigure(samples=0)\n"
-    elif way == "raw_env":
-        config += "raw_env = ['GUNICORN_BACKLOG_SAMPLES=0']\n"
-    else:
-        environ["GUNICORN_BACKLOG_SAMPLES"] = "0"
-    server = serve(gunicorn, config=config, environ=environ)
-
-    assert server.process.wait(timeout=20) == 1
-    ours = [line for line in server.log.splitlines() if "gunicorn_backlog" in line]
-    assert len(ours) == 1
-    assert "a whole number from 1 to 100" in ours[0]
-    assert "Traceback" not in server.log
+    starts = (
+        Start(CONFIG + "from gunicorn_backlog import configure\nconfigure(samples=0)\n"),
+        Start(CONFIG + "raw_env = ['GUNICORN_BACKLOG_SAMPLES=0']\n"),
+        Start(CONFIG, environ={"GUNICORN_BACKLOG_SAMPLES": "0"}),
+    )
+    for ended in run_starts(gunicorn, tmp_path, starts):
+        assert ended.code == 1
+        (ours,) = [line for line in ended.lines if "gunicorn_backlog" in line]
+        assert "a whole number from 1 to 100" in ours
+        assert "Traceback" not in ended.log
 
 
-@pytest.mark.parametrize("service", ["", "DEMO_"])
 def test_variables_of_a_kubernetes_service_are_no_settings(
-    service: str, newest: Gunicorn, serve: ServerFactory
+    newest: Gunicorn, serve: ServerFactory
 ) -> None:
-    """A service named gunicorn-backlog sets variables with our prefix in each pod: no line."""
-    link = f"GUNICORN_BACKLOG_{service}"
-    environ = {
-        f"{link}SERVICE_HOST": "10.0.0.1",
-        f"{link}SERVICE_PORT": "80",
-        f"{link}SERVICE_PORT_HTTP": "80",
-        f"{link}PORT": "tcp://10.0.0.1:80",
-        f"{link}PORT_80_TCP": "tcp://10.0.0.1:80",
-        f"{link}PORT_80_TCP_ADDR": "10.0.0.1",
-        f"{link}PORT_80_TCP_PORT": "80",
-        f"{link}PORT_80_TCP_PROTO": "tcp",
-    }
-    server = serve(newest, environ=environ).wait_until_it_serves()
+    """A service named gunicorn-backlog, or gunicorn-backlog-demo, sets variables with our prefix.
+
+    They are in the environment of each pod, and cause no line.
+    """
+    environ: dict[str, str] = {}
+    for link in ("GUNICORN_BACKLOG_", "GUNICORN_BACKLOG_DEMO_"):
+        environ |= {
+            f"{link}SERVICE_HOST": "10.0.0.1",
+            f"{link}SERVICE_PORT": "80",
+            f"{link}SERVICE_PORT_HTTP": "80",
+            f"{link}PORT": "tcp://10.0.0.1:80",
+            f"{link}PORT_80_TCP": "tcp://10.0.0.1:80",
+            f"{link}PORT_80_TCP_ADDR": "10.0.0.1",
+            f"{link}PORT_80_TCP_PORT": "80",
+            f"{link}PORT_80_TCP_PROTO": "tcp",
+        }
+    server = serve(newest, workers=1, environ=environ).wait_until_it_serves()
 
     assert server.our_lines == []
 
 
-@pytest.mark.parametrize("way", ["environment", "raw_env"])
-def test_an_unknown_variable_is_logged_once(
-    way: str, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
+def test_unknown_variables_are_logged_once(
+    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """The server starts, pushes, and logs one warning that lists all settings."""
-    config, environ = CONFIG, {"GUNICORN_BACKLOG_URL": agent.url}
-    if way == "raw_env":
-        config += "raw_env = ['GUNICORN_BACKLOG_INTERVALL=1']\n"
-    else:
-        environ["GUNICORN_BACKLOG_INTERVALL"] = "1"
-    server = serve(gunicorn, config=config, environ=environ).wait_until_it_serves()
-    next_pushes(agent, 1)
+    """The server starts, pushes, and logs one warning that lists all settings.
+
+    Variables of the environment and of raw_env are listed, and a reload logs nothing.
+    """
+    config = SHORT_CONFIG + "raw_env = ['GUNICORN_BACKLOG_SAMPLESS=1']\n"
+    environ = EVERY_20_MS | {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVALL": "1"}
+    server = serve(gunicorn, workers=1, config=config, environ=environ).wait_until_it_serves()
+    wait_until_all_are_idle(agent, workers=1)
+    former = server.worker_pids()
     server.reload()
+    wait_for("a new worker", lambda: server.worker_pids().isdisjoint(former))
     next_pushes(agent, 3)
 
     (line,) = [line for line in server.log.splitlines() if "INTERVALL" in line]
-    assert "[WARNING] gunicorn_backlog: there is no setting GUNICORN_BACKLOG_INTERVALL (" in line
+    unknown = "GUNICORN_BACKLOG_INTERVALL, GUNICORN_BACKLOG_SAMPLESS"
+    assert f"[WARNING] gunicorn_backlog: there is no setting {unknown} (" in line
     assert "GUNICORN_BACKLOG_INTERVAL, " in line
     assert line.endswith("; ignored")

@@ -9,22 +9,40 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 from agent import StandInAgent
 
+from tests.lab.short_and_soak import forms
 from tests.lab.waiting import wait_for
 
 DEMO = Path(__file__).parents[3] / "examples" / "demo.py"
 LONGEST_S = 40
 
 
-def start(*arguments: str, mark: str = "") -> subprocess.Popen[str]:
+MOMENTS_S = (0.3, 1.0, 2.5, 6.0)
+# The demo at another pace.
+PACED = f"""
+import sys
+sys.path.insert(0, {str(DEMO.parent)!r})
+from dataclasses import replace
+import demo
+pace = float(sys.argv.pop(1))
+demo.INTERVAL_S *= pace
+path = f"/sleep/{{0.4 * pace}}"
+phases = [replace(phase, lasts_s=phase.lasts_s * pace, path=path) for phase in demo.SYNC.phases]
+demo.SYNC = replace(demo.SYNC, phases=tuple(phases))
+demo.main()
+"""
+
+
+def start(*arguments: str, **environ: str) -> subprocess.Popen[str]:
     """Start the demo in a new session, with a wide terminal."""
     return subprocess.Popen(
-        [sys.executable, str(DEMO), *arguments],
-        env=os.environ | {"COLUMNS": "120", "LAB_DEMO": mark},
+        [sys.executable, *arguments],
+        env=os.environ | {"COLUMNS": "120"} | environ,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -32,14 +50,17 @@ def start(*arguments: str, mark: str = "") -> subprocess.Popen[str]:
     )
 
 
-def test_its_summary_shows_each_phase() -> None:
+@forms("pace", short=0.4, long=1.0)
+def test_its_summary_shows_each_phase(pace: float) -> None:
     """Idle and drained: no backlog, all workers idle. Saturated: a backlog, all workers working.
 
     An Agent given by ``--agent`` receives the same pushes.
     """
+    command = ("-c", PACED, str(pace)) if pace < 1 else (str(DEMO),)
+    interval = {} if pace == 1 else {"GUNICORN_BACKLOG_INTERVAL": str(pace)}
     with StandInAgent() as real:
         began_s = time.monotonic()
-        output, _ = start("--agent", real.url).communicate(timeout=60)
+        output, _ = start(*command, "--agent", real.url, **interval).communicate(timeout=60)
         took_s = time.monotonic() - began_s
 
     rows = [re.split(r"\s*│\s*", line)[1:-1] for line in output.splitlines() if "│" in line]
@@ -56,38 +77,25 @@ def test_its_summary_shows_each_phase() -> None:
     assert len(real.datagrams) >= 15
 
 
-def test_the_event_loop() -> None:
-    """Busy: half of the time. Blocked: all of it. Full pool: calls wait while the loop idles."""
-    output, _ = start("--async").communicate(timeout=60)
-    rows = [re.split(r"\s*│\s*", line)[1:-1] for line in output.splitlines() if "│" in line]
-    seen = {name: [value.split("..") for value in values] for name, _pushes, *values in rows}
-    for phase in ("idle", "drained"):
-        utilization, saturated, _, threads, queued, in_flight = seen[phase]
-        assert float(utilization[-1]) < 20
-        assert (saturated, threads, queued, in_flight) == (["0"], ["0"], ["0"], ["0"])
-    assert 20 < float(seen["busy"][0][0]) < 80
-    utilization, saturated, delay, *_ = seen["blocked"]
-    assert float(utilization[-1]) > 90
-    assert float(saturated[-1]) > 90
-    assert float(delay[-1]) > 1000
-    utilization, saturated, _, threads, queued, in_flight = seen["full pool"]
-    assert float(utilization[-1]) < 50
-    assert (saturated, threads, in_flight) == (["0"], ["4"], ["16"])
-    assert float(queued[0]) > 5
-
-
-@pytest.mark.parametrize("after_s", [0.3, 1.0, 2.5, 6.0])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_can_be_stopped_at_any_moment(after_s: float, number: signal.Signals) -> None:
+def test_it_can_be_stopped_at_any_moment(number: signal.Signals) -> None:
     """SIGINT and SIGTERM end the demo within 20 s, and no process is left."""
-    mark = f"{number.name}-{after_s}-{os.getpid()}"
-    demo = start(mark=mark)
-    time.sleep(after_s)
-    demo.send_signal(number)
-    demo.communicate(timeout=20)
+    marks = {after_s: f"{number.name}-{after_s}-{os.getpid()}" for after_s in MOMENTS_S}
+    demos = {after_s: start(str(DEMO), LAB_DEMO=mark) for after_s, mark in marks.items()}
+    began_s = time.monotonic()
+    for after_s, demo in demos.items():
+        time.sleep(max(0, began_s + after_s - time.monotonic()))
+        demo.send_signal(number)
+    for after_s, demo in demos.items():
+        demo.communicate(timeout=20)
+        assert demo.returncode != 0, after_s
+    for mark in marks.values():
+        wait_for("the end of all its processes", partial(is_gone, mark))
 
-    assert demo.returncode != 0
-    wait_for("the end of all processes", lambda: not marked(mark))
+
+def is_gone(mark: str) -> bool:
+    """Return whether no process has the mark."""
+    return not marked(mark)
 
 
 def marked(mark: str) -> list[bytes]:
@@ -102,7 +110,7 @@ def marked(mark: str) -> list[bytes]:
 
 def test_a_bad_url_is_one_line() -> None:
     """The line has the reason and the allowed forms."""
-    demo = start("--agent", "http://localhost")
+    demo = start(str(DEMO), "--agent", "http://localhost")
     output, _ = demo.communicate(timeout=20)
     assert demo.returncode == 2
     assert "the scheme is 'http'; allowed: udp://host:port" in output

@@ -7,39 +7,48 @@ from agent import StandInAgent
 
 from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
-from tests.lab.pushes import next_pushes, pushes, wait_until_all_are_idle
+from tests.lab.pushes import next_pushes, wait_until_all_are_idle
+from tests.lab.reloading import reload_and_wait
 from tests.lab.server import CONFIG, STARTUP
+from tests.lab.short_interval import EVERY_20_MS, SHORT_CONFIG, SHORT_INTERVALS
 from tests.lab.waiting import wait_for
 
 OWN_WHEN_READY = "def when_ready(server):\n    server.log.info('my when_ready')\n"
 OWN_POST_WORKER_INIT = "def post_worker_init(worker):\n    worker.log.info('my init')\n"
-WORKERS = 3
-FAST = {"GUNICORN_BACKLOG_INTERVAL": "0.2"}
+WARNED = "when_ready was not called: nothing is pushed"
 
 
 def test_an_own_when_ready_below_the_star_import(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """The first worker logs one warning; workers after a reload log none."""
-    environ = {"GUNICORN_BACKLOG_URL": agent.url, **FAST}
-    server = serve(gunicorn, config=CONFIG + OWN_WHEN_READY, workers=WORKERS, environ=environ)
+    """Nothing is pushed, and each setup causes one warning.
+
+    - Of two workers the first logs one; workers after a reload log none.
+    - The advice includes a restart; the first reload without one causes one more warning.
+    """
+    environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.1"}
+    server = serve(gunicorn, config=CONFIG + OWN_WHEN_READY, environ=environ)
     server.wait_until_it_serves()
     wait_for("the warning", lambda: server.our_lines)
-    former = server.worker_pids()
-    server.reload()
-    wait_for("new workers", lambda: len(server.worker_pids() - former) == WORKERS)
-    server.get()
-
+    wait_for("both workers", server.both_worker_pids)
+    reload_and_wait(server)
     (line,) = server.our_lines
-    assert "[WARNING] gunicorn_backlog: when_ready was not called: nothing is pushed" in line
-    assert "gunicorn_backlog.hooks.install(globals())" in line
+    assert f"[WARNING] gunicorn_backlog: {WARNED}" in line
+    assert line.endswith("gunicorn_backlog.hooks.install(globals()) and restart gunicorn")
+
+    installed = f"{OWN_WHEN_READY}from gunicorn_backlog import hooks\nhooks.install(globals())\n"
+    for _ in range(2):
+        reload_and_wait(server, installed)
+        wait_for("another warning", lambda: len(server.our_lines) > 1)
+    _, line = server.our_lines
+    assert "until gunicorn is restarted" in line
     assert agent.datagrams == []
 
 
 def test_disabled_hooks_do_not_warn_of_when_ready(newest: Gunicorn, serve: ServerFactory) -> None:
     """No push is expected, so no warning is logged."""
     environ = {"GUNICORN_BACKLOG_ENABLED": "no"}
-    server = serve(newest, config=CONFIG + OWN_WHEN_READY, environ=environ)
+    server = serve(newest, workers=1, config=CONFIG + OWN_WHEN_READY, environ=environ)
     server.wait_until_it_serves()
 
     assert server.our_lines == []
@@ -49,15 +58,15 @@ def test_disabled_hooks_do_not_warn_of_when_ready(newest: Gunicorn, serve: Serve
 def test_an_own_post_worker_init_below_the_star_import(
     arguments: tuple[str, ...], gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """The heartbeat reveals a worker without a slot, long before its timeout."""
-    environ = {"GUNICORN_BACKLOG_URL": agent.url, **FAST}
-    arguments = (*arguments, "--timeout", "4")  # a sync worker's heartbeat then comes every 2 s
-    config = CONFIG + OWN_POST_WORKER_INIT
-    server = serve(gunicorn, config=config, environ=environ, arguments=arguments)
+    """The heartbeat reveals workers without a slot, long before their timeout."""
+    environ = EVERY_20_MS | {"GUNICORN_BACKLOG_URL": agent.url}
+    config = SHORT_CONFIG + OWN_POST_WORKER_INIT
+    server = serve(gunicorn, workers=1, config=config, environ=environ, arguments=arguments)
     server.wait_until_it_serves()
-    wait_for("the warning", lambda: server.our_lines)
+    # Each request of a sync worker is followed by a heartbeat; those of gthread come each second.
+    wait_for("the warning", lambda: server.get() and server.our_lines)
 
-    wait_for("no states", lambda: next_pushes(agent, 1)[0].workers == {"": 2})
+    wait_for("no states", lambda: next_pushes(agent, 1)[0].workers == {"": 1})
     (line,) = server.our_lines
     assert "the hook post_worker_init has not instrumented them" in line
     assert "gunicorn_backlog.hooks.install(globals())" in line
@@ -66,38 +75,16 @@ def test_an_own_post_worker_init_below_the_star_import(
 def test_hooks_that_a_reload_adds(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """gunicorn calls when_ready only at its start: one warning names the remedy."""
-    environ = {"GUNICORN_BACKLOG_URL": agent.url, **FAST}
-    server = serve(gunicorn, config="\n", workers=WORKERS, environ=environ).wait_until_it_serves()
-    former = wait_for("workers", lambda: _if_all(server.worker_pids()))
-    server.reload(CONFIG)
-    wait_for("new workers", lambda: len(server.worker_pids() - former) == WORKERS)
+    """gunicorn calls when_ready only at its start: one warning of two workers names the remedy."""
+    environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.1"}
+    server = serve(gunicorn, config="\n", environ=environ).wait_until_it_serves()
+    wait_for("both workers", server.both_worker_pids)
+    reload_and_wait(server, CONFIG)
+    wait_for("both workers", server.both_worker_pids)
     wait_for("the warning", lambda: server.our_lines)
 
     (line,) = server.our_lines
     assert "[WARNING] gunicorn_backlog: the hooks were added by a reload" in line
-    assert "until gunicorn is restarted" in line
-    assert agent.datagrams == []
-
-
-def test_a_reload_that_follows_the_advice_of_the_warning(
-    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
-) -> None:
-    """The advice includes a restart; the first reload without one causes one more warning."""
-    environ = {"GUNICORN_BACKLOG_URL": agent.url, **FAST}
-    server = serve(gunicorn, config=CONFIG + OWN_WHEN_READY, environ=environ)
-    server.wait_until_it_serves()
-    (line,) = wait_for("the warning", lambda: server.our_lines)
-    assert line.endswith("hooks.install(globals()) and restart gunicorn")
-    config = f"{OWN_WHEN_READY}from gunicorn_backlog import hooks\nhooks.install(globals())\n"
-    for _ in range(2):
-        former = wait_for("both workers", server.both_worker_pids)
-        server.reload(config)
-        wait_for("new workers", lambda: server.worker_pids().isdisjoint(former))  # noqa: B023
-        server.get()
-        wait_for("another warning", lambda: len(server.our_lines) > 1)
-
-    _, line = server.our_lines
     assert "until gunicorn is restarted" in line
     assert agent.datagrams == []
 
@@ -111,63 +98,53 @@ def test_a_bad_setting_beside_a_when_ready_that_is_not_called(
     former = wait_for("both workers", server.both_worker_pids)
     (line,) = wait_for("the warning", lambda: server.our_lines)
     assert "when_ready was not called" in line
+    wait_for("both to be logged", lambda: server.log.count("Booting worker") == 2)
     server.get()
     assert server.worker_pids() == former
     assert server.log.count("Booting worker") == 2
 
 
-def _if_all(pids: set[int]) -> set[int] | None:
-    return pids if len(pids) == WORKERS else None
-
-
-@pytest.mark.parametrize("config", ["\n", OWN_WHEN_READY])
 def test_hooks_that_a_reload_removes(
-    config: str, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
+    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
     """Pushes stop with one line, and resume when a later reload finds the hooks again.
 
-    A reload that finds the hooks with ``enabled=False`` logs this reason instead.
+    A config without hooks removes ours, and so does an own when_ready.
     """
-    environ = {"GUNICORN_BACKLOG_URL": agent.url, **FAST}
-    server = serve(gunicorn, environ=environ).wait_until_it_serves()
-    wait_until_all_are_idle(agent)
-    for _ in range(3):
-        former = wait_for("both workers", server.both_worker_pids)
-        server.reload(config)
-        wait_for("new workers", lambda: server.worker_pids().isdisjoint(former))  # noqa: B023
-        wait_for("the warning", lambda: server.our_lines)
+    environ = EVERY_20_MS | {"GUNICORN_BACKLOG_URL": agent.url}
+    server = serve(gunicorn, workers=1, config=SHORT_CONFIG, environ=environ)
+    wait_until_all_are_idle(agent, workers=1)
+    for times, config in ((1, "\n"), (2, OWN_WHEN_READY)):
+        for _ in range(3):
+            reload_and_wait(server, config)
+            wait_for("the warning", lambda: len(server.our_lines) == times)  # noqa: B023
 
-    pushed = len(agent.datagrams)
-    with pytest.raises(AssertionError, match="in vain"):
-        wait_for("a push", lambda: len(agent.datagrams) > pushed, deadline_s=1)
-    (line,) = server.our_lines
-    assert "[WARNING] gunicorn_backlog: a reload removed the hooks from the config" in line
-    server.reload(f"{CONFIG}from gunicorn_backlog import configure\nconfigure(enabled=False)\n")
-    wait_for("the other reason", lambda: "is switched off (enabled is False)" in server.log)
-    assert len(agent.datagrams) == pushed
-    server.reload(CONFIG)
-    wait_for("pushes", lambda: len(agent.datagrams) > pushed)
-    wait_until_all_are_idle(agent)
-    wait_for("another line of what runs", lambda: len(STARTUP.findall(server.log)) == 3)
-    assert len(server.our_lines) == 1
+        pushed = len(agent.datagrams)
+        with pytest.raises(AssertionError, match="in vain"):
+            wait_for("a push", lambda: len(agent.datagrams) > pushed, deadline_s=0.5)  # noqa: B023
+        assert len(server.our_lines) == times
+        line = server.our_lines[-1]
+        assert "[WARNING] gunicorn_backlog: a reload removed the hooks from the config" in line
+        reload_and_wait(server, SHORT_CONFIG)
+        wait_until_all_are_idle(agent, workers=1)
+        lines = times + 1
+        wait_for("a startup line", lambda: len(STARTUP.findall(server.log)) == lines)  # noqa: B023
+        assert len(server.our_lines) == times
 
 
 def test_a_reload_to_own_hooks_that_call_ours_removes_nothing(
     newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
     """Own hooks may call ours: pushes go on without a line."""
-    environ = {"GUNICORN_BACKLOG_URL": agent.url, **FAST}
-    server = serve(newest, environ=environ).wait_until_it_serves()
-    wait_until_all_are_idle(agent)
-    former = wait_for("both workers", server.both_worker_pids)
-    server.reload(
-        "from gunicorn_backlog import hooks\n"
-        "def post_worker_init(worker):\n    hooks.post_worker_init(worker)\n"
+    environ = EVERY_20_MS | {"GUNICORN_BACKLOG_URL": agent.url}
+    server = serve(newest, workers=1, config=SHORT_CONFIG, environ=environ)
+    wait_until_all_are_idle(agent, workers=1)
+    reload_and_wait(
+        server,
+        f"{SHORT_INTERVALS}from gunicorn_backlog import hooks\n"
+        "def post_worker_init(worker):\n    hooks.post_worker_init(worker)\n",
     )
-    wait_for("new workers", lambda: server.worker_pids().isdisjoint(former))
-    seen = len(pushes(agent))
-    idle = {"idle": 2, "working": 0, "starting": 0}
-    wait_for("pushes", lambda: any(push.workers == idle for push in pushes(agent)[seen + 1 :]))
+    wait_until_all_are_idle(agent, workers=1)
     assert server.our_lines == []
 
 
@@ -189,11 +166,9 @@ def test_hooks_that_no_config_names_are_not_taken_for_removed_ones(
     newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
     """A worker class and another hook may call ours; a reload changes nothing."""
-    environ = {"GUNICORN_BACKLOG_URL": agent.url, **FAST}
-    server = serve(newest, config=BY_HAND, environ=environ).wait_until_it_serves()
-    wait_until_all_are_idle(agent)
-    former = wait_for("both workers", server.both_worker_pids)
-    server.reload()
-    wait_for("new workers", lambda: server.worker_pids().isdisjoint(former))
-    wait_until_all_are_idle(agent)
+    environ = EVERY_20_MS | {"GUNICORN_BACKLOG_URL": agent.url}
+    server = serve(newest, workers=1, config=SHORT_INTERVALS + BY_HAND, environ=environ)
+    wait_until_all_are_idle(agent, workers=1)
+    reload_and_wait(server)
+    wait_until_all_are_idle(agent, workers=1)
     assert server.our_lines == []

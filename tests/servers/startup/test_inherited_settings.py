@@ -9,6 +9,8 @@ from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.pushes import next_pushes
 from tests.lab.waiting import wait_for
 
+INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.1"}
+
 
 def port_of(agent: StandInAgent) -> str:
     """Return the stand-in's port."""
@@ -21,11 +23,11 @@ def test_gunicorns_statsd_settings(
     """Address, prefix and tags of gunicorn's own statsd apply to our metrics."""
     address = ("--statsd-host", f"127.0.0.1:{port_of(agent)}")
     names = ("--statsd-prefix", "shop.", "--dogstatsd-tags", "team:web,tier:1")
-    serve(gunicorn, arguments=(*address, *names))
+    serve(gunicorn, workers=1, arguments=(*address, *names), environ=INTERVAL)
 
     # gunicorn also sends its own metrics, with other names.
-    wait_for("a push", lambda: any(b"shop.gunicorn.workers.spawned:2" in o for o in octets(agent)))
-    (push,) = [o for o in octets(agent) if b"shop.gunicorn.workers.spawned:2" in o]
+    wait_for("a push", lambda: any(b"shop.gunicorn.workers.spawned:1" in o for o in octets(agent)))
+    (push,) = [o for o in octets(agent) if b"shop.gunicorn.workers.spawned:1" in o]
     lines = push.decode().splitlines()
     assert all(line.startswith(("shop.gunicorn.", "_sc|gunicorn.is_running|")) for line in lines)
     assert all(line.endswith(",team:web,tier:1") for line in lines)
@@ -49,7 +51,7 @@ def test_datadogs_variables(gunicorn: Gunicorn, serve: ServerFactory, agent: Sta
         "DATADOG_TAGS": "team:web",
     }
     arguments = ("--statsd-host", "127.0.0.1:9", "--dogstatsd-tags", "service:other,zone:a")
-    serve(gunicorn, environ=environ, arguments=arguments)
+    serve(gunicorn, workers=1, environ=environ | INTERVAL, arguments=arguments)
 
     next_pushes(agent, 1)
     tags = {"env:prod", "service:shop", "version:1.2", "dd.internal.entity_id:pod-1"}

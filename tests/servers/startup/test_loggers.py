@@ -11,7 +11,7 @@ from agent import StandInAgent
 
 from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
-from tests.lab.pushes import next_pushes, wait_until_all_are_idle
+from tests.lab.pushes import next_pushes, pushes, wait_until_all_are_idle
 from tests.lab.server import CONFIG, Server
 from tests.lab.waiting import wait_for
 
@@ -50,7 +50,13 @@ class JSONLogger:
 
 logger_class = JSONLogger
 """
-SLOW = FOREIGN.replace("thread = ", "time.sleep(1.5)\n        thread = ")
+SLOW = FOREIGN.replace(
+    "        thread = ",
+    "        if message.startswith(('Hang up', 'gunicorn_backlog')):\n"
+    "            time.sleep(1.5)\n"
+    "        thread = ",
+)
+INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.1", "GUNICORN_BACKLOG_SAMPLES": "2"}
 
 
 def ours(server: Server) -> list[dict[str, Any]]:
@@ -63,16 +69,15 @@ def test_a_logger_class_that_is_not_gunicorns(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
     """Lines of the start and of the thread use the class, in the arbiter's main thread."""
-    environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
     config = CONFIG + FOREIGN + "def post_worker_init(worker):\n    pass\n"
-    arguments = ("--timeout", "4")
-    server = serve(gunicorn, config=config, environ=environ, arguments=arguments)
+    environ = INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url}
+    server = serve(gunicorn, workers=1, config=config, environ=environ)
     server.wait_until_it_serves()
 
-    wait_for("the thread's line", lambda: len(ours(server)) == 2)
+    wait_for("the thread's line", lambda: server.get() and len(ours(server)) == 2)  # heartbeats
     start, warning = ours(server)
     assert (start["level"], warning["level"]) == ("info", "warning")
-    assert "2 sync workers" in start["message"]
+    assert "1 sync worker," in start["message"]
     assert "post_worker_init" in warning["message"]
     assert all(line["main"] and line["pid"] == server.pid for line in (start, warning))
 
@@ -80,23 +85,27 @@ def test_a_logger_class_that_is_not_gunicorns(
 def test_lines_of_a_worker(gunicorn: Gunicorn, serve: ServerFactory) -> None:
     """A worker without a monitor logs its warning with the same logger class."""
     config = CONFIG + FOREIGN + "def when_ready(server):\n    pass\n"
-    server = serve(gunicorn, config=config).wait_until_it_serves()
+    server = serve(gunicorn, workers=1, config=config).wait_until_it_serves()
 
     (line,) = wait_for("the warning", lambda: ours(server))
     assert line["level"] == "warning"
     assert line["pid"] in server.worker_pids()
 
 
-def test_a_logger_that_blocks_delays_no_push(newest: Gunicorn, serve: ServerFactory) -> None:
-    """Each line takes 1.5 s, and pushes continue every 0.2 s."""
-    with StandInAgent() as agent:
-        environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
-        server = serve(newest, config=CONFIG + SLOW, environ=environ).wait_until_it_serves()
-        wait_until_all_are_idle(agent)
-        server.reload(CONFIG + SLOW + "raw_env = ['GUNICORN_BACKLOG_TAGS=team:web']\n")
-        received = next_pushes(agent, 20)
-        server.process.terminate()
-        assert server.process.wait(timeout=60) == 0
+def test_a_logger_that_blocks_delays_no_push(
+    newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """Our lines and one of gunicorn's take 1.5 s each, and pushes continue every 0.1 s."""
+    environ = INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url}
+    server = serve(newest, workers=1, config=CONFIG + SLOW, environ=environ)
+    wait_until_all_are_idle(agent, workers=1)
+    seen = len(pushes(agent))
+    server.reload(CONFIG + SLOW + "raw_env = ['GUNICORN_BACKLOG_INTERVAL=0.2']\n")
+    wait_for("the second startup line", lambda: len(ours(server)) == 2)
+    next_pushes(agent, 3)
+    received = pushes(agent)[seen:]
+    server.process.terminate()
+    assert server.process.wait(timeout=60) == 0
 
     gaps_s = [late.at_s - early.at_s for early, late in pairwise(received)]
     assert max(gaps_s) < 1.4
@@ -107,12 +116,11 @@ def test_gunicorns_statsd_logger_counts_none_of_our_lines(
 ) -> None:
     """The statsd logger sends a metric for each warning, and may wait for the Agent."""
     host, _, port = agent.url.removeprefix("udp://").rpartition(":")
-    arguments = ("--statsd-host", f"{host}:{port}", "--timeout", "4")
+    arguments = ("--statsd-host", f"{host}:{port}")
     config = CONFIG + "def post_worker_init(worker):\n    pass\n"
-    environ = {"GUNICORN_BACKLOG_INTERVAL": "0.2"}
-    server = serve(gunicorn, config=config, environ=environ, arguments=arguments)
+    server = serve(gunicorn, workers=1, config=config, environ=INTERVAL, arguments=arguments)
     server.wait_until_it_serves()
-    wait_for("our warning", lambda: server.our_lines)
+    wait_for("our warning", lambda: server.get() and server.our_lines)  # heartbeats
     next_pushes(agent, 2)
 
     names = {line.name for datagram in agent.datagrams for line in datagram.lines}
@@ -148,8 +156,8 @@ def test_user_handlers_run_in_the_main_thread(
             "    'root': {'handlers': ['own'], 'level': 'INFO'}, 'loggers': {'gunicorn.error':\n"
             "    {'handlers': ['own'], 'level': 'INFO', 'propagate': False}}}\n"
         )
-    environ = {"GUNICORN_BACKLOG_URL": "unixgram:///nowhere/at/all"}
-    server = serve(gunicorn, config=config, environ=environ).wait_until_it_serves()
+    environ = INTERVAL | {"GUNICORN_BACKLOG_URL": "unixgram:///nowhere/at/all"}
+    server = serve(gunicorn, workers=1, config=config, environ=environ).wait_until_it_serves()
 
     wait_for("the thread's line", lambda: "does not accept metrics" in server.log)
     assert "True gunicorn_backlog: the Agent at unixgram:///nowhere/at/all" in server.log

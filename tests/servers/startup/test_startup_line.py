@@ -25,19 +25,19 @@ def test_once_per_start_and_when_its_content_changes(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
     """The line has version, workers, class, listeners, interval, Agent address and its source."""
-    environ = {"GUNICORN_BACKLOG_URL": agent.url}
-    server = serve(gunicorn, environ=environ).wait_until_it_serves()
-    wait_until_all_are_idle(agent)
+    environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.1"}
+    server = serve(gunicorn, workers=1, environ=environ).wait_until_it_serves()
+    wait_until_all_are_idle(agent, workers=1)
     first = (
-        f"2 sync workers, listening at {server.address}; "
-        f"pushes every 1 s to {agent.url} (from GUNICORN_BACKLOG_URL)"
+        f"1 sync worker, listening at {server.address}; "
+        f"pushes every 0.1 s to {agent.url} (from GUNICORN_BACKLOG_URL)"
     )
     assert startup_lines(server) == [first]
 
-    for config in (CONFIG, CONFIG + "workers = 2\nworker_class = 'gthread'\nthreads = 3\n"):
-        former = wait_for("both workers", server.both_worker_pids)
+    for config in (CONFIG, CONFIG + "workers = 1\nworker_class = 'gthread'\nthreads = 3\n"):
+        former = server.worker_pids()
         server.reload(config)
-        wait_for("new workers", lambda: server.worker_pids().isdisjoint(former))  # noqa: B023
+        wait_for("a new worker", lambda: server.worker_pids().isdisjoint(former))  # noqa: B023
     second = first.replace("sync", "gthread")
     wait_for("the second line", lambda: startup_lines(server) == [first, second])
     assert server.our_lines == []
@@ -48,23 +48,27 @@ def test_a_server_that_logs_no_information(
     level: str, newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
     """gunicorn's log level applies to the startup line."""
-    environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
-    server = serve(newest, environ=environ, arguments=("--log-level", level))
-    wait_until_all_are_idle(agent)
+    environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.1"}
+    server = serve(newest, workers=1, environ=environ, arguments=("--log-level", level))
+    wait_until_all_are_idle(agent, workers=1)
 
     assert server.log == ""
 
 
 def test_of_a_server_that_is_switched_off(newest: Gunicorn, serve: ServerFactory) -> None:
     """A disabled server logs that it pushes nothing."""
-    server = serve(newest, environ={"GUNICORN_BACKLOG_ENABLED": "no"}).wait_until_it_serves()
+    server = serve(
+        newest, workers=1, environ={"GUNICORN_BACKLOG_ENABLED": "no"}
+    ).wait_until_it_serves()
 
     assert f"[INFO] gunicorn_backlog: {__version__} is switched off" in server.log
 
 
 def test_of_a_server_that_sends_nothing(newest: Gunicorn, serve: ServerFactory) -> None:
     """With Datadog's variable that switches all clients off, the line names the variable."""
-    server = serve(newest, environ={"DD_DOGSTATSD_DISABLE": "true"}).wait_until_it_serves()
+    server = serve(
+        newest, workers=1, environ={"DD_DOGSTATSD_DISABLE": "true"}
+    ).wait_until_it_serves()
 
     (line,) = startup_lines(server)
     assert line.endswith("pushes nothing: DD_DOGSTATSD_DISABLE is set: nothing is sent")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
-import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.server import CONFIG, Server
 from tests.lab.waiting import wait_for
-from tests.lab.worker_classes import ASGI, CLASSES, GEVENT, GTHREAD, SYNC, TORNADO, WorkerClass
+from tests.lab.worker_classes import CLASSES, GEVENT, GTHREAD, SYNC, WSGI, WorkerClass, label
 
 KEPT = b"GET %s HTTP/1.1\r\nHost: test\r\n\r\n"
 CLOSED = b"%s %s HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
@@ -25,26 +25,31 @@ UPGRADE = (
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
 HELLO, BYE = b"\x81\x85\0\0\0\0hello", b"\x88\x82\0\0\0\0\x03\xe8"  # frames with a mask of zeros
-QUIET_S = 0.3
+ECHO = b"\x81\x05hello"
+TRACE = ("-qq", "-e", "trace=sendfile", "-o")
+QUIET_S = 2.0  # after that long a server is silent
 
 
-def answers(server: Server, path: bytes) -> dict[str, bytes]:
-    """Return the server's answers to requests of all kinds."""
-    return {
-        "plain": exchange(server, CLOSED % (b"GET", path)),
-        "head": exchange(server, CLOSED % (b"HEAD", path)),
-        "kept alive": exchange(server, KEPT % path, CLOSED % (b"GET", path)),
-        "streamed": exchange(server, CLOSED % (b"GET", b"/stream")),
-        "file": exchange(server, CLOSED % (b"GET", b"/file")),
-        "failed": exchange(server, CLOSED % (b"GET", b"/fail")),
-        "failed late": exchange(server, CLOSED % (b"GET", b"/fail-late")),
-        "junk": exchange(server, b"no HTTP at all\r\n\r\n"),
-        "websocket": exchange(server, UPGRADE, HELLO, BYE),
+def answers(server: Server, path: bytes, frames: Sequence[bytes]) -> dict[str, bytes]:
+    """Return the server's answers to requests of all kinds, each on a connection of its own."""
+    requests = {
+        "plain": (CLOSED % (b"GET", path),),
+        "head": (CLOSED % (b"HEAD", path),),
+        "kept alive": (KEPT % path, CLOSED % (b"GET", path)),
+        "streamed": (CLOSED % (b"GET", b"/stream"),),
+        "file": (CLOSED % (b"GET", b"/file"),),
+        "failed": (CLOSED % (b"GET", b"/fail"),),
+        "failed late": (CLOSED % (b"GET", b"/fail-late"),),
+        "junk": (b"no HTTP at all\r\n\r\n",),
+        "websocket": (UPGRADE, *frames),
     }
+    with ThreadPoolExecutor() as pool:  # tornado answers some of them with silence
+        found = pool.map(lambda messages: exchange(server, *messages), requests.values())
+    return dict(zip(requests, found, strict=True))
 
 
 def exchange(server: Server, *messages: bytes) -> bytes:
-    """Send messages one after the other, and return all answers, without dates.
+    """Send each message after the answer to the former one; return all answers, without dates.
 
     After the last message read until the server closes, or is silent.
     """
@@ -52,18 +57,29 @@ def exchange(server: Server, *messages: bytes) -> bytes:
     with server.connect() as client:
         client.settimeout(QUIET_S)
         for message in messages:
-            client.sendall(message)
-            with suppress(socket.timeout, ConnectionResetError):
+            answer = b""
+            # The server may have closed: then the answer is what it sent before.
+            with suppress(TimeoutError, ConnectionResetError, BrokenPipeError):
+                client.sendall(message)
                 while octets := client.recv(65536):
-                    received += octets
+                    answer += octets
+                    if message is not messages[-1] and is_complete(answer):
+                        break
+            received += answer
     return re.sub(rb"(?i)(date: )[^\r]*", rb"\1-", received)
 
 
-@pytest.mark.parametrize(
-    "worker_class",
-    CLASSES,
-    ids=lambda worker_class: f"{worker_class.name}-{worker_class.app[10:14]}",
-)
+def is_complete(answer: bytes) -> bool:
+    """Return whether an answer ends here: one of HTTP, a handshake, or a frame of a websocket."""
+    head, separator, body = answer.partition(b"\r\n\r\n")
+    if answer == ECHO or head.startswith(b"HTTP/1.1 101 "):
+        return answer == ECHO or bool(separator)
+    if length := re.search(rb"(?i)\ncontent-length: *(\d+)", head):
+        return len(body) >= int(length[1])
+    return body.endswith(b"0\r\n\r\n")
+
+
+@pytest.mark.parametrize("worker_class", CLASSES, ids=label)
 def test_answers_are_the_same(
     worker_class: WorkerClass,
     installed: Callable[[str], Gunicorn],
@@ -71,29 +87,32 @@ def test_answers_are_the_same(
     agent: StandInAgent,
 ) -> None:
     """Plain, HEAD, kept alive, streamed, a file, failures, junk and a websocket's echo."""
-    path = b"/" if worker_class.app in (ASGI, TORNADO) else b"/plain"
-    given = []
-    for config in (CONFIG, ""):
-        server = serve(
+    has_websockets = worker_class.app != WSGI
+    path = b"/" if has_websockets else b"/plain"
+    # After a refused upgrade a frame is the malformed head of a request, as soon as it ends.
+    frames = (HELLO, BYE) if has_websockets else (HELLO + b"\r\n\r\n",)
+    servers = [
+        serve(
             installed(worker_class.versions[-1]),
             workers=1,
             config=config,
             arguments=worker_class.arguments,
             app=worker_class.app,
             environ={"GUNICORN_BACKLOG_URL": agent.url},
-        ).wait_until_it_serves()
-        given.append(answers(server, path))
-    with_us, without_us = given
+        )
+        for config in (CONFIG, "")
+    ]
+    with_us, without_us = (
+        answers(server.wait_until_it_serves(), path, frames) for server in servers
+    )
     assert with_us == without_us
     assert b" 200 OK\r\n" in with_us["plain"]
     assert with_us["kept alive"].count(b" 200 OK\r\n") == (1 if worker_class is SYNC else 2)
-    if worker_class.app in (ASGI, TORNADO):
-        assert b"\x81\x05hello" in with_us["websocket"]
+    if has_websockets:
+        assert ECHO in with_us["websocket"]
 
 
-@pytest.mark.parametrize(
-    "worker_class", [SYNC, GTHREAD, GEVENT], ids=lambda worker_class: worker_class.name
-)
+@pytest.mark.parametrize("worker_class", [SYNC, GTHREAD, GEVENT], ids=label)
 def test_sendfile_is_called_as_before(
     worker_class: WorkerClass,
     gunicorn: Gunicorn,
@@ -105,20 +124,22 @@ def test_sendfile_is_called_as_before(
     strace = shutil.which("strace")
     if strace is None:
         pytest.skip("strace is not installed (Debian: strace)")
-    calls = []
-    for name, config in (("with", CONFIG), ("without", "")):
-        trace = tmp_path / name
-        server = serve(
+    traces = [tmp_path / "with", tmp_path / "without"]
+    servers = [
+        serve(
             gunicorn,
             workers=1,
             config=config,
             arguments=worker_class.arguments,
             environ={"GUNICORN_BACKLOG_URL": agent.url},
-            run_by=(strace, "-f", "-qq", "-e", "trace=sendfile", "-o", str(trace)),
-        ).wait_until_it_serves()
-        file = server.get("/file")
+            run_by=(strace, "-f", "--seccomp-bpf", *TRACE, str(trace)),
+        )
+        for trace, config in zip(traces, (CONFIG, ""), strict=True)
+    ]
+    for server in servers:
+        file = server.wait_until_it_serves().get("/file")
         assert file.startswith(b"# gunicorn_backlog")
-        wait_for("the trace", trace.exists)
-        calls.append(trace.read_text().count("sendfile("))
+    wait_for("the traces", lambda: all(trace.exists() for trace in traces))
+    calls = [trace.read_text().count("sendfile(") for trace in traces]
     assert calls[0] == calls[1]
     assert (calls[0] > 0) == (worker_class is not GEVENT)

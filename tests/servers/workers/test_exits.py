@@ -13,12 +13,13 @@ from agent import StandInAgent
 from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.procfs import descriptors, is_alive, processes, scoreboards
-from tests.lab.pushes import next_pushes, pushes
+from tests.lab.pushes import latest, next_pushes, pushes
 from tests.lab.server import Server
+from tests.lab.short_and_soak import forms
+from tests.lab.short_interval import EVERY_20_MS, SHORT_CONFIG
 from tests.lab.waiting import wait_for
 
-KILLS = 50
-INTERVAL_S = 0.2
+INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.1"}
 SHM = Path("/dev/shm")
 
 
@@ -76,16 +77,13 @@ def members(*, session: int) -> set[int]:
     return found
 
 
+@forms("kills", short=15, long=50)
 def test_killed_workers_leave_nothing(
-    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, temporary: Path
+    kills: int, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, temporary: Path
 ) -> None:
-    """A worker killed in a request leaves the numbers; 50 such workers reuse slots."""
+    """A worker killed in a request leaves the numbers; many such workers reuse slots."""
     files = set(SHM.iterdir())
-    environ = {
-        "GUNICORN_BACKLOG_URL": agent.url,
-        "TMPDIR": str(temporary),
-        "GUNICORN_BACKLOG_INTERVAL": str(INTERVAL_S),
-    }
+    environ = INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url, "TMPDIR": str(temporary)}
     server = serve(gunicorn, environ=environ).wait_until_it_serves()
     next_pushes(agent, 1)
 
@@ -96,14 +94,14 @@ def test_killed_workers_leave_nothing(
     assert within_an_interval.workers["working"] == 0
     assert within_an_interval.values("gunicorn.requests.in_flight") == (0,)
 
-    for _ in range(KILLS - 1):
+    for _ in range(kills - 1):
         wait_for("two workers", server.both_worker_pids)
         kill_one_at_work(server)
     wait_for("both to be idle", lambda: next_pushes(agent, 1)[0].workers["idle"] == 2)
 
     (push,) = next_pushes(agent, 1)
     assert push.workers == {"idle": 2, "working": 0, "starting": 0}
-    assert sum(push.values("gunicorn.workers.spawned")[0] for push in pushes(agent)) == KILLS + 2
+    assert sum(push.values("gunicorn.workers.spawned")[0] for push in pushes(agent)) == kills + 2
     assert claimed_slots(server) <= 4
     assert not [path for path in set(SHM.iterdir()) - files if "gunicorn" in path.name]
     assert set(temporary.iterdir()) == set()
@@ -114,9 +112,9 @@ def test_a_killed_arbiter_leaves_nothing(
 ) -> None:
     """After kill -9 of the arbiter its workers end, and no push follows."""
     files = set(SHM.iterdir())
-    environ = {"GUNICORN_BACKLOG_URL": agent.url, "TMPDIR": str(temporary)}
+    environ = INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url, "TMPDIR": str(temporary)}
     # A worker checks for its arbiter after half of its timeout.
-    server = serve(gunicorn, environ=environ, arguments=("--timeout", "4"))
+    server = serve(gunicorn, environ=environ, arguments=("--timeout", "3"))
     server.wait_until_it_serves()
     workers = wait_for("both workers", server.both_worker_pids)
     next_pushes(agent, 1)
@@ -134,7 +132,7 @@ def test_a_killed_arbiter_leaves_nothing(
     assert who_has(scoreboard) == set()
     assert members(session=server.pid) == set()
     assert len(pushes(agent)) <= seen + 1
-    assert pushes(agent)[-1].values("gunicorn.is_running") == (0,)
+    assert latest(agent).values("gunicorn.is_running") == (0,)
     assert not [path for path in set(SHM.iterdir()) - files if "gunicorn" in path.name]
     assert set(temporary.iterdir()) == set()
 
@@ -143,8 +141,8 @@ def test_a_child_of_a_worker_does_not_write_for_it(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
     """If an app forks and the child exits through our frame, the worker stays busy."""
-    environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
-    server = serve(gunicorn, workers=1, environ=environ).wait_until_it_serves()
+    environ = EVERY_20_MS | {"GUNICORN_BACKLOG_URL": agent.url}
+    server = serve(gunicorn, workers=1, config=SHORT_CONFIG, environ=environ).wait_until_it_serves()
     server.hold(1, "/fork-and-hold")
     wait_for("one working worker", lambda: next_pushes(agent, 1)[0].workers["working"] == 1)
     for push in next_pushes(agent, 3):
@@ -161,7 +159,7 @@ def post_fork(server, worker):
     if worker.age > 2:
         os._exit(1)
 """
-    environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.5"}
+    environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
     server = serve(newest, config=config, environ=environ).wait_until_it_serves()
 
     os.kill(min(server.worker_pids()), signal.SIGKILL)

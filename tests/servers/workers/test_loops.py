@@ -178,7 +178,7 @@ def delays_since(loops: Loops, before: tuple[int, ...], seconds: float) -> WaitS
 
 @each_kind
 def test_an_idle_worker(loop: Loop, serve: ServerFactory, installed: Installed) -> None:
-    """After errors, cancelled tasks and a killed worker the loop runs less than 1 % of the time.
+    """After a kill, a reload, errors and cancelled tasks the loop runs less than 1 % of the time.
 
     The worker wakes up at most ten times per second more than without us.
     """
@@ -188,6 +188,9 @@ def test_an_idle_worker(loop: Loop, serve: ServerFactory, installed: Installed) 
     (killed,) = loops.server.worker_pids()
     os.kill(killed, signal.SIGKILL)
     wait_for("another worker", lambda: loops.server.worker_pids() - {killed})
+    former = loops.server.worker_pids()
+    loops.server.reload()
+    wait_for("the new worker", lambda: one_other(loops.server, former))
     for path in ("/fail", "/cancel", "/fail", "/cancel", "/fail"):
         loops.server.wait_until_it_serves().get(path)
     loops.wait_for_meter(loop.meter)
@@ -197,6 +200,12 @@ def test_an_idle_worker(loop: Loop, serve: ServerFactory, installed: Installed) 
         "at most ten more wake-ups per second",
         lambda: wakeups_per_s(loops.server) - wakeups_per_s(without) <= 10.5,
     )
+
+
+def one_other(server: Server, former: set[int]) -> bool:
+    """Return whether a server has one worker, which is not a former one."""
+    pids = server.worker_pids()
+    return len(pids) == 1 and not pids & former
 
 
 def wakeups_per_s(server: Server) -> float:

@@ -15,9 +15,19 @@ from tests.conftest import ServerFactory
 from tests.lab.chaos_clients import CLIENTS, ChaosClients
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.pushes import next_pushes, pushes, wait_until_all_are_idle
-from tests.lab.worker_classes import ASGI_OWN, CLASSES, GEVENT, GTHREAD, SYNC, WORKERS, WorkerClass
+from tests.lab.worker_classes import (
+    ASGI_OWN,
+    CLASSES,
+    GEVENT,
+    GTHREAD,
+    SYNC,
+    WORKERS,
+    WorkerClass,
+    label,
+)
 
-REQUESTS, MANY_REQUESTS = 600, 100_000
+REQUESTS, MANY_REQUESTS = 180, 100_000
+RARELY = 45  # requests of the short form for each one that kills a worker
 INTERVAL_S = 0.1
 SETTLED_S = 1.5  # after a kill: until the worker is reaped, and another one is forked
 CONFIG = """
@@ -50,7 +60,7 @@ def weather(
     wait_until_all_are_idle(agent, WORKERS)
     # Before gunicorn 24 each SystemExit of the app removes a thread from the pool for good.
     without = {"leave"} if worker_class is GTHREAD and gunicorn.version < "24" else set()
-    storm = ChaosClients(server, requests, rarely=max(100, requests // 50), without=without)
+    storm = ChaosClients(server, requests, rarely=max(RARELY, requests // 50), without=without)
     storm.run()
     wait_until_all_are_idle(agent, WORKERS)
 
@@ -74,11 +84,7 @@ def weather(
     print(f"{worker_class.name}: {dict(storm.sent)}; {len(seen)} pushes, {longest_s:.2f} s apart")
 
 
-@pytest.mark.parametrize(
-    "worker_class",
-    CLASSES,
-    ids=lambda worker_class: f"{worker_class.name}-{worker_class.app[10:14]}",
-)
+@pytest.mark.parametrize("worker_class", CLASSES, ids=label)
 def test_after_a_storm_nothing_is_in_flight(
     worker_class: WorkerClass,
     installed: Callable[[str], Gunicorn],
@@ -89,9 +95,7 @@ def test_after_a_storm_nothing_is_in_flight(
     weather(worker_class, REQUESTS, installed(worker_class.versions[-1]), serve, agent)
 
 
-@pytest.mark.parametrize(
-    "worker_class", [SYNC, GTHREAD, GEVENT], ids=lambda worker_class: worker_class.name
-)
+@pytest.mark.parametrize("worker_class", [SYNC, GTHREAD, GEVENT], ids=label)
 def test_after_a_storm_over_the_oldest_gunicorn(
     worker_class: WorkerClass,
     installed: Callable[[str], Gunicorn],
@@ -103,9 +107,7 @@ def test_after_a_storm_over_the_oldest_gunicorn(
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize(
-    "worker_class", [SYNC, GTHREAD, GEVENT, ASGI_OWN], ids=lambda worker_class: worker_class.name
-)
+@pytest.mark.parametrize("worker_class", [SYNC, GTHREAD, GEVENT, ASGI_OWN], ids=label)
 def test_after_a_long_storm(
     worker_class: WorkerClass,
     installed: Callable[[str], Gunicorn],

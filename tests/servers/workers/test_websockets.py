@@ -13,51 +13,51 @@ from websockets.sync.client import ClientConnection, connect
 
 from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
-from tests.lab.pushes import next_pushes, wait_until_all_are_idle
+from tests.lab.pushes import next_pushes, wait_for_in_flight, wait_until_all_are_idle
 from tests.lab.server import Server, request
+from tests.lab.short_interval import EVERY_20_MS, SHORT_CONFIG
 from tests.lab.waiting import wait_for
-from tests.lab.worker_classes import ASGI_OWN, TORNADO_OWN, UVICORN, UVICORN_FORMER, WorkerClass
+from tests.lab.worker_classes import (
+    AIOHTTP_ASYNCIO,
+    AIOHTTP_UVLOOP,
+    ASGI_OWN,
+    TORNADO_OWN,
+    UVICORN,
+    UVICORN_FORMER,
+    WorkerClass,
+    label,
+)
 
-INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.1", "GUNICORN_BACKLOG_SAMPLES": "5"}
-CLASSES = [ASGI_OWN, UVICORN, UVICORN_FORMER, TORNADO_OWN]
-
-
-def serving(
-    worker_class: WorkerClass,
-    installed: Callable[[str], Gunicorn],
-    serve: ServerFactory,
-    agent: StandInAgent,
-) -> Server:
-    """Return a server with one idle worker, on the newest gunicorn with the class."""
-    server: Server = serve(
-        installed(worker_class.versions[-1]),
-        workers=1,
-        arguments=worker_class.arguments,
-        app=worker_class.app,
-        environ=INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url},
-    )
-    wait_until_all_are_idle(agent, workers=1)
-    return server
+CLASSES = [ASGI_OWN, UVICORN, UVICORN_FORMER, AIOHTTP_ASYNCIO, AIOHTTP_UVLOOP, TORNADO_OWN]
 
 
-def holds(server: Server, requests: int) -> bool:
-    """Return whether the app holds that number."""
-    return server.journal.in_flight().total() == requests
-
-
-@pytest.mark.parametrize("worker_class", CLASSES, ids=lambda worker_class: worker_class.name)
-def test_websockets_are_in_flight(
+@pytest.mark.parametrize("worker_class", CLASSES, ids=label)
+def test_websockets_and_lost_clients(
     worker_class: WorkerClass,
     installed: Callable[[str], Gunicorn],
     serve: ServerFactory,
     agent: StandInAgent,
 ) -> None:
-    """Open websockets are in flight, quiet or not, until they are closed or lost."""
-    server = serving(worker_class, installed, serve, agent)
+    """In flight is what the app serves, on the newest gunicorn that has the class.
+
+    - Open websockets are in flight, quiet or not, until they are closed or lost.
+    - A request whose client is gone is in flight as long as the app runs it, cancelled or not.
+    """
+    server = serve(
+        installed(worker_class.versions[-1]),
+        workers=1,
+        config=SHORT_CONFIG,
+        arguments=worker_class.arguments,
+        app=worker_class.app,
+        environ=EVERY_20_MS | {"GUNICORN_BACKLOG_URL": agent.url},
+    )
+    wait_until_all_are_idle(agent, workers=1)
     with ExitStack() as stack:
         url = f"ws://{server.address}/websocket"
         sockets = [stack.enter_context(connect(url)) for _ in range(3)]
         check_each(sockets, server, agent)
+    wait_until_all_are_idle(agent, workers=1)
+    check_lost_client(server, agent)
     wait_until_all_are_idle(agent, workers=1)
 
 
@@ -67,6 +67,7 @@ def check_each(sockets: list[ClientConnection], server: Server, agent: StandInAg
         sockets[-1].send("hello")
         assert sockets[-1].recv() == "hello"
         wait_for("the app to agree", partial(holds, server, remaining))
+        wait_for_in_flight(agent, remaining)
         for push in next_pushes(agent, 3):
             assert push.values("gunicorn.requests.in_flight") == (remaining,)
             assert push.workers == {"idle": 0, "working": 1, "starting": 0}
@@ -76,23 +77,21 @@ def check_each(sockets: list[ClientConnection], server: Server, agent: StandInAg
             sockets.pop().close()
 
 
-@pytest.mark.parametrize("worker_class", CLASSES[:3], ids=lambda worker_class: worker_class.name)
-def test_a_client_that_is_gone(
-    worker_class: WorkerClass,
-    installed: Callable[[str], Gunicorn],
-    serve: ServerFactory,
-    agent: StandInAgent,
-) -> None:
-    """A request is in flight exactly as long as the app runs it, cancelled or not."""
-    server = serving(worker_class, installed, serve, agent)
+def check_lost_client(server: Server, agent: StandInAgent) -> None:
+    """Send a request, and leave."""
     with server.connect() as client:
         client.sendall(request("/hold"))
-        wait_for("the held request", lambda: server.journal.in_flight().total() == 1)
+        wait_for("it to be held", partial(holds, server, 1))
+    wait_for_in_flight(agent, server.journal.in_flight().total())  # 0 if it is cancelled at once
     for _ in range(5):
         before = server.journal.in_flight().total()
         (push,) = next_pushes(agent, 1)
         if server.journal.in_flight().total() == before:
             assert push.values("gunicorn.requests.in_flight") == (before,)
     server.release.touch()
-    wait_for("the app to be done", lambda: server.journal.in_flight().total() == 0)
-    wait_until_all_are_idle(agent, workers=1)
+    wait_for("the app to be done", partial(holds, server, 0))
+
+
+def holds(server: Server, requests: int) -> bool:
+    """Return whether the app holds that number."""
+    return server.journal.in_flight().total() == requests
