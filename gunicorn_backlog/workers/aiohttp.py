@@ -7,12 +7,14 @@ app. Therefore the class that serves a connection is replaced, in the worker's p
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.workers.app_proxy import before_run
+from gunicorn_backlog.workers.exposed_loop_waits import waits_of
+from gunicorn_backlog.workers.exposed_wait import scoped_async
 from gunicorn_backlog.workers.in_flight import InFlight
 from gunicorn_backlog.workers.loops.watch import watch_asyncio
 from gunicorn_backlog.workers.received_wait import NOT_KNOWN_NS, Headers, ReceivedWaits
@@ -22,25 +24,29 @@ if TYPE_CHECKING:
     from gunicorn_backlog.workers.registry import Allocate
 
 
-def instrument(worker: AiohttpWorker, allocate: Allocate) -> None:
+def instrument(worker: AiohttpWorker, allocate: Allocate, *, exposes: bool = False) -> None:
     """Replace the class of ``Server.__call__``, a global of its module, and watch the loop."""
     server: Any = sys.modules["aiohttp.web_server"]
     handler = server.RequestHandler
     slot = allocate(Kind.ASGI, 0)
-    waits = ReceivedWaits(slot, worker.sockets)
-    server.RequestHandler = _instrumented(handler, worker, InFlight(slot), waits)
+    waits = waits_of(slot, worker.sockets, exposes=exposes)
+    handle = InFlight(slot).counted_async(handler._handle_request)
+    handle = scoped_async(handle) if exposes else handle
+    server.RequestHandler = _instrumented(handler, worker, handle, waits)
     before_run(worker, lambda: waits.follow(watch_asyncio(slot, lambda: worker.loop)))
 
 
 def _instrumented(
-    handler: Any, worker: AiohttpWorker, in_flight: InFlight, waits: ReceivedWaits
+    handler: Any,
+    worker: AiohttpWorker,
+    handle_app_request: Callable[..., Awaitable[Any]],
+    waits: ReceivedWaits,
 ) -> type:
     """Return a subclass of aiohttp's ``RequestHandler``, the protocol of one connection.
 
     ``_handle_request`` ends when the answer is written, a websocket's with its connection. aiohttp
     answers a malformed request with another handler than the app's; this is no request.
     """
-    handle_app_request = in_flight.counted_async(handler._handle_request)
 
     class RequestHandler(handler):  # type: ignore[misc]  # aiohttp is not imported here
         __slots__ = ("_backlog_arrived_ns", "_backlog_started")
