@@ -71,12 +71,13 @@ def exposing(
     def start(
         worker_class: WorkerClass, version: str, *, setting: str = "1", unix: Path | None = None
     ) -> Server:
-        log = ("--access-logfile", "-", "--access-logformat", LOGGED, "--keep-alive", "20")
+        log = ("--access-logfile", "-", "--access-logformat", LOGGED)
+        log = log if worker_class in ONLY_LOGS else ()  # aiohttp refuses the format
         environ = {"GUNICORN_BACKLOG_REQUEST_WAIT": setting, "SINK": str(tmp_path / "sink")}
         return serve(
             installed(version),
             workers=1,
-            arguments=(*worker_class.arguments, *log),
+            arguments=(*worker_class.arguments, *log, "--keep-alive", "20"),
             app=f"tests.lab.exposing_apps:{APPS[worker_class.app[10:14]]}",
             environ=environ | {"GUNICORN_BACKLOG_INTERVAL": "60"},
             bind=None if unix is None else (f"unix:{unix}",),
