@@ -103,8 +103,8 @@ def test_the_number_of_workers(newest: Gunicorn, tmp_path: Path) -> None:
 def test_more_workers_for_cpu_bound_work(newest: Gunicorn, serve: ServerFactory) -> None:
     """On full CPUs the advice is that more workers do not help, and the throughput confirms it.
 
-    Among other processes more workers get a larger part of the CPUs: the throughput is scaled to all
-    of both CPUs.
+    Among other processes more workers get a larger part of the CPUs: the throughput is scaled to
+    all of both CPUs.
     """
     rates, shorts = {}, {}
     for workers in (2, 4):
