@@ -3,8 +3,8 @@
 coverage.py keeps its data in memory until a process exits. Gunicorns under test end by SIGKILL, and
 their data is lost. This recorder writes a byte per line to a shared mapping, which outlives any end
 of a process. Python reports each line of each code object once (``sys.monitoring``, Python 3.12),
-so that hot paths keep their speed. A process imports nothing but ``mmap`` for it, and has no
-thread, open file or exit handler of the recorder.
+so that hot paths keep their speed. The recorder leaves no thread, open file or exit handler in a
+process, and no import but its own: tests see those of the package only.
 
 A recording is a folder of two files. ``sources`` has one absolute path per line. ``lines`` has
 ``LONGEST`` bytes for each source, in the same order; the byte of an executed line is 1.
@@ -12,6 +12,7 @@ A recording is a folder of two files. ``sources`` has one absolute path per line
 
 from __future__ import annotations
 
+import sys
 from mmap import mmap
 from sys import monitoring  # type: ignore[attr-defined]  # of 3.12; types are checked for 3.10
 from types import CodeType
@@ -35,6 +36,7 @@ def start(folder: str) -> None:
             marks = mmap(lines.fileno(), 0)
     except OSError:
         return  # the recording has ended, or is of another user's
+    del sys.modules["mmap"]
     _monitor(rows, marks)
 
 
