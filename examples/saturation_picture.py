@@ -3,8 +3,9 @@
     python examples/saturation_picture.py [FILE.svg]
 
 Starts a gunicorn with two sync workers and a backlog of 8, then no client, sixteen clients, and no
-client again: three minutes. One widget of each group of datadog/dashboard.json is drawn, with the values
-of the Agent's ten seconds: a gauge's last value, a count's sum, a histogram's maximum.
+client again: three minutes. The picture has one widget of each group of datadog/dashboard.json.
+Their values are the Agent's of ten seconds: a gauge's last value, a count's sum, a histogram's
+maximum.
 """
 
 from __future__ import annotations
