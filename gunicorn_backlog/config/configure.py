@@ -9,7 +9,7 @@ from functools import wraps
 from types import ModuleType
 from typing import ParamSpec
 
-from gunicorn_backlog.config.options import BacklogType
+from gunicorn_backlog.config.options import BacklogType, Group
 from gunicorn_backlog.config.settings import check, shown
 
 P = ParamSpec("P")
@@ -84,8 +84,9 @@ def _keeps_arguments(signature: Callable[P, None]) -> Callable[P, None]:
     def keep(*positional: P.args, **named: P.kwargs) -> None:
         given: dict[str, object] = {f"{shown(arg)} without a name": arg for arg in positional}
         given |= named
-        if isinstance(tags := named.get("tags"), Iterator):
-            given["tags"] = list(tags)  # read twice: by the check here, and by the load
+        for name, value in named.items():
+            if isinstance(value, Iterator):
+                given[name] = list(value)  # read twice: by the check here, and by the load
         namespace = sys._getframe(1).f_globals  # gunicorn makes a new one for each run
         configured.add(namespace.get("__name__", CONFIG_MODULE), given, namespace=namespace)
         if not configured.serving:
@@ -103,6 +104,8 @@ def configure(
     url: str | None = None,
     tags: Iterable[str] | None = None,
     backlog_type: BacklogType | None = None,
+    metrics: Iterable[Group] | None = None,
+    request_wait: bool | None = None,
 ) -> None:
     """Set options in ``gunicorn.conf.py``; an argument that is absent or None has its default.
 
@@ -115,6 +118,11 @@ def configure(
     :param tags: ``key:value`` tags for every metric.
     :param backlog_type: the type of ``gunicorn.backlog``: ``histogram`` (default),
         ``distribution`` or ``gauge``.
+    :param metrics: the groups of metrics to push: ``backlog``, ``workers``, ``threads``,
+        ``requests``, ``wait``, ``loop``. Default: all. ``gunicorn.is_running`` is always pushed.
+    :param request_wait: workers expose each request's wait to the app: ``waited_ms()``,
+        ``environ["gunicorn_backlog.waited_ms"]`` and
+        ``scope["extensions"]["gunicorn_backlog"]["waited_ms"]``. Default False.
 
     Raises ConfigError, which stops gunicorn, while gunicorn starts. After a HUP nothing is raised:
     the former settings stay in force, and one log line reports the error.

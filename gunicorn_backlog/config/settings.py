@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gunicorn_backlog.config import agent_address, tags
 from gunicorn_backlog.config.agent_address import Address
-from gunicorn_backlog.config.options import OPTIONS, VARIABLES, BacklogType, Option
+from gunicorn_backlog.config.options import GROUPS, OPTIONS, VARIABLES, BacklogType, Group, Option
 from gunicorn_backlog.config.unknown_variables import unknown_variables
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ class Settings(NamedTuple):
     ``tags``: the user's tags. ``inherited_tags``: the tags of ``DD_TAGS``, then those of gunicorn's
     ``dogstatsd_tags``; in order of precedence, the tags of the ``datadog`` client come between.
     ``backlog_type``: the type of ``gunicorn.backlog``.
+    ``metrics``: the groups of metrics that are pushed.
+    ``request_wait``: workers expose each request's wait to the app.
     ``prefix``: gunicorn's ``statsd_prefix`` for all metric names.
     ``unusable``: one line per ignored setting of Datadog or gunicorn, with the reason.
     """
@@ -57,6 +59,8 @@ class Settings(NamedTuple):
     inherited_tags: tuple[str, ...] = ()
     prefix: str = ""
     backlog_type: BacklogType = "histogram"
+    metrics: tuple[Group, ...] = GROUPS
+    request_wait: bool = False
     unusable: tuple[str, ...] = ()
 
     @property
@@ -99,6 +103,8 @@ def load(
         inherited_tags=(*tags.split(environ.get("DD_TAGS", "")), *tags.split(cfg.dogstatsd_tags)),
         prefix=_prefix(cfg.statsd_prefix),
         backlog_type=options["backlog_type"],
+        metrics=options["metrics"],
+        request_wait=options["request_wait"],
         unusable=tuple(_short(line, _LINE_MAX) for line in unusable),
     )
 

@@ -6,7 +6,7 @@ import errno
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -82,6 +82,20 @@ class Listener:
             self._latest = None
             raise
 
+    @property
+    def is_reuse_port(self) -> bool:
+        """Whether each worker has a socket of its own at the address."""
+        return isinstance(self._readers[0], ReusePortReader)
+
+    def lengths(self) -> Mapping[int, int]:
+        """Return the latest length of the queue of each socket, by inode; empty: not known."""
+        (reader, *_) = self._readers
+        if isinstance(reader, ReusePortReader):
+            return reader.lengths
+        if self.is_elsewhere or not self._ref.inode:
+            return {}
+        return {self._ref.inode: self._latest.length if self._latest else 0}
+
     def note_drops(self) -> None:
         """Read the kernel's counter of drops, for ``take_drops``. Raises UnreadableError."""
         self._first_answer(lambda reader: reader.note_drops())
@@ -94,11 +108,6 @@ class Listener:
         """Allow costly reads again."""
         for reader in self._readers:
             reader.begin_interval()
-
-    def lengths(self) -> dict[int, int]:
-        """Return the length of each worker's own queue by inode; empty without ``reuse_port``."""
-        reader = self._readers[0]
-        return reader.lengths if isinstance(reader, ReusePortReader) else {}
 
     def ref(self) -> ListenerRef:
         """Return the listener's reference, with the latest queue if netlink lacks the listener."""

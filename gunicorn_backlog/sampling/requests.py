@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from gunicorn_backlog.scoreboard.detail_row import DetailState
-from gunicorn_backlog.scoreboard.slot import GTHREAD, LEAVING, MAX_REQUESTS, SlotRecord
+from gunicorn_backlog.scoreboard.kind import GTHREAD
+from gunicorn_backlog.scoreboard.slot import LEAVING, MAX_REQUESTS, SlotRecord
 from gunicorn_backlog.scoreboard.worker_row import WorkerRow
 
 _MOST = 1 << 32  # requests between two pushes; only an overwritten counter grows by more

@@ -23,12 +23,13 @@ class WorkTime(NamedTuple):
 class Utilization:
     """The difference of two samples. A worker is available from its slot's allocation on.
 
+    sampled_ns: time of the latest sample, CLOCK_MONOTONIC.
     full_loops: pids of the workers whose event loop was not free between the latest two samples.
     """
 
     def __init__(self, *, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self._clock_ns = clock_ns
-        self._sampled_ns = clock_ns()
+        self.sampled_ns = clock_ns()
         self._rows: Mapping[int, WorkerRow] = {}  # by pid, of the last sample
         self._loops = Loops()
         self.full_loops: frozenset[int] = frozenset()
@@ -41,8 +42,8 @@ class Utilization:
 
         :param rows: by pid, read immediately before the call.
         """
-        since_ns, now_ns = self._sampled_ns, self._clock_ns()
-        former_rows, self._rows, self._sampled_ns = self._rows, rows, now_ns
+        since_ns, now_ns = self.sampled_ns, self._clock_ns()
+        former_rows, self._rows, self.sampled_ns = self._rows, rows, now_ns
         elapsed_ns = now_ns - since_ns
         worked_ns = available_ns = busy = formerly_busy = 0
         for pid, row in rows.items():

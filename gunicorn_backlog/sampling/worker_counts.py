@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
+from gunicorn_backlog.scoreboard.kind import GTHREAD, STATE_UNKNOWN, Kind
 from gunicorn_backlog.scoreboard.loop_row import Meter, PoolState
-from gunicorn_backlog.scoreboard.slot import GTHREAD, STATE_UNKNOWN, Kind
 from gunicorn_backlog.scoreboard.worker_row import WorkerRow, WorkerRows
 
 GTHREAD_POOL = "gthread"

@@ -1,6 +1,6 @@
 """A loop row: the state of one worker's event loop and of the thread pools behind the loop.
 
-Each slot has a row of 16 words of 8 bytes. Only workers of the kinds in ``slot.HAS_LOOP`` write to
+Each slot has a row of 16 words of 8 bytes. Only workers of the kinds in ``kind.HAS_LOOP`` write to
 their rows. The words are written in the loop's thread, by one store each:
 
 =====  ==========  ===============================================================================

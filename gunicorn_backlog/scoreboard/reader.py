@@ -9,17 +9,10 @@ from functools import partial
 from struct import Struct
 
 from gunicorn_backlog.scoreboard.detail_row import DETAIL_ROW, DetailState, decode_detail
+from gunicorn_backlog.scoreboard.kind import HAS_LOOP, MEASURES_WAIT, Kind
 from gunicorn_backlog.scoreboard.layout import COUNTERS, HISTOGRAM_SIZE, SLOTS_AT, Layout
 from gunicorn_backlog.scoreboard.loop_row import LOOP_ROW
-from gunicorn_backlog.scoreboard.slot import (
-    HAS_LOOP,
-    MEASURES_WAIT,
-    OWNER,
-    ROW_SIZE,
-    SLOT,
-    Kind,
-    SlotRecord,
-)
+from gunicorn_backlog.scoreboard.slot import OWNER, ROW_SIZE, SLOT, SlotRecord
 from gunicorn_backlog.scoreboard.wait_histogram import BUCKETS
 from gunicorn_backlog.scoreboard.worker_row import (
     WorkerRow,
@@ -99,6 +92,14 @@ class Reader:
     def begun(self) -> int:
         """Return the number of requests handed to the app by all owners of all slots."""
         return sum([max(0, slot.word_3) for slot in self.claimed()])
+
+    def find(self, pid: int, age: int) -> tuple[SlotRecord, DetailState] | None:
+        """Return the slot and the detail row of a worker; None: the worker has no slot."""
+        for index, slot in enumerate(self.claimed()):
+            if slot.pid == pid and slot.age == age:
+                at = self._layout.details_at + index * DETAIL_ROW.size
+                return slot, decode_detail(self._memory[at : at + DETAIL_ROW.size])
+        return None
 
     def details(self) -> list[tuple[SlotRecord, DetailState]]:
         """Return each slot that was ever allocated, with its detail row."""

@@ -13,6 +13,7 @@ import time
 
 from gunicorn_backlog.scoreboard import allocation, shared_memory
 from gunicorn_backlog.scoreboard.detail_row import DETAIL_ROW, SOCKETS
+from gunicorn_backlog.scoreboard.kind import HAS_LOOP, Kind
 from gunicorn_backlog.scoreboard.layout import (
     INFO_SIZE,
     SLOTS,
@@ -25,12 +26,10 @@ from gunicorn_backlog.scoreboard.loop_row import LOOP_ROW
 from gunicorn_backlog.scoreboard.reader import Reader
 from gunicorn_backlog.scoreboard.server_info import ServerInfo
 from gunicorn_backlog.scoreboard.slot import (
-    HAS_LOOP,
     NO_THREAD_ROWS,
     OWNER,
     ROW_SIZE,
     SLOT,
-    Kind,
     Slot,
     SlotRecord,
     thread_rows_for,

@@ -8,7 +8,7 @@ offset  size  field           meaning; the allocation writes all fields
 ======  ====  ==============  ===================================================================
 0       4     pid             the owner's; 0: no owner
 4       4     age             gunicorn's number of the worker; unlike a pid never reused
-8       2     kind            the worker's instrumentation, see ``Kind``
+8       2     kind            the worker's instrumentation, see ``kind``
 10      2     measures_wait   1: the wait of each request is measured
 12      4     capacity        requests at a time: 1, the pool's threads; 0: unbounded
 16      8     claimed_ns      time of the allocation
@@ -59,11 +59,11 @@ stray write by another worker raises nothing, and the next store repairs the wor
 from __future__ import annotations
 
 import struct
-from enum import IntEnum
 from typing import NamedTuple
 
 from gunicorn_backlog._threads.unpatched import original
 from gunicorn_backlog.scoreboard.detail_row import DetailRow
+from gunicorn_backlog.scoreboard.kind import HAS_LOOP, MULTITHREADED, Kind
 from gunicorn_backlog.scoreboard.loop_row import LoopRow
 
 SLOT = struct.Struct("=IIHHIQqqqqII")
@@ -87,41 +87,9 @@ LEAVING, MAX_REQUESTS = 1, 2
 NO_THREAD_ROWS = memoryview(b"")
 
 _RECORD = slice(24, 56)
+_MEASURES_WAIT = slice(10, 12)
 _FLAGS = slice(60, 64)
 _NONSENSE = 1 << 63  # only an overwritten counter reaches this
-
-
-class Kind(IntEnum):
-    """The instrumentation of a worker.
-
-    UNKNOWN: none, since the class is unknown. FAILED: none, after an error. In both cases the state
-    of the worker is not known.
-    SYNC: one connection at a time.
-    GTHREAD: a pool of threads, with one connection per thread at a time.
-    GREENLET: greenlets of gevent or eventlet.
-    WSGI: an app in another package's server: gevent's pywsgi or tornado.
-    ASGI: an event loop, of gunicorn or uvicorn.
-    """
-
-    UNKNOWN = 0
-    SYNC = 1
-    GTHREAD = 2
-    GREENLET = 3
-    WSGI = 4
-    ASGI = 5
-    FAILED = 6
-
-
-# Plain integers for each sample: in Python 3.11 a look-up of an enumeration's member takes three
-# times as long.
-SYNC, GTHREAD = int(Kind.SYNC), int(Kind.GTHREAD)
-
-STATE_UNKNOWN = frozenset({Kind.UNKNOWN, Kind.FAILED})
-HAS_CAPACITY = frozenset({Kind.SYNC, Kind.GTHREAD})
-MULTITHREADED = frozenset({Kind.GTHREAD, Kind.WSGI})  # may be served by threads
-HAS_LOOP = frozenset({Kind.GREENLET, Kind.WSGI, Kind.ASGI})
-LOOP_KINDS = frozenset(map(int, HAS_LOOP))
-MEASURES_WAIT = HAS_CAPACITY | {Kind.GREENLET}  # the wait of requests can be measured
 
 
 class Record:
@@ -170,6 +138,7 @@ class Slot(Record):
 
     __slots__ = (
         "_flags",
+        "_measures_wait",
         "counters",
         "delay_counters",
         "delays",
@@ -193,6 +162,7 @@ class Slot(Record):
         super().__init__(rows.slot[_RECORD].cast("q"))
         self.numbers = self.words.tolist()
         self._flags = rows.slot[_FLAGS].cast("I")
+        self._measures_wait = rows.slot[_MEASURES_WAIT].cast("H")
         self.shared = kind in MULTITHREADED
         self.lock = original("_thread", "allocate_lock")()
         self.waits, self.delays = rows.waits.cast("Q"), rows.delays.cast("Q")
@@ -215,6 +185,10 @@ class Slot(Record):
             self.counters[bucket] += 1
             self.waits[bucket] = self.counters[bucket]
 
+    def measure_waits(self) -> None:
+        """Record that the wait of each request is measured from now on."""
+        self._measures_wait[0] = 1
+
     def set_flag(self, flag: int) -> None:
         """Set LEAVING or MAX_REQUESTS."""
         with self.lock:
@@ -231,6 +205,7 @@ class Slot(Record):
         self.loop.detach()
         self.details.detach()
         self._flags = memoryview(bytearray(_FLAGS.stop - _FLAGS.start)).cast("I")
+        self._measures_wait = memoryview(bytearray(2)).cast("H")
         self.waits = memoryview(bytearray(self.waits.nbytes)).cast("Q")
         self.delays = memoryview(bytearray(self.delays.nbytes)).cast("Q")
         self.lock = original("_thread", "allocate_lock")()

@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import NamedTuple
 
+from gunicorn_backlog.scoreboard.kind import GTHREAD, LOOP_KINDS, SYNC, Kind
 from gunicorn_backlog.scoreboard.loop_row import LOOP_ROW, LoopState, decode_loop
 from gunicorn_backlog.scoreboard.slot import (
-    GTHREAD,
-    LOOP_KINDS,
     OVERFLOW,
     SLOT,
-    SYNC,
     WORDS_PER_ROW,
-    Kind,
     SlotRecord,
     thread_rows_for,
 )
@@ -43,6 +40,7 @@ class WorkerRow:
     worked_ns: time worked, less ``timed_busy`` times the clock; see ``worked_by``.
     oldest_ns: time at which the head of the oldest request in flight was parsed, CLOCK_MONOTONIC;
         None: no request, or not recorded.
+    starts_ns: of a pool, the starts of all requests, as ``oldest_ns``.
     flags: LEAVING, MAX_REQUESTS.
     loop: the event loop; None: the kind has none.
     """
@@ -60,6 +58,7 @@ class WorkerRow:
     oldest_ns: int | None = None
     flags: int = 0
     loop: LoopState | None = None
+    starts_ns: tuple[int, ...] = ()
 
     def worked_by(self, now_ns: int) -> int:
         """Return the nanoseconds that the worker has worked until ``now_ns``."""
@@ -126,17 +125,20 @@ def decode_pool(pool: SlotRecord, words: memoryview) -> WorkerRow:
     taken_at, since_at = work_at + step, work_at + 2 * step
     work_ns = words[work_at : work_at + capacity].tolist()
     taken = words[taken_at : taken_at + capacity].tolist()
-    timed_busy, oldest_ns = len([ns for ns in work_ns if ns < 0]), None
+    timed_busy = len([ns for ns in work_ns if ns < 0])
+    starts_ns: tuple[int, ...] = ()
     if timed_busy:
         since_ns = words[since_at : since_at + capacity].tolist()
-        parsed_ns = [ns for ns, work in zip(since_ns, work_ns, strict=True) if work < 0 < ns]
-        oldest_ns = min(parsed_ns, default=None)
+        starts_ns = tuple([ns for ns, work in zip(since_ns, work_ns, strict=True) if work < 0 < ns])
     overflow, idle_http2 = divmod(aside, OVERFLOW)
     busy = timed_busy + overflow
     # Words are read one after the other: a change in between could give a negative number.
     in_flight, queued = max(0, busy - idle_http2), max(0, submitted - returned - sum(taken))
-    fixed, work = (kind, waits, capacity, claimed_ns), (timed_busy, sum(work_ns), oldest_ns)
-    return WorkerRow(*fixed, busy, in_flight, queued, begun, *work, flags)
+    fixed, work = (kind, waits, capacity, claimed_ns), (timed_busy, sum(work_ns))
+    oldest_ns = min(starts_ns, default=None)
+    return WorkerRow(
+        *(*fixed, busy, in_flight, queued, begun, *work, oldest_ns, flags), starts_ns=starts_ns
+    )
 
 
 def is_possible(pool: WorkerRow) -> bool:

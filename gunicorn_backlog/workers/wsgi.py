@@ -10,7 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gunicorn_backlog.scoreboard.slot import Slot
-from gunicorn_backlog.workers.request_counters import AppProxy, InFlight, before_run
+from gunicorn_backlog.workers.app_proxy import AppProxy, before_run
+from gunicorn_backlog.workers.in_flight import InFlight
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import WSGIWorker

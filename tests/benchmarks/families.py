@@ -20,10 +20,12 @@ from gunicorn_backlog.kernel.tcp_info import (
     TCP_INFO,
     unpack_last_data,
 )
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.slot import Kind, Slot
+from gunicorn_backlog.scoreboard.slot import Slot
 from gunicorn_backlog.scoreboard.wait_histogram import EXACT_MS, bucket_of
 from gunicorn_backlog.workers import asgi, greenlet, gthread, sync, wsgi
+from gunicorn_backlog.workers.received_wait import ReceivedWaits
 from gunicorn_backlog.workers.registry import Allocate
 
 Request = Callable[[Any], object]
@@ -126,20 +128,30 @@ def wsgi_request(claim: Allocate | None) -> Request:
     return request
 
 
-def asgi_request(claim: Allocate | None) -> Request:
-    """Return a request of an ASGI app that awaits nothing, run to its end."""
+def asgi_request(claim: Allocate | None, *listeners: socket.socket) -> Request:
+    """Return a request of an ASGI app that awaits nothing, from its parsed head to its end."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         pass
 
-    worker: Any = SimpleNamespace(asgi=app, run=lambda: None)
+    cfg = SimpleNamespace(protocol="")
+    worker: Any = SimpleNamespace(asgi=app, cfg=cfg, run=lambda: None, sockets=listeners)
+    slot = None
     if claim:
-        asgi.instrument(worker, claim)
+        slot = claim(Kind.ASGI, 0)
+        asgi.instrument(worker, lambda *_, **__: slot)
     worker.run()
-    scope = {"type": "http"}
+    waits = ReceivedWaits(slot, listeners) if slot and listeners else None
+    if waits:
+        waits.follow(SimpleNamespace(meter=SimpleNamespace(slept=lambda: True)))  # type: ignore[arg-type]  # parts
+    transport, scope = SimpleNamespace(), {"type": "http"}
 
     def request(accepted: Any) -> None:
-        call: Coroutine[Any, Any, None] = worker.asgi(scope, None, None)
+        called = worker.asgi
+        if waits:
+            transport.get_extra_info = lambda name: accepted
+            called = partial(waits.start, called, waits.read_ns(transport), lambda _: ())
+        call: Coroutine[Any, Any, None] = called(scope, None, None)
         with suppress(StopIteration):
             call.send(None)
 

@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from gunicorn_backlog import hooks
 from gunicorn_backlog.kernel.tcp_info import IPPROTO_TCP, TCP_INFO
 from gunicorn_backlog.workers import registry
-from gunicorn_backlog.workers.request_counters import AppProxy
+from gunicorn_backlog.workers.app_proxy import AppProxy
 from tests.benchmarks.in_place_subjects import SUBJECTS, Spot, Subject
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import socket
 import time
 from collections.abc import Callable
 
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.slot import Kind
 from gunicorn_backlog.workers.loops.poll_timer import PollTimer
 from tests.benchmarks.table import Table, row
 from tests.benchmarks.turns import differences, in_turns, median, target

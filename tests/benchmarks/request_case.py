@@ -33,6 +33,7 @@ CASES: dict[str, Callable[[socket.socket], Request]] = {
     f"gevent, {WAITING}": lambda listener: families.greenlet_request(claim(), listener),
     "asgi": lambda _: families.asgi_request(None),
     f"asgi, {WATCHED}": lambda _: families.asgi_request(claim()),
+    f"asgi, {WAITING}": lambda listener: families.asgi_request(claim(), listener),
     "tornado": lambda _: families.wsgi_request(None),
     f"tornado, {WATCHED}": lambda _: families.wsgi_request(claim()),
 }

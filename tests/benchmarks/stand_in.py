@@ -17,8 +17,9 @@ from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.sampling.sampler import Sampler
 from gunicorn_backlog.sampling.window import Window
 from gunicorn_backlog.scoreboard import allocation
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.slot import TAKEN, Kind
+from gunicorn_backlog.scoreboard.slot import TAKEN
 from tests.lab.fake_arbiter import Arbiter, Listener, Worker
 
 

@@ -19,9 +19,10 @@ from gunicorn_backlog.cli.status.text import duration
 from gunicorn_backlog.cli.top.glyphs import ASCII, BLOCKS, Glyphs, bar, sparkline
 from gunicorn_backlog.kernel.accept_queue import QueueError
 from gunicorn_backlog.kernel.proc_net import decode_tcp, listening
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.reader import Reader
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.slot import SINCE_NS, Kind, Record
+from gunicorn_backlog.scoreboard.slot import SINCE_NS, Record
 from gunicorn_backlog.workers.last_wait import LastWait
 from gunicorn_backlog.workers.request_counters import track_busy
 from tests.lab.ss import ss

@@ -125,6 +125,8 @@ class Strange:
         ({"tags": b"a:b"}, "tags=b'a:b'"),
         ({"tags": {"a": "b"}}, "tags={'a': 'b'}"),
         ({"tags": [1]}, "tags=[1]"),
+        ({"metrics": [1]}, "metrics=[1]"),
+        ({"metrics": iter(["x" * 1000])}, "there is no group 'xxx"),
         ({"intervall": None}, "'intervall'"),
         ({"url": "udp://..:8125"}, "'..' is no host name"),
         ({"url": f"udp://{'.'.join(['x' * 60] * 5)}"}, "longer than 253"),

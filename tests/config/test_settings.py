@@ -28,6 +28,7 @@ def test_defaults() -> None:
         ("URL", "unix:///a", "address", Address("unix", path="/a")),
         ("TAGS", "a:b, c:d", "tags", ("a:b", "c:d")),
         ("TYPE", "gauge", "backlog_type", "gauge"),
+        ("METRICS", "wait, backlog,wait", "metrics", ("backlog", "wait")),
     ],
 )
 def test_environment_comes_before_configure(
@@ -41,6 +42,7 @@ def test_environment_comes_before_configure(
         "url": "udp://other:1",
         "tags": ["e:f"],
         "backlog_type": "distribution",
+        "metrics": ["loop"],
     }
     loaded = load(Cfg(), configured, {f"GUNICORN_BACKLOG_{variable}": text})
     assert getattr(loaded, field) == value

@@ -10,13 +10,18 @@ import pytest
 from wanted import wanted
 
 from tests.datadog.applying import NAMES
-from tests.datadog.files import FOLDER
+from tests.datadog.files import DASHBOARD, FOLDER
+from tests.datadog.models import Dashboard, complaints
 from tests.datadog.standin_api import StandInApi
 
 
 @pytest.fixture
 def api() -> Iterator[StandInApi]:
-    """A stand-in for Datadog's API that has received all our metrics."""
+    """A stand-in for Datadog's API that has received all our metrics.
+
+    The dashboard is checked first: on a busy machine this takes longer than a request may.
+    """
+    assert complaints(Dashboard, DASHBOARD) == []
     with StandInApi() as made:
         made.receive(*NAMES)
         yield made

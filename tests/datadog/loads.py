@@ -21,44 +21,79 @@ RELOAD_AT = 5 / 9  # share of the time: ten minutes before the end include the s
 ALIVE = 1 / 6  # share of the time before a server is ended
 DEATH_EACH_S = 20.0
 SERVICE_TIME_S = 0.4  # equal to the demo's
-SLOW_S, SLOW_EACH_S = 8.0, 8.0  # mean service time, and mean time between two requests
-LONGEST_S = 20.0  # of a slow request: less than gunicorn's timeout
+SLOW_S, SLOW_EACH_S = 8.0, 6.5  # mean service time, and mean time between two requests
+LONGEST_S = 18.0  # of a slow request: not near gunicorn's timeout of 30 s
 LONGEST_WAIT_S = 120.0
 
 
-def demo_clients(number: int) -> Callable[[Server, float], object]:
+def demo_clients(
+    number: int, path: str = f"/sleep/{SERVICE_TIME_S}"
+) -> Callable[[Server, float], object]:
     """Return the demo's load: clients that send a new request after each response."""
 
     def happens(server: Server, lasts_s: float) -> None:
         over = threading.Event()
-        with load.clients(number, server.port, f"/sleep/{SERVICE_TIME_S}", over):
+        with load.clients(number, server.port, path, over):
             over.wait(lasts_s)
             over.set()  # the last responses are not awaited
 
     return happens
 
 
-def visitors(server: Server, lasts_s: float) -> None:
-    """Send requests at random times, with random service times: 64 % of four workers' time.
+def visitors(
+    per_s: float, path: Callable[[random.Random], str], *, reloads: bool = True
+) -> Callable[[Server, float], object]:
+    """Return a load of requests at random times.
 
-    After half of the time all workers are replaced, as in a deployment.
+    :param path: draws the path of a request.
+    :param reloads: whether all workers are replaced after half of the time, as in a deployment.
     """
-    reload = threading.Timer(lasts_s * RELOAD_AT, server.signal, (signal.SIGHUP,))
-    reload.start()
-    chance = random.Random(1)
-    rate_per_s, mean_s, threads = 26.0, 0.1, []
-    ends_s = time.monotonic() + lasts_s
-    while time.monotonic() < ends_s:
-        path = f"/sleep/{chance.expovariate(1 / mean_s):.3f}"
-        threads.append(threading.Thread(target=_ask, args=(server, path)))
-        threads[-1].start()
-        time.sleep(chance.expovariate(rate_per_s))
-    for thread in (*threads, reload):
-        thread.join()
+
+    def happens(server: Server, lasts_s: float) -> None:
+        chance = random.Random(1)
+        threads: list[threading.Thread] = []
+        if reloads:
+            threads.append(threading.Timer(lasts_s * RELOAD_AT, server.signal, (signal.SIGHUP,)))
+            threads[0].start()
+        ends_s = time.monotonic() + lasts_s
+        while time.monotonic() < ends_s:
+            asking = threading.Thread(target=_ask, args=(server, path(chance)))
+            threads.append(asking)
+            asking.start()
+            time.sleep(chance.expovariate(per_s))
+        for thread in threads:
+            thread.join()
+
+    return happens
+
+
+def short(chance: random.Random) -> str:
+    """Draw a request that waits for 0.1 s on average."""
+    return f"/sleep/{chance.expovariate(1 / 0.1):.3f}"
+
+
+def callbacks_and_calls(chance: random.Random) -> str:
+    """Draw a request that occupies the loop for 20 ms on average, or in 1 of 5 a thread."""
+    if chance.random() < 0.2:
+        return f"/thread/{chance.expovariate(1 / 0.1):.3f}"
+    return f"/block/{chance.expovariate(1 / 0.02):.3f}"
+
+
+def each(seconds: float, path: str) -> Callable[[Server, float], object]:
+    """Return a load of one request at regular times; the last response is not awaited."""
+
+    def happens(server: Server, lasts_s: float) -> None:
+        begun_s = time.monotonic()
+        for number in range(int(lasts_s // seconds) + 1):
+            time.sleep(max(0.0, begun_s + number * seconds - time.monotonic()))
+            threading.Thread(target=_ask, args=(server, path), daemon=True).start()
+        time.sleep(max(0.0, begun_s + lasts_s - time.monotonic()))
+
+    return happens
 
 
 def slow_visitors(server: Server, lasts_s: float) -> None:
-    """Send slow requests at random times, three at the start: 46 % of two workers' time.
+    """Send slow requests at random times, three at the start: 55 % of two workers' time.
 
     The last responses are not awaited: they would take longer than a short recording.
     """

@@ -101,8 +101,8 @@ def _check_tag(metric: Metric, item: str, where: str) -> None:
     assert matched is not None, item
     variable, key, _, left_out = matched.groups()
     _check_key(metric, variable or key or left_out, where)
-    allowed = [tag for tag in metric.tags if tag.startswith(f"{key}:")]
-    if allowed and item not in allowed:
+    allowed = [tag for tag in metric.tags if tag.startswith(f"{key or left_out}:")]
+    if allowed and item.removeprefix("!") not in allowed and "*" not in item:
         raise QueryError(f"{where}: {item} is never sent, only {', '.join(allowed)}")
 
 

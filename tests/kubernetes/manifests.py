@@ -55,19 +55,40 @@ def validate(manifest: Manifest) -> None:
 
 
 def queries(manifests: list[Manifest]) -> Iterator[str]:
-    """Return the queries of each DatadogMetric and of each trigger of KEDA."""
+    """Return the queries of DatadogMetrics, of KEDA's triggers, and of DatadogPodAutoscalers."""
     for manifest in manifests:
         if manifest["kind"] == "DatadogMetric":
             yield manifest["spec"]["query"]
         elif manifest["kind"] == "ScaledObject":
-            yield from (trigger["metadata"]["query"] for trigger in manifest["spec"]["triggers"])
+            asked = [trigger["metadata"].get("query") for trigger in manifest["spec"]["triggers"]]
+            yield from filter(None, asked)
+        elif manifest["kind"] == "DatadogPodAutoscaler":
+            for objective in manifest["spec"]["objectives"]:
+                yield from (query["metrics"]["query"] for query in objective_queries(objective))
+
+
+def objective_queries(objective: Manifest) -> list[Manifest]:
+    """Return the queries of an objective of a DatadogPodAutoscaler."""
+    found: list[Manifest] = objective["customQuery"]["request"]["queries"]
+    return found
 
 
 def behaviour(manifest: Manifest) -> Any:
-    """Return an autoscaler's ``behavior``."""
+    """Return an autoscaler's ``behavior``, in the form of the HPA."""
+    if manifest["kind"] == "DatadogPodAutoscaler":
+        policy = manifest["spec"]["applyPolicy"]
+        return {way: _as_hpa(policy[way]) for way in ("scaleUp", "scaleDown")}
     if manifest["kind"] == "ScaledObject":
         return manifest["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
     return manifest["spec"]["behavior"]
+
+
+def _as_hpa(rules: Manifest) -> Manifest:
+    return {
+        "stabilizationWindowSeconds": rules["stabilizationWindowSeconds"],
+        "selectPolicy": rules["strategy"],
+        "policies": rules["rules"],
+    }
 
 
 def container(deployment: Manifest) -> Any:

@@ -74,6 +74,31 @@ PLANTED: dict[str, tuple[str, str, Callable[[Manifest], object]]] = {
         "ScaledObject",
         lambda document: document["spec"]["triggers"][0].update(cached=True),
     ),
+    "objective of another version": (
+        "datadogpodautoscaler.yaml",
+        "DatadogPodAutoscaler",
+        lambda document: document["spec"]["objectives"][0].update(type="ControllerObjective"),
+    ),
+    "target of another version": (
+        "datadogpodautoscaler.yaml",
+        "DatadogPodAutoscaler",
+        lambda document: document["spec"]["objectives"][0]["customQuery"].pop("window"),
+    ),
+    "rule of the HPA": (
+        "datadogpodautoscaler.yaml",
+        "DatadogPodAutoscaler",
+        lambda document: document["spec"]["applyPolicy"]["scaleUp"].update(selectPolicy="Max"),
+    ),
+    "query beside the Cluster Agent": (
+        "keda-cluster-agent.yaml",
+        "ScaledObject",
+        lambda document: document["spec"]["triggers"][0]["metadata"].update(query="avg:a{*}"),
+    ),
+    "role without verbs": (
+        "keda-cluster-agent.yaml",
+        "ClusterRole",
+        lambda document: document["rules"][0].pop("verbs"),
+    ),
     "parameter that the trigger does not know": (
         "keda.yaml",
         "TriggerAuthentication",
@@ -96,7 +121,7 @@ def test_a_planted_error_is_caught(planted: str) -> None:
 def test_queries_ask_for_what_is_sent() -> None:
     """Metrics and tags are the catalog's; each query yields one series, over half a minute."""
     found = list(manifests.queries(manifests.everything()))
-    assert len(found) == 4
+    assert len(found) == 8
     for text in found:
         query = parse(text)
         check(query)

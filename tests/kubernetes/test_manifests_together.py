@@ -10,14 +10,19 @@ import pytest
 import simulate
 import yaml
 
+from gunicorn_backlog.cli.arguments import parse
 from tests.kubernetes import manifests
-from tests.kubernetes.manifests import InvalidManifest, load, one, validate
+from tests.kubernetes.manifests import InvalidManifest, Manifest, load, one, validate
 
 DEPLOYMENTS = ("deployment-host-ip.yaml", "deployment-socket.yaml")
+GRACEFUL_TIMEOUT_S = 30  # gunicorn's default
 
 
-def test_both_autoscalers_ask_the_same_and_do_the_same() -> None:
-    """KEDA's triggers have the queries, targets, limits and behavior of the HPA's metrics."""
+def test_all_autoscalers_ask_the_same_and_do_the_same() -> None:
+    """KEDA's triggers have the queries, targets, limits and behavior of the HPA's metrics.
+
+    The DatadogPodAutoscaler counts busy workers per pod: the share of the HPA's target.
+    """
     scaler, scaled = one("hpa.yaml", "HorizontalPodAutoscaler"), one("keda.yaml", "ScaledObject")
     asked = {
         f"datadogmetric@{metric['metadata']['namespace']}:{metric['metadata']['name']}": (
@@ -32,9 +37,47 @@ def test_both_autoscalers_ask_the_same_and_do_the_same() -> None:
         assert target.pop("type") == trigger["metricType"]
         assert list(target.values()) == [trigger["metadata"]["queryValue"]]
         assert asked[metric["metric"]["name"]] == trigger["metadata"]["query"]
-    assert manifests.behaviour(scaler) == manifests.behaviour(scaled)
-    assert scaler["spec"]["minReplicas"] == scaled["spec"]["minReplicaCount"]
-    assert scaler["spec"]["maxReplicas"] == scaled["spec"]["maxReplicaCount"]
+    by_agent = one("keda-cluster-agent.yaml", "ScaledObject")
+    for metric, trigger in zip(external, by_agent["spec"]["triggers"], strict=True):
+        target, proxy = dict(metric["target"]), trigger["metadata"]
+        assert target.pop("type") == trigger["metricType"]
+        assert list(target.values()) == [proxy["targetValue"]]
+        name = f"datadogmetric@{proxy['datadogMetricNamespace']}:{proxy['datadogMetricName']}"
+        assert metric["metric"]["name"] == name
+    own = one("datadogpodautoscaler.yaml", "DatadogPodAutoscaler")
+    busy, waiting = (objective["customQuery"] for objective in own["spec"]["objectives"])
+    share = float(external[0]["target"]["value"]) / 100
+    assert float(busy["value"]["absoluteValue"]) == share * simulate.WORKERS
+    assert waiting["value"]["absoluteValue"] == external[1]["target"]["averageValue"]
+    utilization, workers = busy["request"]["queries"]
+    assert busy["request"]["formula"] == f"{utilization['name']} * {workers['name']} / 100"
+    queries = [utilization, *waiting["request"]["queries"]]
+    assert [query["metrics"]["query"] for query in queries] == [
+        asked[metric["metric"]["name"]] for metric in external
+    ]
+    for each in (scaled, by_agent, own, one("hpa-async.yaml", "HorizontalPodAutoscaler")):
+        assert manifests.behaviour(each) == manifests.behaviour(scaler)
+        assert limits(each) == limits(scaler)
+
+
+def limits(manifest: Manifest) -> tuple[int, int]:
+    """Return an autoscaler's least and most replicas."""
+    spec = manifest["spec"] | manifest["spec"].get("constraints", {})
+    least, most = (spec.get(f"{key}Replicas") for key in ("min", "max"))
+    return least or spec["minReplicaCount"], most or spec["maxReplicaCount"]
+
+
+def test_the_hpa_of_event_loops() -> None:
+    """Each metric exists; the first and its target are those of hpa.yaml."""
+    loops, scaler = (
+        one(name, "HorizontalPodAutoscaler") for name in ("hpa-async.yaml", "hpa.yaml")
+    )
+    assert loops["spec"]["metrics"][0] == scaler["spec"]["metrics"][0]
+    names = {
+        f"datadogmetric@shop:{each['metadata']['name']}" for each in load("datadogmetrics.yaml")
+    }
+    asked = {each["external"]["metric"]["name"] for each in loops["spec"]["metrics"]}
+    assert asked <= names
 
 
 def test_the_simulation_is_of_these_manifests() -> None:
@@ -65,7 +108,12 @@ def _rules(written: Any) -> hpa.Rules:
 def test_they_are_about_the_same_deployment() -> None:
     """Names, namespaces, labels and secrets that a manifest references exist in the others."""
     documents = manifests.everything()
-    assert {document["metadata"]["namespace"] for document in documents} == {"shop"}
+    of_cluster = {"ClusterRole", "ClusterRoleBinding"}
+    assert {
+        document["metadata"]["namespace"]
+        for document in documents
+        if document["kind"] not in of_cluster
+    } == {"shop"}
     for name in DEPLOYMENTS:
         deployment = one(name, "Deployment")
         template = deployment["spec"]["template"]["metadata"]["labels"]
@@ -73,11 +121,44 @@ def test_they_are_about_the_same_deployment() -> None:
         assert template.items() >= deployment["metadata"]["labels"].items()
         assert "replicas" not in deployment["spec"]
     for document in documents:
-        if target := document["spec"].get("scaleTargetRef"):
+        spec = document.get("spec", {})
+        if target := spec.get("scaleTargetRef") or spec.get("targetRef"):
             assert target["name"] == deployment["metadata"]["name"]
-    (login,) = [document for document in documents if document["kind"] == "TriggerAuthentication"]
-    for trigger in one("keda.yaml", "ScaledObject")["spec"]["triggers"]:
-        assert trigger["authenticationRef"]["name"] == login["metadata"]["name"]
+    for name in ("keda.yaml", "keda-cluster-agent.yaml"):
+        login = one(name, "TriggerAuthentication")["metadata"]["name"]
+        for trigger in one(name, "ScaledObject")["spec"]["triggers"]:
+            assert trigger["authenticationRef"]["name"] == login
+
+
+def test_kedas_access_to_the_cluster_agent() -> None:
+    """Each key that KEDA reads is in a Secret of the file; the token's account has the role."""
+    name = "keda-cluster-agent.yaml"
+    secrets = {each["metadata"]["name"]: each for each in load(name) if each["kind"] == "Secret"}
+    for reference in one(name, "TriggerAuthentication")["spec"]["secretTargetRef"]:
+        secret = secrets[reference["name"]]
+        if reference["key"] == "token":
+            assert secret["type"] == "kubernetes.io/service-account-token"
+            (account,) = secret["metadata"]["annotations"].values()
+        else:
+            assert reference["key"] == reference["parameter"]
+            assert reference["key"] in secret["stringData"]
+    binding = one(name, "ClusterRoleBinding")
+    assert binding["subjects"][0]["name"] == account
+    assert one(name, "ServiceAccount")["metadata"]["name"] == account
+    assert binding["roleRef"]["name"] == one(name, "ClusterRole")["metadata"]["name"]
+
+
+def test_pre_stop_ends_before_the_grace_period() -> None:
+    """The command is valid; its timeout and gunicorn's fit; the probes of its quiet period too."""
+    for name in DEPLOYMENTS:
+        deployment = one(name, "Deployment")
+        web = manifests.container(deployment)
+        command = web["lifecycle"]["preStop"]["exec"]["command"]
+        assert command[0] == "gunicorn-backlog"
+        drained = parse(command[1:], None)
+        pod = deployment["spec"]["template"]["spec"]
+        assert drained.timeout + GRACEFUL_TIMEOUT_S < pod["terminationGracePeriodSeconds"]
+        assert drained.allow > drained.quiet // web["readinessProbe"]["periodSeconds"]
 
 
 def test_the_deployments_differ_in_the_agents_address_only() -> None:

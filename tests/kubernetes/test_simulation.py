@@ -23,6 +23,7 @@ from tests.kubernetes.manifests import EXAMPLE, README
 ALWAYS_BUSY = App("of the test", 1.0, 1.0)
 TUNED = "CPU, 40 % of a core requested"
 BOTH = "utilization and backlog"
+LOOPS_CPU = "CPU, 60 % of a core requested"
 
 
 class Row(NamedTuple):
@@ -71,7 +72,7 @@ def test_the_readme_is_the_simulations(tmp_path: Path) -> None:
     """Tables, conclusions and picture are right, in one test because a run takes seconds."""
     picture = tmp_path / "day.svg"
     printed = tables(run("--plot", str(picture), home=tmp_path))
-    assert len(printed) == 3
+    assert len(printed) == 4
     written = tables(README.read_text())
     for table in printed:
         assert table in written, f"write this into the README:\n{table}"
@@ -80,9 +81,10 @@ def test_the_readme_is_the_simulations(tmp_path: Path) -> None:
 
 def test_the_readme_concludes_what_its_tables_have() -> None:
     """The conclusions of its text, by the numbers of its tables."""
-    erlang_c, waiting, steady = simulated_tables()
+    erlang_c, waiting, steady, loops = simulated_tables()
     check_waiting(read(waiting))
     check_steady(read(steady))
+    check_loops(read(loops))
     assert erlang_c.strip() == erlang.table()
 
 
@@ -90,7 +92,7 @@ def test_some_rows_are_the_simulations() -> None:
     """The day of the README, and a row of its tables for each signal."""
     day = requests(1)
     check_day(day)
-    _, waiting, steady = simulated_tables()
+    _, waiting, steady, _ = simulated_tables()
     tuned = simulate.cpu(WAITING, TUNED, 60, simulate.WORKERS * WAITING.cpu_share)
     for case, written in ((tuned, waiting), (simulate.ours(STEADY, 60), steady)):
         row = simulate.table([simulate.simulate(case, day)]).splitlines()[2]
@@ -98,10 +100,13 @@ def test_some_rows_are_the_simulations() -> None:
 
 
 def simulated_tables() -> list[str]:
-    """Return the README's tables of the simulation: of Erlang's formula, and of each app."""
+    """Return the README's tables of the simulation: of Erlang's formula, and of each app.
+
+    The apps are WAITING, STEADY and LOOPS.
+    """
     begins = (f"| {simulate.HEADINGS[0]} |", erlang.table().partition("\n")[0])
     found = [table for table in tables(README.read_text()) if table.startswith(begins)]
-    assert len(found) == 3
+    assert len(found) == 4
     return found
 
 
@@ -140,9 +145,31 @@ def check_steady(rows: Table) -> None:
         assert cpu.pod_hours < ours.pod_hours
 
 
+def check_loops(rows: Table) -> None:
+    """Check that CPU does not see a call that blocks the loops, and that utilization does."""
+    for target in (50, 60, 70):
+        cpu, ours = rows[LOOPS_CPU, target], rows["loop utilization", target]
+        assert cpu.slow_over == 60 > ours.slow_over
+        assert ours.late < cpu.late / 2
+        assert rows["requests in flight", target].late == pytest.approx(ours.late, rel=0.3)
+
+
+@pytest.mark.soak
+def test_requests_that_only_await_count_in_flight() -> None:
+    """The README's pods in the hour of slow awaited calls; utilization needs no more."""
+    day = requests(1, load=simulate.LOOP_LOAD)
+    pods = {}
+    for case in simulate.loop_cases():
+        if case.target == 50:
+            replicas = simulate.simulate(case, day, lasts_s=11 * 3600).replicas[-60:]
+            pods[case.name] = sum(replicas) / len(replicas)
+    told = "has {:.1f} pods with requests in flight, and {:.1f} with utilization"
+    assert told.format(pods["requests in flight"], pods["loop utilization"]) in readme()
+
+
 def check_picture(drawn: str) -> None:
     """Check that both apps, all signals and all targets are in the plot."""
-    for case in simulate.cases():
+    for case in [*simulate.cases(), *simulate.loop_cases()]:
         assert f"<!-- {case.name} -->" in drawn
         assert f"<!--  {case.target} % -->" in drawn
         assert f"<!-- The app {case.app.name} -->" in drawn
@@ -151,12 +178,13 @@ def check_picture(drawn: str) -> None:
 @pytest.mark.soak
 def test_another_day_tells_the_same(tmp_path: Path) -> None:
     """The conclusions hold for another seed."""
-    waiting, steady, _ = tables(run("--seed", "2", home=tmp_path))
+    waiting, steady, loops, _ = tables(run("--seed", "2", home=tmp_path))
     for target in (50, 60, 70):
         ours, tuned = read(waiting)[BOTH, target], read(waiting)[TUNED, target]
         assert ours.slow_over < tuned.slow_over
         assert ours.late < 0.6 * tuned.late
     check_steady(read(steady))
+    check_loops(read(loops))
 
 
 def check_day(day: list[Request]) -> None:

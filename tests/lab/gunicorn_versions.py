@@ -35,12 +35,8 @@ class Gunicorn:
         return [sys.executable, str(self.folder / "bin" / "gunicorn"), *arguments]
 
     def environ(self, **variables: str) -> dict[str, str]:
-        """Return an environment in which this gunicorn comes first, without settings of ours.
-
-        Servers may write compiled modules, as by default: without them each start compiles
-        gunicorn_backlog, datadog and the app, which takes a third of its CPU time.
-        """
-        left_out = ("GUNICORN_", "DD_", "DATADOG_", "COV_", "PYTHONDONTWRITEBYTECODE")
+        """Return an environment in which this gunicorn comes first, without settings of ours."""
+        left_out = ("GUNICORN_", "DD_", "DATADOG_", "COV_")
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(left_out)}
         root = Path(__file__).parents[2]
         return inherited | {"PYTHONPATH": f"{self.folder}:{root}"} | variables

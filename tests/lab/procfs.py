@@ -79,6 +79,12 @@ def cpu_ns(pid: int, thread: int) -> int:
     return int(Path(f"/proc/{pid}/task/{thread}/schedstat").read_text().split()[0])
 
 
+def cpu_s(pid: int) -> float:
+    """Return the CPU seconds of a process: ``utime`` and ``stime``, the numbers of pidstat."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def has_own_handlers(worker_pid: int) -> bool:
     """Return whether a worker has replaced the arbiter's signal handlers by its own.
 

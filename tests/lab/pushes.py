@@ -40,6 +40,11 @@ def pushes(agent: StandInAgent) -> list[Push]:
     return [Push(*datagrams) for datagrams in complete(agent.datagrams)]
 
 
+def latest(agent: StandInAgent) -> Push:
+    """Return the latest push; wait for the first one."""
+    return wait_for("a push", lambda: pushes(agent))[-1]
+
+
 def complete(datagrams: Iterable[Datagram]) -> list[list[Datagram]]:
     """Return the datagrams of each push of one server, without an incomplete last one."""
     found: list[list[Datagram]] = [[]]

@@ -7,12 +7,10 @@ from tests.lab.waiting import wait_for
 
 
 def reload_and_wait(server: Server, config: str | None = None) -> None:
-    """Reload the config, or another, and wait until only new workers are there."""
-    former = server.worker_pids()
+    """Reload the config, or another; wait until the former workers have ended and others serve."""
+    former = wait_for("workers", server.worker_pids)
     server.reload(config)
-
-    def done() -> bool:
-        present = server.worker_pids()
-        return len(present) == len(former) and not present & former
-
-    wait_for(f"new workers; the log: {server.log}", done)
+    wait_for(
+        "new workers", lambda: server.worker_pids() and former.isdisjoint(server.worker_pids())
+    )
+    server.get()

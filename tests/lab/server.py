@@ -207,15 +207,6 @@ class Server:
             write_python(self.config, config)
         self.signal(signal.SIGHUP)
 
-    def _replace_config(self, config: str) -> None:
-        """Write another config, one second newer than the former.
-
-        gunicorn loads a compiled config if the file has the same size and the same whole second.
-        """
-        newer_s = self.config.stat().st_mtime + 1
-        self.config.write_text(config)
-        os.utime(self.config, (newer_s, newer_s))
-
 
 def request(path: str) -> bytes:
     """Return a request as bytes."""

@@ -7,6 +7,7 @@ time of the service, and of a client that waits for a processor to read, is no p
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Sequence
@@ -19,11 +20,21 @@ _DIGITS = 20
 
 
 class Client:
-    """A connection with a stopwatch."""
+    """A connection with a stopwatch.
 
-    def __init__(self, port: int, *, kept: bool = False) -> None:
+    :param context: of TLS; the handshake is done when the client is made.
+    :ivar sent_ns: start of the latest call of ``send``, CLOCK_MONOTONIC.
+    :ivar sending_ms: time that this call took.
+    """
+
+    def __init__(
+        self, port: int, *, kept: bool = False, context: ssl.SSLContext | None = None
+    ) -> None:
         self._request = _KEPT if kept else _CLOSED
         self._sock = socket.create_connection(("127.0.0.1", port), timeout=30)
+        if context is not None:
+            self._sock = context.wrap_socket(self._sock)
+        self.sent_ns, self.sending_ms = 0, 0.0
 
     def __enter__(self) -> Client:
         return self
@@ -38,12 +49,20 @@ class Client:
 
     def send(self, query: str = "") -> None:
         """Send a request, and start the stopwatch."""
-        octets = self._request % (f"?{query}" if query else "").encode()
-        self._sent_ns = time.monotonic_ns()
+        self.send_octets(self._request % (f"?{query}" if query else "").encode())
+
+    def send_octets(self, octets: bytes) -> None:
+        """Send a request or a part, and start the stopwatch anew."""
+        self.sent_ns = time.monotonic_ns()
         self._sock.sendall(octets)
+        self.sending_ms = (time.monotonic_ns() - self.sent_ns) / 1e6
 
     def waited_ms(self) -> float:
         """Receive the answer, and return the time until the app was called."""
+        return (self.called_ns() - self.sent_ns) / 1e6
+
+    def called_ns(self) -> int:
+        """Receive the answer, and return the time at which the app was called."""
         answer = b""
         while len(answer.partition(b"\r\n\r\n")[2]) < _DIGITS:
             part = self._sock.recv(4096)
@@ -53,7 +72,7 @@ class Client:
             while self._sock.recv(4096):
                 pass
             self._sock.close()
-        return (int(answer[-_DIGITS:]) - self._sent_ns) / 1e6
+        return int(answer[-_DIGITS:])
 
 
 def waits_of(clients: Sequence[Client]) -> list[float]:

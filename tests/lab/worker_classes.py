@@ -17,10 +17,11 @@ WORKERS = 2
 ALL = ("20.1.0", *BETWEEN, "27.0.1")
 NEWEST = VERSIONS[-1]
 label = attrgetter("label")  # the ids of a test with worker classes
-WSGI, ASGI, TORNADO = (
+WSGI, ASGI, TORNADO, AIOHTTP = (
     "tests.lab.wsgi_app:app",
     "tests.lab.asgi_app:app",
     "tests.lab.tornado_app:app",
+    "tests.lab.aiohttp_app:app",
 )
 
 
@@ -73,6 +74,8 @@ TORNADO_OWN = WorkerClass("tornado", app=TORNADO, versions=ALL[1:])
 ASGI_OWN = WorkerClass("asgi", app=ASGI, versions=ALL[2:])
 UVICORN = WorkerClass("uvicorn_worker.UvicornWorker", app=ASGI)
 UVICORN_FORMER = WorkerClass("uvicorn.workers.UvicornWorker", app=ASGI)
+AIOHTTP_ASYNCIO = WorkerClass("aiohttp.GunicornWebWorker", app=AIOHTTP)
+AIOHTTP_UVLOOP = WorkerClass("aiohttp.worker.GunicornUVLoopWebWorker", app=f"{AIOHTTP}_factory")
 
 CLASSES = (
     SYNC,
@@ -85,6 +88,8 @@ CLASSES = (
     ASGI_OWN,
     UVICORN,
     UVICORN_FORMER,
+    AIOHTTP_ASYNCIO,
+    AIOHTTP_UVLOOP,
 )
 
 
@@ -108,4 +113,5 @@ SUBCLASSES = (
     own("OwnTornadoWorker", TORNADO_WSGI),
     own("OwnASGIWorker", ASGI_OWN),
     own("OwnUvicornWorker", UVICORN),
+    own("OwnAiohttpWorker", AIOHTTP_ASYNCIO),
 )

@@ -18,6 +18,7 @@ BASES = {
     "OwnTornadoWorker": "gunicorn.workers.gtornado.TornadoWorker",
     "OwnASGIWorker": "gunicorn.workers.gasgi.ASGIWorker",
     "OwnUvicornWorker": "uvicorn_worker.UvicornWorker",
+    "OwnAiohttpWorker": "aiohttp.worker.GunicornWebWorker",
 }
 LOOPS = {"AsyncioUvicorn": "asyncio", "UvloopUvicorn": "uvloop"}  # uvicorn's workers
 OVERRIDDEN = ("handle", "handle_request", "notify", "enqueue_req", "load_wsgi")

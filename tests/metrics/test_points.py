@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from gunicorn_backlog.config.options import BacklogType
-from gunicorn_backlog.metrics.catalog import CATALOG
+from gunicorn_backlog.config.options import GROUPS, BacklogType, Group
+from gunicorn_backlog.metrics.catalog import CATALOG, EXIT_REASONS
 from gunicorn_backlog.metrics.points import Point, interval_points
+from gunicorn_backlog.sampling.cpu import CpuUsage
 from gunicorn_backlog.sampling.window import BacklogSummary, IntervalSummary
 from gunicorn_backlog.sampling.worker_counts import ThreadCounts, WorkerCounts
 from gunicorn_backlog.scoreboard.wait_histogram import WaitSummary
@@ -30,6 +31,11 @@ INTERVAL = IntervalSummary(
     begun=250,
     oldest_s=1.23456,
     stranded=2,
+    exited=dict.fromkeys(EXIT_REASONS, 0) | {"asked": 2},
+    lost={"127.0.0.1:8000": 3},
+    busiest=97.5,
+    timeout_used=51.2,
+    cpu=CpuUsage(33.3, 66.6),
 )
 
 
@@ -46,6 +52,17 @@ def test_every_metric_of_the_catalog_is_sent() -> None:
         keys = {tag.partition(":")[0] for tag in metric.tags} | {"app", "bind"}
         for point in by_name(found, metric.name):
             assert {tag.partition(":")[0] for tag in point.tags} == keys
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_group_alone(group: Group) -> None:
+    """Of one group the points are those of the group, and the service check."""
+    found = interval_points(
+        INTERVAL, app="web", bind=BIND, backlog_type="histogram", groups=[group]
+    )
+    wanted = {metric.name for metric in CATALOG if metric.group in (group, None)}
+    assert {point.name for point in found} == wanted
+    assert len(wanted) > 1
 
 
 @pytest.mark.parametrize(
@@ -86,6 +103,13 @@ def test_threads_and_shares_of_the_interval() -> None:
     }
     assert sent["gunicorn.workers.utilization"] == 62.5
     assert sent["gunicorn.workers.saturated"] == 0
+    assert sent["gunicorn.workers.cpu"] == 33.3
+    assert sent["gunicorn.workers.cpu_wait"] == 66.6
+
+    assert sent["gunicorn.workers.busiest"] == 97.5
+    assert sent["gunicorn.workers.timeout_used"] == 51.2
+    assert sent["gunicorn.workers.exited reason:asked"] == 2
+    assert sent["gunicorn.workers.exited reason:oom"] == 0
 
     assert sent["gunicorn.request.wait.avg"] == 12.3
     assert sent["gunicorn.request.wait.max"] == 530.5

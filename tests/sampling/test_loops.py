@@ -6,8 +6,8 @@ import pytest
 
 from gunicorn_backlog.sampling.loops import Loops, LoopWork, delay_summary
 from gunicorn_backlog.sampling.utilization import Utilization, WorkTime
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.loop_row import BEAT_EVERY_NS, LoopState, Meter
-from gunicorn_backlog.scoreboard.slot import Kind
 from gunicorn_backlog.scoreboard.wait_histogram import BUCKETS
 from gunicorn_backlog.scoreboard.worker_row import WorkerRow
 

@@ -14,7 +14,8 @@ from gunicorn_backlog.sampling.requests import (
     waiting_by_pid,
 )
 from gunicorn_backlog.scoreboard.detail_row import DetailState, SocketState
-from gunicorn_backlog.scoreboard.slot import LEAVING, MAX_REQUESTS, Kind, SlotRecord
+from gunicorn_backlog.scoreboard.kind import Kind
+from gunicorn_backlog.scoreboard.slot import LEAVING, MAX_REQUESTS, SlotRecord
 from gunicorn_backlog.scoreboard.worker_row import WorkerRow
 
 SECOND_NS = 10**9

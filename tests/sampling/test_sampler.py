@@ -16,9 +16,10 @@ from gunicorn_backlog.kernel.accept_queue import AcceptQueue
 from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.sampling.sampler import BOOT_SPARE_S, UNREAD_IN_A_ROW, Sampler
 from gunicorn_backlog.sampling.worker_counts import WorkerCounter, WorkerCounts
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.layout import SLOTS_AT
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.slot import WORK_NS, Kind
+from gunicorn_backlog.scoreboard.slot import WORK_NS
 from gunicorn_backlog.scoreboard.wait_histogram import WaitSummary
 from tests.lab.fake_arbiter import Arbiter, Cfg, Listener, Worker
 
@@ -55,7 +56,7 @@ def test_one_sample(arbiter: Arbiter, caplog: pytest.LogCaptureFixture) -> None:
     sample = sampler.sample()
     assert sample.queues == {tag(arbiter): AcceptQueue(0, LIMIT)}
     assert sample.counts == WorkerCounts(0, 1, 1, 0, 1, saturated=True)
-    assert sample.forked == 3
+    assert sample.forked == 2
     assert sample.work is not None
     assert sampler.dropped() == {tag(arbiter): 0}
     assert caplog.records == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gunicorn_backlog.sampling.utilization import Utilization, WorkTime
-from gunicorn_backlog.scoreboard.slot import Kind
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.worker_row import WorkerRow
 
 

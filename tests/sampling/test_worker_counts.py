@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from gunicorn_backlog.sampling.worker_counts import ThreadCounts, WorkerCounter, WorkerCounts
+from gunicorn_backlog.scoreboard.kind import HAS_LOOP, Kind
 from gunicorn_backlog.scoreboard.loop_row import LoopState, Meter, PoolState
-from gunicorn_backlog.scoreboard.slot import HAS_LOOP, Kind
 from gunicorn_backlog.scoreboard.worker_row import WorkerRow
 from tests.lab.worker_rows import worker_rows
 

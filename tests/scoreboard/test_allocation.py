@@ -20,8 +20,9 @@ from gunicorn_backlog.scoreboard.allocation import (
     free_thread_rows,
     taken,
 )
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.slot import Kind, SlotRecord
+from gunicorn_backlog.scoreboard.slot import SlotRecord
 
 SYNC, POOL = Kind.SYNC, Kind.GTHREAD
 

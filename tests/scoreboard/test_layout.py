@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import struct
 
-from gunicorn_backlog.scoreboard.detail_row import SocketState
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.layout import INFO_SIZE, Layout
 from gunicorn_backlog.scoreboard.loop_row import BEAT_NS, PoolState
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.slot import LEAVING, MAX_REQUESTS, SUBMITTED, TAKEN, Kind
+from gunicorn_backlog.scoreboard.slot import LEAVING, MAX_REQUESTS, SUBMITTED, TAKEN
 
 SLOTS, THREAD_ROWS, COUNTERS = 3, 12, 264
 SLOTS_AT = 64
@@ -39,7 +39,7 @@ def test_regions() -> None:
     slot.words[SUBMITTED] = 11
     slot.threads[8].words[TAKEN] = 12
     slot.count_wait(5)
-    slot.details.write_socket(2, SocketState(inode=3, lost=4))
+    slot.details.write_socket(2, 3, 4, clock_ns=lambda: 70_000_000)
     assert struct.unpack_from("=II", memory, 12) == (os.getpid(), SLOTS)
     assert struct.unpack_from("=I", memory, 24) == (1,)
     pid, age, kind, _, capacity = struct.unpack_from("=IIHHI", memory, SLOTS_AT)
@@ -48,7 +48,7 @@ def test_regions() -> None:
     # Two rows of work_ns come before.
     assert words(memory[THREAD_ROWS_AT:LOOPS_AT]) == {(2 * 8) + 8: 12}
     assert not any(memory[LOOPS_AT:DETAILS_AT])
-    assert words(memory[DETAILS_AT:WAITS_AT]) == {3: 3 << 32 | 4}
+    assert words(memory[DETAILS_AT:WAITS_AT]) == {3: 3 << 32 | 5 << 14 | 7}
     assert words(memory[WAITS_AT:DELAYS_AT]) == {5: 1}
     assert not any(memory[DELAYS_AT:])
     slot.set_flag(MAX_REQUESTS)

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import pytest
 
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.layout import SLOTS_AT, Layout, write_claimed
 from gunicorn_backlog.scoreboard.reader import Reader
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
@@ -25,7 +26,6 @@ from gunicorn_backlog.scoreboard.slot import (
     SUBMITTED,
     TAKEN,
     WORK_NS,
-    Kind,
     Slot,
     SlotRecord,
 )

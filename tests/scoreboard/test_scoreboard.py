@@ -18,10 +18,11 @@ import pytest
 from gunicorn_backlog.scoreboard import allocation
 from gunicorn_backlog.scoreboard.allocation import ClaimError
 from gunicorn_backlog.scoreboard.detail_row import SocketState
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.loop_row import PoolState
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.slot import LEAVING, SUBMITTED, WORK_NS, Kind, Slot
-from gunicorn_backlog.workers.request_counters import InFlight
+from gunicorn_backlog.scoreboard.slot import LEAVING, SUBMITTED, WORK_NS, Slot
+from gunicorn_backlog.workers.in_flight import InFlight
 
 AGE = 7
 
@@ -262,11 +263,12 @@ def test_each_owner_begins_without_sockets_pools_and_flags() -> None:
     scoreboard = Scoreboard(slots=1, thread_rows=0)
     slot = scoreboard.claim(os.getpid(), 1, Kind.ASGI, 0)
     slot.set_flag(LEAVING)
-    slot.details.write_socket(6, SocketState(inode=77, lost=2**40))
-    slot.details.write_socket(7, SocketState(inode=78, lost=0))  # has no word
+    slot.details.write_socket(5, 76)
+    slot.details.write_socket(6, 77, 2**40, clock_ns=lambda: 0)
+    slot.details.write_socket(7, 78, 0)  # has no word
     slot.loop.write_pools([PoolState(1, 2, 3), None, None, None])
     ((_, detail),) = scoreboard.reader.details()
-    assert detail.sockets == (*[None] * 6, SocketState(77, 2**32 - 1))
+    assert detail.sockets == (*[None] * 5, SocketState(76, None), SocketState(77, 2**18 - 2))
     row = scoreboard.reader.read({os.getpid(): 1}).by_pid[os.getpid()]
     assert (row.flags, row.loop and row.loop.pools) == (LEAVING, (("anyio", PoolState(1, 2, 3)),))
     scoreboard.claim(os.getpid(), 2, Kind.ASGI, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.slot import (
     ASIDE,
     IDLE_HTTP2,
@@ -14,7 +15,6 @@ from gunicorn_backlog.scoreboard.slot import (
     SUBMITTED,
     TAKEN,
     WORK_NS,
-    Kind,
     Record,
     Slot,
     SlotRows,

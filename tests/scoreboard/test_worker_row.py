@@ -7,15 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
+from gunicorn_backlog.scoreboard.kind import STATE_UNKNOWN, Kind
 from gunicorn_backlog.scoreboard.loop_row import LOOP_ROW, LoopState
-from gunicorn_backlog.scoreboard.slot import (
-    IDLE_HTTP2,
-    OVERFLOW,
-    SLOT,
-    STATE_UNKNOWN,
-    Kind,
-    SlotRecord,
-)
+from gunicorn_backlog.scoreboard.slot import IDLE_HTTP2, OVERFLOW, SLOT, SlotRecord
 from gunicorn_backlog.scoreboard.worker_row import (
     WorkerRow,
     decode_pool,

@@ -16,10 +16,10 @@ from agent import StandInAgent
 from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import VERSIONS, Gunicorn
 from tests.lab.nginx import nginx
-from tests.lab.pushes import next_pushes, pushes, wait_until_all_are_idle
+from tests.lab.pushes import latest, next_pushes, pushes, wait_until_all_are_idle
 from tests.lab.server import CONFIG, Server, request
 from tests.lab.waiting import wait_for
-from tests.lab.worker_classes import ASGI_OWN, GEVENT, GTHREAD, PYWSGI, SYNC, WorkerClass
+from tests.lab.worker_classes import GEVENT, GTHREAD, SYNC, WorkerClass
 
 WAIT = "gunicorn.request.wait"
 INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.2", "GUNICORN_BACKLOG_SAMPLES": "2"}
@@ -143,7 +143,7 @@ def at_once(
     server = serve(gunicorn, config=TEED, environ=environ, workers=workers, arguments=arguments)
     wait_for(
         "an idle push",
-        lambda: agent.datagrams and pushes(agent)[-1].workers["idle"] == workers,
+        lambda: agent.datagrams and latest(agent).workers["idle"] == workers,
         deadline_s=60,
     )
     pushed = len(agent.datagrams)
@@ -392,24 +392,6 @@ def test_who_greets_late_has_not_waited(
         assert client.recv(65536)
     wait_for("both to be taken", lambda: len(recorded_ms(tmp_path)) == 2)
     assert max(recorded_ms(tmp_path)) < 600  # not 1500
-
-
-@pytest.mark.parametrize(
-    "worker_class", [PYWSGI, ASGI_OWN], ids=lambda worker_class: worker_class.name
-)
-def test_where_waits_can_not_be_measured(
-    worker_class: WorkerClass, newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
-) -> None:
-    """Without a measurement nothing is sent, not even 0."""
-    server = serve(
-        newest,
-        arguments=worker_class.arguments,
-        app=worker_class.app,
-        environ=INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url},
-    ).wait_until_it_serves()
-    server.get("/plain")
-    for push in next_pushes(agent, 2):
-        assert not [line for line in push.lines if line.name.startswith(WAIT)]
 
 
 def test_a_unix_socket_without_a_header(

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from gunicorn_backlog.kernel.tcp_info import last_data_recv_ms
-from gunicorn_backlog.scoreboard.slot import Kind
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.wait_histogram import EXACT_MS
-from gunicorn_backlog.workers import last_wait, tcp_wait
+from gunicorn_backlog.workers import last_wait, received_wait, tcp_wait
 from gunicorn_backlog.workers.loops.poll_timer import PollTimer
 from gunicorn_backlog.workers.registry import Allocate
 from tests.benchmarks import families
@@ -151,6 +151,7 @@ class Waits(NamedTuple):
 SYNC_WAITS = Waits(Cost(76, 4), skipped=Cost(29, 0))
 GTHREAD_WAITS = Waits(Cost(69, 4), skipped=Cost(21, 0))
 GREENLET_WAITS = Waits(Cost(81, 5))
+ASGI_WAITS = Waits(Cost(160, 9), skipped=Cost(124, 7))
 
 
 @pytest.fixture
@@ -160,6 +161,8 @@ def allow(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def set_limits(*, skips: bool) -> None:
         monkeypatch.setattr(last_wait, "FRESH_NS", 1 << 62 if skips else 0)
         monkeypatch.setattr(tcp_wait, "TICK_MS", 1 << 32)
+        monkeypatch.setattr(received_wait, "FRESH_NS", 1 << 62 if skips else 0)
+        monkeypatch.setattr(received_wait, "TICK_MS", 1 << 32)
 
     return set_limits
 
@@ -170,7 +173,7 @@ def allow(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         pytest.param(families.sync_request, Cost(85, 5), SYNC_WAITS, id="sync"),
         pytest.param(families.gthread_request, Cost(182, 14), GTHREAD_WAITS, id="gthread"),
         pytest.param(families.greenlet_request, Cost(118, 4), GREENLET_WAITS, id="gevent"),
-        pytest.param(families.asgi_request, Cost(150, 7), None, id="asgi"),
+        pytest.param(families.asgi_request, Cost(150, 7), ASGI_WAITS, id="asgi"),
         pytest.param(families.wsgi_request, Cost(205, 14), None, id="wsgi"),
     ],
 )

@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.loop_row import LoopState, Meter
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.slot import Kind, Slot
+from gunicorn_backlog.scoreboard.slot import Slot
 from gunicorn_backlog.scoreboard.wait_histogram import BUCKETS, bucket_of
 from gunicorn_backlog.workers.loops import uvloop_loop
 from gunicorn_backlog.workers.loops.beat import Beat, Unmeasured
@@ -474,7 +475,7 @@ def test_a_loop_that_is_not_there(board: Board, caplog: pytest.LogCaptureFixture
 SCRIPT = """
 import asyncio, os, sys
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.slot import Kind
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.workers.loops.watch import watch_asyncio
 
 slot = Scoreboard(slots=2, thread_rows=8).claim(os.getpid(), 1, Kind.ASGI, 0)

@@ -15,19 +15,21 @@ from threading import Event
 from typing import Any
 
 import pytest
+from aiohttp.worker import GunicornWebWorker
 from gunicorn.workers.base import Worker as BaseWorker
 from gunicorn.workers.gthread import ThreadWorker
 from gunicorn.workers.sync import SyncWorker
 from tornado.wsgi import WSGIContainer
 from uvicorn.config import Config as UvicornConfig
 
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.layout import SLOTS_AT
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.slot import ASIDE, RETURNED, ROW_SIZE, SUBMITTED, TAKEN, Kind
+from gunicorn_backlog.scoreboard.slot import ASIDE, RETURNED, ROW_SIZE, SUBMITTED, TAKEN
 from gunicorn_backlog.scoreboard.worker_row import WorkerRow
 from gunicorn_backlog.workers import asgi, greenlet, gthread, sync, tornado, wsgi
+from gunicorn_backlog.workers.in_flight import InFlight
 from gunicorn_backlog.workers.registry import Allocate, family_of, instrument
-from gunicorn_backlog.workers.request_counters import InFlight
 from tests.lab.fake_arbiter import Worker
 from tests.lab.waiting import wait_for
 
@@ -57,13 +59,14 @@ def named(name: str, module: str, *bases: type) -> type:
 
 
 def test_a_family_is_known_by_the_names_of_bases() -> None:
-    """Only base classes of gunicorn's and uvicorn's packages count, the nearest first."""
+    """Only base classes of gunicorn, uvicorn and aiohttp count, the nearest first."""
     for worker_class, kind in (
         (SyncWorker, Kind.SYNC),
         (ThreadWorker, Kind.GTHREAD),
         (named("Own", "app", SyncWorker), Kind.SYNC),
         (named("UvicornWorker", "uvicorn_worker._workers", BaseWorker), Kind.ASGI),
         (named("UvicornWorker", "uvicorn.workers", BaseWorker), Kind.ASGI),
+        (named("GunicornUVLoopWebWorker", "app", GunicornWebWorker), Kind.ASGI),
     ):
         family = family_of(worker_class)
         assert family is not None
@@ -197,6 +200,7 @@ class Served:
     """A worker that passes its app to a server."""
 
     wsgi: Any
+    sockets: tuple[socket.socket, ...] = ()
     server_class: type | None = None
     wsgi_handler: Any = None
 
@@ -304,6 +308,7 @@ def test_what_uvicorn_makes_of_an_app(
     @dataclass
     class Uvicorn:
         config: Any
+        sockets: tuple[socket.socket, ...] = ()
 
     worker: Any = Uvicorn(UvicornConfig(app, log_config=None, proxy_headers=False, **options))
     asgi.instrument_uvicorn(worker, claim)

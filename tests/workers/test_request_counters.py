@@ -8,11 +8,13 @@ import threading
 
 import pytest
 
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.slot import BEGUN, IN_FLIGHT, SINCE_NS, TAKEN, WORK_NS, Kind
+from gunicorn_backlog.scoreboard.slot import BEGUN, IN_FLIGHT, SINCE_NS, TAKEN, WORK_NS
 from gunicorn_backlog.scoreboard.worker_row import WorkerRow
+from gunicorn_backlog.workers.in_flight import InFlight
 from gunicorn_backlog.workers.last_wait import LastWait
-from gunicorn_backlog.workers.request_counters import InFlight, track_busy, track_busy_threads
+from gunicorn_backlog.workers.request_counters import track_busy, track_busy_threads
 
 RUNNING = {os.getpid(): 1}
 THREADS = 4

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 import gunicorn_backlog
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.slot import Kind
 from gunicorn_backlog.scoreboard.worker_row import WorkerRow
 from gunicorn_backlog.workers import last_wait, request_wait, tcp_wait
-from gunicorn_backlog.workers.request_counters import InFlight
+from gunicorn_backlog.workers.in_flight import InFlight
 from tests.benchmarks import families
 from tests.lab.short_and_soak import forms
 
@@ -69,7 +69,7 @@ def instrumented(
     """Return a scoreboard, and a request of an instrumented worker."""
     listener, sock = accepted
     scoreboard = Scoreboard(slots=16)
-    listeners = () if family in ("asgi", "wsgi") else (listener,)
+    listeners = () if family == "wsgi" else (listener,)
     request: Any = FAMILIES[family](partial(scoreboard.claim, os.getpid(), 1), *listeners)
     return scoreboard, lambda: request(sock)
 

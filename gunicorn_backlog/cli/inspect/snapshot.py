@@ -15,14 +15,15 @@ from gunicorn_backlog.cli.inspect.discovery import Server
 from gunicorn_backlog.cli.inspect.listeners import ListenerReader, ListenerState
 from gunicorn_backlog.cli.inspect.worker_processes import Running, Workers
 from gunicorn_backlog.cli.inspect.workers import Span, Worker, without_slot, worker_of
+from gunicorn_backlog.sampling.cpu import CpuMeter, CpuUsage
 from gunicorn_backlog.sampling.drops import Drops
 from gunicorn_backlog.sampling.loops import delay_summary
 from gunicorn_backlog.sampling.requests import Begun, BegunError, RequestSampler
 from gunicorn_backlog.sampling.utilization import Utilization
 from gunicorn_backlog.sampling.window import IntervalSummary, Sample, Window
 from gunicorn_backlog.sampling.worker_counts import WorkerCounter, WorkerCounts
+from gunicorn_backlog.scoreboard.kind import MEASURES_WAIT, Kind
 from gunicorn_backlog.scoreboard.server_info import ServerInfo
-from gunicorn_backlog.scoreboard.slot import MEASURES_WAIT, Kind
 from gunicorn_backlog.scoreboard.wait_histogram import (
     BUCKETS,
     HistogramDelta,
@@ -87,6 +88,7 @@ class SnapshotTaker:
         self._workers = Workers(server, clock)
         self._counter = WorkerCounter()
         self._utilization = Utilization(clock_ns=clock.now_ns)
+        self._cpu = CpuMeter(every_ns=0)
         self._counted = HistogramDelta([0] * BUCKETS)
         self._delayed = HistogramDelta([0] * BUCKETS)
         self._requests = RequestSampler()
@@ -103,8 +105,8 @@ class SnapshotTaker:
         """Return a snapshot of one sample; its values over time, as waits, are None."""
         self.sample()
         first = self.close()
-        interval = first.interval._replace(waits=None, delays=None, begun=None)
-        return first._replace(interval=interval)
+        no_times = first.interval._replace(waits=None, delays=None, begun=None, cpu=CpuUsage())
+        return first._replace(interval=no_times)
 
     def sample(self) -> None:
         """Sample all listeners and workers once."""
@@ -112,6 +114,7 @@ class SnapshotTaker:
         for state in self._outside.read(about.listeners):
             self._readings.setdefault(state.listener, []).append(state)
         running = self._workers.running(about)
+        self._cpu.add(set(running.pids.values()))
         rows = self._server.memory.reader.read(running.ages)
         self._seen = about, running, rows
         if not rows.unread:
@@ -132,16 +135,20 @@ class SnapshotTaker:
         began_ns, self._began_ns = self._began_ns, self._clock_ns()
         readings, self._readings = self._readings, {}
         delays = self._delays(rows.by_pid)
-        begun = self._requests_begun()
-        interval = self._window.close({}, self._waits(about), delays, begun)
+        begun, cpu = self._requests_begun(), self._cpu.update(set(running.pids.values()))
+        interval = self._window.close({}, self._waits(about), delays, begun, cpu)
         assert interval is not None
+        workers = self._worker_states(running, rows)
+        shares = [each.utilization for each in workers if each.utilization is not None]
+        if interval.utilization is not None:
+            interval = interval._replace(busiest=max(shares, default=None))
         return Snapshot(
             self._server,
             about,
             self._server.age_s,
             (self._began_ns - began_ns) / 1e9,
             tuple(map(self._listener, readings.values())),
-            self._worker_states(running, rows),
+            workers,
             interval,
         )
 

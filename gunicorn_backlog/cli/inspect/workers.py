@@ -6,8 +6,8 @@ from typing import Literal, NamedTuple
 
 from gunicorn_backlog.cli.inspect.worker_processes import STARTING
 from gunicorn_backlog.sampling.worker_counts import ThreadCounts, pool_counts
+from gunicorn_backlog.scoreboard.kind import STATE_UNKNOWN, Kind
 from gunicorn_backlog.scoreboard.loop_row import LoopState
-from gunicorn_backlog.scoreboard.slot import STATE_UNKNOWN, Kind
 from gunicorn_backlog.scoreboard.worker_row import WorkerRow
 
 WorkerState = Literal["idle", "working", "starting", "unknown"]

@@ -8,6 +8,7 @@ from gunicorn_backlog.cli.inspect.discovery import Server
 from gunicorn_backlog.cli.inspect.snapshot import Listener, Snapshot
 from gunicorn_backlog.cli.inspect.workers import Worker
 from gunicorn_backlog.config.agent_address import DISABLED
+from gunicorn_backlog.sampling.cpu import CpuUsage
 from gunicorn_backlog.sampling.window import IntervalSummary
 from gunicorn_backlog.sampling.worker_counts import GTHREAD_POOL, ThreadCounts, WorkerCounts
 from gunicorn_backlog.scoreboard.server_info import ServerInfo
@@ -135,6 +136,8 @@ def facts(interval: IntervalSummary) -> Iterator[tuple[str, str]]:
         yield _pool_title(name), pool(threads)
     if interval.utilization is not None:
         yield "utilization", f"{interval.utilization:g} %{_saturated(interval.saturated)}"
+    if interval.cpu.used is not None:
+        yield "cpu", _cpu(interval.cpu)
     requests = _requests(interval)
     if requests:
         yield "requests", requests
@@ -142,6 +145,11 @@ def facts(interval: IntervalSummary) -> Iterator[tuple[str, str]]:
         yield "waits", _waits(interval.waits)
     if interval.delays is not None:
         yield "loop delay", _times(interval.delays)
+
+
+def _cpu(cpu: CpuUsage) -> str:
+    waited = "" if cpu.waited is None else f", waited for a CPU {cpu.waited:.1f} % of the time"
+    return f"{cpu.used:.1f} % per worker{waited}"
 
 
 def _requests(interval: IntervalSummary) -> str:

@@ -28,6 +28,12 @@ class LoopMeter(Protocol):
     def measure(self, now_ns: int) -> Meter:
         """Bring the words of the loop row up to date, and return how they are measured now."""
 
+    def slept(self) -> bool:
+        """Return whether a poll has slept since the previous call; False: unknown.
+
+        A poll sleeps if no event is ready when it begins.
+        """
+
 
 class Unmeasured:
     """A loop whose running time can't be measured."""
@@ -36,10 +42,15 @@ class Unmeasured:
         """Return ``Meter.ABSENT``."""
         return Meter.ABSENT
 
+    def slept(self) -> bool:
+        """Return False."""
+        return False
+
 
 class Beat:
     """The beat of one loop; all methods run in the loop's thread.
 
+    meter: of the loop.
     callbacks: called at each beat, in the loop. They must not block. A callback that raises an
         exception is removed, and the exception is logged.
     """
@@ -54,7 +65,7 @@ class Beat:
     ) -> None:
         self.callbacks: list[Callable[[], object]] = []
         self._slot = slot
-        self._meter = meter
+        self.meter = meter
         self._call_later = call_later
         self._clock_ns = clock_ns
         self._due_ns: int | None = None  # None: the loop may not have run until the beat
@@ -78,7 +89,7 @@ class Beat:
                 self._count_delays(now_ns - self._due_ns)
             words = self._slot.loop.words
             words[BEAT_NS] = now_ns
-            words[METER] = self._meter.measure(now_ns)
+            words[METER] = self.meter.measure(now_ns)
             self._call_callbacks()
         finally:
             self._due_ns = now_ns + BEAT_EVERY_NS

@@ -14,11 +14,23 @@ from gunicorn_backlog.scoreboard.loop_row import SINCE_NS, WORK_NS, LoopRow, Met
 
 T = TypeVar("T")
 
+# A poll that finds events at once takes some microseconds.
+_SLEPT_NS = 20_000
+
 
 class PollTimer:
     """Writes the words of ``Meter.EXACT``; each method runs in the loop's thread."""
 
-    __slots__ = ("_clock_ns", "_is_blocked", "_polled", "_ran_ns", "_row", "_unpolled")
+    __slots__ = (
+        "_began_ns",
+        "_blocked_ns",
+        "_clock_ns",
+        "_is_blocked",
+        "_polled",
+        "_ran_ns",
+        "_row",
+        "_unpolled",
+    )
 
     def __init__(self, row: LoopRow, *, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self._row = row
@@ -26,6 +38,7 @@ class PollTimer:
         self._ran_ns = -clock_ns()  # as the word: blocked: time run; running: less the time since
         self._is_blocked = self._polled = False
         self._unpolled = Meter.NONE
+        self._began_ns = self._blocked_ns = 0  # of the latest poll
 
     def measure(self, now_ns: int) -> Meter:
         """Return ``Meter.EXACT``; ``ABSENT`` if the loop did not poll since the previous call.
@@ -36,9 +49,14 @@ class PollTimer:
         unpolled, self._unpolled = self._unpolled, Meter.ABSENT
         return Meter.EXACT if polled else unpolled
 
+    def slept(self) -> bool:
+        """Return whether no event was ready when the latest poll began; once for each poll."""
+        blocked_ns, self._blocked_ns = self._blocked_ns, 0
+        return blocked_ns >= _SLEPT_NS
+
     def before_poll(self) -> None:
         """Record that the loop is about to block."""
-        now_ns = self._clock_ns()
+        self._began_ns = now_ns = self._clock_ns()
         if not self._is_blocked:
             self._row.words[WORK_NS] = self._ran_ns = self._ran_ns + now_ns
             self._is_blocked = True
@@ -52,6 +70,7 @@ class PollTimer:
             words[SINCE_NS] = now_ns
             words[WORK_NS] = self._ran_ns = self._ran_ns - now_ns
             self._is_blocked = False
+            self._blocked_ns = now_ns - self._began_ns
 
     def timed(self, select: Callable[[float | None], T]) -> Callable[[float | None], T]:
         """Return a selector's ``select``; with a timeout other than 0 the loop is blocked.
@@ -64,8 +83,10 @@ class PollTimer:
             nonlocal ran_ns
             self._polled = True
             if timeout is not None and timeout <= 0:
+                self._blocked_ns = 0
                 return select(timeout)
-            row.words[WORK_NS] = ran_ns = ran_ns + clock_ns()
+            began_ns = clock_ns()
+            row.words[WORK_NS] = ran_ns = ran_ns + began_ns
             try:
                 return select(timeout)
             finally:
@@ -78,5 +99,6 @@ class PollTimer:
                     words = row.words
                     words[SINCE_NS] = now_ns
                     words[WORK_NS] = ran_ns = ran_ns - now_ns
+                    self._blocked_ns = now_ns - began_ns
 
         return select_timed

@@ -14,7 +14,7 @@ from agent import StandInAgent
 from gunicorn_backlog.cli.check import config as of_config
 from gunicorn_backlog.cli.check.config import GunicornConfig
 from gunicorn_backlog.config.agent_address import DISABLED
-from gunicorn_backlog.scoreboard.slot import Kind
+from gunicorn_backlog.scoreboard.kind import Kind
 from tests.lab.check_command import FAILED, LEVELS, OK, WARNING, WriteConfig, check, has_finding
 from tests.lab.procfs import is_alive
 from tests.lab.server import CONFIG
@@ -263,6 +263,34 @@ def test_gunicorns_own_metric(text: str, line: str, config: WriteConfig) -> None
     assert [(finding.level, line in finding.text) for finding in found] == [
         (LEVELS["warning"], True)
     ] * bool(line)
+
+
+def test_workers_that_lose_their_queues(config: WriteConfig) -> None:
+    """reuse_port with max_requests loses connections; the remedies are named."""
+    read = of_config.read(config(f"{CONFIG}reuse_port = True\nmax_requests = 1000\n"))
+    assert not isinstance(read, str), read
+    (found,) = [it for it in read.findings if it.what == "reuse_port"]
+    assert found.level == LEVELS["warning"]
+    assert "gunicorn.backlog.lost" in found.text
+    assert "net.ipv4.tcp_migrate_req=1" in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("reuse_port", "max_requests", "gunicorn", "migrates", "findings"),
+    [
+        (True, 1000, (27, 0, 1), False, 1),
+        (True, 1000, (27, 0, 1), True, 0),
+        (True, 0, (27, 0, 1), False, 0),
+        (False, 1000, (27, 0, 1), False, 0),
+        (True, 1000, (23, 0, 0), False, 0),
+    ],
+)
+def test_when_queues_are_lost(
+    reuse_port: bool, max_requests: int, gunicorn: tuple[int, ...], migrates: bool, findings: int
+) -> None:
+    """Only queues of the workers' own, that the kernel does not move, are warned of."""
+    own = reuse_port, max_requests, gunicorn
+    assert len(list(of_config.reuse_port_findings(*own, migrates=migrates))) == findings
 
 
 @pytest.mark.parametrize(

@@ -154,18 +154,22 @@ def test_another_clock(newest: Gunicorn, serve: ServerFactory, agent: StandInAge
     server.let_go()
 
 
+COMMANDS = ("status", "top", "advise", "drained")
+
+
 def test_a_server_of_another_user(newest: Gunicorn, serve: ServerFactory) -> None:
-    """The error has the server's user and the remedy."""
-    server = serve(newest, workers=1).wait_until_it_serves()
-    done = run_cli("status", str(server.pid), run_by=as_nobody(newest.folder))
-    assert (done.code, done.out) == (1, "")
-    assert done.err == (
-        f"gunicorn-backlog: access to the process {server.pid} of root is denied: "
-        "run this as the same user, or as root\n"
-    )
+    """The error of each command has the server's user and the remedy."""
+    server = serve(newest).wait_until_it_serves()
+    for command in COMMANDS:
+        done = run_cli(command, str(server.pid), run_by=as_nobody(newest.folder))
+        assert (done.code, done.out) == (1, "")
+        assert done.err == (
+            f"gunicorn-backlog: access to the process {server.pid} of root is denied: "
+            "run this as the same user, or as root\n"
+        )
 
 
-@pytest.mark.parametrize("command", ["status", "top"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_none(command: str) -> None:
     """Without a server: one line, and exit code 3."""
     done = run_cli(command, run_by=as_pid_1())
@@ -180,8 +184,9 @@ def test_several(newest: Gunicorn, serve: ServerFactory) -> None:
     arbiter = only_child(first)
     second = serve(newest, run_by=inside(arbiter)[:4], arguments=("--name", "other"))
     other = only_child(second)
-    done = run_cli("status", run_by=inside(arbiter))
-    assert (done.code, done.out) == (2, "")
+    for command in COMMANDS:
+        done = run_cli(command, run_by=inside(arbiter))
+        assert (done.code, done.out) == (2, "")
     header, one, two, line = done.err.splitlines()
     assert header.split() == ["pid", "app", "bind", "up"]
     assert one.split()[:3] == ["1", "lab", first.address]
@@ -201,8 +206,9 @@ def test_no_server_at_all_by_that_pid() -> None:
         f"gunicorn-backlog: the process {other.pid} is no server with gunicorn_backlog in its "
         "hooks (sleep 60)\n"
     )
-    done = run_cli("status", "4194304")
-    assert (done.code, done.err) == (1, "gunicorn-backlog: there is no process 4194304\n")
+    for command in COMMANDS:
+        done = run_cli(command, "4194304")
+        assert (done.code, done.err) == (1, "gunicorn-backlog: there is no process 4194304\n")
 
 
 def test_one_that_ends_while_we_look(newest: Gunicorn, serve: ServerFactory) -> None:

@@ -41,7 +41,7 @@ def test_no_datagram_is_longer_than_an_agent_accepts(
     with StandInAgent(Address(scheme, "" if path else "127.0.0.1", path=path)) as agent:
         environ = {
             "GUNICORN_BACKLOG_URL": agent.url,
-            "GUNICORN_BACKLOG_INTERVAL": "0.2",
+            "GUNICORN_BACKLOG_INTERVAL": "0.3",
             "GUNICORN_BACKLOG_SAMPLES": "100",
             "DD_TAGS": tags(count),
             "DD_ORIGIN_DETECTION_ENABLED": "false",
@@ -52,7 +52,7 @@ def test_no_datagram_is_longer_than_an_agent_accepts(
         if count < 45:
             name = b"gunicorn.workers:"
             wait_for(
-                "pushes", lambda: sum(name in datagram.octets for datagram in agent.datagrams) > 20
+                "pushes", lambda: sum(name in datagram.octets for datagram in agent.datagrams) > 6
             )
         if not all_fit:
             wait_for("the line", lambda: re.search(LEFT_OUT, server.log))

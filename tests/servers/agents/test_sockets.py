@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from agent import StandInAgent
 
 from gunicorn_backlog.config.agent_address import Address
+from gunicorn_backlog.metrics.catalog import EXIT_REASONS
 from tests.conftest import AgentFactory, ServerFactory
 from tests.lab.gunicorn_versions import VERSIONS, Gunicorn
 from tests.lab.pushes import Push, next_pushes, wait_until_all_are_idle
@@ -20,7 +22,7 @@ from tests.lab.ss import enforced
 from tests.lab.third_party_agents import datadog_server, netdata
 from tests.lab.waiting import wait_for
 
-UDP_PAYLOAD = 1432  # bytes at most
+UDP_PAYLOAD, UNIX_PAYLOAD = 1432, 8192  # bytes at most
 METRICS = ("workers", "workers.spawned", "requests.in_flight", "backlog.limit", "backlog")
 
 
@@ -39,6 +41,9 @@ def test_the_same_points_arrive_over_udp(
     check_points(gunicorn, serve, agent)
 
 
+PERCENT = ("gunicorn.workers.timeout_used", "gunicorn.workers.cpu", "gunicorn.workers.cpu_wait")
+
+
 def check_points(gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent) -> None:
     """Assert all points of each push of a server with two busy workers and one waiting client."""
     environ = {
@@ -47,6 +52,7 @@ def check_points(gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent) 
         "GUNICORN_BACKLOG_SAMPLES": "4",
     }
     server = serve(gunicorn, environ=environ).wait_until_it_serves()
+    since_s = time.monotonic()
     server.hold(3)
     wait_for("both at work", lambda: next_pushes(agent, 1)[0].workers["working"] == 2)
     # A busy machine skips samples.
@@ -57,24 +63,40 @@ def check_points(gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent) 
     for push in found:
         samples = push.values("gunicorn.backlog")
         assert set(samples) == {1}
-        assert [(line.name, line.type, line.values, sorted(line.tags)) for line in push.lines] == [
+        (oldest_s,) = push.values("gunicorn.requests.oldest")
+        assert 0 < oldest_s < push.at_s - since_s
+        for name in PERCENT:
+            assert 0 <= push.values(name)[0] <= 100
+        points = [
+            (line.name, line.type, line.values, sorted(line.tags))
+            for line in push.lines
+            if line.name not in (*PERCENT, "gunicorn.requests.oldest")
+        ]
+        assert points == [
             ("gunicorn.backlog", "h", samples, ["app:lab", bind, listener]),
             ("gunicorn.backlog.limit", "g", (enforced(2048),), ["app:lab", bind, listener]),
             ("gunicorn.backlog.dropped", "c", (0,), ["app:lab", bind, listener]),
+            ("gunicorn.backlog.lost", "c", (0,), ["app:lab", bind, listener]),
             ("gunicorn.workers", "g", (0,), ["app:lab", bind, "state:idle"]),
             ("gunicorn.workers", "g", (2,), ["app:lab", bind, "state:working"]),
             ("gunicorn.workers", "g", (0,), ["app:lab", bind, "state:starting"]),
             ("gunicorn.requests.in_flight", "g", (2,), ["app:lab", bind]),
             ("gunicorn.workers.spawned", "c", (0,), ["app:lab", bind]),
+            *(
+                ("gunicorn.workers.exited", "c", (0,), ["app:lab", bind, f"reason:{reason}"])
+                for reason in EXIT_REASONS
+            ),
             ("gunicorn.workers.utilization", "g", (100,), ["app:lab", bind]),
+            ("gunicorn.workers.busiest", "g", (100,), ["app:lab", bind]),
             ("gunicorn.workers.saturated", "g", (100,), ["app:lab", bind]),
+            ("gunicorn.requests.begun", "c", (0,), ["app:lab", bind]),
             ("gunicorn.request.wait.avg", "g", (0,), ["app:lab", bind]),
             ("gunicorn.request.wait.max", "g", (0,), ["app:lab", bind]),
             ("gunicorn.request.wait.95percentile", "g", (0,), ["app:lab", bind]),
             ("gunicorn.request.wait.count", "c", (0,), ["app:lab", bind]),
             ("gunicorn.is_running", "_sc", (0,), ["app:lab", bind]),
         ]
-    assert max(sizes) <= UDP_PAYLOAD
+    assert max(sizes) <= (UDP_PAYLOAD if agent.url.startswith("udp") else UNIX_PAYLOAD)
 
 
 def pushes_with(agent: StandInAgent, *, samples: int) -> list[Push]:
@@ -152,14 +174,17 @@ def test_datadogs_own_server_parses_every_packet(
             server.process.terminate()
         for server in servers:
             server.process.wait(timeout=40)
-        log = datadog.log
         _send_junk(datadog.inside())
         wait_for("an error, as an example of its text", lambda: "Failed to parse" in datadog.log)
+        log, junk, _ = datadog.log.partition("Received message: junk")
+        assert junk
 
-    found = re.findall(r"contains (\d+) metric strings\n.*Parsed (\d+) valid metrics", log)
-    assert len(found) >= 3 * len(servers)
-    # The server ignores service checks: one line of each push.
-    assert all(int(valid) == int(lines) - 1 for lines, valid in found)
+    lines = [int(count) for count in re.findall(r"contains (\d+) metric strings", log)]
+    parsed = [int(count) for count in re.findall(r"Parsed (\d+) valid metrics", log)]
+    pushes = log.count("_sc|gunicorn.is_running|")
+    assert pushes >= 3 * len(servers)
+    # The server ignores service checks, and logs nothing of a packet with only this line.
+    assert sum(parsed) == sum(lines) - pushes
     assert "Failed to parse" not in log
     sent = sent_of(log)
     for bind in binds:

@@ -16,7 +16,7 @@ from tests.conftest import AgentFactory, ServerFactory
 from tests.lab.first_request_app import METRIC
 from tests.lab.gunicorn_versions import VERSIONS, Gunicorn
 from tests.lab.procfs import our_threads
-from tests.lab.pushes import next_pushes, pushes, wait_until_all_are_idle
+from tests.lab.pushes import latest, next_pushes, wait_until_all_are_idle
 from tests.lab.server import CONFIG, Server
 from tests.lab.ss import ss
 from tests.lab.thread_traces_app import udp_sockets_to
@@ -125,7 +125,7 @@ def config_of(worker_class: WorkerClass) -> str:
 
 def is_running(agent: StandInAgent) -> tuple[float, ...]:
     """Return the status of the latest service check."""
-    return pushes(agent)[-1].values("gunicorn.is_running")
+    return latest(agent).values("gunicorn.is_running")
 
 
 def port(agent: StandInAgent) -> int:

@@ -12,7 +12,7 @@ from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.nightly import nightly
 from tests.lab.procfs import has_own_handlers
-from tests.lab.pushes import Push, next_pushes, pushes, wait_until_all_are_idle
+from tests.lab.pushes import Push, latest, next_pushes, wait_until_all_are_idle
 from tests.lab.server import Server
 from tests.lab.waiting import wait_for
 from tests.lab.worker_classes import ASGI_OWN, GEVENT, GTHREAD, NEWEST, SYNC, WORKERS, WorkerClass
@@ -94,7 +94,7 @@ def check_shutdown(server: Server, agent: StandInAgent) -> None:
         assert push.values("gunicorn.is_running") == (0,)
     server.let_go()
     assert server.process.wait(20) == 0
-    assert pushes(agent)[-1].values("gunicorn.is_running") == (2,)
+    assert latest(agent).values("gunicorn.is_running") == (2,)
 
 
 def test_from_one_class_to_another(

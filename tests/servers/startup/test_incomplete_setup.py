@@ -8,23 +8,14 @@ from agent import StandInAgent
 from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.pushes import next_pushes, wait_until_all_are_idle
-from tests.lab.server import CONFIG, STARTUP, Server
+from tests.lab.reloading import reload_and_wait
+from tests.lab.server import CONFIG, STARTUP
 from tests.lab.short_interval import EVERY_20_MS, SHORT_CONFIG, SHORT_INTERVALS
 from tests.lab.waiting import wait_for
 
 OWN_WHEN_READY = "def when_ready(server):\n    server.log.info('my when_ready')\n"
 OWN_POST_WORKER_INIT = "def post_worker_init(worker):\n    worker.log.info('my init')\n"
 WARNED = "when_ready was not called: nothing is pushed"
-
-
-def reload_and_wait(server: Server, config: str | None = None) -> None:
-    """Reload, and wait until the former workers have ended and others serve."""
-    former = wait_for("workers", server.worker_pids)
-    server.reload(config)
-    wait_for(
-        "new workers", lambda: server.worker_pids() and former.isdisjoint(server.worker_pids())
-    )
-    server.get()
 
 
 def test_an_own_when_ready_below_the_star_import(
@@ -107,6 +98,7 @@ def test_a_bad_setting_beside_a_when_ready_that_is_not_called(
     former = wait_for("both workers", server.both_worker_pids)
     (line,) = wait_for("the warning", lambda: server.our_lines)
     assert "when_ready was not called" in line
+    wait_for("both to be logged", lambda: server.log.count("Booting worker") == 2)
     server.get()
     assert server.worker_pids() == former
     assert server.log.count("Booting worker") == 2

@@ -10,7 +10,7 @@ from agent import StandInAgent
 
 from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
-from tests.lab.pushes import Push, next_pushes, pushes, wait_until_all_are_idle
+from tests.lab.pushes import Push, latest, next_pushes, pushes, wait_until_all_are_idle
 from tests.lab.server import Server
 from tests.lab.waiting import wait_for
 from tests.lab.worker_classes import CLASSES, GTHREAD, WorkerClass
@@ -72,13 +72,13 @@ def test_begun_over_dead_workers_and_the_oldest(
         assert all(oldest(push) == 0 for push in next_pushes(agent, 2))
         sent_s = time.monotonic()
         server.hold(1)
-        wait_for("an age", lambda: oldest(pushes(agent)[-1]) > 0.7)
-        push = pushes(agent)[-1]
+        wait_for("an age", lambda: oldest(latest(agent)) > 0.7)
+        push = latest(agent)
     server.let_go()
     (request,) = server.journal.requests()  # the head was parsed between these two times
     assert push.at_s - request.began_ns / 1e9 - NEAR_S <= oldest(push)
     assert oldest(push) <= push.at_s - sent_s + NEAR_S
-    wait_for("no request", lambda: oldest(pushes(agent)[-1]) == 0)
+    wait_for("no request", lambda: oldest(latest(agent)) == 0)
 
 
 def answered(server: Server) -> None:
@@ -114,12 +114,12 @@ def test_stranded_requests(newest: Gunicorn, serve: ServerFactory, agent: StandI
 def one_round(server: Server, agent: StandInAgent) -> tuple[bool, bool]:
     """Hold four requests; return whether requests are stranded, and whether a client waits."""
     server.hold(4)
-    wait_for("four connections", lambda: in_the_server(pushes(agent)[-1]) == 4)
+    wait_for("four connections", lambda: in_the_server(latest(agent)) == 4)
     push = next_pushes(agent, 1)[0]
     waits = server.journal.in_flight().total() < 4
     stranded = push.values("gunicorn.requests.stranded")[0] > 0
     server.let_go()
-    wait_for("an idle server", lambda: in_the_server(pushes(agent)[-1]) == 0)
+    wait_for("an idle server", lambda: in_the_server(latest(agent)) == 0)
     return stranded, waits
 
 
@@ -135,5 +135,5 @@ def test_with_one_worker_nothing_is_stranded(
     """Queued requests are not stranded if no other worker has a free thread."""
     server = serve(newest, workers=1, arguments=GTHREAD.arguments, environ=settings(agent))
     server.wait_until_it_serves().hold(4)
-    wait_for("a queue", lambda: pushes(agent)[-1].values("gunicorn.threads.queued") == (2,))
+    wait_for("a queue", lambda: latest(agent).values("gunicorn.threads.queued") == (2,))
     assert {p.values("gunicorn.requests.stranded") for p in next_pushes(agent, 3)} == {(0,)}

@@ -13,7 +13,7 @@ from agent import StandInAgent
 from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.procfs import descriptors, is_alive, processes, scoreboards
-from tests.lab.pushes import next_pushes, pushes
+from tests.lab.pushes import latest, next_pushes, pushes
 from tests.lab.server import Server
 from tests.lab.short_and_soak import forms
 from tests.lab.short_interval import EVERY_20_MS, SHORT_CONFIG
@@ -132,7 +132,7 @@ def test_a_killed_arbiter_leaves_nothing(
     assert who_has(scoreboard) == set()
     assert members(session=server.pid) == set()
     assert len(pushes(agent)) <= seen + 1
-    assert pushes(agent)[-1].values("gunicorn.is_running") == (0,)
+    assert latest(agent).values("gunicorn.is_running") == (0,)
     assert not [path for path in set(SHM.iterdir()) - files if "gunicorn" in path.name]
     assert set(temporary.iterdir()) == set()
 

@@ -10,7 +10,7 @@ from agent import StandInAgent
 from tests.conftest import ServerFactory
 from tests.lab.cli_command import status
 from tests.lab.gunicorn_versions import Gunicorn
-from tests.lab.pushes import Push, pushes
+from tests.lab.pushes import Push, latest, pushes
 from tests.lab.waiting import wait_for
 
 ASYNCIO = "tests.lab.worker_subclasses.AsyncioUvicorn"
@@ -82,19 +82,19 @@ def test_working_and_queued_calls(
     ).wait_until_it_serves()
     wait_for("a push", lambda: len(pushes(agent)) > 2)
     before = {} if "LIMIT" not in case.environ else {"idle": 10, "working": 0, "queued": 0}
-    wait_for("the idle pool", lambda: pool(pushes(agent)[-1], case.pool) == before)
+    wait_for("the idle pool", lambda: pool(latest(agent), case.pool) == before)
 
     server.hold(CLIENTS, case.path)
     wait_for("the calls", lambda: server.journal.in_flight().total() == case.working)
     full = {"working": case.working, "queued": CLIENTS - case.working}
     full |= {"idle": 0} if case.has_idle else {}
-    wait_for("the pool's counts", lambda: pool(pushes(agent)[-1], case.pool) == full)
+    wait_for("the pool's counts", lambda: pool(latest(agent), case.pool) == full)
     pools: dict[str, Any] = status(server.pid)["pools"]
     assert pools == {case.pool: {"idle": None} | full}
 
     server.let_go()
     freed = {"working": 0, "queued": 0} | ({"idle": case.working} if case.has_idle else {})
-    wait_for("a free pool", lambda: pool(pushes(agent)[-1], case.pool) == freed)
+    wait_for("a free pool", lambda: pool(latest(agent), case.pool) == freed)
     names = {line.tag("pool") for push in pushes(agent) for line in push.all("gunicorn.threads")}
     assert names == {case.pool}
 
@@ -112,8 +112,8 @@ def test_a_cancelled_call_is_not_queued_for_ever(
         environ={"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"},
     ).wait_until_it_serves()
     server.hold(20)
-    wait_for("a queue", lambda: pool(pushes(agent)[-1], "default").get("queued") == 15)
+    wait_for("a queue", lambda: pool(latest(agent), "default").get("queued") == 15)
     server.abandon()
     server.release.touch()
     freed = {"idle": 5, "working": 0, "queued": 0}
-    wait_for("a free pool", lambda: pool(pushes(agent)[-1], "default") == freed)
+    wait_for("a free pool", lambda: pool(latest(agent), "default") == freed)
