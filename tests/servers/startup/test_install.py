@@ -19,8 +19,8 @@ from tests.lab.waiting import wait_for
 
 INSTALL = "\nfrom gunicorn_backlog import hooks\nhooks.install(globals())\n"
 OWN = ("when_ready", "post_worker_init", "on_exit")
-# The arbiter kills its workers, and calls on_exit. After a graceful stop it has no workers for 0.1 s,
-# and a push of that time looks like the last one.
+# The arbiter kills its workers, and calls on_exit. A graceful stop leaves it without workers for
+# 0.1 s: a push of that time looks like the last one.
 AT_ONCE = ("--graceful-timeout", "0")
 EMBEDDED = Path(__file__).parents[3] / "examples" / "embedded.py"
 
