@@ -23,4 +23,6 @@ from gunicorn_backlog.hooks import *
 #                                #   DD_AGENT_HOST and DD_DOGSTATSD_PORT, or gunicorn's statsd_host
 #     tags=[],                   # GUNICORN_BACKLOG_TAGS      ["team:web", "tier:1"]
 #     backlog_type="histogram",  # GUNICORN_BACKLOG_TYPE      "histogram", "distribution", "gauge"
+#     metrics=["backlog", "workers", "threads", "requests", "wait", "loop"],
+#                                # GUNICORN_BACKLOG_METRICS   the groups to push; all by default
 # )

@@ -28,12 +28,19 @@ def free_port() -> int:
 
 @contextmanager
 def gunicorn(
-    port: int, workers: int, agent_url: str, stop: Event
+    port: int,
+    workers: int,
+    agent_url: str,
+    stop: Event,
+    *,
+    worker_class: str = "sync",
+    app: str = "app:app",
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run gunicorn by its command in a process group of its own, and end the group at the end."""
     command = [sys.executable, "-m", "gunicorn", "--config", str(HERE / "gunicorn.conf.py")]
-    command += ["--workers", str(workers), "--bind", f"127.0.0.1:{port}", "--name", "demo"]
-    command += ["--log-level", "warning", "app:app"]
+    command += ["--workers", str(workers), "--bind", f"127.0.0.1:{port}"]
+    command += ["--worker-class", worker_class, "--name", "demo"]
+    command += ["--log-level", "warning", app]
     with tempfile.TemporaryDirectory() as home:
         environ = os.environ | {"GUNICORN_BACKLOG_URL": agent_url, "HOME": home}
         server = subprocess.Popen(command, cwd=HERE, env=environ, start_new_session=True)
@@ -75,14 +82,14 @@ def _get(port: int, path: str) -> None:
 
 
 @contextmanager
-def clients(number: int, port: int, service_time_s: float, stop: Event) -> Iterator[None]:
+def clients(number: int, port: int, path: str, stop: Event) -> Iterator[None]:
     """Keep ``number`` requests in flight; at the end wait until all were answered."""
     enough = Event()
 
     def ask() -> None:
         while not enough.is_set():
             with suppress(OSError, http.client.HTTPException):
-                _get(port, f"/sleep/{service_time_s}")
+                _get(port, path)
 
     threads = [Thread(target=ask, daemon=True) for _ in range(number)]
     for thread in threads:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from agent import Datagram, Line
@@ -13,41 +13,41 @@ from rich.table import Table
 from rich.text import Text
 
 
+@dataclass(frozen=True)
+class Column:
+    """A metric of the demo. ``tag``: of its lines; empty: any. ``full``: value of a full bar."""
+
+    title: str
+    metric: str
+    tag: str = ""
+    full: float = 0
+
+
 @dataclass
 class Push:
-    """Values of one push; ``at_s``: its arrival, ``workers``: by state."""
+    """Values of one push by the column's title; ``at_s``: its arrival."""
 
     at_s: float
-    backlog: tuple[float, ...] = ()
-    limit: float = 0
-    workers: dict[str, float] = field(default_factory=dict)
-    in_flight: float = 0
+    values: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     @classmethod
-    def from_lines(cls, at_s: float, lines: Iterable[Line]) -> Push:
+    def from_lines(cls, at_s: float, lines: Iterable[Line], columns: Iterable[Column]) -> Push:
         """Return a push with the metrics that the demo shows."""
         push = cls(at_s)
         for line in lines:
-            match line.name:
-                case "gunicorn.backlog":
-                    push.backlog = line.values
-                case "gunicorn.backlog.limit":
-                    push.limit = line.values[0]
-                case "gunicorn.workers":
-                    push.workers[line.tag("state") or "all"] = line.values[0]
-                case "gunicorn.requests.in_flight":
-                    push.in_flight = line.values[0]
+            for column in columns:
+                if line.name == column.metric and (not column.tag or column.tag in line.tags):
+                    push.values[column.title] = line.values
         return push
 
 
 class Show:
     """Shows the latest push as bars. ``pushes``: all pushes by phase."""
 
-    def __init__(self, *, interval_s: float, workers: int, clients: int) -> None:
+    def __init__(self, columns: Sequence[Column], *, interval_s: float) -> None:
         self.pushes: dict[str, list[Push]] = {}
+        self._columns = columns
         self._interval_s = interval_s
-        self._workers = workers
-        self._clients = clients
         self._phase, self._what = "", ""
         self._from_s = math.inf
         self._lines: list[Line] = []  # of an incomplete push, which may take two datagrams
@@ -68,7 +68,7 @@ class Show:
         self._lines += datagram.lines
         if all(line.type != "_sc" for line in datagram.lines):
             return
-        self._latest, self._lines = Push.from_lines(datagram.at_s, self._lines), []
+        self._latest, self._lines = Push.from_lines(datagram.at_s, self._lines, self._columns), []
         if datagram.at_s > self._from_s:
             self.pushes[self._phase].append(self._latest)
 
@@ -81,36 +81,29 @@ class Show:
 
     def _bars(self, push: Push) -> Table:
         table = Table(show_header=True, box=None, padding=(0, 2))
-        for column in ("metric", "now", ""):
-            table.add_column(column, justify="right" if column == "now" else "left")
-        waiting = max(push.backlog, default=0)
-        _add_bar(table, "gunicorn.backlog (max)", waiting, self._clients)
-        for state, count in push.workers.items():
-            _add_bar(table, f"gunicorn.workers state:{state}", count, self._workers)
-        _add_bar(table, "gunicorn.requests.in_flight", push.in_flight, self._workers)
-        table.add_row("gunicorn.backlog.limit", f"{push.limit:g}", "")
+        for title in ("metric", "now", ""):
+            table.add_column(title, justify="right" if title == "now" else "left")
+        for column in self._columns:
+            value = max(push.values.get(column.title, ()), default=0)
+            _add_bar(table, f"{column.metric} {column.tag}".rstrip(), value, column.full)
         return table
 
     def summary(self) -> Table:
         """Return a table of the lowest and highest value of each phase."""
         table = Table(title="What was pushed to Datadog")
-        for column in ("phase", "pushes", "backlog", "limit", "working", "idle", "in flight"):
-            table.add_column(column, justify="left" if column == "phase" else "right")
+        for title in ("phase", "pushes", *(column.title for column in self._columns)):
+            table.add_column(title, justify="left" if title == "phase" else "right")
         for name, pushes in self.pushes.items():
-            table.add_row(
-                name,
-                str(len(pushes)),
-                _range([value for push in pushes for value in push.backlog]),
-                _range([push.limit for push in pushes]),
-                _range([push.workers.get("working", 0) for push in pushes]),
-                _range([push.workers.get("idle", 0) for push in pushes]),
-                _range([push.in_flight for push in pushes]),
-            )
+            ranges = [
+                _range([value for push in pushes for value in push.values.get(column.title, ())])
+                for column in self._columns
+            ]
+            table.add_row(name, str(len(pushes)), *ranges)
         return table
 
 
 def _add_bar(table: Table, name: str, value: float, full: float) -> None:
-    bar = ProgressBar(total=full, completed=min(value, full), width=40)
+    bar = ProgressBar(total=full, completed=min(value, full), width=40) if full else Text()
     table.add_row(name, f"{value:g}", bar)
 
 
@@ -118,4 +111,8 @@ def _range(values: list[float]) -> str:
     if not values:
         return "-"
     low, high = min(values), max(values)
-    return f"{low:g}" if low == high else f"{low:g}..{high:g}"
+    return _number(low) if low == high else f"{_number(low)}..{_number(high)}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"

@@ -66,7 +66,7 @@ def draw_last_frame(console: Console) -> None:
         taker = SnapshotTaker(discovery.find_server(server.pid))
         taker.begin()
         for number, seconds in PHASES:
-            with load.clients(number, port, SERVICE_TIME_S, stop):
+            with load.clients(number, port, f"/sleep/{SERVICE_TIME_S}", stop):
                 snapshot = sample_for(seconds, taker, history)
                 drawn = frame(snapshot, history, View(WIDTH, HEIGHT, BLOCKS))
     console.print(drawn)

@@ -1,8 +1,10 @@
-"""Fixtures: the gunicorns to test with, servers, and a stand-in Agent for them to push to."""
+"""Fixtures: supported gunicorns, servers, and a stand-in Agent that receives their pushes."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,6 +23,25 @@ ServerFactory = Callable[..., Server]
 AgentFactory = Callable[..., StandInAgent]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep byte code in pytest's cache, also of the processes that tests start.
+
+    Where Python is told to write none, compiling takes 3.6 of the 6.3 s of a collection, and 0.1
+    of the 0.4 s of a server's start.
+    """
+    sys.dont_write_bytecode = False
+    sys.pycache_prefix = str(config.cache.mkdir("pycache"))
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
+
+
+@pytest.fixture(scope="session", autouse=True)
+def byte_code_of_temporary_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Remove at the end the byte code of what tests wrote: nothing else would."""
+    yield
+    shutil.rmtree(f"{sys.pycache_prefix}{tmp_path_factory.getbasetemp()}", ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
 def installed(request: pytest.FixtureRequest) -> Callable[[str], Gunicorn]:
     """Install a version of gunicorn once, into pytest's cache."""
@@ -36,15 +57,15 @@ def gunicorn(request: pytest.FixtureRequest, installed: Callable[[str], Gunicorn
 
 @pytest.fixture
 def newest(installed: Callable[[str], Gunicorn]) -> Gunicorn:
-    """The newest gunicorn, for what does not depend on its version."""
+    """The newest gunicorn, for tests that do not depend on the version."""
     return installed(VERSIONS[-1])
 
 
 @pytest.fixture
 def listen() -> Iterator[AgentFactory]:
-    """Start Agents' stand-ins, at free UDP ports or where it is said; they stop after all servers.
+    """Start stand-in Agents, at free UDP ports or given addresses; they stop after all servers.
 
-    A server that is left would push to an address that another test may have by then.
+    A server that outlives its Agent would push to an address that another test may reuse.
     """
     with ExitStack() as stack:
 
@@ -58,13 +79,13 @@ def listen() -> Iterator[AgentFactory]:
 
 @pytest.fixture
 def agent(listen: AgentFactory) -> StandInAgent:
-    """An Agent's stand-in, at a free UDP port."""
+    """A stand-in Agent at a free UDP port."""
     return listen()
 
 
 @pytest.fixture
 def serve(tmp_path: Path, listen: AgentFactory) -> Iterator[ServerFactory]:
-    """Start servers, each with all its processes gone at the end, and before any Agent."""
+    """Start servers; all their processes end before any Agent."""
     with ExitStack() as stack:
 
         def start(gunicorn: Gunicorn, **options: object) -> Server:
@@ -83,7 +104,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """In CI nothing of ours may be skipped: what a test needs is installed there."""
+    """In CI fail the session if a test of ours was skipped: CI installs all tools."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get("CI") and reporter is not None and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -1,4 +1,4 @@
-"""The tests' own fixtures: servers stop before Agents, and ports are given out once."""
+"""The tests' own fixtures: servers stop before Agents, and each port is given out once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.lab.server import Server
 
 @pytest.fixture
 def stopped() -> Iterator[list[str]]:
-    """Record in which order servers and Agents stop; this is set up first, so torn down last."""
+    """Record the order in which servers and Agents stop; set up first, torn down last."""
     order: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         for kind, name in ((Server, "__exit__"), (StandInAgent, "stop")):
@@ -27,7 +27,7 @@ def stopped() -> Iterator[list[str]]:
 
 
 def recording(order: list[str], kind: type, method: object) -> object:
-    """Return the method, whose calls are recorded."""
+    """Return the method with a record of its calls."""
 
     def recorded(self: object, *args: object) -> object:
         order.append(kind.__name__)
@@ -39,28 +39,28 @@ def recording(order: list[str], kind: type, method: object) -> object:
 def test_a_server_stops_before_the_agent_that_came_after_it(
     stopped: list[str], newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """Whichever fixture a test names first: what is pushed at the end comes to nobody else."""
+    """Whichever fixture a test names first, the last push reaches its own Agent."""
     serve(newest)
 
 
 def test_a_server_stops_before_the_agent_that_came_before_it(
     stopped: list[str], newest: Gunicorn, agent: StandInAgent, serve: ServerFactory
 ) -> None:
-    """The same in the other order."""
+    """The same holds in the other order."""
     serve(newest)
 
 
 def test_a_server_stops_before_agents_that_a_test_starts(
     stopped: list[str], newest: Gunicorn, serve: ServerFactory, listen: AgentFactory
 ) -> None:
-    """Also before those that it starts while the server runs."""
+    """The same holds for Agents that start while the server runs."""
     first = listen()
     serve(newest)
     assert first.url != listen().url
 
 
 def test_ports_are_given_out_once() -> None:
-    """Not to a later test, when they are free again; and none is one that the kernel gives out."""
+    """A port is not given to a later test, and is none that the kernel gives out."""
     with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
         lowest = int(file.read().split()[0])
     ports = [free_port(kind) for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM) * 100]

@@ -175,7 +175,7 @@ class Untidy:
         self.called = called
 
     def __call__(self, server: object) -> None:
-        """Note the call."""
+        """Record the call."""
         self.called.append(server)
 
 
@@ -183,7 +183,7 @@ class Raising(Untidy):
     """A hook."""
 
     def __getattr__(self, name: str) -> object:
-        """Raise another error than AttributeError for our mark."""
+        """Raise an error other than AttributeError for our mark."""
         raise OSError(name) if "backlog" in name else AttributeError(name)
 
 

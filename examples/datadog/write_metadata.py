@@ -14,10 +14,15 @@ from gunicorn_backlog.metrics.catalog import (
     BACKLOG,
     CATALOG,
     DEEPEST,
+    DELAY_95,
+    DELAY_AVG,
+    DELAY_MAX,
     DROPPED,
+    OLDEST,
     QUEUED,
     SATURATED,
     SPAWNED,
+    STRANDED,
     WAIT_95,
     WAIT_AVG,
     WAIT_MAX,
@@ -33,6 +38,8 @@ FLUSH_S = 10  # the Agent's
 BAD_IF_HIGH = (
     *(BACKLOG, DROPPED, DEEPEST, SPAWNED, SATURATED, QUEUED),
     *(WAIT_AVG, WAIT_MAX, WAIT_95),
+    *(DELAY_AVG, DELAY_MAX, DELAY_95),
+    *(OLDEST, STRANDED),
 )
 # The Agent's aggregates of a histogram, without ``.count``, which counts values.
 AGGREGATES = {

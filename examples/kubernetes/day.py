@@ -37,6 +37,9 @@ class App:
     :param cpu_share: share of this time on a processor.
     :param slow: begin and end, in seconds of the day. Between them a request takes ``slow_times``
         as long, and the same processor time.
+    :param awaits_s: time that a request of an event loop awaits something, without the loop.
+    :param slow_awaits: begin and end, in seconds of the day. Between them a request awaits
+        ``slow_times`` as long.
     """
 
     name: str
@@ -44,6 +47,8 @@ class App:
     cpu_share: float
     slow: tuple[float, float] = (0.0, 0.0)
     slow_times: float = 2.0
+    awaits_s: float = 0.0
+    slow_awaits: tuple[float, float] = (0.0, 0.0)
 
     def slowness(self, at_s: float) -> float:
         """Return the factor of a request's service time at this second."""
@@ -53,6 +58,11 @@ class App:
     def service_at_s(self, at_s: float) -> float:
         """Return the average service time of a request that arrives at this second."""
         return self.service_s * self.slowness(at_s)
+
+    def awaits_at_s(self, at_s: float) -> float:
+        """Return the time that a request awaits something, if it arrives at this second."""
+        begin_s, end_s = self.slow_awaits
+        return self.awaits_s * (self.slow_times if begin_s <= at_s < end_s else 1.0)
 
     def cores(self, at_s: float) -> float:
         """Return the processor cores that a busy worker uses."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from heapq import heapreplace
+from heapq import heappop, heappush, heapreplace
 
 from day import App, Request
 
@@ -18,7 +18,7 @@ END = Request(float("inf"), 0.0, 0.0)  # follows the last request
 
 
 class Pod:
-    """Workers and their queue.
+    """Workers and their common queue.
 
     ``created_s``, ``ready_s``, ``gone_s``: in seconds of the day; ``gone_s`` is None until
     ``leave``.
@@ -47,6 +47,10 @@ class Pod:
         self._given_s += service_s
         return start_s - at_s
 
+    def give(self, at_s: float, service_s: float, draw: float, awaits_s: float) -> float | None:
+        """Take a request of the fleet. ``draw``, ``awaits_s``: used by event loops only."""
+        return self.take(at_s, service_s)
+
     def waiting(self, at_s: float) -> int:
         """Return the number of waiting requests. ``at_s`` must not decrease between calls."""
         starts_s = self._starts_s
@@ -72,6 +76,32 @@ class Pod:
         return (at_s if self.gone_s is None else min(self.gone_s, at_s)) - self.created_s
 
 
+class LoopPod(Pod):
+    """Event loops with a queue each: a loop accepts all its requests at once, and drops none.
+
+    A request occupies its loop, then awaits something else.
+    """
+
+    def __init__(self, created_s: float, ready_s: float, workers: int) -> None:
+        super().__init__(created_s, ready_s, workers)
+        self._ends_s: list[float] = []  # of requests in flight, a heap
+
+    def give(self, at_s: float, service_s: float, draw: float, awaits_s: float) -> float:
+        """Add a request to a random loop, and return its wait in seconds."""
+        loop = int(draw * len(self._free_s))
+        start_s = max(at_s, self._free_s[loop])
+        self._free_s[loop] = start_s + service_s
+        self._given_s += service_s
+        heappush(self._ends_s, start_s + service_s + awaits_s)
+        return start_s - at_s
+
+    def in_flight(self, at_s: float) -> int:
+        """Return the number of requests. ``at_s`` must not decrease between calls."""
+        while self._ends_s and self._ends_s[0] <= at_s:
+            heappop(self._ends_s)
+        return len(self._ends_s)
+
+
 @dataclass
 class Minute:
     """The requests of a minute: ``asked``: all; ``late``: over the objective, or dropped."""
@@ -85,6 +115,7 @@ class Fleet:
 
     :param objective_s: longest wait that is not late.
     :param start_s: seconds from a pod's creation until the pod is ready.
+    :param kind: class of the pods.
     """
 
     def __init__(
@@ -96,9 +127,11 @@ class Fleet:
         workers: int,
         start_s: float,
         objective_s: float,
+        kind: type[Pod] = Pod,
     ) -> None:
         self.workers = workers
-        self.pods = [Pod(0.0, 0.0, workers) for _ in range(pods)]  # without those in ``left``
+        self.pods = [kind(0.0, 0.0, workers) for _ in range(pods)]  # without those in ``left``
+        self._kind = kind
         self.left: list[Pod] = []
         self.minutes: list[Minute] = []
         self._app = app
@@ -110,11 +143,16 @@ class Fleet:
     def serve(self, second: int) -> None:
         """Add all requests of the second that ends at ``second``."""
         ready = self.ready(second - 1)
-        service_s = self._app.service_at_s(second - 1)
+        service_s, awaits_s = (
+            self._app.service_at_s(second - 1),
+            self._app.awaits_at_s(second - 1),
+        )
         asked = late = 0
         at_s, work, share = self._next
         while at_s < second:
-            wait_s = ready[int(share * len(ready))].take(at_s, work * service_s)
+            place = share * len(ready)
+            pod = ready[int(place)]
+            wait_s = pod.give(at_s, work * service_s, place % 1, awaits_s)
             asked += 1
             if wait_s is None or wait_s > self._objective_s:
                 late += 1
@@ -131,7 +169,7 @@ class Fleet:
     def scale(self, replicas: int, at_s: float) -> None:
         """Start pods, or end the youngest pods, which may not be ready yet."""
         while len(self.pods) < replicas:
-            self.pods.append(Pod(at_s, at_s + self._start_s, self.workers))
+            self.pods.append(self._kind(at_s, at_s + self._start_s, self.workers))
         while len(self.pods) > replicas:
             pod = self.pods.pop()
             pod.leave(at_s)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import hpa
 from day import App
-from fleet import Fleet, Pod
+from fleet import Fleet, LoopPod, Pod
 
 SCRAPE_S = 15  # metrics-server's --metric-resolution
 PUSH_S = 1  # our interval; the Agent keeps the last gauge of a flush
@@ -133,6 +133,29 @@ class Ours:
         self._known = _averages(self._busy[bucket]), _averages(self._queue[bucket])
         for old in [other for other in self._busy if other < bucket]:
             del self._busy[old], self._queue[old]
+
+
+@dataclass
+class InFlight(Ours):
+    """``gunicorn.requests.in_flight`` with ``averageValue``, through Agent and Cluster Agent.
+
+    :param target: requests per pod.
+    """
+
+    backlog: None = None
+
+    def propose(self, now_s: int, fleet: Fleet) -> list[int]:
+        """Return the proposal for the Cluster Agent's latest value."""
+        if self._known is None:
+            return []
+        requests, _ = self._known
+        return [hpa.average_value(sum(requests), self.target, len(fleet.pods))]
+
+    def _take(self, now_s: int, fleet: Fleet) -> None:
+        bucket = (now_s - FLUSH_S) // ROLLUP_S
+        for pod in self._pushing(now_s, fleet):
+            if isinstance(pod, LoopPod):
+                self._busy[bucket][pod].append(pod.in_flight(now_s))
 
 
 def _averages(series: dict[Pod, list[float]]) -> list[float]:

@@ -18,8 +18,8 @@ from typing import NamedTuple
 import erlang
 import hpa
 from day import DAY_S, App, Request, requests
-from fleet import Fleet
-from signals import Cpu, Ours, Signal
+from fleet import Fleet, LoopPod, Pod
+from signals import Cpu, InFlight, Ours, Signal
 
 WORKERS = 4  # of a pod, by default
 OBJECTIVE_S = 1.0  # longest wait that is not late
@@ -30,6 +30,17 @@ GROWTH_S = 90  # hpa.yaml: at most twice the pods, or 4 more, in that time
 
 WAITING = App("waits on the network", 1.0, 0.1, slow=(15 * 3600.0, 16 * 3600.0))
 STEADY = App("works on a processor", 1.0, 1.0)
+# An event loop: a request occupies the loop for 0.1 s, 60 % of it computes, and awaits 1 s.
+LOOPS = App(
+    "runs in event loops",
+    0.1,
+    0.6,
+    slow=(15 * 3600.0, 16 * 3600.0),
+    awaits_s=1.0,
+    slow_awaits=(10 * 3600.0, 11 * 3600.0),
+)
+LOOP_WORKERS = 1  # of a pod
+LOOP_LOAD = 2.5  # times the requests of the other apps
 OUR_UP = hpa.Rules(0, (hpa.Policy("Percent", 100, GROWTH_S), hpa.Policy("Pods", 4, GROWTH_S)))
 
 
@@ -42,6 +53,7 @@ class Case(NamedTuple):
     signal: Signal
     workers: int = WORKERS
     up: hpa.Rules = hpa.UP
+    pods: type[Pod] = Pod
 
 
 class Result(NamedTuple):
@@ -87,6 +99,30 @@ def ours(app: App, target: int, workers: int = WORKERS, *, with_backlog: bool = 
     return Case(app, "utilization and backlog", target, signal, workers, OUR_UP)
 
 
+def loop_cases() -> list[Case]:
+    """Return the README's cases of event loops, with new signals at each call."""
+    found = []
+    for target in (50, 60, 70):
+        found.append(_loops("loop utilization", target, Ours(target, None), OUR_UP))
+    for target in (50, 60, 70):
+        name = "CPU, 60 % of a core requested"
+        found.append(_loops(name, target, Cpu(LOOPS, LOOPS.cpu_share, target), hpa.UP))
+    for target in (50, 60, 70):
+        signal = InFlight(in_flight_target(LOOPS, target))
+        found.append(_loops("requests in flight", target, signal, OUR_UP))
+    return found
+
+
+def _loops(name: str, target: int, signal: Signal, up: hpa.Rules) -> Case:
+    return Case(LOOPS, name, target, signal, LOOP_WORKERS, up, LoopPod)
+
+
+def in_flight_target(app: App, utilization: float) -> float:
+    """Return the requests in flight of a pod whose loops are busy for this share, in percent."""
+    per_s = utilization / 100 * LOOP_WORKERS / app.service_s
+    return per_s * (app.awaits_s + app.service_s / (1 - utilization / 100))
+
+
 def backlog_target(app: App, workers: int) -> float:
     """Return the backlog's target per pod: the requests that a pod begins in OBJECTIVE_S."""
     return workers * OBJECTIVE_S / app.service_s
@@ -95,7 +131,13 @@ def backlog_target(app: App, workers: int) -> float:
 def simulate(case: Case, day: Sequence[Request], *, lasts_s: int = DAY_S) -> Result:
     """Simulate ``lasts_s`` seconds of the day, and return the result."""
     fleet = Fleet(
-        case.app, day, 4, workers=case.workers, start_s=POD_START_S, objective_s=OBJECTIVE_S
+        case.app,
+        day,
+        4,
+        workers=case.workers,
+        start_s=POD_START_S,
+        objective_s=OBJECTIVE_S,
+        kind=case.pods,
     )
     scaler = hpa.Autoscaler(LEAST, MOST, up=case.up)
     replicas = []
@@ -142,7 +184,9 @@ def main() -> None:
     arguments = parser.parse_args()
     day = requests(arguments.seed, load=arguments.load)
     results = [simulate(case, day) for case in cases(arguments.workers)]
-    for app in (WAITING, STEADY):
+    loops = requests(arguments.seed, load=arguments.load * LOOP_LOAD)
+    results += [simulate(case, loops) for case in loop_cases()]
+    for app in (WAITING, STEADY, LOOPS):
         print(f"The app {app.name}:\n")
         print(table(result for result in results if result.case.app is app), end="\n\n")
     print(f"Waits longer than a request takes, by Erlang's C formula:\n\n{erlang.table()}\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -115,3 +116,18 @@ def worker_ages(arbiter: Arbiter) -> dict[int, int]:
 def fork_count(arbiter: Arbiter) -> int:
     """Return the number of workers that the arbiter has forked."""
     return arbiter.worker_age
+
+
+def heartbeat_age_s(worker: Worker) -> float | None:
+    """Return the age of a worker's latest heartbeat, by which gunicorn kills the worker.
+
+    Since gunicorn 21 the heartbeat has the monotonic clock. Before its first heartbeat a worker is
+    not killed, and its file has the time of day: None. gunicorn 20.1.0 uses the time of day,
+    and a worker's first age counts from its fork. Raises OSError and ValueError if the worker was
+    reaped.
+    """
+    beat_s = worker.tmp.last_update()
+    if hasattr(worker.tmp, "spinner"):  # gunicorn 20.1.0
+        return time.time() - beat_s
+    age_s = time.monotonic() - beat_s
+    return age_s if age_s >= 0 else None

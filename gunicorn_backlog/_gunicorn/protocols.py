@@ -74,6 +74,7 @@ class Worker(Protocol):
 
     age: int  # 1 for the arbiter's first worker, 2 for its second; never reused
     pid: int
+    aborted: bool  # in the arbiter: gunicorn killed the worker after its timeout
 
     @property
     def tmp(self) -> Heartbeat: ...
@@ -123,25 +124,40 @@ class GreenletWorker(Worker, Protocol):
 class WSGIWorker(Worker, Protocol):
     """A worker that runs its app in another package's WSGI server."""
 
+    sockets: Sequence[WorkerSocket]
     wsgi: Any
 
 
 class ASGIWorker(Worker, Protocol):
     """``gunicorn.workers.gasgi.ASGIWorker``."""
 
+    cfg: WorkerConfig
+    sockets: Sequence[WorkerSocket]
+    loop: Any  # asyncio's or uvloop's; made before the app is loaded
     asgi: Callable[..., Awaitable[None]]
+
+
+class AiohttpWorker(Worker, Protocol):
+    """``aiohttp.worker.GunicornWebWorker``."""
+
+    sockets: Sequence[WorkerSocket]
+    loop: Any  # asyncio's or uvloop's; made before the app is loaded
+    max_requests: int
 
 
 class UvicornConfig(Protocol):
     """``uvicorn.config.Config``."""
 
+    limit_max_requests: int | None
     load: Callable[[], None]
     loaded_app: Callable[..., Awaitable[None]]  # after load
+    http_protocol_class: type  # after load
 
 
 class UvicornWorker(Worker, Protocol):
     """``uvicorn_worker.UvicornWorker``, and its predecessor ``uvicorn.workers.UvicornWorker``."""
 
+    sockets: Sequence[WorkerSocket]
     config: UvicornConfig
 
 
@@ -159,3 +175,9 @@ class Arbiter(Protocol):
     def log(self) -> Log: ...
     def manage_workers(self) -> None:
         """Fork and stop workers; the main loop calls this method in each turn."""
+
+    def reap_workers(self) -> None:
+        """Reap dead workers; before gunicorn 24 in a signal handler, too."""
+
+    def kill_worker(self, pid: int, sig: int) -> None:
+        """Send a signal to a worker."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gunicorn import __version__ as gunicorn_version
 
 from gunicorn_backlog import __version__
+from gunicorn_backlog.arbiter.exits import Exits
 from gunicorn_backlog.config.agent_address import is_local
 from gunicorn_backlog.config.settings import Settings
 from gunicorn_backlog.log import OnceLogger, log_errors
@@ -40,6 +42,7 @@ class Pipeline:
         self._sampler: Sampler | None = None
         self._reporter: Reporter | None = None
         self._window = Window()
+        self._exits = Exits(arbiter, logger)
 
     def apply_settings(self, settings: Settings, forked: int, *, restart: bool) -> None:
         """Put the settings in force.
@@ -58,8 +61,11 @@ class Pipeline:
         if self.scoreboard is None or self._sampler is None:
             self._sampler = Sampler(self._arbiter, self._create_scoreboard(), self._logger)
             self._sampler.begin(forked)
+            if self.scoreboard is not None:
+                self._exits.reader = self.scoreboard.reader
         if restart:
             self._window = Window(forked)
+            self._exits.watch()
             self._sampler.begin(forked)
         elif settings.pace != former.pace:
             self._window.discard()
@@ -83,8 +89,22 @@ class Pipeline:
         assert self._sampler is not None
         dropped = log_errors(self._logger, "counting drops", self._sampler.dropped)
         waits = log_errors(self._logger, "summing the waits", self._sampler.waits)
-        interval = self._window.close(dropped or {}, waits)
+        delays = log_errors(self._logger, "summing the delays", self._sampler.delays)
+        begun = log_errors(self._logger, "counting requests", self._sampler.begun)
+        cpu = log_errors(self._logger, "reading CPU times", self._sampler.cpu)
+        take_exits = partial(self._exits.take, self._sampler.ages)
+        exited = log_errors(self._logger, "counting exits", take_exits)
+        youngest, heartbeats = self._exits.youngest, self._sampler.heartbeats
+        count_lost = partial(self._sampler.lost, self._exits.sockets)
+        lost = log_errors(self._logger, "counting lost connections", count_lost)
+        interval = self._window.close(dropped or {}, waits, delays, begun, cpu, youngest=youngest)
         if interval is not None:
+            interval = interval._replace(
+                exited=exited or {},
+                lost=lost or {},
+                busiest=log_errors(self._logger, "finding the busiest", self._sampler.busiest),
+                timeout_used=log_errors(self._logger, "reading heartbeats", heartbeats.take),
+            )
             app, bind = self._arbiter.proc_name, self._sampler.bind
             self._reporter.deliver(interval, app, bind, stopping=stopping)
 

@@ -106,10 +106,11 @@ class Reloader:
         """Put the settings in force; the parameters are those of ``reload``."""
         unusable = [f"{each}; ignored" for each in settings.unusable]
         self._logger.warn_each("unusable", unusable)
-        if settings.enabled:
+        if not self._hooks_removed:
             self._logger.reset(_HOOKS_REMOVED)
+        if settings.enabled:
             self._warn_of_own_metric(settings)
-        elif not self._logger.was_logged(_HOOKS_REMOVED):
+        elif not self._hooks_removed:
             self._logger.inform(_RUNNING, SWITCHED_OFF)
         pipeline = self._pipeline
         pipeline.apply_settings(settings, forked, restart=restart)
@@ -153,7 +154,7 @@ class Reloader:
         self._logger.reset(_RUNNING)  # logged again with the hooks
 
     def _warn_of_own_metric(self, settings: Settings) -> None:
-        clashes = _gunicorn.pushes_backlog(self._arbiter.cfg)
+        clashes = "backlog" in settings.metrics and _gunicorn.pushes_backlog(self._arbiter.cfg)
         texts = [f"{own_metric.clash(settings.backlog_type)}; {own_metric.REMEDY}"]
         self._logger.warn_each("own metric", texts if clashes else [])
 
@@ -161,5 +162,6 @@ class Reloader:
         """Log the startup line; after a reload only if the line has changed."""
         server_info = self._pipeline.server_info()
         if server_info is not None:
-            line = startup_line(server_info, self._arbiter.cfg.workers)
+            groups = self._pipeline.settings.metrics
+            line = startup_line(server_info, self._arbiter.cfg.workers, groups)
             self._logger.inform(_RUNNING, line)

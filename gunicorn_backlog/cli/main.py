@@ -11,15 +11,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from io import TextIOWrapper
 
-from gunicorn_backlog import __version__
+from gunicorn_backlog.cli.arguments import USAGE, parse
 from gunicorn_backlog.cli.errors import InspectError
 from gunicorn_backlog.cli.inspect import discovery, unhooked
 from gunicorn_backlog.cli.inspect.discovery import Server
 from gunicorn_backlog.cli.inspect.snapshot import take_snapshot
 from gunicorn_backlog.cli.status import report, text
 
-SEPARATOR = "--"
-OK, FAILED, USAGE, NO_SERVER = 0, 1, 2, 3
+OK, FAILED, NO_SERVER = 0, 1, 3  # exit codes, and USAGE
 NO_RICH = "top needs rich, which is not installed: pip install 'gunicorn_backlog[top]'"
 
 
@@ -37,10 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # the encoding may lack letters of an app's name
-    parsed = _parsed(sys.argv[1:] if arguments is None else arguments)
-    run: Callable[[argparse.Namespace], int] = parsed.run
+    parsed = parse(sys.argv[1:] if arguments is None else arguments, __doc__)
     try:
-        code = run(parsed)
+        code = COMMANDS[parsed.command](parsed)
         sys.stdout.flush()  # raises here if the reader is gone, not at the interpreter's end
         return code
     except ManyServersError as error:
@@ -67,73 +65,6 @@ def _open_closed_streams() -> None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
 
 
-def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
-    """Parse the arguments; those after ``--`` are gunicorn's, for ``check`` only."""
-    ours, others = list(arguments), []
-    if SEPARATOR in ours:
-        at = ours.index(SEPARATOR)
-        ours, others = ours[:at], ours[at + 1 :]
-    parser = _parser()
-    parsed = parser.parse_args(ours)
-    if others and parsed.run is not _check:
-        parser.error(f"{SEPARATOR} is valid for check only")
-    parsed.gunicorn = others
-    return parsed
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="gunicorn-backlog", description=__doc__)
-    parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    top = commands.add_parser(
-        "top",
-        help="a live view of a server (needs the extra top)",
-        epilog="Keys: q quit, s sort the workers, p pause or resume; after a pause, the last "
-        "minute includes what happened during the pause.",
-    )
-    _add_pid(top)
-    _add_seconds(top, 1.0, "between two refreshes")
-    top.set_defaults(run=_top)
-    status = commands.add_parser("status", help="the same values, once")
-    _add_pid(status)
-    _add_seconds(status, 0.5, "of sampling")
-    status.add_argument("--json", action="store_true", help="as JSON, in a documented format")
-    status.set_defaults(run=_status)
-    check = commands.add_parser(
-        "check",
-        help="test what can be measured here, and print remedies",
-        usage="%(prog)s [-h] [PID] [-- GUNICORN'S ARGUMENTS]",
-        epilog="After --: gunicorn's own arguments. The config file is run, the app is not.",
-    )
-    _add_pid(check, "of the server; all servers by default")
-    check.set_defaults(run=_check)
-    return parser
-
-
-def _add_pid(
-    parser: argparse.ArgumentParser, what: str = "of the server; required if several run"
-) -> None:
-    parser.add_argument("pid", nargs="?", type=int, metavar="PID", help=what)
-
-
-def _add_seconds(parser: argparse.ArgumentParser, default: float, what: str) -> None:
-    parser.add_argument(
-        "--seconds",
-        type=_seconds,
-        default=default,
-        metavar="N",
-        help=f"seconds {what}, 0.1 to 60; {default:g} by default",
-    )
-
-
-def _seconds(text: str) -> float:
-    with suppress(ValueError):
-        value = float(text)
-        if 0.1 <= value <= 60:
-            return value
-    raise argparse.ArgumentTypeError(f"{text} is not from 0.1 to 60")
-
-
 def _status(arguments: argparse.Namespace) -> int:
     snapshot = take_snapshot(chosen(arguments.pid), arguments.seconds)
     if arguments.json:
@@ -158,6 +89,40 @@ def _check(arguments: argparse.Namespace) -> int:
     from gunicorn_backlog.cli.check.command import check
 
     return check(arguments.pid, arguments.gunicorn)
+
+
+def _advise(arguments: argparse.Namespace) -> int:
+    from gunicorn_backlog.cli.advise import report as advice_report
+    from gunicorn_backlog.cli.advise import text as advice_text
+    from gunicorn_backlog.cli.advise.advice import advise
+    from gunicorn_backlog.cli.advise.measure import Measurement
+    from gunicorn_backlog.cli.advise.model import Goal
+
+    goal = Goal(arguments.wait, arguments.share / 100)
+    measured = Measurement(chosen(arguments.pid)).run(arguments.seconds, goal)
+    advice = advise(measured, goal)
+    if arguments.json:
+        print(json.dumps(advice_report.report(measured, advice), indent=2))
+    else:
+        print(advice_text.text(measured, advice, goal))
+    return OK
+
+
+def _drained(arguments: argparse.Namespace) -> int:
+    from gunicorn_backlog.cli.drained.wait import Limits, wait_until_drained
+
+    limits = Limits(arguments.quiet, arguments.timeout, arguments.allow)
+    print(wait_until_drained(chosen(arguments.pid), limits))
+    return OK
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "top": _top,
+    "status": _status,
+    "check": _check,
+    "advise": _advise,
+    "drained": _drained,
+}
 
 
 def chosen(pid: int | None) -> Server:

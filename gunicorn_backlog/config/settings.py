@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gunicorn_backlog.config import agent_address, tags
 from gunicorn_backlog.config.agent_address import Address
-from gunicorn_backlog.config.options import OPTIONS, VARIABLES, BacklogType, Option
+from gunicorn_backlog.config.options import GROUPS, OPTIONS, VARIABLES, BacklogType, Group, Option
 from gunicorn_backlog.config.unknown_variables import unknown_variables
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import Config
 
 _ILLEGAL_IN_NAME = re.compile(r"[^A-Za-z0-9_.]")
+# Characters of a value, of a reason, and of a line: a variable may have 128 KiB.
+_VALUE_MAX, _REASON_MAX, _LINE_MAX = 100, 200, 1000
 _ILLEGAL_START = re.compile(r"^[^A-Za-z]+")
 
 
@@ -42,6 +44,8 @@ class Settings(NamedTuple):
     ``tags``: the user's tags. ``inherited_tags``: the tags of ``DD_TAGS``, then those of gunicorn's
     ``dogstatsd_tags``; in order of precedence, the tags of the ``datadog`` client come between.
     ``backlog_type``: the type of ``gunicorn.backlog``.
+    ``metrics``: the groups of metrics that are pushed.
+    ``request_wait``: workers expose each request's wait to the app.
     ``prefix``: gunicorn's ``statsd_prefix`` for all metric names.
     ``unusable``: one line per ignored setting of Datadog or gunicorn, with the reason.
     """
@@ -55,6 +59,8 @@ class Settings(NamedTuple):
     inherited_tags: tuple[str, ...] = ()
     prefix: str = ""
     backlog_type: BacklogType = "histogram"
+    metrics: tuple[Group, ...] = GROUPS
+    request_wait: bool = False
     unusable: tuple[str, ...] = ()
 
     @property
@@ -97,7 +103,9 @@ def load(
         inherited_tags=(*tags.split(environ.get("DD_TAGS", "")), *tags.split(cfg.dogstatsd_tags)),
         prefix=_prefix(cfg.statsd_prefix),
         backlog_type=options["backlog_type"],
-        unusable=tuple(unusable),
+        metrics=options["metrics"],
+        request_wait=options["request_wait"],
+        unusable=tuple(_short(line, _LINE_MAX) for line in unusable),
     )
 
 
@@ -130,9 +138,13 @@ def _checked(option: Option, check: Callable[[Any], object], value: object, labe
     try:
         return check(value)
     except (ValueError, TypeError, OverflowError) as error:
-        # The text of a subclass, for example UnicodeEncodeError, does not help a user.
-        reason = tags.printable(f": {error}") if type(error) is ValueError and str(error) else ""
+        reason = _short(tags.printable(f": {error}"), _REASON_MAX) if _has_reason(error) else ""
         raise _error(f"{label}={shown(value)}{reason}", option.allowed) from None
+
+
+def _has_reason(error: Exception) -> bool:
+    """Return whether an error's text helps a user; that of a UnicodeEncodeError does not."""
+    return type(error) is ValueError and bool(str(error))
 
 
 def shown(value: object) -> str:
@@ -141,7 +153,12 @@ def shown(value: object) -> str:
         text = tags.printable(repr(value))
     except Exception:  # a user's ``__repr__``, or a number with more than 4,300 digits
         text = f"a {type(value).__name__}"
-    return text if len(text) <= 100 else f"{text[:97]}..."
+    return _short(text, _VALUE_MAX)
+
+
+def _short(text: str, most: int) -> str:
+    """Return the text in at most ``most`` characters."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _error(wrong: str, allowed: str) -> ConfigError:

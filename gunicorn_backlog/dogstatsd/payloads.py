@@ -8,21 +8,15 @@ characters.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 MAX_BYTES = 8192
 UDP_BYTES = 1432  # fits into Ethernet's 1,500 bytes with IPv6 and UDP headers: no fragments
 
 
-class Payloads(NamedTuple):
-    """``payloads`` in the order of their lines; ``left_out``: number of lines over MAX_BYTES."""
-
-    payloads: list[bytes]
-    left_out: int
-
-
-def pack(lines: Iterable[bytes], size: int) -> Payloads:
+def pack(lines: Iterable[bytes], size: int) -> tuple[list[bytes], int]:
     """Pack whole lines into payloads of up to ``size`` bytes; a longer line has its own payload.
+
+    Returns the payloads in the order of their lines, and the number of lines over MAX_BYTES.
 
     :param lines: bytes, each with its newline.
     :param size: bytes, up to MAX_BYTES.
@@ -36,7 +30,7 @@ def pack(lines: Iterable[bytes], size: int) -> Payloads:
                 payloads.append(batch)
                 batch = b""
             batch += part
-    return Payloads([*payloads, batch] if batch else payloads, left_out)
+    return [*payloads, batch] if batch else payloads, left_out
 
 
 def split_values(line: bytes, max_bytes: int = MAX_BYTES) -> list[bytes]:

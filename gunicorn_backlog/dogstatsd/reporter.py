@@ -63,6 +63,7 @@ class Reporter:
             app=app,
             bind=bind,
             backlog_type=self._settings.backlog_type,
+            groups=self._settings.metrics,
             stopping=stopping,
         )
         self._agent.push(points)

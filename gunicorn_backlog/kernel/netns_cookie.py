@@ -8,28 +8,18 @@ namespace on this machine. The call needs no privilege; ``SIOCGSKNS`` needs CAP_
 from __future__ import annotations
 
 import socket
-import struct
 
 from gunicorn_backlog._threads.unpatched import Socket
-from gunicorn_backlog.kernel.accept_queue import ListeningSocket, QueueError
+from gunicorn_backlog.kernel.accept_queue import ListeningSocket
 
 SO_NETNS_COOKIE = 71  # include/uapi/asm-generic/socket.h; not in Python's ``socket``
 
-_COOKIE = struct.Struct("=Q")
+_SIZE = 8  # bytes of the cookie; cookies are only compared
 
 
-def decode(octets: bytes) -> int:
-    """Return the cookie. Raises QueueError."""
-    try:
-        (cookie,) = _COOKIE.unpack(octets)
-    except struct.error:
-        raise QueueError(f"SO_NETNS_COOKIE is {len(octets)} bytes long, not 8") from None
-    return int(cookie)
-
-
-def read(sock: ListeningSocket) -> int:
-    """Return the cookie of a socket's network namespace. Raises OSError and QueueError."""
-    return decode(sock.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, _COOKIE.size))
+def read(sock: ListeningSocket) -> bytes:
+    """Return the cookie of a socket's network namespace. Raises OSError."""
+    return sock.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, _SIZE)
 
 
 def is_elsewhere(sock: ListeningSocket) -> bool:
@@ -41,5 +31,5 @@ def is_elsewhere(sock: ListeningSocket) -> bool:
         theirs = read(sock)
         with Socket(socket.AF_UNIX) as ours:
             return theirs != read(ours)
-    except (OSError, QueueError):
+    except OSError:
         return False

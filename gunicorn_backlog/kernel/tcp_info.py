@@ -13,9 +13,11 @@ offset  size  field                meaning in TCP_LISTEN
 28      4     tcpi_sacked          ``sk_max_ack_backlog``: the limit, clamped by somaxconn
 ======  ====  ===================  =======================================================
 
-One field of an accepted socket is read:
+Two fields of an accepted socket are read:
 
 ======  ====  ===================  =======================================================
+44      4     tcpi_last_data_sent  ms since bytes were sent, or since the handshake if none
+                                   were; in steps of one jiffy
 52      4     tcpi_last_data_recv  ms since the last bytes arrived, or since the handshake
                                    if none did; in steps of one jiffy
 ======  ====  ===================  =======================================================
@@ -37,9 +39,9 @@ UnpackError = struct.error  # raised for fewer bytes than a decoder needs
 # bytes, more than any kernel fills (Linux 6.18: 280). gVisor refuses less than its whole struct.
 _SIZE = 400
 _LISTEN_INFO = struct.Struct("=B7x16xII")  # tcpi_state, tcpi_unacked, tcpi_sacked
-_LAST_DATA_RECV = struct.Struct("=52xI")  # tcpi_last_data_recv
-# Public instead of a function around both: workers use them on every request.
-LAST_DATA_RECV_SIZE, unpack_last_data_recv = _LAST_DATA_RECV.size, _LAST_DATA_RECV.unpack
+_LAST_DATA = struct.Struct("=44xI4xI")  # tcpi_last_data_sent, tcpi_last_data_recv
+# Public instead of a function around both: workers use them on the way of requests.
+LAST_DATA_SIZE, unpack_last_data = _LAST_DATA.size, _LAST_DATA.unpack
 
 
 def decode(octets: bytes) -> AcceptQueue:
@@ -71,8 +73,7 @@ def last_data_recv_ms(sock: ListeningSocket) -> int | None:
     None if the socket is closed, or is no TCP socket.
     """
     try:
-        octets = sock.getsockopt(IPPROTO_TCP, TCP_INFO, LAST_DATA_RECV_SIZE)
-        (since_ms,) = unpack_last_data_recv(octets)
+        _, since_ms = unpack_last_data(sock.getsockopt(IPPROTO_TCP, TCP_INFO, LAST_DATA_SIZE))
     except (OSError, struct.error):
         return None
     return int(since_ms)

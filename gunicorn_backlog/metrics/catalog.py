@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from gunicorn_backlog.config.options import Group
+
 MetricType = Literal["gauge", "count", "histogram", "distribution", "service_check"]
 
 
 class Metric(NamedTuple):
     """A metric of the catalog.
 
+    ``group`` is a value of the setting ``metrics``; None: the metric is always pushed.
     ``type`` and ``unit`` are Datadog's terms; a service check has no unit. ``tags`` are keys, or
     ``key:value`` for each possible value, in addition to ``app`` and ``bind`` of every metric.
     """
 
+    group: Group | None
     name: str
     type: MetricType
     unit: str
@@ -21,7 +25,19 @@ class Metric(NamedTuple):
     description: str
 
 
+EXIT_REASONS = (
+    "asked",
+    "recycled",
+    "timeout",
+    "oom",
+    "killed",
+    "crashed",
+    "boot",
+    "unknown",
+)
+
 BACKLOG = Metric(
+    "backlog",
     "gunicorn.backlog",
     "histogram",
     "connection",
@@ -29,6 +45,7 @@ BACKLOG = Metric(
     "Connections waiting in the accept queue, one value per sample",
 )
 LIMIT = Metric(
+    "backlog",
     "gunicorn.backlog.limit",
     "gauge",
     "connection",
@@ -36,6 +53,7 @@ LIMIT = Metric(
     "Accept queue limit enforced by the kernel; with reuse_port the sum over all workers",
 )
 DROPPED = Metric(
+    "backlog",
     "gunicorn.backlog.dropped",
     "count",
     "connection",
@@ -43,13 +61,23 @@ DROPPED = Metric(
     "Connection attempts that this listener dropped, with each retry of a client",
 )
 DEEPEST = Metric(
+    "backlog",
     "gunicorn.backlog.deepest",
     "gauge",
     "connection",
     ("listener",),
     "Longest accept queue of a single worker in the interval (reuse_port only)",
 )
+LOST = Metric(
+    "backlog",
+    "gunicorn.backlog.lost",
+    "count",
+    "connection",
+    ("listener",),
+    "Connections reset by the kernel because their listening socket was closed",
+)
 WORKERS = Metric(
+    "workers",
     "gunicorn.workers",
     "gauge",
     "worker",
@@ -57,62 +85,135 @@ WORKERS = Metric(
     "Workers by state: idle, working, starting",
 )
 SPAWNED = Metric(
+    "workers",
     "gunicorn.workers.spawned",
     "count",
     "worker",
     (),
     "Workers forked; a crash loop raises this count",
 )
+EXITED = Metric(
+    "workers",
+    "gunicorn.workers.exited",
+    "count",
+    "worker",
+    tuple(f"reason:{reason}" for reason in EXIT_REASONS),
+    "Workers that exited, by cause",
+)
 UTILIZATION = Metric(
+    "workers",
     "gunicorn.workers.utilization",
     "gauge",
     "percent",
     (),
-    "Share of the interval that workers were busy; for gthread, that threads were busy",
+    "Share of the interval that workers were busy; gthread: threads; async: event loops",
+)
+BUSIEST = Metric(
+    "workers",
+    "gunicorn.workers.busiest",
+    "gauge",
+    "percent",
+    (),
+    "Utilization of the busiest worker (of workers that lived at least half of the interval)",
 )
 SATURATED = Metric(
+    "workers",
     "gunicorn.workers.saturated",
     "gauge",
     "percent",
     (),
-    "Share of samples in which no worker and no gthread thread was free",
+    "Share of samples in which no worker, no gthread thread and no event loop was free",
+)
+TIMEOUT_USED = Metric(
+    "workers",
+    "gunicorn.workers.timeout_used",
+    "gauge",
+    "percent",
+    (),
+    "Age of the oldest worker heartbeat as a share of gunicorn's timeout, which kills at 100",
+)
+CPU = Metric(
+    "workers",
+    "gunicorn.workers.cpu",
+    "gauge",
+    "percent",
+    (),
+    "CPU time as a share of the interval, mean per worker; can exceed 100 with threads",
+)
+CPU_WAIT = Metric(
+    "workers",
+    "gunicorn.workers.cpu_wait",
+    "gauge",
+    "percent",
+    (),
+    "Time that threads were runnable and waited for a CPU, as a share, mean per worker",
 )
 THREADS = Metric(
+    "threads",
     "gunicorn.threads",
     "gauge",
     "thread",
-    ("state:idle", "state:working"),
-    "gthread threads by state: idle, working",
+    ("state:idle", "state:working", "pool"),
+    "Threads by state (idle, working) and pool: gthread, anyio, asgiref, default, gevent",
 )
 QUEUED = Metric(
+    "threads",
     "gunicorn.threads.queued",
     "gauge",
     "connection",
-    (),
-    "Connections queued for a gthread thread",
+    ("pool",),
+    "Connections or calls queued for a thread of the pool",
 )
 IN_FLIGHT = Metric(
+    "requests",
     "gunicorn.requests.in_flight",
     "gauge",
     "request",
     (),
     "Requests being served",
 )
+REQUESTS_BEGUN = Metric(
+    "requests",
+    "gunicorn.requests.begun",
+    "count",
+    "request",
+    (),
+    "Requests whose head was parsed and which were handed to the app",
+)
+OLDEST = Metric(
+    "requests",
+    "gunicorn.requests.oldest",
+    "gauge",
+    "second",
+    (),
+    "Age of the oldest request in flight since its head was parsed, maximum of the interval",
+)
+STRANDED = Metric(
+    "requests",
+    "gunicorn.requests.stranded",
+    "gauge",
+    "request",
+    (),
+    "Requests queued at a full worker while another accepting worker is free",
+)
 WAIT_AVG = Metric(
+    "wait",
     "gunicorn.request.wait.avg",
     "gauge",
     "millisecond",
     (),
-    "Average time that a request waited before a worker or thread took it",
+    "Average time that a request waited before a worker, thread or event loop took it",
 )
 WAIT_MAX = Metric(
+    "wait",
     "gunicorn.request.wait.max",
     "gauge",
     "millisecond",
     (),
-    "Longest time that a request waited before a worker or thread took it",
+    "Longest time that a request waited before a worker, thread or event loop took it",
 )
 WAIT_95 = Metric(
+    "wait",
     "gunicorn.request.wait.95percentile",
     "gauge",
     "millisecond",
@@ -120,13 +221,39 @@ WAIT_95 = Metric(
     "95th percentile of the time that requests waited before a worker or thread took them",
 )
 WAIT_COUNT = Metric(
+    "wait",
     "gunicorn.request.wait.count",
     "count",
     "request",
     (),
     "Requests included in the wait statistics",
 )
+DELAY_AVG = Metric(
+    "loop",
+    "gunicorn.loop.delay.avg",
+    "gauge",
+    "millisecond",
+    (),
+    "Average delay of a 100 ms timer in the event loops: how long ready callbacks wait",
+)
+DELAY_MAX = Metric(
+    "loop",
+    "gunicorn.loop.delay.max",
+    "gauge",
+    "millisecond",
+    (),
+    "Longest delay of a 100 ms timer in the event loops, also of a block that lasts",
+)
+DELAY_95 = Metric(
+    "loop",
+    "gunicorn.loop.delay.95percentile",
+    "gauge",
+    "millisecond",
+    (),
+    "95th percentile of the delays of a 100 ms timer in the event loops",
+)
 IS_RUNNING = Metric(
+    None,
     "gunicorn.is_running",
     "service_check",
     "",

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
-from gunicorn_backlog.config.options import BacklogType
+from gunicorn_backlog.config.options import GROUPS, BacklogType, Group
 from gunicorn_backlog.config.tags import clean
 from gunicorn_backlog.metrics import catalog
-from gunicorn_backlog.metrics.catalog import Metric, MetricType
+from gunicorn_backlog.metrics.catalog import CATALOG, Metric, MetricType
+from gunicorn_backlog.sampling.cpu import CpuUsage
 from gunicorn_backlog.sampling.window import BacklogSummary, IntervalSummary
 from gunicorn_backlog.sampling.worker_counts import WorkerCounts
 from gunicorn_backlog.scoreboard.wait_histogram import WaitSummary
 
 OK, CRITICAL = 0, 2  # status of a service check
+_GROUPS = {metric.name: metric.group for metric in CATALOG}
 
 
 class Point(NamedTuple):
@@ -35,6 +37,7 @@ def interval_points(
     app: str,
     bind: str,
     backlog_type: BacklogType,
+    groups: Collection[Group] = GROUPS,
     stopping: bool = False,
 ) -> list[Point]:
     """Return the points of one interval, without those that could not be measured.
@@ -42,6 +45,7 @@ def interval_points(
     :param app: value of the tag ``app``: the server's ``proc_name``.
     :param bind: value of the tag ``bind``: the server's first listener. Empty: no tag.
     :param backlog_type: type of ``gunicorn.backlog``. A gauge has the maximum of the samples.
+    :param groups: the metrics to return; those without a group are always returned.
     :param stopping: this is the last push of a shutdown.
     """
     tags = [clean(f"app:{app}")]
@@ -49,16 +53,24 @@ def interval_points(
         tags.append(clean(f"bind:{bind}"))
     found = [
         *_backlog_points(interval.queues, backlog_type),
-        *_drop_points(interval.dropped),
+        *_count_points(catalog.DROPPED, interval.dropped),
+        *_count_points(catalog.LOST, interval.lost),
         *_worker_points(interval.counts),
         *_load_points(interval),
+        *_request_points(interval),
+        *_cpu_points(interval.cpu),
         *_wait_points(interval.waits),
+        *_delay_points(interval.delays),
     ]
     if stopping:
         found.append(_point(catalog.IS_RUNNING, CRITICAL))
     elif interval.counts is not None:
         found.append(_point(catalog.IS_RUNNING, OK if interval.counts.total > 0 else CRITICAL))
-    return [point._replace(tags=(*tags, *point.tags)) for point in found]
+    return [
+        point._replace(tags=(*tags, *point.tags))
+        for point in found
+        if (group := _GROUPS[point.name]) is None or group in groups
+    ]
 
 
 def _point(metric: Metric, value: float, *tags: str) -> Point:
@@ -79,9 +91,9 @@ def _backlog_points(
             yield _point(catalog.DEEPEST, queue.deepest, tag)
 
 
-def _drop_points(dropped: Mapping[str, int]) -> Iterator[Point]:
-    for listener, count in dropped.items():
-        yield _point(catalog.DROPPED, count, _listener_tag(listener))
+def _count_points(metric: Metric, counts: Mapping[str, int]) -> Iterator[Point]:
+    for listener, count in counts.items():
+        yield _point(metric, count, _listener_tag(listener))
 
 
 def _listener_tag(listener: str) -> str:
@@ -99,18 +111,42 @@ def _worker_points(counts: WorkerCounts | None) -> Iterator[Point]:
     yield _point(catalog.WORKERS, counts.starting, "state:starting")
     if counts.in_flight is not None:
         yield _point(catalog.IN_FLIGHT, counts.in_flight)
-    if counts.threads is not None:
-        yield _point(catalog.THREADS, counts.threads.idle, "state:idle")
-        yield _point(catalog.THREADS, counts.threads.working, "state:working")
-        yield _point(catalog.QUEUED, counts.threads.queued)
+    for name, threads in counts.threads.items():
+        pool = f"pool:{name}"
+        if threads.idle is not None:
+            yield _point(catalog.THREADS, threads.idle, "state:idle", pool)
+        yield _point(catalog.THREADS, threads.working, "state:working", pool)
+        yield _point(catalog.QUEUED, threads.queued, pool)
 
 
 def _load_points(interval: IntervalSummary) -> Iterator[Point]:
     yield _point(catalog.SPAWNED, interval.spawned)
+    for reason, count in interval.exited.items():
+        yield _point(catalog.EXITED, count, f"reason:{reason}")
     if interval.utilization is not None:
         yield _point(catalog.UTILIZATION, interval.utilization)
+    if interval.busiest is not None:
+        yield _point(catalog.BUSIEST, interval.busiest)
     if interval.saturated is not None:
         yield _point(catalog.SATURATED, interval.saturated)
+    if interval.timeout_used is not None:
+        yield _point(catalog.TIMEOUT_USED, interval.timeout_used)
+
+
+def _request_points(interval: IntervalSummary) -> Iterator[Point]:
+    if interval.begun is not None:
+        yield _point(catalog.REQUESTS_BEGUN, interval.begun)
+    if interval.oldest_s is not None:
+        yield _point(catalog.OLDEST, round(interval.oldest_s, 3))
+    if interval.stranded is not None:
+        yield _point(catalog.STRANDED, interval.stranded)
+
+
+def _cpu_points(cpu: CpuUsage) -> Iterator[Point]:
+    if cpu.used is not None:
+        yield _point(catalog.CPU, cpu.used)
+    if cpu.waited is not None:
+        yield _point(catalog.CPU_WAIT, cpu.waited)
 
 
 def _wait_points(waits: WaitSummary | None) -> Iterator[Point]:
@@ -119,3 +155,10 @@ def _wait_points(waits: WaitSummary | None) -> Iterator[Point]:
         yield _point(catalog.WAIT_MAX, waits.longest_ms)
         yield _point(catalog.WAIT_95, waits.percentile_95_ms)
         yield _point(catalog.WAIT_COUNT, waits.requests)
+
+
+def _delay_points(delays: WaitSummary | None) -> Iterator[Point]:
+    if delays is not None:
+        yield _point(catalog.DELAY_AVG, round(delays.average_ms, 1))
+        yield _point(catalog.DELAY_MAX, delays.longest_ms)
+        yield _point(catalog.DELAY_95, delays.percentile_95_ms)

@@ -4,14 +4,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
+from typing import NamedTuple
 
 from gunicorn_backlog.kernel.accept_queue import AcceptQueue
 from gunicorn_backlog.kernel.somaxconn import somaxconn
 from gunicorn_backlog.log import OnceLogger
 
-# Worker classes (values of gunicorn's setting) that listen again, each with its own backlog:
-# asyncio's default, since gunicorn's asgi worker passes no other.
-LISTENS_WITH = {"asgi": 100, "gunicorn.workers.gasgi.ASGIWorker": 100}
+
+class Listens(NamedTuple):
+    """A worker that listens again, with a backlog of its own."""
+
+    worker: str
+    backlog: int
+
+
+# By worker class, as in gunicorn's setting: the default of asyncio's ``create_server`` and that of
+# aiohttp's ``SockSite``, since the workers pass no other.
+_ASGI, _AIOHTTP = Listens("gunicorn's asgi worker", 100), Listens("aiohttp's worker", 128)
+LISTENS_WITH = {
+    "asgi": _ASGI,
+    "gunicorn.workers.gasgi.ASGIWorker": _ASGI,
+    "aiohttp.GunicornWebWorker": _AIOHTTP,
+    "aiohttp.GunicornUVLoopWebWorker": _AIOHTTP,
+    "aiohttp.worker.GunicornWebWorker": _AIOHTTP,
+    "aiohttp.worker.GunicornUVLoopWebWorker": _AIOHTTP,
+}
 RAISE = "raise this sysctl (in a container, that of its network namespace)"
 SETTLED_S = 1.0  # a reload replaces config and sockets one after the other
 
@@ -60,8 +77,9 @@ def cause(limit: int, greatest: int | None, worker_class: str) -> str:
 
     :param greatest: ``net.core.somaxconn`` of the listener's network namespace; None: not known.
     """
-    if limit == LISTENS_WITH.get(worker_class):
-        return f"gunicorn's asgi worker makes asyncio call listen({limit})"
+    listens = LISTENS_WITH.get(worker_class)
+    if listens is not None and limit == listens.backlog:
+        return f"{listens.worker} makes asyncio call listen({limit})"
     if greatest is None:
         return "net.core.somaxconn can't be read here"
     if limit == greatest:

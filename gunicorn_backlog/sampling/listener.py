@@ -6,7 +6,7 @@ import errno
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -81,6 +81,20 @@ class Listener:
         except UnreadableError:
             self._latest = None
             raise
+
+    @property
+    def is_reuse_port(self) -> bool:
+        """Whether each worker has a socket of its own at the address."""
+        return isinstance(self._readers[0], ReusePortReader)
+
+    def lengths(self) -> Mapping[int, int]:
+        """Return the latest length of the queue of each socket, by inode; empty: not known."""
+        (reader, *_) = self._readers
+        if isinstance(reader, ReusePortReader):
+            return reader.lengths
+        if self.is_elsewhere or not self._ref.inode:
+            return {}
+        return {self._ref.inode: self._latest.length if self._latest else 0}
 
     def note_drops(self) -> None:
         """Read the kernel's counter of drops, for ``take_drops``. Raises UnreadableError."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,10 @@ from gunicorn_backlog.sampling.listener import (
     reuse_port_listener,
     unreadable_listener,
 )
+from gunicorn_backlog.sampling.lost import Lost
+from gunicorn_backlog.scoreboard.detail_row import DetailState, SocketState
 from gunicorn_backlog.scoreboard.server_info import ListenerRef
+from gunicorn_backlog.scoreboard.slot import SlotRecord
 
 if TYPE_CHECKING:
     from gunicorn_backlog import _gunicorn
@@ -27,6 +31,7 @@ class Listeners:
     """All listeners of an arbiter, also after a HUP replaced them.
 
     bind: value of the tag ``bind``, the name of the first listener; empty before the first.
+    lost: connections of closed sockets.
     """
 
     def __init__(self, arbiter: _gunicorn.Arbiter, logger: OnceLogger) -> None:
@@ -37,6 +42,16 @@ class Listeners:
         self._listeners: Sequence[Listener] = ()
         self._drops_of_closed: dict[str, int] = {}
         self.bind = ""
+        self.lost = Lost()
+
+    def held(self) -> set[int]:
+        """Return the inodes of the sockets that the arbiter has."""
+        inodes = set()
+        for listener in list(self._arbiter.LISTENERS):
+            sock: Any = listener.sock
+            with suppress(OSError, AttributeError):  # closed meanwhile
+                inodes.add(os.fstat(sock.fileno()).st_ino)
+        return inodes
 
     def read(self) -> dict[str, AcceptQueue]:
         """Return the queue of each readable listener, by name; log each unreadable one once."""
@@ -53,6 +68,7 @@ class Listeners:
                 self._warn_without_limit(listener)
             elif queue.length > queue.limit:  # full: a close would lose the drops of this interval
                 self._note_drops(listener)
+            self.lost.sample(listener.ref(), listener.lengths())
             name = listener.name
             queues[name] = merge([queues[name], queue]) if name in queues else queue
         return queues
@@ -69,6 +85,39 @@ class Listeners:
             self._note_drops(listener)
             _add_drops(counts, listener)
         return counts
+
+    def count_lost(
+        self,
+        died: list[tuple[SocketState | None, ...]],
+        details: Callable[[], list[tuple[SlotRecord, DetailState]]] | None,
+    ) -> dict[str, int]:
+        """Return the connections that were lost since the last call, by listener, if known.
+
+        Raises UnreadableSocketsError.
+
+        :param died: the sockets of the workers that have died since the last call.
+        :param details: reads all slots with their own sockets; None: there is no shared memory.
+        """
+        lost, held, cfg = self.lost, self.held(), self._arbiter.cfg
+        sockets = died
+        if details is not None and (cfg.reuse_port or lost.watched - held):
+            sockets = died + [detail.sockets for _, detail in details()]
+        if cfg.reuse_port:
+            lost.note_untracked(sockets, cfg.address)
+        closed = [state for states in sockets for state in states if state is not None]
+        stopping = not self._arbiter.LISTENERS and not cfg.reuse_port
+        others_end = not stopping or not self._arbiter.WORKERS
+        counts = lost.take(held, closed, others_end=others_end)
+        return {listener: count for listener, count in counts.items() if count is not None}
+
+    def own_lengths(self) -> dict[int, int]:
+        """Return the length of each worker's own queue by inode; empty without ``reuse_port``."""
+        return {
+            inode: length
+            for listener in self._listeners
+            if listener.is_reuse_port
+            for inode, length in listener.lengths().items()
+        }
 
     def elsewhere(self) -> frozenset[str]:
         """Return the names of listeners that belong to another network namespace."""

@@ -87,13 +87,17 @@ class UnixDiag(QueueReader):
 
 
 class ReusePortReader(QueueReader):
-    """An address at which each worker has a socket (``reuse_port``), by ``inet_diag``."""
+    """An address at which each worker has a socket (``reuse_port``), by ``inet_diag``.
+
+    lengths: of each socket's queue by inode, in the latest read.
+    """
 
     name = "inet_diag"
 
     def __init__(self, host: str, port: int) -> None:
         """Take a numeric host, as the kernel prints it."""
         super().__init__()
+        self.lengths: dict[int, int] = {}
         self._host, self._port = host, port
         self._family = family_of(host)
 
@@ -101,6 +105,7 @@ class ReusePortReader(QueueReader):
         """Return the sum of the queues; note the drops, too: a counter ends with its worker."""
         listeners = sock_diag.inet_listeners(self._family, self._port)
         listeners = [listener for listener in listeners if listener.host == self._host]
+        self.lengths = {listener.inode: listener.queue.length for listener in listeners}
         drops = {listener.inode: listener.drops for listener in listeners}
         self.drops.add({inode: count for inode, count in drops.items() if count is not None})
         return merge([listener.queue for listener in listeners]) if listeners else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from gunicorn_backlog import _gunicorn
@@ -11,16 +11,28 @@ from gunicorn_backlog.kernel.accept_queue import AcceptQueue
 from gunicorn_backlog.kernel.somaxconn import somaxconn
 from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.sampling import sampler_log
+from gunicorn_backlog.sampling.busiest import Busiest
+from gunicorn_backlog.sampling.cpu import CpuMeter, CpuUsage
+from gunicorn_backlog.sampling.heartbeats import Heartbeats
 from gunicorn_backlog.sampling.limits import Limits
 from gunicorn_backlog.sampling.listeners import Listeners
+from gunicorn_backlog.sampling.loops import has_unmeasured_loop
+from gunicorn_backlog.sampling.lost import UnreadableSocketsError
+from gunicorn_backlog.sampling.requests import (
+    RequestSample,
+    RequestSampler,
+    waiting_by_pid,
+)
+from gunicorn_backlog.sampling.totals import Totals
 from gunicorn_backlog.sampling.utilization import Utilization, WorkTime
 from gunicorn_backlog.sampling.window import Sample
 from gunicorn_backlog.sampling.worker_counts import WorkerCounter, WorkerCounts
+from gunicorn_backlog.scoreboard.detail_row import SocketState
+from gunicorn_backlog.scoreboard.kind import MEASURES_WAIT
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from gunicorn_backlog.scoreboard.server_info import ListenerRef
-from gunicorn_backlog.scoreboard.slot import MEASURES_WAIT
-from gunicorn_backlog.scoreboard.wait_histogram import HistogramDelta, WaitsError, WaitSummary
-from gunicorn_backlog.scoreboard.worker_row import WorkerRows
+from gunicorn_backlog.scoreboard.wait_histogram import WaitSummary
+from gunicorn_backlog.scoreboard.worker_row import WorkerRow, WorkerRows
 from gunicorn_backlog.workers import registry
 
 if TYPE_CHECKING:
@@ -36,6 +48,8 @@ class Sampler:
     """Samples one arbiter, and logs each unreadable number once.
 
     since_ns: start of the sampling, CLOCK_MONOTONIC.
+    ages: of the workers of the latest sample.
+    heartbeats: of all workers.
     """
 
     def __init__(self, arbiter: Arbiter, scoreboard: Scoreboard | None, logger: OnceLogger) -> None:
@@ -46,7 +60,15 @@ class Sampler:
         self._limits = Limits(logger)
         self._counter = WorkerCounter()
         self._utilization = Utilization()
-        self._histogram: HistogramDelta | None = None
+        self._busiest = Busiest(time.monotonic_ns())
+        self.heartbeats = Heartbeats(arbiter)
+        self._cpu = CpuMeter()
+        self._running: Mapping[int, int] = {}  # age by pid, of the latest sample
+        self._totals: Totals | None = None
+        self._rows: Mapping[int, WorkerRow] = {}  # of the latest sample
+        self._requests = RequestSampler()
+        self._all_known = False  # whether the state of each worker is known
+        self._all_measured = False  # whether the utilization of each worker is measured
         self._waits_measured = False  # whether a worker measures the wait of each request
         self._watched_after = 0  # age of the youngest worker forked before the sampling
         self._cfg: Config | None = None
@@ -54,6 +76,7 @@ class Sampler:
         self._boot_limit_s = 0
         self._unread_in_a_row = 0
         self.since_ns = 0
+        self.ages: Collection[int] = ()
 
     def begin(self, forked: int) -> None:
         """Start or restart the sampling.
@@ -62,9 +85,10 @@ class Sampler:
         """
         self._watched_after = forked
         self.since_ns = time.monotonic_ns()
-        self._utilization = Utilization()
+        self._utilization, self._cpu = Utilization(), CpuMeter()
+        self._busiest = Busiest(self.since_ns)
         if self._scoreboard is not None:
-            self._histogram = HistogramDelta(self._scoreboard.reader.waits())
+            self._totals = Totals(self._scoreboard.reader, self._logger)
 
     def sample(self) -> Sample:
         """Return a sample of all listeners and workers."""
@@ -75,25 +99,57 @@ class Sampler:
         queues = self._queues()
         worker_class = self._arbiter.cfg.worker_class_str
         self._limits.check(queues, self._backlog, worker_class, self._listeners.elsewhere())
-        return Sample(queues, *self._workers(), _gunicorn.fork_count(self._arbiter))
+        self.heartbeats.sample()
+        running = _gunicorn.worker_ages(self._arbiter)
+        self.ages = running.values()
+        counts, work = self._workers(running)
+        requests = self._sample_requests(counts)
+        # Not the arbiter's count: gunicorn raises this count before the fork.
+        return Sample(queues, counts, work, max(self.ages, default=0), requests)
 
     def waits(self) -> WaitSummary | None:
         """Return the waits of the requests since the last call; None: not measured."""
-        if self._scoreboard is None or self._histogram is None:
+        if self._totals is None:
             return None
         from_header = registry.kind_forked(self._arbiter) in MEASURES_WAIT
-        counters = self._scoreboard.reader.waits()
-        try:
-            return self._histogram.update(
-                counters, measured=self._waits_measured, from_header=from_header
-            )
-        except WaitsError as error:
-            sampler_log.warn_waits(self._logger, error)
-            return None
+        return self._totals.waits(measured=self._waits_measured, from_header=from_header)
+
+    def delays(self) -> WaitSummary | None:
+        """Return the delays of the event loops since the last call; None: not measured."""
+        return None if self._totals is None else self._totals.delays(self._rows)
+
+    def begun(self) -> int | None:
+        """Return the requests handed to the app since the last call; None: not known."""
+        begun = None if self._totals is None else self._totals.begun()
+        return begun if self._all_known else None
+
+    def busiest(self) -> float | None:
+        """Return the utilization of the busiest worker since the last call; None: not measured."""
+        busiest = self._busiest.take(self._utilization.sampled_ns)
+        return busiest if self._all_measured else None
+
+    def cpu(self) -> CpuUsage:
+        """Return the workers' use of CPUs since the latest reading, about a second ago or more."""
+        usage = self._cpu.update(self._running)
+        if self._cpu.error:
+            sampler_log.warn_cpu(self._logger, self._cpu.error)
+        return usage
 
     def dropped(self) -> dict[str, int]:
         """Return the connections that each listener dropped since the last call."""
         return self._listeners.dropped()
+
+    def lost(self, died: Iterable[tuple[SocketState | None, ...]]) -> dict[str, int]:
+        """Return the connections that were lost since the last call, by listener, if known.
+
+        :param died: the sockets of the workers that have died since the last call.
+        """
+        details = None if self._scoreboard is None else self._scoreboard.reader.details
+        try:
+            return self._listeners.count_lost(list(died), details)
+        except UnreadableSocketsError as error:
+            sampler_log.warn_lost(self._logger, error)
+            return {}
 
     @property
     def bind(self) -> str:
@@ -118,21 +174,26 @@ class Sampler:
                 sampler_log.warn_no_limit(self._logger, listener)
         return queues
 
-    def _workers(self) -> tuple[WorkerCounts | None, WorkTime | None]:
+    def _workers(self, running: Mapping[int, int]) -> tuple[WorkerCounts | None, WorkTime | None]:
         """Return the counts and the work of all workers.
 
         None if a slot is not readable: numbers without one of the workers would be wrong.
         """
-        running = _gunicorn.worker_ages(self._arbiter)
+        former, self._running = self._running, running
+        if former.keys() != running.keys():
+            self._cpu.add(running)
         if self._scoreboard is None:
             return WorkerCounts(0, 0, 0, len(running), None), None
         rows = self._scoreboard.reader.read(running)
         if rows.unread:
             return self._unread(len(running)), None
         self._unread_in_a_row = 0
-        counts = self._count(running, rows)
+        self._rows = rows.by_pid
         work = self._utilization.update(rows.by_pid)
-        return counts, None if counts.saturated is None else work
+        self._busiest.sample(rows.by_pid, self._utilization.sampled_ns)
+        counts = self._count(running, rows)
+        self._all_measured = counts.saturated is not None
+        return counts, work if self._all_measured else None
 
     def _count(self, running: Mapping[int, int], rows: WorkerRows) -> WorkerCounts:
         if rows.by_pid:
@@ -144,13 +205,28 @@ class Sampler:
             watched_after=self._watched_after,
             kind_starting=registry.kind_forked(self._arbiter),
             heartbeats=registry.heartbeats(self._arbiter, rows.without_slot),
+            full_loops=self._utilization.full_loops,
         )
         if counts.unknown:
             kinds = {row.kind for row in rows.by_pid.values()}
             sampler_log.warn_no_slot(self._logger, self._counter, self._boot_limit_s)
             worker_class = self._arbiter.cfg.worker_class_str
             sampler_log.warn_unknown_kinds(self._logger, kinds, worker_class)
+        elif counts.saturated is None and has_unmeasured_loop(rows.by_pid):
+            sampler_log.warn_unmeasured_loop(self._logger)
         return counts
+
+    def _sample_requests(self, counts: WorkerCounts | None) -> RequestSample | None:
+        if counts is None:
+            return None
+        self._all_known = self._scoreboard is not None and counts.unknown == 0
+        if self._scoreboard is None or counts.unknown:
+            return None
+        lengths, waiting = self._listeners.own_lengths(), None
+        if lengths:
+            details = self._scoreboard.reader.details()
+            waiting = waiting_by_pid(details, lengths)
+        return self._requests.sample(self._rows, time.monotonic_ns(), waiting)
 
     def _unread(self, running: int) -> WorkerCounts | None:
         """Return None; after UNREAD_IN_A_ROW calls the number of workers, without states."""

@@ -1,4 +1,7 @@
-"""Utilization: the time that workers worked between two samples, and the available time."""
+"""Utilization: the time that workers worked between two samples, and the available time.
+
+A worker with an event loop works while the loop runs, see ``loops``.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,30 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from gunicorn_backlog.sampling.loops import Loops
 from gunicorn_backlog.scoreboard.worker_row import WorkerRow
 
 
 class WorkTime(NamedTuple):
-    """Nanoseconds of all workers or threads together: ``worked_ns`` of ``available_ns``."""
+    """Nanoseconds of all workers, threads or loops together: ``worked_ns`` of ``available_ns``."""
 
     worked_ns: int
     available_ns: int
 
 
 class Utilization:
-    """The difference of two samples. A worker is available from its slot's allocation on."""
+    """The difference of two samples. A worker is available from its slot's allocation on.
+
+    sampled_ns: time of the latest sample, CLOCK_MONOTONIC.
+    full_loops: pids of the workers whose event loop was not free between the latest two samples.
+    """
 
     def __init__(self, *, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self._clock_ns = clock_ns
-        self._sampled_ns = clock_ns()
+        self.sampled_ns = clock_ns()
         self._rows: Mapping[int, WorkerRow] = {}  # by pid, of the last sample
+        self._loops = Loops()
+        self.full_loops: frozenset[int] = frozenset()
 
     def update(self, rows: Mapping[int, WorkerRow]) -> WorkTime:
         """Return the work since the last sample, or since the creation of the object.
@@ -32,8 +42,8 @@ class Utilization:
 
         :param rows: by pid, read immediately before the call.
         """
-        since_ns, now_ns = self._sampled_ns, self._clock_ns()
-        former_rows, self._rows, self._sampled_ns = self._rows, rows, now_ns
+        since_ns, now_ns = self.sampled_ns, self._clock_ns()
+        former_rows, self._rows, self.sampled_ns = self._rows, rows, now_ns
         elapsed_ns = now_ns - since_ns
         worked_ns = available_ns = busy = formerly_busy = 0
         for pid, row in rows.items():
@@ -48,4 +58,7 @@ class Utilization:
                 continue
             worked_ns += row.worked_ns
             busy += row.timed_busy
-        return WorkTime(worked_ns + busy * now_ns - formerly_busy * since_ns, available_ns)
+        loops = self._loops.update(rows, since_ns, now_ns)
+        self.full_loops = loops.full
+        worked_ns += busy * now_ns - formerly_busy * since_ns + loops.ran_ns
+        return WorkTime(worked_ns, available_ns + loops.elapsed_ns)

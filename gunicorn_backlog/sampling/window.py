@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import NamedTuple, TypedDict
 
 from gunicorn_backlog.kernel.accept_queue import AcceptQueue
+from gunicorn_backlog.sampling.cpu import CpuUsage
+from gunicorn_backlog.sampling.requests import RequestSample
 from gunicorn_backlog.sampling.utilization import WorkTime
 from gunicorn_backlog.sampling.worker_counts import WorkerCounts
 from gunicorn_backlog.scoreboard.wait_histogram import WaitSummary
@@ -17,13 +20,15 @@ class Sample(NamedTuple):
     queues: by listener.
     counts: of workers; None: not readable.
     work: since the last sample; None: not measured.
-    forked: number of workers forked since the arbiter's start.
+    forked: number of workers forked since the arbiter's start: the greatest age of a worker.
+    requests: None: not known for each worker.
     """
 
     queues: Mapping[str, AcceptQueue]
     counts: WorkerCounts | None
     work: WorkTime | None
     forked: int
+    requests: RequestSample | None = None
 
 
 class BacklogSummary(NamedTuple):
@@ -47,8 +52,18 @@ class IntervalSummary(NamedTuple):
     counts: of the last sample with readable workers; None: no sample has them.
     spawned: number of workers forked in the interval.
     utilization: in percent; None: not measured.
-    saturated: share of samples without a free worker or thread, in percent; None: not measured.
+    saturated: share of samples without a free worker, thread or event loop, in percent; None: not
+        measured.
     waits: None: not measured.
+    delays: of event loops; None: not measured.
+    begun: requests handed to the app in the interval; None: not known for each worker.
+    oldest_s: greatest age of a request in flight, in seconds; None: not known for each worker.
+    stranded: greatest number of stranded requests; None: no worker has a queue of its own.
+    exited: number of workers that exited in the interval, by reason; empty: not known.
+    lost: connections of closed sockets, by listener; without listeners for which it is not known.
+    busiest: utilization of the busiest worker, in percent; None: not measured.
+    timeout_used: age of the oldest heartbeat in percent of gunicorn's timeout; None: no timeout.
+    cpu: the workers' use of CPUs.
     """
 
     queues: tuple[BacklogSummary, ...]
@@ -58,6 +73,15 @@ class IntervalSummary(NamedTuple):
     utilization: float | None = None
     saturated: float | None = None
     waits: WaitSummary | None = None
+    delays: WaitSummary | None = None
+    begun: int | None = None
+    oldest_s: float | None = None
+    stranded: int | None = None
+    exited: Mapping[str, int] = MappingProxyType({})
+    lost: Mapping[str, int] = MappingProxyType({})
+    busiest: float | None = None
+    timeout_used: float | None = None
+    cpu: CpuUsage = CpuUsage()
 
 
 class Window:
@@ -80,17 +104,28 @@ class Window:
         self._samples.clear()
 
     def close(
-        self, dropped: Mapping[str, int], waits: WaitSummary | None = None
+        self,
+        dropped: Mapping[str, int],
+        waits: WaitSummary | None = None,
+        delays: WaitSummary | None = None,
+        begun: int | None = None,
+        cpu: CpuUsage | None = None,
+        *,
+        youngest: int = 0,
     ) -> IntervalSummary | None:
         """Return the interval's summary and start the next; None without a sample.
 
         :param dropped: drops of the interval, by listener.
         :param waits: of the requests of the interval.
+        :param delays: of the event loops in the interval.
+        :param begun: requests that were handed to the app in the interval.
+        :param cpu: the workers' use of CPUs.
+        :param youngest: age of the youngest worker that has exited; at least as many were forked.
         """
         samples, self._samples = self._samples, []
         if not samples:
             return None
-        forked, self._forked = self._forked, samples[-1].forked
+        forked, self._forked = self._forked, max(self._forked, samples[-1].forked, youngest)
         counted = [sample.counts for sample in samples if sample.counts is not None]
         return IntervalSummary(
             queues=_queues(samples),
@@ -101,10 +136,27 @@ class Window:
                 [sample.work for sample in samples if sample.work is not None]
             ),
             waits=waits,
+            delays=delays,
+            begun=begun,
+            **_requests([sample.requests for sample in samples if sample.requests is not None]),
+            cpu=cpu or CpuUsage(),
             saturated=_saturated(
                 [counts.saturated for counts in counted if counts.saturated is not None]
             ),
         )
+
+
+class _RequestFields(TypedDict):
+    oldest_s: float | None
+    stranded: int | None
+
+
+def _requests(samples: Sequence[RequestSample]) -> _RequestFields:
+    stranded = [sample.stranded for sample in samples if sample.stranded is not None]
+    return {
+        "oldest_s": max((sample.oldest_s for sample in samples), default=None),
+        "stranded": max(stranded, default=None),
+    }
 
 
 def _queues(samples: Sequence[Sample]) -> tuple[BacklogSummary, ...]:

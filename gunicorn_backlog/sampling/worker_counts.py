@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
-from gunicorn_backlog.scoreboard.slot import GTHREAD, HAS_CAPACITY, STATE_UNKNOWN, Kind
+from gunicorn_backlog.scoreboard.kind import GTHREAD, STATE_UNKNOWN, Kind
+from gunicorn_backlog.scoreboard.loop_row import Meter, PoolState
 from gunicorn_backlog.scoreboard.worker_row import WorkerRow, WorkerRows
+
+GTHREAD_POOL = "gthread"
+ABSENT = int(Meter.ABSENT)
 
 
 class ThreadCounts(NamedTuple):
-    """Numbers of all gthread workers: threads by state, and connections ``queued`` for a thread."""
+    """Numbers of one kind of pool in all workers.
 
-    idle: int
+    idle: None if the number of threads is not fixed.
+    queued: connections or calls that wait for a thread.
+    """
+
+    idle: int | None
     working: int
     queued: int
 
@@ -25,8 +33,8 @@ class WorkerCounts(NamedTuple):
     working: busy workers.
     unknown: living workers whose state is not readable.
     in_flight: requests in flight; None if a worker is unknown.
-    threads: None without gthread workers.
-    saturated: no worker and no thread is free; None: a worker is unknown or has no capacity.
+    threads: by the pool's name; without pools that no worker uses.
+    saturated: no worker, no thread and no event loop is free; None: not measured.
     """
 
     idle: int
@@ -34,7 +42,7 @@ class WorkerCounts(NamedTuple):
     starting: int
     unknown: int
     in_flight: int | None
-    threads: ThreadCounts | None = None
+    threads: Mapping[str, ThreadCounts] = MappingProxyType({})
     saturated: bool | None = None
 
     @property
@@ -78,6 +86,7 @@ class WorkerCounter:
         watched_after: int = 0,
         kind_starting: Kind = Kind.UNKNOWN,
         heartbeats: Mapping[int, float] = MappingProxyType({}),
+        full_loops: Collection[int] = (),
     ) -> WorkerCounts:
         """Return the counts of the ``running`` workers (age by pid).
 
@@ -86,6 +95,7 @@ class WorkerCounter:
             older workers are unknown without a slot.
         :param kind_starting: the kind of the starting workers.
         :param heartbeats: of the workers without a slot, by pid.
+        :param full_loops: pids of the workers whose event loop was not free.
         """
         expected = [pid for pid in rows.without_slot if running[pid] > watched_after]
         starting = self._starting(expected, boot_limit_s, heartbeats)
@@ -95,7 +105,8 @@ class WorkerCounter:
         if unknown:
             return WorkerCounts(idle, working, starting, unknown, None)
         in_flight = sum([row.in_flight for row in seen])
-        threads, saturated = _threads(seen, kind_starting), _saturated(seen, kind_starting)
+        threads = _threads(seen, kind_starting)
+        saturated = _saturated(rows.by_pid, kind_starting, full_loops)
         return WorkerCounts(idle, working, starting, unknown, in_flight, threads, saturated)
 
     def _starting(
@@ -121,21 +132,46 @@ class WorkerCounter:
         return len(without_slot) - self.overdue
 
 
-def _saturated(rows: Sequence[WorkerRow], kind_starting: Kind) -> bool | None:
-    if kind_starting not in HAS_CAPACITY:
+def _saturated(
+    rows: Mapping[int, WorkerRow], kind_starting: Kind, full_loops: Collection[int]
+) -> bool | None:
+    if kind_starting in STATE_UNKNOWN:
         return None
     free = False
-    for row in rows:
-        if not row.capacity:
+    for pid, row in rows.items():
+        if row.loop is None:
+            free |= row.busy < row.capacity
+        elif row.loop.meter == ABSENT:
             return None
-        free |= row.busy < row.capacity
+        else:
+            free |= pid not in full_loops
     return not free
 
 
-def _threads(rows: Sequence[WorkerRow], kind_starting: Kind) -> ThreadCounts | None:
-    pools = [row for row in rows if row.kind == GTHREAD]
-    if not pools:
-        return ThreadCounts(0, 0, 0) if kind_starting == GTHREAD else None
-    idle = sum([pool.capacity - pool.busy for pool in pools if pool.capacity > pool.busy])
-    working = sum([pool.busy for pool in pools])
-    return ThreadCounts(idle, working, sum([pool.queued for pool in pools]))
+def _threads(rows: Sequence[WorkerRow], kind_starting: Kind) -> dict[str, ThreadCounts]:
+    found: dict[str, list[ThreadCounts]] = {}
+    if kind_starting == GTHREAD:
+        found[GTHREAD_POOL] = []  # its threads are starting
+    for row in rows:
+        if row.kind == GTHREAD:
+            idle = max(0, row.capacity - row.busy)
+            found.setdefault(GTHREAD_POOL, []).append(ThreadCounts(idle, row.busy, row.queued))
+        elif row.loop is not None:
+            for name, pool in row.loop.pools:
+                found.setdefault(name, []).append(pool_counts(pool))
+    return {name: merge(counts) for name, counts in found.items()}
+
+
+def pool_counts(pool: PoolState) -> ThreadCounts:
+    """Return the counts of one worker's pool."""
+    return ThreadCounts(pool.idle, pool.working, pool.queued)
+
+
+def merge(counts: Sequence[ThreadCounts]) -> ThreadCounts:
+    """Return the sum of several pools; ``idle`` is None if one of them has no fixed number."""
+    idle = [pool.idle for pool in counts]
+    return ThreadCounts(
+        None if None in idle else sum(number for number in idle if number is not None),
+        sum(pool.working for pool in counts),
+        sum(pool.queued for pool in counts),
+    )

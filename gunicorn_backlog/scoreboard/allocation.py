@@ -8,7 +8,8 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from gunicorn_backlog.scoreboard.slot import Kind, SlotRecord, thread_rows_for
+from gunicorn_backlog.scoreboard.kind import Kind
+from gunicorn_backlog.scoreboard.slot import SlotRecord, thread_rows_for
 
 _PID_MAX = 1 << 22  # PID_MAX_LIMIT in include/linux/threads.h
 # Longest delay of a worker's start if the holder of the lock is stopped. On two cores this suffices

@@ -1,4 +1,4 @@
-"""Layout of the shared memory in which workers record their state, version 2.
+"""Layout of the shared memory in which workers record their state, version 3.
 
 All numbers are in the machine's byte order.
 
@@ -7,20 +7,23 @@ offset  size  field           meaning
 ======  ====  ==============  ===================================================================
 0       8     magic           ``b"gubacklg"``; the arbiter writes the header once, except for
                               the fields with another note below
-8       4     version         2
+8       4     version         3
 12      4     arbiter_pid
 16      4     slots           number of slots
 20      4     thread_rows     number of rows for threads
 24      4     claimed         slots ever allocated; workers write this field under the lock
-28      4     counters        number of counters in each slot's waits
+28      4     counters        number of counters in each histogram
 32      4     info_size       bytes of the server info; the arbiter writes this field and the next
                               after each change of the text
 36      4     info_crc        CRC-32 of these bytes; a reader rejects a text that does not match
 40      24    (padding)
 64      --    slots           64 bytes each, see ``slot``
 --      --    thread rows     64 bytes each, those of a pool are adjacent, see ``slot``
+--      --    loops           for each slot 128 bytes, see ``loop_row``
+--      --    details         for each slot 64 bytes, see ``detail_row``
 --      --    waits           for each slot a histogram of 8-byte counters and padding, see
                               ``wait_histogram``
+--      --    delays          for each slot a histogram of the same form: of its loop's delays
 --      --    server info     16 KiB, see ``server_info``
 ======  ====  ==============  ===================================================================
 """
@@ -32,14 +35,16 @@ import struct
 import zlib
 from typing import NamedTuple
 
-from gunicorn_backlog.scoreboard.slot import ROW_SIZE
+from gunicorn_backlog.scoreboard.detail_row import DETAIL_ROW
+from gunicorn_backlog.scoreboard.loop_row import LOOP_ROW
+from gunicorn_backlog.scoreboard.slot import ROW_SIZE, SlotRows
 
 MAGIC = b"gubacklg"
-VERSION = 2
+VERSION = 3
 SLOTS = 8192  # maximum; untouched slots and thread rows take no memory
 THREAD_ROWS = 65536
-COUNTERS = 264  # in a slot's waits; fills whole cache lines
-WAITS_SIZE = 8 * COUNTERS
+COUNTERS = 264  # of a histogram; fills whole cache lines
+HISTOGRAM_SIZE = 8 * COUNTERS
 SLOTS_AT = 64
 INFO_SIZE = 1 << 14
 
@@ -66,14 +71,29 @@ class Layout(NamedTuple):
         return SLOTS_AT + self.slots * ROW_SIZE
 
     @property
-    def waits_at(self) -> int:
-        """Offset of the first slot's waits."""
+    def loops_at(self) -> int:
+        """Offset of the first slot's loop row."""
         return self.thread_rows_at + self.thread_rows * ROW_SIZE
 
     @property
+    def details_at(self) -> int:
+        """Offset of the first slot's detail row."""
+        return self.loops_at + self.slots * LOOP_ROW.size
+
+    @property
+    def waits_at(self) -> int:
+        """Offset of the first slot's waits."""
+        return self.details_at + self.slots * DETAIL_ROW.size
+
+    @property
+    def delays_at(self) -> int:
+        """Offset of the first slot's delays."""
+        return self.waits_at + self.slots * HISTOGRAM_SIZE
+
+    @property
     def info_at(self) -> int:
-        """Offset of the server info, behind the waits."""
-        return self.waits_at + self.slots * WAITS_SIZE
+        """Offset of the server info, behind the delays."""
+        return self.delays_at + self.slots * HISTOGRAM_SIZE
 
     @property
     def size(self) -> int:
@@ -83,6 +103,18 @@ class Layout(NamedTuple):
     def header(self, arbiter_pid: int) -> bytes:
         """Return the header of a memory without allocated slots."""
         return _HEADER.pack(MAGIC, VERSION, arbiter_pid, self.slots, self.thread_rows, 0, COUNTERS)
+
+    def rows(self, memory: memoryview, index: int) -> SlotRows:
+        """Return the bytes of a slot."""
+        regions = (
+            (SLOTS_AT, ROW_SIZE),
+            (self.loops_at, LOOP_ROW.size),
+            (self.details_at, DETAIL_ROW.size),
+            (self.waits_at, HISTOGRAM_SIZE),
+            (self.delays_at, HISTOGRAM_SIZE),
+        )
+        begins = ((at + index * size, size) for at, size in regions)
+        return SlotRows(*[memory[begin : begin + size] for begin, size in begins])
 
     def claimed(self, memory: mmap.mmap) -> int:
         """Return the number of slots that were ever allocated."""

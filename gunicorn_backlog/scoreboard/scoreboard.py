@@ -3,7 +3,7 @@
 The arbiter creates the memory before the first fork, and all workers inherit the mapping, see
 ``shared_memory``. A worker allocates its slot in ``post_worker_init``. Slots are never released:
 the slot and the thread rows of a dead process are free. The next owner of a slot continues its
-waits.
+waits, delays and ``begun``.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ import os
 import time
 
 from gunicorn_backlog.scoreboard import allocation, shared_memory
+from gunicorn_backlog.scoreboard.detail_row import DETAIL_ROW, SOCKETS
+from gunicorn_backlog.scoreboard.kind import HAS_LOOP, Kind
 from gunicorn_backlog.scoreboard.layout import (
     INFO_SIZE,
     SLOTS,
     SLOTS_AT,
     THREAD_ROWS,
-    WAITS_SIZE,
     Layout,
     write_claimed,
 )
+from gunicorn_backlog.scoreboard.loop_row import LOOP_ROW
 from gunicorn_backlog.scoreboard.reader import Reader
 from gunicorn_backlog.scoreboard.server_info import ServerInfo
 from gunicorn_backlog.scoreboard.slot import (
@@ -28,8 +30,8 @@ from gunicorn_backlog.scoreboard.slot import (
     OWNER,
     ROW_SIZE,
     SLOT,
-    Kind,
     Slot,
+    SlotRecord,
     thread_rows_for,
 )
 
@@ -65,9 +67,10 @@ class Scoreboard:
             at = allocation.free_thread_rows(
                 taken.values(), thread_rows_for(threads), self._layout.thread_rows
             )
+            begun = claimed[index].word_3 if index < len(claimed) else 0
             owner = pid, age, kind, measures_wait, capacity, time.monotonic_ns()
             self._disown([number for number, slot in enumerate(claimed) if slot.pid == pid])
-            slot = self._slot(kind, index, SLOT.pack(*owner, 0, 0, 0, 0, at), threads, at)
+            slot = self._slot(kind, index, SlotRecord(*owner, 0, 0, 0, max(0, begun), at, 0))
             write_claimed(self._memory, max(len(claimed), index + 1))
         self._mine.append(slot)
         return slot
@@ -89,19 +92,21 @@ class Scoreboard:
             at = SLOTS_AT + index * ROW_SIZE
             self._memory[at : at + OWNER.size] = bytes(OWNER.size)
 
-    def _slot(
-        self, kind: Kind, index: int, owned: bytes, threads: int, thread_rows_at: int
-    ) -> Slot:
+    def _slot(self, kind: Kind, index: int, owned: SlotRecord) -> Slot:
         """Write a slot; pid and age come last, since they make the slot valid."""
         memory = memoryview(self._memory)
-        at, waits_at = SLOTS_AT + index * ROW_SIZE, self._layout.waits_at + index * WAITS_SIZE
-        slot = memory[at : at + ROW_SIZE]
+        rows = self._layout.rows(memory, index)
+        slot, octets = rows.slot, SLOT.pack(*owned)
         slot[: OWNER.size] = bytes(OWNER.size)
-        thread_rows = NO_THREAD_ROWS
-        if threads:
-            begin = self._layout.thread_rows_at + thread_rows_at * ROW_SIZE
+        threads, thread_rows = 0, NO_THREAD_ROWS
+        if kind == Kind.GTHREAD:
+            threads = owned.capacity
+            begin = self._layout.thread_rows_at + owned.threads_at * ROW_SIZE
             thread_rows = memory[begin : begin + thread_rows_for(threads) * ROW_SIZE]
             thread_rows[:] = bytes(len(thread_rows))
-        slot[OWNER.size :] = owned[OWNER.size :]
-        slot[: OWNER.size] = owned[: OWNER.size]
-        return Slot(kind, slot, memory[waits_at : waits_at + WAITS_SIZE], threads, thread_rows)
+        if kind in HAS_LOOP:  # the rows of other kinds are never read, and take no memory
+            rows.loop[:] = bytes(LOOP_ROW.size)
+        rows.details[:] = DETAIL_ROW.pack(owned.word_3, *[0] * SOCKETS)
+        slot[OWNER.size :] = octets[OWNER.size :]
+        slot[: OWNER.size] = octets[: OWNER.size]
+        return Slot(kind, rows, threads, thread_rows)

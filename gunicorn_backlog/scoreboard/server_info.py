@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, get_type_hints
 
 from gunicorn_backlog.config.tags import clean, printable
-from gunicorn_backlog.scoreboard.slot import Kind
+from gunicorn_backlog.scoreboard.kind import Kind
 
 TOO_MANY = "there are more warnings than fit here: see the log"
 

@@ -87,21 +87,28 @@ class HistogramDelta:
     ) -> WaitSummary | None:
         """Return the waits since the previous update; None if they are not measured.
 
-        Raises WaitsError for an impossible difference; the next update starts from ``counters``.
+        Raises WaitsError as ``difference``.
 
         :param measured: the wait of each request is measured.
         :param from_header: if not ``measured``, waits come from proxies' headers. They are returned
             from the first wait on.
         """
-        before, self._before = self._before, counters
-        since: Sequence[int] = ()  # as in most intervals of an idle server
-        if counters != before:
-            since = tuple(now - then for now, then in zip(counters, before, strict=True))
-        if since and (min(since) < 0 or max(since) > _MOST):
-            raise WaitsError(f"a counter of waits changed by {max(since, key=abs)}")
-        waits = summarize(since)
+        waits = summarize(self.difference(counters))
         self._any = from_header and not measured and (self._any or waits.requests > 0)
         return waits if measured or self._any else None
+
+    def difference(self, counters: Sequence[int]) -> Sequence[int]:
+        """Return the counters since the previous call; empty: no counter changed.
+
+        Raises WaitsError for an impossible difference; the next call starts from ``counters``.
+        """
+        before, self._before = self._before, counters
+        if counters == before:  # as in most intervals of an idle server
+            return ()
+        since = tuple(now - then for now, then in zip(counters, before, strict=True))
+        if min(since) < 0 or max(since) > _MOST:
+            raise WaitsError(f"a counter changed by {max(since, key=abs)}")
+        return since
 
 
 def _of_rank(waits: Sequence[tuple[float, int]], rank: int) -> float:

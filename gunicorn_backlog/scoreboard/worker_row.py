@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import NamedTuple
 
+from gunicorn_backlog.scoreboard.kind import GTHREAD, LOOP_KINDS, SYNC, Kind
+from gunicorn_backlog.scoreboard.loop_row import LOOP_ROW, LoopState, decode_loop
 from gunicorn_backlog.scoreboard.slot import (
-    GTHREAD,
     OVERFLOW,
     SLOT,
-    SYNC,
     WORDS_PER_ROW,
     SlotRecord,
     thread_rows_for,
 )
+
+MOST = 1 << 24  # requests, threads or connections of one worker; only an overwritten word has more
+_LAST_KIND = max(Kind)
 
 
 @dataclass(slots=True)
@@ -32,11 +35,14 @@ class WorkerRow:
     busy: busy connections or threads; without a capacity the requests in flight.
     in_flight: requests in flight.
     queued: connections that wait for a thread of the pool.
-    begun: requests handed to the app since the allocation.
+    begun: requests handed to the app by all owners of the slot.
     timed_busy: the part of ``busy`` whose working time is recorded.
     worked_ns: time worked, less ``timed_busy`` times the clock; see ``worked_by``.
-    oldest_ns: start of the oldest request in flight, CLOCK_MONOTONIC; None: not recorded, or, for
-        gthread, not requested.
+    oldest_ns: time at which the head of the oldest request in flight was parsed, CLOCK_MONOTONIC;
+        None: no request, or not recorded.
+    starts_ns: of a pool, the starts of all requests, as ``oldest_ns``.
+    flags: LEAVING, MAX_REQUESTS.
+    loop: the event loop; None: the kind has none.
     """
 
     kind: int
@@ -50,6 +56,9 @@ class WorkerRow:
     timed_busy: int
     worked_ns: int
     oldest_ns: int | None = None
+    flags: int = 0
+    loop: LoopState | None = None
+    starts_ns: tuple[int, ...] = ()
 
     def worked_by(self, now_ns: int) -> int:
         """Return the nanoseconds that the worker has worked until ``now_ns``."""
@@ -70,52 +79,77 @@ class WorkerRows(NamedTuple):
 
 
 def decode_slots(
-    octets: bytes | bytearray, running: Mapping[int, int]
+    octets: bytes | bytearray, running: Mapping[int, int], loop_rows: Callable[[], bytes]
 ) -> tuple[dict[int, WorkerRow], list[SlotRecord]]:
     """Return the rows of running workers (age by pid) by pid, and all slots of gthread workers.
 
-    Inlined: with a function for each slot the loop takes 10 % longer.
+    A slot with an impossible value was overwritten, and has no row. Inlined: with a function for
+    each slot the loop takes 10 % longer.
+
+    :param loop_rows: returns the loop rows of all slots; called if a worker has an event loop.
     """
     rows, pools = {}, []
-    for slot in SLOT.iter_unpack(octets):
-        pid, age, kind, waits, capacity, claimed_ns, word, _, since_ns, begun, _ = slot
+    loops = None
+    for index, slot in enumerate(SLOT.iter_unpack(octets)):
+        pid, age, kind, waits, capacity, claimed_ns, word, _, since_ns, begun, _, flags = slot
         if kind == GTHREAD:
             pools.append(SlotRecord._make(slot))
         elif running.get(pid) == age:
+            fixed = kind, waits, capacity, claimed_ns
             if kind != SYNC:  # the word is the number of requests in flight
-                row = WorkerRow(kind, waits, capacity, claimed_ns, word, word, 0, begun, 0, 0, None)
+                if not 0 <= word <= MOST or kind > _LAST_KIND:
+                    continue
+                row = WorkerRow(*fixed, word, word, 0, begun, 0, 0, since_ns or None, flags)
+                if kind in LOOP_KINDS:
+                    loops = loops or loop_rows()
+                    row.loop = decode_loop(loops, index * LOOP_ROW.size)
+            elif capacity != 1:
+                continue
             elif word >= 0:  # the word is the time worked
-                row = WorkerRow(kind, waits, capacity, claimed_ns, 0, 0, 0, begun, 0, word, None)
+                row = WorkerRow(*fixed, 0, 0, 0, begun, 0, word, None, flags)
             else:
-                row = WorkerRow(
-                    kind, waits, capacity, claimed_ns, 1, 1, 0, begun, 1, word, since_ns
-                )
+                row = WorkerRow(*fixed, 1, 1, 0, begun, 1, word, since_ns or None, flags)
             rows[pid] = row
     return rows, pools
 
 
-def decode_pool(pool: SlotRecord, words: memoryview, *, with_oldest: bool = False) -> WorkerRow:
+def decode_pool(pool: SlotRecord, words: memoryview) -> WorkerRow:
     """Return the row of a gthread worker.
 
     :param words: of all thread rows.
-    :param with_oldest: find ``oldest_ns``; with 128 busy threads this doubles the time.
     """
-    _, _, kind, waits, capacity, claimed_ns, submitted, returned, aside, begun, rows_at = pool
+    _, _, kind, waits, capacity, claimed_ns, *words_of_pool, rows_at, flags = pool
+    submitted, returned, aside, begun = words_of_pool
     step = thread_rows_for(capacity) // 3 * WORDS_PER_ROW
     work_at = rows_at * WORDS_PER_ROW
     taken_at, since_at = work_at + step, work_at + 2 * step
     work_ns = words[work_at : work_at + capacity].tolist()
     taken = words[taken_at : taken_at + capacity].tolist()
-    timed_busy, oldest_ns = len([ns for ns in work_ns if ns < 0]), None
-    if with_oldest and timed_busy:
-        since_ns = words[since_at : since_at + capacity]
-        oldest_ns = min(ns for work, ns in zip(work_ns, since_ns, strict=True) if work < 0)
+    timed_busy = len([ns for ns in work_ns if ns < 0])
+    starts_ns: tuple[int, ...] = ()
+    if timed_busy:
+        since_ns = words[since_at : since_at + capacity].tolist()
+        starts_ns = tuple([ns for ns, work in zip(since_ns, work_ns, strict=True) if work < 0 < ns])
     overflow, idle_http2 = divmod(aside, OVERFLOW)
     busy = timed_busy + overflow
     # Words are read one after the other: a change in between could give a negative number.
     in_flight, queued = max(0, busy - idle_http2), max(0, submitted - returned - sum(taken))
-    fixed, work = (kind, waits, capacity, claimed_ns), (timed_busy, sum(work_ns), oldest_ns)
-    return WorkerRow(*fixed, busy, in_flight, queued, begun, *work)
+    fixed, work = (kind, waits, capacity, claimed_ns), (timed_busy, sum(work_ns))
+    oldest_ns = min(starts_ns, default=None)
+    return WorkerRow(
+        *(*fixed, busy, in_flight, queued, begun, *work, oldest_ns, flags), starts_ns=starts_ns
+    )
+
+
+def is_possible(pool: WorkerRow) -> bool:
+    """Return whether a pool's row has possible numbers; others were overwritten."""
+    return pool.capacity > 0 and 0 <= pool.busy <= MOST and pool.queued <= MOST
+
+
+def pids_with_slot(octets: bytes | bytearray, running: Mapping[int, int]) -> set[int]:
+    """Return the pids of the running workers (age by pid) that own a slot."""
+    slots = SLOT.iter_unpack(octets)
+    return {pid for pid, age, *_ in slots if running.get(pid) == age}
 
 
 def thread_rows_end(pool: SlotRecord) -> int:

@@ -7,11 +7,12 @@ the instance. No thread waits for another: each busy thread writes a record of i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from threading import get_ident
 from typing import TYPE_CHECKING, TypeVar
 
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.slot import (
     ASIDE,
     BEGUN,
@@ -19,21 +20,23 @@ from gunicorn_backlog.scoreboard.slot import (
     OVERFLOW,
     RETURNED,
     SUBMITTED,
-    Kind,
+    Record,
     Slot,
 )
 from gunicorn_backlog.workers import request_wait
+from gunicorn_backlog.workers.exposed_requests import expose_environ
 from gunicorn_backlog.workers.handshake_waits import HandshakeWaits
-from gunicorn_backlog.workers.request_counters import track_busy, with_free_record
+from gunicorn_backlog.workers.request_counters import track_busy_threads
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import ThreadWorker
+    from gunicorn_backlog.workers.last_wait import LastWait
     from gunicorn_backlog.workers.registry import Allocate
 
 T = TypeVar("T")
 
 
-def instrument(worker: ThreadWorker, allocate: Allocate) -> None:
+def instrument(worker: ThreadWorker, allocate: Allocate, *, exposes: bool = False) -> None:
     """Wrap ``handle``, ``handle_request`` and ``enqueue_req``, and the methods of HTTP/2.
 
     ``handle`` calls ``handle_request`` when a request's head has been read.
@@ -41,9 +44,13 @@ def instrument(worker: ThreadWorker, allocate: Allocate) -> None:
     measures_wait = request_wait.tcp_measures_wait(worker.sockets)
     slot = allocate(Kind.GTHREAD, _size_of_pool(worker), measures_wait=measures_wait)
     pool = Pool(slot)
-    _instrument_requests(worker, slot)
-    handles = [track_busy(worker.handle, record, takes=True) for record in slot.threads]
-    worker.handle = with_free_record(handles, beyond=pool.without_record(worker.handle))
+    busy: dict[int, Record] = {}  # by thread
+    last_wait = request_wait.last_wait_of(worker.sockets, is_ssl=worker.cfg.is_ssl, exposes=exposes)
+    _instrument_requests(worker, slot, last_wait, busy, exposes)
+    beyond = pool.without_record(worker.handle)
+    worker.handle = track_busy_threads(
+        worker.handle, slot.threads, last_wait, beyond=beyond, busy=busy
+    )
     worker.enqueue_req = pool.counted(worker.enqueue_req)
     if hasattr(worker, "handle_http2"):
         _instrument_http2(worker, pool, slot)
@@ -96,7 +103,13 @@ def _size_of_pool(worker: ThreadWorker) -> int:
     return int(getattr(worker.tpool, "_max_workers", worker.cfg.threads))
 
 
-def _instrument_requests(worker: ThreadWorker, slot: Slot) -> None:
+def _instrument_requests(
+    worker: ThreadWorker,
+    slot: Slot,
+    last_wait: LastWait,
+    busy: Mapping[int, Record],
+    exposes: bool,
+) -> None:
     handshake_waits = HandshakeWaits() if worker.cfg.is_ssl else None
     worker.handle_request = request_wait.instrument_requests(
         worker.handle_request,
@@ -106,7 +119,12 @@ def _instrument_requests(worker: ThreadWorker, slot: Slot) -> None:
         socket_at=1,
         in_connection=True,
         handshake_waits=handshake_waits,
+        last_wait=last_wait,
+        busy=busy,
+        exposes=exposes,
     )
+    if exposes:
+        expose_environ(worker)
     if handshake_waits is not None:
         worker.handle = handshake_waits.instrument(worker.handle, 0, in_connection=True)
 

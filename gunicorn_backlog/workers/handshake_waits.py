@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from gunicorn_backlog.kernel import tcp_info
 from gunicorn_backlog.kernel.tcp_info import IPPROTO_TCP, TCP_INFO
-from gunicorn_backlog.workers.request_wait import NO_SOCKET, is_refusal
+from gunicorn_backlog.workers.tcp_wait import NO_SOCKET, is_refusal
 
 T = TypeVar("T")
 
@@ -57,12 +57,12 @@ def _waited_ms(sock: Any) -> int:
         unread = fcntl.ioctl(fd, termios.FIONREAD, bytes(4))
         if not any(unread):
             return 0
-        octets = sock.getsockopt(IPPROTO_TCP, TCP_INFO, tcp_info.LAST_DATA_RECV_SIZE)
+        octets = sock.getsockopt(IPPROTO_TCP, TCP_INFO, tcp_info.LAST_DATA_SIZE)
     except OSError as error:
         if not is_refusal(error):
             raise
         return 0
-    (waited_ms,) = tcp_info.unpack_last_data_recv(octets)
+    _, waited_ms = tcp_info.unpack_last_data(octets)
     return int(waited_ms)
 
 

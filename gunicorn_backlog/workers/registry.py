@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from gunicorn_backlog.scoreboard.slot import Kind, Slot
+from gunicorn_backlog.scoreboard.kind import Kind
+from gunicorn_backlog.scoreboard.slot import Slot
+from gunicorn_backlog.workers.closed_queues import record_closed_queues
+from gunicorn_backlog.workers.max_requests import note_max_requests
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import Arbiter, Worker
@@ -35,10 +37,10 @@ class Family(NamedTuple):
     function: str
     classes: frozenset[str]
 
-    def load(self) -> Callable[[Any, Allocate], None]:
+    def load(self) -> Callable[..., None]:
         """Import the family's module, and return its function."""
         module = import_module(f"{__package__}.{self.module}")
-        function: Callable[[Any, Allocate], None] = getattr(module, self.function)
+        function: Callable[..., None] = getattr(module, self.function)
         return function
 
 
@@ -54,6 +56,7 @@ FAMILIES = (
         "instrument_uvicorn",
         frozenset({"uvicorn.UvicornWorker", "uvicorn_worker.UvicornWorker"}),
     ),
+    Family(Kind.ASGI, "aiohttp", "instrument", frozenset({"aiohttp.GunicornWebWorker"})),
 )
 
 
@@ -80,20 +83,30 @@ def prepare(arbiter: Arbiter) -> None:
         family.load()
 
 
-def instrument(worker: Worker, scoreboard: Scoreboard) -> None:
+def instrument(worker: Worker, scoreboard: Scoreboard, *, exposes: bool = False) -> None:
     """Allocate a slot for a worker and instrument the worker, in the worker's process.
 
     A worker of an unknown class also gets a slot, as proof that the worker is up. A failed
     instrumentation leaves a slot of ``Kind.FAILED``: a subclass lacks attributes of its base class,
     or the pool has more threads than free rows. Raises ClaimError, and the instrumentation's error.
+
+    :param exposes: the setting ``request_wait``.
     """
-    allocate = partial(scoreboard.claim, worker.pid, worker.age)
+    slots: list[Slot] = []
+
+    def allocate(kind: Kind, capacity: int, *, measures_wait: bool = False) -> Slot:
+        claim = scoreboard.claim
+        slots[:] = [claim(worker.pid, worker.age, kind, capacity, measures_wait=measures_wait)]
+        return slots[0]
+
     family = family_of(type(worker))
     if family is None:
         allocate(Kind.UNKNOWN, 0)
         return
     try:
-        family.load()(worker, allocate)
+        family.load()(worker, allocate, exposes=exposes)
+        note_max_requests(worker, slots[0])
+        record_closed_queues(worker, slots[0])
     except Exception:
         scoreboard.detach()  # a part of the worker may be instrumented already
         allocate(Kind.FAILED, 0)

@@ -16,43 +16,34 @@ without the proxy.
 
 from __future__ import annotations
 
-import errno
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gunicorn_backlog.kernel import tcp_info
 from gunicorn_backlog.kernel.accept_queue import QueueError
-from gunicorn_backlog.kernel.tcp_info import IPPROTO_TCP, TCP_INFO
-from gunicorn_backlog.scoreboard.slot import BEGUN, Slot
-from gunicorn_backlog.scoreboard.wait_histogram import EXACT_MS, NOT_KNOWN, bucket_of
-from gunicorn_backlog.workers.request_start_header import header_wait_s
+from gunicorn_backlog.scoreboard.slot import BEGUN, SINCE_NS, Record, Slot
+from gunicorn_backlog.scoreboard.wait_histogram import bucket_of
+from gunicorn_backlog.workers import tcp_wait
+from gunicorn_backlog.workers.exposed_requests import exposed_requests, wait_of
+from gunicorn_backlog.workers.last_wait import LastWait
+from gunicorn_backlog.workers.request_start_header import NO_REQUEST, header_wait_s
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import WorkerSocket
     from gunicorn_backlog.workers.handshake_waits import HandshakeWaits
 
 T = TypeVar("T")
+Measure = Callable[[tuple[Any, ...]], int]
 
-# Errors of a measurement in a subclass that passes other arguments than gunicorn does.
-NO_SOCKET = (AttributeError, IndexError, TypeError, tcp_info.UnpackError)
-NO_REQUEST = (AttributeError, IndexError, TypeError, ValueError)
-# Errors of getsockopt and ioctl: the socket is closed or not TCP, or a sandbox refused the call.
-REFUSALS = frozenset(
-    {
-        errno.EACCES,
-        errno.EBADF,
-        errno.EINVAL,
-        errno.ENOPROTOOPT,
-        errno.ENOSYS,
-        errno.ENOTCONN,
-        errno.ENOTSOCK,
-        errno.ENOTTY,
-        errno.EOPNOTSUPP,
-        errno.EPERM,
-    }
-)
+
+def last_wait_of(
+    sockets: Sequence[WorkerSocket], *, is_ssl: bool, exposes: bool = False
+) -> LastWait:
+    """Return the last wait of a worker; see ``last_wait`` for the workers that skip nothing."""
+    return LastWait(skips=len(sockets) == 1 and not is_ssl and not exposes)
 
 
 def tcp_measures_wait(sockets: Sequence[WorkerSocket]) -> bool:
@@ -77,8 +68,13 @@ def instrument_requests(
     in_connection: bool = False,
     handshake_waits: HandshakeWaits | None = None,
     counts: bool = True,
+    last_wait: LastWait | None = None,
+    busy: Mapping[int, Record] | None = None,
+    exposes: bool = False,
 ) -> Callable[..., T]:
     """Return ``handle_request`` as a function that counts each request and records its wait.
+
+    If ``counts``, the function also stores the time of the parsed head.
 
     If a user's subclass passes other arguments than gunicorn does, the wait is not recorded. Only
     errors of ``handle_request`` and of the app's signal handlers are raised.
@@ -89,88 +85,58 @@ def instrument_requests(
     :param in_connection: the accepted socket is the attribute ``sock`` of that argument.
     :param handshake_waits: the waits of TLS handshakes; None without TLS.
     :param counts: False: record waits only; the caller counts the requests.
+    :param last_wait: permits to skip a measurement; None: measure each wait.
+    :param busy: the records of the worker's threads, by ident; None: the worker has one thread.
+    :param exposes: the setting ``request_wait``.
     """
-    if tcp_measures_wait(sockets):
-        handle_request = _by_tcp(
-            handle_request, slot, socket_at, in_connection, handshake_waits, counts
-        )
+    busy = {} if busy is None else busy
+    by_tcp = tcp_measures_wait(sockets)
+    if exposes:
+        wait_ms = wait_of(request_at, socket_at, in_connection, handshake_waits, by_tcp)
+        return exposed_requests(handle_request, slot, wait_ms, counts=counts, busy=busy)
+    if by_tcp:
+        if last_wait is None:
+            last_wait = LastWait(skips=False)
+        measure = tcp_wait.measurement(socket_at, in_connection, handshake_waits, last_wait)
+        if slot.shared:
+            handle_request = tcp_wait.recorded_in_threads(
+                handle_request, slot, measure, last_wait, busy
+            )
+        else:
+            handle_request = tcp_wait.recorded(handle_request, slot, measure, last_wait, counts)
     elif counts:
-        handle_request = _counted(handle_request, slot)
+        handle_request = _counted(handle_request, slot, busy)
     if any(sock.family == socket.AF_UNIX for sock in sockets):
         handle_request = _by_header(handle_request, slot, request_at, socket_at, in_connection)
     return handle_request
 
 
-def _counted(handle_request: Callable[..., T], slot: Slot) -> Callable[..., T]:
-    begun = 0
+def _counted(
+    handle_request: Callable[..., T],
+    slot: Slot,
+    busy: Mapping[int, Record],
+    *,
+    clock_ns: Callable[[], int] = time.monotonic_ns,
+) -> Callable[..., T]:
+    begun = slot.numbers[BEGUN]
 
     def handle_request_counted(*args: object, **named: object) -> T:
         nonlocal begun
+        parsed_ns = clock_ns()
         begun += 1
-        slot.words[BEGUN] = begun
+        words = slot.words
+        words[BEGUN] = begun
+        words[SINCE_NS] = parsed_ns
         return handle_request(*args, **named)
 
     def handle_request_of_threads(*args: object, **named: object) -> T:
         slot.add(BEGUN, 1)
+        record = busy.get(get_ident())
+        if record is not None:
+            record.words[SINCE_NS] = clock_ns()
         return handle_request(*args, **named)
 
     return handle_request_of_threads if slot.shared else handle_request_counted
-
-
-def _by_tcp(
-    handle_request: Callable[..., T],
-    slot: Slot,
-    socket_at: int,
-    in_connection: bool,
-    handshake_waits: HandshakeWaits | None,
-    counts: bool,
-) -> Callable[..., T]:
-    """Return ``handle_request`` as a function that records the wait from TCP_INFO.
-
-    Hot path: runs on every request. Apart from the wrapped call, the function makes one system
-    call, and stores the result.
-    """
-    size, unpack = tcp_info.LAST_DATA_RECV_SIZE, tcp_info.unpack_last_data_recv
-    shared, count_request, counters = slot.shared, slot.count_request, slot.counters
-    begun = 0
-
-    def handle_request_recorded(*args: Any, **named: Any) -> T:
-        nonlocal begun
-        bucket = NOT_KNOWN
-        try:
-            sock = args[socket_at].sock if in_connection else args[socket_at]
-            (waited_ms,) = unpack(sock.getsockopt(IPPROTO_TCP, TCP_INFO, size))
-            if handshake_waits is not None:
-                waited_ms += handshake_waits.pop(sock)
-            # A wait below EXACT_MS is its own bucket; a call of bucket_of takes 32 ns more.
-            bucket = waited_ms if waited_ms < EXACT_MS else bucket_of(waited_ms)
-        except NO_SOCKET:
-            pass
-        except OSError as error:
-            if not is_refusal(error):
-                raise
-        if shared:
-            count_request(bucket)
-        else:
-            if counts:
-                begun += 1
-                slot.words[BEGUN] = begun
-            counters[bucket] = waits = counters[bucket] + 1
-            slot.waits[bucket] = waits
-        return handle_request(*args, **named)
-
-    return handle_request_recorded
-
-
-def is_refusal(error: OSError) -> bool:
-    """Return whether the caller's system call failed; False: an app's signal handler raised.
-
-    A handler's error, for example a TimeoutError, has a frame of the handler in its traceback.
-    gevent's sockets also add a frame, since their methods are Python: the errno identifies their
-    errors.
-    """
-    traceback = error.__traceback__
-    return error.errno in REFUSALS or traceback is None or traceback.tb_next is None
 
 
 def _by_header(

@@ -6,21 +6,22 @@ These servers call no method of the worker for a request: the app itself is wrap
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sized
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from gunicorn_backlog.scoreboard.slot import Kind
-from gunicorn_backlog.workers.request_counters import AppProxy, InFlight, before_run
+from gunicorn_backlog.scoreboard.slot import Slot
+from gunicorn_backlog.workers.app_proxy import AppProxy, before_run
+from gunicorn_backlog.workers.in_flight import InFlight
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import WSGIWorker
-    from gunicorn_backlog.workers.registry import Allocate
 
 WSGIApp = Callable[..., Any]
 
 
-def instrument(worker: WSGIWorker, allocate: Allocate) -> None:
+def instrument(worker: WSGIWorker, slot: Slot) -> None:
     """Wrap the app right before the worker passes the app to its server."""
-    in_flight = InFlight(allocate(Kind.WSGI, 0))
+    in_flight = InFlight(slot)
 
     def wrap() -> None:
         worker.wsgi = AppProxy(worker.wsgi, counted(worker.wsgi, in_flight))
@@ -32,12 +33,12 @@ def counted(app: WSGIApp, in_flight: InFlight) -> WSGIApp:
     """Return the app; a request is in flight from the call until the answer is closed."""
 
     def app_counted(*args: Any) -> Any:
-        in_flight.begin()
+        number = in_flight.begin()
         try:
-            answer = app(*args)
-            return (SizedAnswer if isinstance(answer, Sized) else Answer)(answer, in_flight.end)
+            answer, end = app(*args), partial(in_flight.end, number)
+            return (SizedAnswer if isinstance(answer, Sized) else Answer)(answer, end)
         except BaseException:
-            in_flight.end()
+            in_flight.end(number)
             raise
 
     return app_counted

@@ -49,7 +49,7 @@ def started(arbiter: Arbiter) -> Iterator[Starting]:
     yield start
     for monitor in monitors:
         monitor.stop()
-        wait_for("its thread to end", monitor._ended.is_set)
+        wait_for("the thread to end", monitor._ended.is_set)
         if monitor._pipeline._reporter is not None:
             monitor._pipeline._reporter.close()
 

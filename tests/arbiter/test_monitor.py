@@ -13,6 +13,7 @@ from agent import StandInAgent
 
 from gunicorn_backlog import _gunicorn
 from gunicorn_backlog.arbiter import pipeline
+from gunicorn_backlog.arbiter.exits import Exits
 from gunicorn_backlog.config.agent_address import parse
 from gunicorn_backlog.dogstatsd import reporter
 from gunicorn_backlog.dogstatsd.client import AgentClient
@@ -58,9 +59,9 @@ STAGES: dict[str, Sequence[tuple[object, str]]] = {
         (WorkerCounter, "count"),
         (Window, "add"),
         (_gunicorn, "worker_ages"),
-        (_gunicorn, "fork_count"),
     ),
     "counting drops": ((Listeners, "dropped"),),
+    "counting exits": ((Exits, "take"),),
     "summing the waits": ((Reader, "waits"),),
     "pushing": (
         (Window, "close"),

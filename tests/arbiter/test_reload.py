@@ -16,7 +16,7 @@ from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.sampling.sampler import Sampler
 from gunicorn_backlog.sampling.window import Sample
 from tests.arbiter.conftest import Starting, fork
-from tests.lab.fake_arbiter import Arbiter, Cfg
+from tests.lab.fake_arbiter import Arbiter, Cfg, Worker
 from tests.lab.pushes import next_pushes, pushes
 from tests.lab.waiting import wait_for
 
@@ -117,11 +117,12 @@ def test_nothing_old_is_pushed_after_a_pause(
     arbiter.cfg = Cfg()
     arbiter.worker_age += 1  # as gunicorn does before the fork
     fork()
+    arbiter.WORKERS = {**arbiter.WORKERS, 2: Worker(pid=2, age=101)}
     wait_for("a push", lambda: agent.datagrams)
     (push,) = pushes(agent)
     assert set(push.values("gunicorn.backlog")) == {0}
     assert push.values("gunicorn.workers.spawned") == (1,)
-    assert push.workers == {"": 1}  # it booted while disabled: its state is unknown
+    assert push.workers == {"": 2}  # a worker that booted while disabled has no state
 
 
 def test_a_new_config_without_a_fork(

@@ -1,1 +1,1 @@
-"""What it costs; see README.md."""
+"""Benchmarks of the cost of gunicorn_backlog; see README.md."""

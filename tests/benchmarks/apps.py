@@ -1,4 +1,4 @@
-"""The apps that are served while it is measured: the smallest, in plain WSGI and in Flask."""
+"""Apps of the measured servers: the smallest in plain WSGI and in Flask, and one that blocks."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ if TYPE_CHECKING:
 
 
 def smallest(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Answer with a constant."""
+    """Respond with a constant."""
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "2")])
     return [b"ok"]
 
 
 def held(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Answer when the request's body has come, of one byte."""
+    """Respond after the arrival of the request's body, one byte."""
     environ["wsgi.input"].read(1)
     return smallest(environ, start_response)
 
 
 def in_flask() -> Any:
-    """Return the smallest app of Flask, for what hooks into Flask."""
+    """Return the smallest Flask app, the base of monitors for Flask."""
     app = import_module("flask").Flask("smallest")
     app.add_url_rule("/", "index", lambda: "ok")
     return app
 
 
 def in_flask_with_judoscale() -> Any:
-    """Return the same app with judoscale's extension, as its documentation has it."""
+    """Return the Flask app with judoscale's extension, set up by its documentation."""
     app = in_flask()
     import_module("judoscale.flask").Judoscale(app)
     return app

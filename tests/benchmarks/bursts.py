@@ -1,4 +1,4 @@
-"""A server whose accept queue gets bursts of a known height and length, at random moments."""
+"""Bursts of known height and length in a server's accept queue, at random moments."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from tests.lab.server import Server
 from tests.lab.ss import ss
 
 HEIGHTS = (3, 30)  # connections
-GAP_S = (1.5, 2.5)  # all report once a second: no report is of two bursts
+GAP_S = (1.5, 2.5)  # longer than the second between two reports: no report covers two bursts
 
-# All three watch the same server: the same bursts.
+# The three tools measure the same bursts, since they run in the same server.
 CONFIG = """
 from gunicorn_backlog import hooks as _ours
 from gunicorn_backlog.hooks import post_worker_init, on_exit
@@ -37,16 +37,19 @@ HELD = (
 
 
 class Burst(NamedTuple):
-    """Connections that waited together, and what was told from its begin until the next's."""
+    """One burst of waiting connections, and the backlog values reported until the next burst.
+
+    ``reported`` maps a tool to the values that it sent.
+    """
 
     length_ms: int
     height: int
     took_ms: float
-    told: dict[str, list[float]]  # by tool
+    reported: dict[str, list[float]]
 
 
 class Lane:
-    """One gunicorn with one worker, all tools that watch it, and a stand-in for their Agent."""
+    """One gunicorn with one worker and all tools, and a stand-in for their Agent."""
 
     def __init__(self, gunicorn: Gunicorn, folder: Path, seed: int) -> None:
         self._random = random.Random(seed)
@@ -74,7 +77,7 @@ class Lane:
         self._stack.close()
 
     def run(self, lengths_ms: Sequence[int]) -> list[Burst]:
-        """Make these bursts, in an order of chance."""
+        """Cause bursts of these lengths, in random order."""
         lengths_ms = self._random.sample(lengths_ms, len(lengths_ms))
         time.sleep(self._random.uniform(*GAP_S))
         return [self._burst(length_ms) for length_ms in lengths_ms]
@@ -83,7 +86,7 @@ class Lane:
         height = self._random.randint(*HEIGHTS)
         with self._server.connect() as holding, ExitStack() as waiting:
             holding.sendall(HELD)
-            assert b"100 Continue" in holding.recv(65536)  # its only worker is at it now
+            assert b"100 Continue" in holding.recv(65536)  # the only worker serves this request now
             seen, began_s = len(self._agent.datagrams), time.monotonic()
             for _ in range(height):
                 waiting.enter_context(self._server.connect())
@@ -92,28 +95,28 @@ class Lane:
             took_s = time.monotonic() - full_s
             if length_ms == 1000:
                 assert ss(self._server.address).recv_q == height
-            waiting.close()  # they stay in the queue until they are accepted
+            waiting.close()  # closed connections stay in the queue until they are accepted
             _finish(holding)
         time.sleep(self._random.uniform(*GAP_S))
-        told = self._told(seen, began_s)
-        return Burst(length_ms, height, 1000 * took_s, told)
+        reported = self._reported(seen, began_s)
+        return Burst(length_ms, height, 1000 * took_s, reported)
 
-    def _told(self, seen: int, since_s: float) -> dict[str, list[float]]:
-        told: dict[str, list[float]] = {}
+    def _reported(self, seen: int, since_s: float) -> dict[str, list[float]]:
+        reported: dict[str, list[float]] = {}
         for datagram in self._agent.datagrams[seen:]:
             if datagram.at_s < since_s:
                 continue
             for line in datagram.lines:
                 if line.name == "handwritten.backlog":
-                    told.setdefault("hand-written", []).extend(line.values)
+                    reported.setdefault("hand-written", []).extend(line.values)
                 elif line.name == "gunicorn.backlog":
                     tool = "gunicorn_backlog" if line.tag("listener") else "gunicorn's own"
-                    told.setdefault(tool, []).extend(line.values)
-        return told
+                    reported.setdefault(tool, []).extend(line.values)
+        return reported
 
 
 def _finish(holding: socket.socket) -> None:
-    """Send the byte that is waited for, and read the answer to its end."""
+    """Send the missing byte of the request, and read the response to its end."""
     holding.sendall(b"a")
     while holding.recv(65536):
         pass

@@ -1,4 +1,4 @@
-"""Who else watches a gunicorn, each set up as its documentation says."""
+"""Monitors of gunicorn to compare with, each set up by its documentation."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ NO_QUEUE = "backlogs, limits, drops, gthread's queue, waits"
 
 
 class Contender(NamedTuple):
-    """A way to watch a gunicorn: its config file, and what it is about.
+    """A monitor of gunicorn: its config file, and its properties.
 
-    :param package: what has to be installed.
-    :param tells_working: whether it tells which workers are at work, or what share of their time.
-    :param unseen: what it can't see.
-    :param note: what else there is to say.
-    :param base: what it is compared to: the same app without it.
-    :param base_around: the same of what is put around a request, if that is another one.
-    :param gunicorn: the version that it runs with, if it does not with the installed one.
+    :param package: the distribution to install.
+    :param tells_working: whether the monitor reports the number of working workers, or the share
+        of their time.
+    :param unseen: the quantities that the monitor does not measure.
+    :param note: a remark for the table.
+    :param base: the contender to compare with: the same app without the monitor.
+    :param base_around: the base for the time added to a request, if different.
+    :param gunicorn: the version to run with, if the monitor does not run with the installed one.
     """
 
     name: str
@@ -47,7 +48,7 @@ class Contender(NamedTuple):
 
     @property
     def version(self) -> str | None:
-        """The package's version; None: it is not installed."""
+        """The package's version; None: not installed."""
         try:
             return version(self.package)
         except PackageNotFoundError:
@@ -64,7 +65,7 @@ from gunicorn_prometheus_exporter.hooks import (
 )
 worker_class = "gunicorn_prometheus_exporter.PrometheusWorker"
 """
-# Spans and metrics are made and collected, and dropped in place of being exported.
+# Spans and metrics are created and collected; the exporters drop them.
 OPENTELEMETRY = """
 def post_fork(server, worker):
     from opentelemetry import metrics, trace
@@ -81,7 +82,7 @@ def post_fork(server, worker):
     metrics.set_meter_provider(MeterProvider([reader]))
     GunicornInstrumentor().instrument()
 """
-# gunicorn's own makes a line for the debug log, even if none is written.
+# gunicorn's default pre_request formats a line for the debug log, even if none is written.
 EMPTY_PRE_REQUEST = """
 def pre_request(worker, req):
     pass
@@ -158,10 +159,10 @@ CONTENDERS = (
 
 
 def environ(folder: str, deaf: int, judoscale: str) -> dict[str, str]:
-    """Return the variables that any of them reads.
+    """Return the environment variables of all contenders.
 
-    :param deaf: a UDP port at which nobody reads: it is not about what an Agent costs.
-    :param judoscale: where its API is, as far as it is needed.
+    :param deaf: a UDP port without a reader, which leaves out the cost of an Agent.
+    :param judoscale: the URL of a stand-in for judoscale's API.
     """
     return {
         "GUNICORN_BACKLOG_URL": f"udp://127.0.0.1:{deaf}",

@@ -1,4 +1,4 @@
-"""Exporters of OpenTelemetry that drop what they are given, and a judoscale that takes it."""
+"""Receivers that drop reports: exporters of OpenTelemetry, and an HTTP server for judoscale."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 
 
 def spans() -> Any:
-    """Return an exporter of spans."""
+    """Return an exporter that drops spans."""
     export = import_module("opentelemetry.sdk.trace.export")
     return _dropping(export.SpanExporter, export.SpanExportResult.SUCCESS)
 
 
 def metrics() -> Any:
-    """Return an exporter of metrics."""
+    """Return an exporter that drops metrics."""
     export = import_module("opentelemetry.sdk.metrics.export")
     return _dropping(export.MetricExporter, export.MetricExportResult.SUCCESS)
 
@@ -33,19 +33,19 @@ def _dropping(exporter: type, success: object) -> Any:
 
 class _Taking(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
-        """Read the report, and say that it was taken."""
+        """Read the report, and respond with 200."""
         self.rfile.read(int(self.headers["Content-Length"]))
         self.send_response(200)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing: output costs time."""
 
 
 @contextmanager
 def judoscale() -> Iterator[str]:
-    """Serve in place of judoscale's API; yield its URL."""
+    """Run a stand-in for judoscale's API; yield its URL."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Taking) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()

@@ -1,7 +1,7 @@
-"""One request of each family of workers, as far as it is instrumented; the methods do nothing.
+"""One request of each family of workers: the instrumented methods, with empty bodies.
 
 Each function returns a worker's request, to be called with an accepted socket. Without a ``claim``
-the worker is not instrumented; without ``listeners`` it does not look how long a request waited.
+the worker is not instrumented; without ``listeners`` waits are not measured.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ from typing import Any
 
 from gunicorn_backlog.kernel.tcp_info import (
     IPPROTO_TCP,
-    LAST_DATA_RECV_SIZE,
+    LAST_DATA_SIZE,
     TCP_INFO,
-    unpack_last_data_recv,
+    unpack_last_data,
 )
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.slot import Kind, Slot
+from gunicorn_backlog.scoreboard.slot import Slot
 from gunicorn_backlog.scoreboard.wait_histogram import EXACT_MS, bucket_of
 from gunicorn_backlog.workers import asgi, greenlet, gthread, sync, wsgi
+from gunicorn_backlog.workers.received_wait import ReceivedWaits
 from gunicorn_backlog.workers.registry import Allocate
 
 Request = Callable[[Any], object]
@@ -31,19 +33,19 @@ Wrap = Callable[[Any], Any]
 
 
 def claim() -> Allocate:
-    """Return what a worker claims its slot with."""
+    """Return the function by which a worker allocates its slot."""
     return partial(Scoreboard(slots=16).claim, os.getpid(), 1)
 
 
 def kept_floor(handle_request: Any) -> Any:
-    """Return ``handle_request`` with the least that keeps how long a request waited."""
+    """Return ``handle_request`` with the cheapest code that measures and stores a wait."""
     return floor(handle_request, claim()(Kind.SYNC, 1))
 
 
-def of_sync(
+def sync_request(
     claim: Allocate | None, *listeners: socket.socket, floor: Wrap = lambda method: method
 ) -> Request:
-    """From ``handle`` on.
+    """Return a request of the sync worker, from ``handle`` on.
 
     :param floor: wraps ``handle_request``.
     """
@@ -63,8 +65,8 @@ def of_sync(
     return lambda accepted: worker.handle(None, accepted, None)
 
 
-def of_gthread(claim: Allocate | None, *listeners: socket.socket) -> Request:
-    """From the queue before its threads on, in which nothing waits."""
+def gthread_request(claim: Allocate | None, *listeners: socket.socket) -> Request:
+    """Return a request of the gthread worker, from the empty queue before its threads on."""
 
     def enqueue_req(conn: Any) -> None:
         worker.handle(conn)
@@ -95,8 +97,8 @@ def of_gthread(claim: Allocate | None, *listeners: socket.socket) -> Request:
     return request
 
 
-def of_greenlet(claim: Allocate | None, *listeners: socket.socket) -> Request:
-    """``handle_request`` of the gevent and the eventlet worker."""
+def greenlet_request(claim: Allocate | None, *listeners: socket.socket) -> Request:
+    """Return a request of the gevent and eventlet workers: ``handle_request``."""
 
     def handle_request(listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
         pass
@@ -107,15 +109,15 @@ def of_greenlet(claim: Allocate | None, *listeners: socket.socket) -> Request:
     return lambda accepted: worker.handle_request(None, 1, accepted, None)
 
 
-def of_wsgi(claim: Allocate | None) -> Request:
-    """The app's call, and the close of its answer, as tornado does it."""
+def wsgi_request(claim: Allocate | None) -> Request:
+    """Return a request of a wrapped app as in tornado: the call, and the response's close."""
 
     def app(environ: object, start_response: object) -> list[bytes]:
         return []
 
     worker: Any = SimpleNamespace(wsgi=app, run=lambda: None)
     if claim:
-        wsgi.instrument(worker, claim)
+        wsgi.instrument(worker, claim(Kind.WSGI, 0))
     worker.run()
 
     def request(accepted: Any) -> None:
@@ -126,28 +128,38 @@ def of_wsgi(claim: Allocate | None) -> Request:
     return request
 
 
-def of_asgi(claim: Allocate | None) -> Request:
-    """The app's callable, run to its end; it waits for nothing."""
+def asgi_request(claim: Allocate | None, *listeners: socket.socket) -> Request:
+    """Return a request of an ASGI app that awaits nothing, from its parsed head to its end."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         pass
 
-    worker: Any = SimpleNamespace(asgi=app, run=lambda: None)
+    cfg = SimpleNamespace(protocol="")
+    worker: Any = SimpleNamespace(asgi=app, cfg=cfg, run=lambda: None, sockets=listeners)
+    slot = None
     if claim:
-        asgi.instrument(worker, claim)
+        slot = claim(Kind.ASGI, 0)
+        asgi.instrument(worker, lambda *_, **__: slot)
     worker.run()
-    scope = {"type": "http"}
+    waits = ReceivedWaits(slot, listeners) if slot and listeners else None
+    if waits:
+        waits.follow(SimpleNamespace(meter=SimpleNamespace(slept=lambda: True)))  # type: ignore[arg-type]  # parts
+    transport, scope = SimpleNamespace(), {"type": "http"}
 
     def request(accepted: Any) -> None:
-        call: Coroutine[Any, Any, None] = worker.asgi(scope, None, None)
+        called = worker.asgi
+        if waits:
+            transport.get_extra_info = lambda name: accepted
+            called = partial(waits.start, called, waits.read_ns(transport), lambda _: ())
+        call: Coroutine[Any, Any, None] = called(scope, None, None)
         with suppress(StopIteration):
             call.send(None)
 
     return request
 
 
-def of_nobody() -> Request:
-    """Two calls of an empty function."""
+def empty_calls() -> Request:
+    """Return two calls of an empty function."""
 
     def nothing() -> None:
         pass
@@ -159,27 +171,26 @@ def of_nobody() -> Request:
     return request
 
 
-def bare() -> Request:
-    """The system call alone, as it is asked how long a request waited."""
-    return lambda accepted: accepted.getsockopt(IPPROTO_TCP, TCP_INFO, LAST_DATA_RECV_SIZE)
+def bare_getsockopt() -> Request:
+    """Return the system call by which a wait is measured, alone."""
+    return lambda accepted: accepted.getsockopt(IPPROTO_TCP, TCP_INFO, LAST_DATA_SIZE)
 
 
 def floor(handle_request: Any, slot: Slot | None = None) -> Any:
     """Return ``handle_request`` with the system call and its decoder before it.
 
-    It takes gunicorn's own arguments only, and minds no error: what takes any arguments costs more.
+    The wrapper accepts gunicorn's own arguments only, and handles no error: other arguments cost
+    more.
 
-    :param slot: where the wait is counted; None: it is not kept.
+    :param slot: the slot that counts the wait; None: the wait is not stored.
     """
 
     def handle_request_late(listener: Any, req: Any, client: Any, addr: Any) -> Any:
-        unpack_last_data_recv(client.getsockopt(IPPROTO_TCP, TCP_INFO, LAST_DATA_RECV_SIZE))
+        unpack_last_data(client.getsockopt(IPPROTO_TCP, TCP_INFO, LAST_DATA_SIZE))
         return handle_request(listener, req, client, addr)
 
     def handle_request_counted(listener: Any, req: Any, client: Any, addr: Any) -> Any:
-        (waited_ms,) = unpack_last_data_recv(
-            client.getsockopt(IPPROTO_TCP, TCP_INFO, LAST_DATA_RECV_SIZE)
-        )
+        _, waited_ms = unpack_last_data(client.getsockopt(IPPROTO_TCP, TCP_INFO, LAST_DATA_SIZE))
         waits[waited_ms if waited_ms < EXACT_MS else bucket_of(waited_ms)] += 1
         return handle_request(listener, req, client, addr)
 

@@ -1,4 +1,4 @@
-"""What is added to ``os.fork()`` in a real arbiter, each time that it replaces a worker."""
+"""Benchmark of ``os.fork()`` in a real arbiter that replaces killed workers."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tests.benchmarks.turns import differences, in_turns, interval_of_median, me
 from tests.lab.waiting import wait_for
 
 TURNS, QUICK_TURNS = 60, 2
-FORKS = 8  # of each server
+FORKS = 8  # per server
 WORKERS = 4
 TARGET_US = 200.0
 CASES = {"without us": WITHOUT, "without us, again": WITHOUT, "with us": WITH}
 
-# gunicorn forks by this name; what is registered for forks runs within it. What is registered here,
-# before ours is, runs after ours before the fork, and before ours after it.
+# gunicorn calls os.fork, which runs the registered handlers. The handlers below are registered
+# before ours: before the fork they run after ours, and after the fork before ours.
 TIMED = """
 import os, time
 _ns = {{}}
@@ -43,14 +43,14 @@ os.fork = _timed
 
 TEXT = f"""\
 Duration of `os.fork()` in a real arbiter with {WORKERS} workers, one of which is killed each time.
-Each case starts a server of its own in each turn, and counts with the median of {FORKS} forks: the
-place of a process in memory changes its forks by more than we do. "Around the fork" is the time in
-our fork handlers, those registered since the config was read. A fork also takes longer with each
-page of the process."""
+Each case starts a server of its own in each turn, and counts with the median of {FORKS} forks:
+the place of a process in memory changes the duration by more than our handlers do. "Around the
+fork" is the time in our fork handlers, those registered since the config was read. A fork also
+takes longer with each page of the process."""
 
 
 def tables(quick: bool) -> list[Table]:
-    """Measure forks in turns."""
+    """Return the durations of forks, measured in turns."""
     cases = {name: partial(_forks_us, config) for name, config in CASES.items()}
     found = in_turns(cases, QUICK_TURNS if quick else TURNS)
     whole, around = ({name: [us[part] for us in found[name]] for name in CASES} for part in (0, 1))
@@ -75,7 +75,7 @@ def _added(
 
 
 def _forks_us(config: str) -> tuple[float, float]:
-    """Start a server, kill its workers one by one; return what its forks took, and around them."""
+    """Return the durations of a server's forks and of its fork handlers, medians in us."""
     with TemporaryDirectory() as folder:
         log = Path(folder) / "forks"
         with running(TIMED.format(log=str(log)) + config, workers=WORKERS) as server:
@@ -84,6 +84,6 @@ def _forks_us(config: str) -> tuple[float, float]:
                 os.kill(min(server.worker_pids()), signal.SIGKILL)
                 seen = booted + number
                 wait_for("a fork", lambda: len(log.read_text().splitlines()) > seen)  # noqa: B023
-                wait_for("its worker", lambda: all_are_up(server, WORKERS))
+                wait_for("the new worker", lambda: all_are_up(server, WORKERS))
         forks = [line.split() for line in log.read_text().splitlines()[booted:]]
     return median([int(ns) / 1000 for ns, _ in forks]), median([int(ns) / 1000 for _, ns in forks])

@@ -1,12 +1,12 @@
 """The usual hand-written monitor: a thread, and a ``multiprocessing.Value`` for each worker.
 
-It was written for these benchmarks, after how such monitors are described in public: gunicorn's
-``when_ready`` starts a thread in the arbiter; every second it sends the sum of ``tcpi_unacked`` of
-all listeners, and how many workers are busy, as gauges of statsd. ``pre_fork`` gives a worker its
-Value, which ``pre_request`` sets to 1 and ``post_request`` to 0.
+Written for these benchmarks after public descriptions of hand-written monitors: gunicorn's
+``when_ready`` starts a thread in the arbiter. Every second the thread sends the sum of
+``tcpi_unacked`` of all listeners, and the number of busy workers, as gauges of statsd. ``pre_fork``
+creates the worker's Value, which ``pre_request`` sets to 1 and ``post_request`` to 0.
 
-It sends to $HANDWRITTEN_PORT of 127.0.0.1, by a socket of its own: gunicorn's statsd client would
-make it send three datagrams for each request, too.
+The destination is $HANDWRITTEN_PORT of 127.0.0.1, by an own socket: gunicorn's statsd client would
+send three more datagrams per request.
 """
 
 from __future__ import annotations
@@ -26,37 +26,37 @@ TCP_INFO = struct.Struct("=24xI")  # tcpi_unacked
 
 
 def when_ready(server: Any) -> None:
-    """Start the thread."""
-    threading.Thread(target=_watch, args=(server,), daemon=True).start()
+    """Start the thread that samples and sends."""
+    threading.Thread(target=_run, args=(server,), daemon=True).start()
 
 
 def pre_fork(server: Any, worker: Any) -> None:
-    """Give the worker a Value that it shares with the arbiter."""
+    """Create the worker's Value, shared with the arbiter."""
     worker.busy = multiprocessing.Value("b", 0)
 
 
 def pre_request(worker: Any, req: Any) -> None:
-    """Say that the worker is busy."""
+    """Mark the worker as busy."""
     worker.busy.value = 1
 
 
 def post_request(worker: Any, req: Any, environ: Any, resp: Any) -> None:
-    """Say that it is not."""
+    """Mark the worker as idle."""
     worker.busy.value = 0
 
 
-def _watch(server: Any) -> None:
+def _run(server: Any) -> None:
     statsd = ("127.0.0.1", int(os.environ["HANDWRITTEN_PORT"]))
     with socket.socket(type=socket.SOCK_DGRAM) as sock:
         while True:
-            backlog = sum(_waiting(it.sock) for it in server.LISTENERS)
+            backlog = sum(_backlog(listener.sock) for listener in server.LISTENERS)
             busy = sum(worker.busy.value for worker in list(server.WORKERS.values()))
             for name, value in (("backlog", backlog), ("busy", busy)):
                 sock.sendto(f"handwritten.{name}:{value}|g".encode(), statsd)
             time.sleep(EVERY_S)
 
 
-def _waiting(listener: socket.socket) -> int:
+def _backlog(listener: socket.socket) -> int:
     tcp_info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO.size)
     (waiting,) = TCP_INFO.unpack(tcp_info)
     return int(waiting)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.benchmarks.servers import WITH, WITHOUT, running
+from tests.benchmarks.servers import WITH, WITHOUT, compiled, running
 from tests.benchmarks.table import Table, row
 from tests.benchmarks.turns import differences, in_turns
 
@@ -24,13 +25,28 @@ def when_ready(server):
     DogStatsd(host="127.0.0.1", port=9, disable_telemetry=True).gauge("a", 1)
     threading.Thread(target=threading.Event().wait, daemon=True).start()
 """
-CONFIGS = {"without us": WITHOUT, "with only `datadog`": ONLY_DATADOG, "with us": WITH}
+# The floor: datadog's client without the rest of its package, as ours imports it.
+ONLY_CLIENT = """
+def when_ready(server):
+    import threading
+    from gunicorn_backlog.dogstatsd.isolated_import import isolated_import
+    DogStatsd = isolated_import("datadog.dogstatsd.base", {}).DogStatsd
+    client = DogStatsd(host="127.0.0.1", port=9, disable_telemetry=True, track_instance=False)
+    client.gauge("a", 1)
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+"""
+CONFIGS = {
+    "without us": WITHOUT,
+    "with only `datadog`": ONLY_DATADOG,
+    "with only its client": ONLY_CLIENT,
+    "with us": WITH,
+}
 
 TEXT = f"""\
 Proportional set size (`Pss` of `smaps_rollup`): a page shared by n processes counts 1/n in each.
 {WORKERS} sync workers, of which one has served one request. "With only `datadog`" imports the
-package, creates a client, and has a sleeping thread. The last row is of arbiter and workers
-together."""
+package, creates a client, and has a sleeping thread; "with only its client" imports that module
+alone, as ours does. The last rows are of arbiter and workers together. Modules are compiled."""
 
 
 class Megabytes(NamedTuple):
@@ -43,19 +59,24 @@ class Megabytes(NamedTuple):
 
 def tables(quick: bool) -> list[Table]:
     """Start servers in turns."""
-    cases = {name: partial(_server_mb, config) for name, config in CONFIGS.items()}
-    found = in_turns(cases, QUICK_ROUNDS if quick else ROUNDS)
+    with compiled() as environ:
+        cases = {name: partial(_server_mb, config, environ) for name, config in CONFIGS.items()}
+        for warm_up in cases.values():
+            warm_up()
+        found = in_turns(cases, QUICK_ROUNDS if quick else ROUNDS)
     rows = []
     for part in Megabytes._fields:
         for name, sizes in found.items():
             rows.append(row(f"{part}, {name}", "MB", [getattr(it, part) for it in sizes]))
-    with_us, without = ([it.all for it in found[name]] for name in ("with us", "without us"))
-    rows.append(row("all, added by us", "MB", differences(with_us, without)))
+    without = [it.all for it in found["without us"]]
+    for name, by in (("with only its client", "by only its client"), ("with us", "by us")):
+        added = differences([it.all for it in found[name]], without)
+        rows.append(row(f"all, added {by}", "MB", added))
     return [Table("Memory", TEXT, rows)]
 
 
-def _server_mb(config: str) -> Megabytes:
-    with running(config, workers=WORKERS) as server:
+def _server_mb(config: str, environ: Mapping[str, str]) -> Megabytes:
+    with running(config, workers=WORKERS, environ=environ) as server:
         time.sleep(SETTLE_S)
         workers = [_pss_mb(pid) for pid in server.worker_pids()]
         arbiter = _pss_mb(server.pid)

@@ -1,4 +1,4 @@
-"""What each monitor puts around a request, and what is left of the requests per second."""
+"""Benchmark of monitors of gunicorn: time added to a request, and requests per second."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Values = dict[str, list[float]]
 
 
 def tables(quick: bool) -> list[Table]:
-    """Measure all that are installed, in turns."""
+    """Return the figures of all installed monitors, measured in turns."""
     there = [it for it in CONTENDERS if it.version is not None]
     left_out = [f"{it.name} is not installed" for it in CONTENDERS if it.version is None]
     with tempfile.TemporaryDirectory() as older:
@@ -49,9 +49,9 @@ def tables(quick: bool) -> list[Table]:
 
 
 def in_turns(cases: Mapping[str, Callable[[], float]], rounds: int, broken: list[str]) -> Values:
-    """Return so many values of each, one of each in turn, every other turn backwards.
+    """Return ``rounds`` values per case: one value of each in turn, every other turn backwards.
 
-    Who fails is left out, and ``broken`` says why.
+    A case that fails is left out, and its error is appended to ``broken``.
     """
     values: Values = {name: [] for name in cases}
     for turn in range(rounds):
@@ -67,7 +67,8 @@ def in_turns(cases: Mapping[str, Callable[[], float]], rounds: int, broken: list
 class _Starter:
     """Starts a gunicorn for each contender; all run until the stack is closed.
 
-    ``broken`` says of those that do not run why. Older gunicorns are installed into ``older``.
+    ``broken``: one line per contender that does not run, with its error. Older gunicorns are
+    installed into ``older``.
     """
 
     def __init__(self, stack: ExitStack, older: Path) -> None:
@@ -85,7 +86,7 @@ class _Starter:
     def all(
         self, wanted: Sequence[Contender], start: Callable[[Contender], Callable[[], float]]
     ) -> dict[str, Callable[[], float]]:
-        """Start all that run; return how each is measured."""
+        """Start all contenders; return the measuring function of each that runs."""
         measured = {}
         for contender in wanted:
             try:
@@ -95,7 +96,7 @@ class _Starter:
         return measured
 
     def stripped(self, contender: Contender) -> Callable[[], float]:
-        """Start one whose worker times rounds; return what measures one of them."""
+        """Start a contender whose worker times rounds; return the function for one round."""
         rounds = Rounds(self._stack)
         config = STRIPPED + contender.config
         self._server(contender, config, rounds.environ)
@@ -103,7 +104,7 @@ class _Starter:
         return rounds.round_ns
 
     def serving(self, contender: Contender, seconds: int) -> Callable[[], float]:
-        """Start one that serves; return what measures its requests per second."""
+        """Start a serving contender; return the function that measures its requests per second."""
         server = self._server(contender, contender.config, {}).wait_until_it_serves()
         return lambda: wrk.requests_per_second(server, seconds)
 

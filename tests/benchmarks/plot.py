@@ -1,4 +1,4 @@
-"""A picture of the tables: medians as bars, quartiles as whiskers."""
+"""Plot of the tables: medians as bars, quartiles as whiskers."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 from tests.benchmarks.table import Row, Table
 
 ROW_INCHES = 0.28
-WIDE = 50  # times: a unit whose rows are further apart is drawn with a logarithmic axis
+WIDE = 50  # a panel whose largest median is more times the smallest gets a logarithmic axis
 
 
 def save(tables: Sequence[Table], path: Path) -> None:
-    """Draw a panel for each unit of each table, and save it, as the path's ending says."""
+    """Save a plot with one panel per table and unit; the path's suffix sets the format."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,4 +1,4 @@
-"""What watching adds to a request, in each family of workers: begin and end, and the wait."""
+"""Benchmark of the time added to a request, per family: begin and end, and the wait."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.benchmarks.table import Row, Table, row
 from tests.benchmarks.turns import differences, in_turns, median, target
 
 ROUNDS, QUICK_ROUNDS = 11, 3
-VALUES = 3  # a round
+VALUES = 3  # per round
 VALUE_S = 0.04
 EMPTY, BARE = "two empty calls", "getsockopt(TCP_INFO)"
 WATCHED_TARGETS = {"sync": 0.7, "gthread": 1.4}
@@ -32,12 +32,12 @@ gunicorn's methods do nothing here. The figures are differences between instrume
 methods, round by round. Each case runs in processes of its own, in turns, with loops that pyperf
 calibrated. `gevent` includes eventlet, `tornado` any server with a wrapped app, and `gthread` the
 queue before its threads. The last two rows are floors: the system call and its decoder at the
-place of the wait's measurement, where both take longer than alone in a loop. Ours also accepts
-any arguments, since a user's own worker may pass others."""
+place of the wait's measurement, where both take longer than alone in a loop. The wait's wrapper
+also accepts any arguments, since a user's own worker may pass others."""
 
 
 def tables(quick: bool) -> list[Table]:
-    """Measure all of it in turns."""
+    """Return the added times, measured in turns."""
     from tests.benchmarks.request_case import CASES
 
     with tempfile.TemporaryDirectory() as folder:
@@ -71,14 +71,14 @@ def _row(name: str, values: list[float], bare: float, limit: float | None) -> Ro
 
 
 def _loops(case: str, folder: Path) -> int:
-    """Return how many loops take VALUE_S, as pyperf finds."""
+    """Return the number of loops that takes VALUE_S, calibrated by pyperf."""
     found = _run(case, folder, "--calibrate-loops", "--warmups", "0", "--min-time", str(VALUE_S))
     loops, _ = found.get_runs()[0].warmups[-1]
     return int(loops)
 
 
 def _ns(case: str, loops: int, folder: Path) -> float:
-    """Return what one request takes, in a fresh process, after a warm-up."""
+    """Return the nanoseconds of one request, in a fresh process, after a warm-up."""
     found = _run(case, folder, "--loops", str(loops), "--warmups", "1", "--values", str(VALUES))
     return median(found.get_values()) * 1e9
 

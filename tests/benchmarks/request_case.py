@@ -1,7 +1,7 @@
-"""One request, again and again, in a process of its own: with pyperf's loops.
+"""Command that measures one case of a request with pyperf, in a process of its own.
 
-In a worker there is one class. Python's bytecode is specialized for what it meets: several classes
-in one process would slow each other down.
+A worker has one class. Python specializes bytecode for the types at run time: several classes in
+one process would slow each other down.
 """
 
 from __future__ import annotations
@@ -18,28 +18,29 @@ from tests.benchmarks.families import Request, claim
 WATCHED, WAITING = "begin and end", "the wait"
 
 CASES: dict[str, Callable[[socket.socket], Request]] = {
-    "two empty calls": lambda _: families.of_nobody(),
-    "getsockopt(TCP_INFO)": lambda _: families.bare(),
-    "sync": lambda _: families.of_sync(None),
-    f"sync, {WATCHED}": lambda _: families.of_sync(claim()),
-    f"sync, {WAITING}": lambda it: families.of_sync(claim(), it),
-    "sync, floor": lambda _: families.of_sync(claim(), floor=families.floor),
-    "sync, kept": lambda _: families.of_sync(claim(), floor=families.kept_floor),
-    "gthread": lambda _: families.of_gthread(None),
-    f"gthread, {WATCHED}": lambda _: families.of_gthread(claim()),
-    f"gthread, {WAITING}": lambda it: families.of_gthread(claim(), it),
-    "gevent": lambda _: families.of_greenlet(None),
-    f"gevent, {WATCHED}": lambda _: families.of_greenlet(claim()),
-    f"gevent, {WAITING}": lambda it: families.of_greenlet(claim(), it),
-    "asgi": lambda _: families.of_asgi(None),
-    f"asgi, {WATCHED}": lambda _: families.of_asgi(claim()),
-    "tornado": lambda _: families.of_wsgi(None),
-    f"tornado, {WATCHED}": lambda _: families.of_wsgi(claim()),
+    "two empty calls": lambda _: families.empty_calls(),
+    "getsockopt(TCP_INFO)": lambda _: families.bare_getsockopt(),
+    "sync": lambda _: families.sync_request(None),
+    f"sync, {WATCHED}": lambda _: families.sync_request(claim()),
+    f"sync, {WAITING}": lambda listener: families.sync_request(claim(), listener),
+    "sync, floor": lambda _: families.sync_request(claim(), floor=families.floor),
+    "sync, kept": lambda _: families.sync_request(claim(), floor=families.kept_floor),
+    "gthread": lambda _: families.gthread_request(None),
+    f"gthread, {WATCHED}": lambda _: families.gthread_request(claim()),
+    f"gthread, {WAITING}": lambda listener: families.gthread_request(claim(), listener),
+    "gevent": lambda _: families.greenlet_request(None),
+    f"gevent, {WATCHED}": lambda _: families.greenlet_request(claim()),
+    f"gevent, {WAITING}": lambda listener: families.greenlet_request(claim(), listener),
+    "asgi": lambda _: families.asgi_request(None),
+    f"asgi, {WATCHED}": lambda _: families.asgi_request(claim()),
+    f"asgi, {WAITING}": lambda listener: families.asgi_request(claim(), listener),
+    "tornado": lambda _: families.wsgi_request(None),
+    f"tornado, {WATCHED}": lambda _: families.wsgi_request(claim()),
 }
 
 
 def main() -> None:
-    """Measure the case of the command line, whose other arguments are pyperf's."""
+    """Measure the case of the command line; the other arguments are pyperf's."""
     runner = pyperf.Runner()
     runner.argparser.add_argument("case", choices=CASES)
     case = runner.parse_args().case
@@ -51,7 +52,7 @@ def main() -> None:
         request = CASES[case](listener)
 
         def measure(loops: int) -> float:
-            client.sendall(b"a")  # so that the waits are of ms, as in a server
+            client.sendall(b"a")  # recent data: waits of some ms, as in a server
             numbers = range(loops)
             began_s = time.perf_counter()
             for _ in numbers:

@@ -1,4 +1,4 @@
-"""What one sample takes, of listeners and of workers, and what a push takes."""
+"""Benchmark of the duration of one sample and of one push."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tests.benchmarks.turns import in_turns, median, target
 from tests.lab.fake_arbiter import Arbiter, Cfg, Listener
 
 ROUNDS, QUICK_ROUNDS = 21, 5
-CALLS_S = 0.01  # how long a round measures one case
+CALLS_S = 0.01  # duration of a case in a round
 LISTENERS = (1, 4, 16, 64)
 WORKERS = (1, 4, 16, 128, 1000)
-POOLS = ((4, 8), (16, 32), (64, 128))  # workers, and threads of each
+POOLS = ((4, 8), (16, 32), (64, 128))  # workers, and threads per worker
 SHARING = 4  # workers at an address with reuse_port
-SAMPLES = 10  # of an interval
+SAMPLES = 10  # per interval
 TARGET_EACH = 2.0  # times the bare call, of a TCP listener
 TARGET_US = 1000.0  # of 1,000 workers
 
@@ -47,14 +47,14 @@ One push: the drops, the waits, the summary of the interval, and its datagrams t
 
 
 class Step(NamedTuple):
-    """What one sample and one push took, in us."""
+    """Durations of one sample and of one push, in us."""
 
     sample: float
     push: float
 
 
 def tables(quick: bool) -> list[Table]:
-    """Measure all in turns, table by table."""
+    """Return the durations of reads, samples and pushes, measured in turns."""
     rounds = QUICK_ROUNDS if quick else ROUNDS
     with ExitStack() as stack:
         readers = _readers(stack, Path(stack.enter_context(tempfile.TemporaryDirectory())))
@@ -64,11 +64,12 @@ def tables(quick: bool) -> list[Table]:
         sizes += [Size(max(LISTENERS), max(WORKERS))]
         sizes += [Size(1, workers, threads) for workers, threads in POOLS]
         servers = {size: stack.enter_context(StandIn(size)) for size in dict.fromkeys(sizes)}
-        steps = in_turns({str(size): partial(_step, it) for size, it in servers.items()}, rounds)
-    return [_of_listeners(us), *_of_servers(steps)]
+        cases = {str(size): partial(_step, server) for size, server in servers.items()}
+        steps = in_turns(cases, rounds)
+    return [_listeners_table(us), *_server_tables(steps)]
 
 
-def _of_listeners(us: dict[str, list[float]]) -> Table:
+def _listeners_table(us: dict[str, list[float]]) -> Table:
     bare = median(us["bare"])
     rows = [row("bare `getsockopt` and `unpack`", "us", us["bare"], beside=bare)]
     for name, values in us.items():
@@ -79,10 +80,10 @@ def _of_listeners(us: dict[str, list[float]]) -> Table:
     return Table("Reading listeners", LISTENERS_TEXT, rows, beside="each, beside bare")
 
 
-def _of_servers(steps: dict[str, list[Step]]) -> list[Table]:
+def _server_tables(steps: dict[str, list[Step]]) -> list[Table]:
     samples, pushes = [], []
     for size, found in steps.items():
-        samples.append(_of_sample(size, [step.sample for step in found]))
+        samples.append(_sample_row(size, [step.sample for step in found]))
         pushes.append(row(size, "us", [step.push for step in found]))
     return [
         Table("A sample", SAMPLES_TEXT, samples),
@@ -90,13 +91,13 @@ def _of_servers(steps: dict[str, list[Step]]) -> list[Table]:
     ]
 
 
-def _of_sample(size: str, us: list[float]) -> Row:
+def _sample_row(size: str, us: list[float]) -> Row:
     note = target(median(us), TARGET_US, "us") if f"{max(WORKERS)} workers" in size else ""
     return row(size, "us", us, note=note)
 
 
 def _step(server: StandIn) -> Step:
-    """Sample and push a few intervals, and return what one of each takes."""
+    """Sample and push some intervals; return the mean durations."""
     intervals = max(1, round(CALLS_S / SAMPLES / server.sample_s))
     sample_s = push_s = 0.0
     for _ in range(intervals):
@@ -106,21 +107,21 @@ def _step(server: StandIn) -> Step:
 
 
 def _timed(read: Callable[[], object]) -> Callable[[], float]:
-    """Return a function that returns what a call takes, in us."""
+    """Return a function that measures one call of ``read``, in us."""
     number, took_s = timeit.Timer(read).autorange()
     calls = max(1, round(CALLS_S * number / took_s))
     return lambda: 1e6 * timeit.timeit(read, number=calls) / calls
 
 
 def _readers(stack: ExitStack, folder: Path) -> dict[str, Callable[[], object]]:
-    """Return what reads the listeners, of each kind and number."""
+    """Return functions that read listeners, by number and kind."""
     one = stack.enter_context(listening())
     readers: dict[str, Callable[[], object]] = {
         "bare": lambda: UNPACK(one.getsockopt(IPPROTO_TCP, TCP_INFO, 32))
     }
     for count in LISTENERS:
         tcp = [stack.enter_context(listening()) for _ in range(count)]
-        unix = [stack.enter_context(_unix(folder / f"{count}-{it}")) for it in range(count)]
+        unix = [stack.enter_context(_unix(folder / f"{count}-{number}")) for number in range(count)]
         readers[f"{count} TCP"] = _reading(tcp)
         readers[f"{count} Unix"] = _reading(unix)
         readers[f"{count} with `reuse_port`"] = _reading_shared(stack, count)

@@ -1,4 +1,4 @@
-"""gunicorns of this environment, with us and without, for what is measured of whole servers."""
+"""Real gunicorns of this environment, with our hooks and without, for the benchmarks."""
 
 from __future__ import annotations
 
@@ -20,8 +20,18 @@ WITHOUT, WITH = "", CONFIG
 
 
 @contextmanager
+def compiled() -> Iterator[dict[str, str]]:
+    """Return variables with which Python keeps compiled modules, as an installation has them.
+
+    An environment may forbid to write them, and then each start compiles our modules again.
+    """
+    with TemporaryDirectory() as folder:
+        yield {"PYTHONPYCACHEPREFIX": folder, "PYTHONDONTWRITEBYTECODE": ""}
+
+
+@contextmanager
 def running(config: str, *, workers: int = 4, **options: Any) -> Iterator[Server]:
-    """Run a gunicorn until the context is left; what it pushes goes to an Agent that is deaf."""
+    """Run a gunicorn until the context exits; its pushes go to a UDP port without a reader."""
     with TemporaryDirectory() as folder, deaf_agent() as agent:
         environ = {"GUNICORN_BACKLOG_URL": f"udp://127.0.0.1:{agent.getsockname()[1]}"}
         environ |= options.pop("environ", {})
@@ -35,6 +45,6 @@ def running(config: str, *, workers: int = 4, **options: Any) -> Iterator[Server
 
 
 def all_are_up(server: Server, workers: int) -> bool:
-    """Tell whether there are so many workers, and each has come up."""
+    """Return whether ``workers`` workers exist, and each has installed its signal handlers."""
     pids = server.worker_pids()
     return len(pids) == workers and all(map(has_own_handlers, pids))

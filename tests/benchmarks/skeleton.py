@@ -1,9 +1,9 @@
-"""gunicorn's sync worker without what it does itself: what a monitor puts around it is left.
+"""gunicorn's sync worker without its own work: only the code of monitors remains.
 
-A config file that calls ``strip()`` first makes a real gunicorn, with real hooks, whose workers
-serve no clients: they time rounds of requests on demand, see ``Rounds``. A request is a call of
-``handle``, which does what gunicorn 27.0.1's does for a monitor to hook into, in the same order:
-``handle_request``, and in it ``pre_request``, the app, the access log, ``post_request``.
+A config file that calls ``strip()`` first yields a real gunicorn with real hooks. Its workers serve
+no clients, and time rounds of requests on demand (``Rounds``). A request is a call of ``handle``.
+This makes the calls that monitors hook into, in the order of gunicorn 27.0.1: ``handle_request``,
+and inside ``pre_request``, the app, the access log, ``post_request``.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from wsgiref.util import setup_testing_defaults
 
 from gunicorn.workers.sync import SyncWorker
 
-CALLS = 500  # of one round
-PORT = "ROUNDS_PORT"  # the variable
+CALLS = 500  # per round
+PORT = "ROUNDS_PORT"  # the environment variable
 
 RESPONSE = SimpleNamespace(status="200 OK", sent=2, headers=[])
 
 
 def strip() -> None:
-    """Take gunicorn's own part out of all sync workers of this process."""
+    """Replace gunicorn's methods of all sync workers of this process."""
     SyncWorker.handle = _handle
     SyncWorker.handle_request = _handle_request
     SyncWorker.run = _run
 
 
 class Rounds:
-    """The benchmark's side: a port for a worker to connect to, and then rounds at its will."""
+    """The benchmark's end of a connection by which a worker times rounds."""
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
@@ -45,12 +45,12 @@ class Rounds:
         self.environ = {PORT: str(self._listener.getsockname()[1])}
 
     def connected(self) -> None:
-        """Wait for the worker."""
+        """Wait for the worker's connection."""
         self._worker = self._stack.enter_context(self._listener.accept()[0])
         self._worker.settimeout(20)
 
     def round_ns(self) -> float:
-        """Return what a request took of a processor, on average of a round."""
+        """Return the processor time per request, the mean of a round."""
         self._worker.sendall(b"a")
         return float(self._worker.recv(64))
 
@@ -88,6 +88,6 @@ def _run(worker: Any) -> None:
         benchmark = socket.create_connection(("127.0.0.1", int(os.environ[PORT])))
         stack.enter_context(benchmark)
         while benchmark.recv(1):
-            client.sendall(b"a")  # so that the waits are of ms, as in a server
+            client.sendall(b"a")  # recent data: waits of some ms, as in a server
             benchmark.sendall(str(timer.timeit(CALLS) / CALLS * 1e9).encode())
     worker.alive = False

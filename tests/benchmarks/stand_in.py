@@ -1,4 +1,4 @@
-"""A server as far as its arbiter's thread looks at one: sockets, slots, and no process."""
+"""A server for the arbiter's thread to sample: sockets and slots, without processes."""
 
 from __future__ import annotations
 
@@ -17,41 +17,42 @@ from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.sampling.sampler import Sampler
 from gunicorn_backlog.sampling.window import Window
 from gunicorn_backlog.scoreboard import allocation
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.slot import TAKEN, Kind
+from gunicorn_backlog.scoreboard.slot import TAKEN
 from tests.lab.fake_arbiter import Arbiter, Listener, Worker
 
 
 class Size(NamedTuple):
-    """How much of everything a server has; ``threads`` of each worker, 0: it is a sync worker."""
+    """Numbers of listeners, workers, and ``threads`` per worker (0: a sync worker)."""
 
     listeners: int
     workers: int
     threads: int = 0
 
     def __str__(self) -> str:
-        """Return it in words."""
+        """Return the size as the name of a table's row."""
         listeners = f"{self.listeners} listener{'s' if self.listeners > 1 else ''}"
         workers = f"{self.workers} worker{'s' if self.workers > 1 else ''}"
         return f"{listeners}, {workers}" + (f" of {self.threads} threads" if self.threads else "")
 
 
 class StandIn:
-    """A server of that size, sampled and pushed from here."""
+    """A server of one size; ``sample`` and ``push`` do the thread's steps."""
 
     def __init__(self, size: Size) -> None:
         self._stack = ExitStack()
         sockets = [self._stack.enter_context(listening()) for _ in range(size.listeners)]
         scoreboard, running = Scoreboard(), {}
         kind = Kind.GTHREAD if size.threads else Kind.SYNC
-        # These workers are nobody's pids: a slot of the dead would be claimed by the next.
+        # No process has these pids: the slot of a dead process would be allocated again.
         with patch.object(allocation, "_is_alive", lambda pid: True):
             for age in range(1, size.workers + 1):
                 pid = os.getpid() + age
                 slot = scoreboard.claim(pid, age, kind, size.threads or 1, measures_wait=True)
                 running[pid] = Worker(pid=pid, age=age)
         self._record = slot.threads[0] if size.threads else slot
-        arbiter = Arbiter([Listener(it) for it in sockets], running, worker_age=size.workers)
+        arbiter = Arbiter([Listener(sock) for sock in sockets], running, worker_age=size.workers)
         logger = OnceLogger(logging.getLogger("benchmark"))
         self.sampler = Sampler(arbiter, scoreboard, logger)
         self.sampler.begin(size.workers)
@@ -59,15 +60,16 @@ class StandIn:
         self._window = Window(size.workers)
         agent = self._stack.enter_context(deaf_agent())
         address = Address("udp", *agent.getsockname())
-        self._delivery = Reporter(Settings()._replace(address=address), logger)
-        self._stack.callback(self._delivery.close)
+        self._reporter = Reporter(Settings()._replace(address=address), logger)
+        self._stack.callback(self._reporter.close)
         self.sample_s = timeit.timeit(self.sample, number=10) / 10
 
     def _check(self, size: Size) -> None:
-        """Refuse to measure a server that is not of that size."""
+        """Raise AssertionError if the sampled server differs from ``size``."""
         counts, threads = self.sampler.sample().counts, size.workers * size.threads
         assert counts is not None
-        if (counts.idle, counts.threads.idle if counts.threads else 0) != (size.workers, threads):
+        idle = counts.threads["gthread"].idle if counts.threads else 0
+        if (counts.idle, idle) != (size.workers, threads):
             raise AssertionError(f"not a server with {size}: {counts}")
 
     def __enter__(self) -> StandIn:
@@ -77,15 +79,15 @@ class StandIn:
         self._stack.close()
 
     def sample(self) -> None:
-        """Look at everything once, after one of the workers has taken another connection."""
+        """Take one sample, after one of the workers has accepted another connection."""
         self._record.words[TAKEN] += 1
         self._window.add(self.sampler.sample())
 
     def push(self) -> None:
-        """Send what the samples since the last time come to."""
+        """Push the summary of the samples since the last push."""
         interval = self._window.close(self.sampler.dropped(), self.sampler.waits())
         assert interval is not None
-        self._delivery.deliver(interval, "lab", self.sampler.bind)
+        self._reporter.deliver(interval, "lab", self.sampler.bind)
 
 
 def listening(address: tuple[str, int] = ("127.0.0.1", 0)) -> socket.socket:
@@ -98,7 +100,7 @@ def listening(address: tuple[str, int] = ("127.0.0.1", 0)) -> socket.socket:
 
 
 def deaf_agent() -> socket.socket:
-    """Return a UDP socket that takes what comes, and costs no time to anybody who measures."""
+    """Return a bound UDP socket without a reader: no process spends time on the datagrams."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.bind(("127.0.0.1", 0))
     return sock

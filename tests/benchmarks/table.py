@@ -1,4 +1,4 @@
-"""What a benchmark comes to: tables of medians and quartiles, as Markdown and as JSON."""
+"""Results of a benchmark: tables of medians and quartiles, as Markdown and as JSON."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 
 class Row(NamedTuple):
-    """One measurement, many times; ``beside`` is its median in terms of another row's."""
+    """Statistics of one quantity; ``beside``: the median as a multiple of another row's."""
 
     name: str
     unit: str
@@ -21,7 +21,7 @@ class Row(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Measurements of one run, in turns; ``text`` says what was measured, and beside what.
+    """Measurements of one run, in turns; ``text`` describes the measurement and its base.
 
     ``middle`` and ``spread`` are headings, for a table whose rows are not medians and quartiles.
     """
@@ -29,12 +29,12 @@ class Table(NamedTuple):
     title: str
     text: str
     rows: Sequence[Row]
-    beside: str = ""  # the heading of that column
+    beside: str = ""  # the heading of the column ``beside``
     middle: str = "median"
     spread: str = "quartiles"
 
     def markdown(self) -> str:
-        """Return it as Markdown."""
+        """Return the table as Markdown."""
         beside = self.beside and f" {self.beside} |"
         notes = any(row.note for row in self.rows) and " |"
         lines = [
@@ -54,14 +54,14 @@ class Table(NamedTuple):
         return f"| {' | '.join(cells)} |"
 
     def json(self) -> dict[str, Any]:
-        """Return it as what JSON can hold."""
+        """Return the table as objects that JSON can represent."""
         return self._asdict() | {"rows": [row._asdict() for row in self.rows]}
 
 
 def row(
     name: str, unit: str, values: Sequence[float], *, beside: float | None = None, note: str = ""
 ) -> Row:
-    """Return the median and the quartiles of two values or more."""
+    """Return the row of the median and quartiles of two or more values."""
     low, median, high = statistics.quantiles(values, n=4, method="inclusive")
     ratio = None if beside is None else median / beside
     return Row(name, unit, median, low, high, len(values), ratio, note)

@@ -1,4 +1,4 @@
-"""What the arbiter's thread takes of a core with the defaults."""
+"""Benchmark of the arbiter's thread: its share of a core with the defaults."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ ROUNDS, QUICK_ROUNDS = 7, 2
 ROUND_S, QUICK_ROUND_S = 10.0, 2.0
 TARGET_SHARE = 0.3  # percent
 
-# The floor: what any thread takes that looks as often, whatever it looks at.
-IDLE = """
+# The floor: the share of any thread that wakes up as often.
+PERIODIC = """
 import signal, socket, struct, time, _thread
 
-def run(sock, look, lock=_thread.allocate_lock()):
+def run(sock, read, lock=_thread.allocate_lock()):
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     lock.acquire()
     due = time.monotonic()
     while True:
         due += 0.1
         lock.acquire(timeout=max(0, due - time.monotonic()))
-        look(sock)
+        read(sock)
 
 def when_ready(server):
-    _thread.start_new_thread(run, (server.LISTENERS[0].sock, look))
+    _thread.start_new_thread(run, (server.LISTENERS[0].sock, read))
 """
 WAKING = (
-    IDLE
+    PERIODIC
     + """
-def look(sock):
+def read(sock):
     pass
 """
 )
 READING = (
-    IDLE
+    PERIODIC
     + """
 unpack = struct.Struct("=24xII").unpack
 
-def look(sock):
+def read(sock):
     unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32))
 """
 )
@@ -62,7 +62,7 @@ of one `getsockopt`."""
 
 
 def tables(quick: bool) -> list[Table]:
-    """Watch real gunicorns."""
+    """Return the thread's share of a core in real gunicorns."""
     rounds, round_s = (QUICK_ROUNDS, QUICK_ROUND_S) if quick else (ROUNDS, ROUND_S)
     cases = {name: partial(_share, *case, round_s) for name, case in CASES.items()}
     rows = [
@@ -77,7 +77,7 @@ def _target(shares: Sequence[float]) -> str:
 
 
 def _share(config: str, arguments: tuple[str, ...], round_s: float) -> float:
-    """Start a server, and return how much of a core its thread took, in percent."""
+    """Start a server, and return its thread's share of a core, in percent."""
     with running(config, arguments=arguments) as server:
         time.sleep(2)  # its first interval
         (thread,) = our_threads(server.pid)

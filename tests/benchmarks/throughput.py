@@ -1,4 +1,4 @@
-"""Requests per second with us and without, pair by pair."""
+"""Benchmark of requests per second with us and without, pair by pair."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ PAIRS, QUICK_PAIRS = 15, 3
 SECONDS, QUICK_SECONDS = 2, 1
 WARM_UP_S = 1
 CLASSES: dict[str, tuple[str, ...]] = {"sync": (), "gthread": ("--threads", "4")}
-# "again" is the same as "without": what differs between these two is the machine's doing.
+# "again" equals "without": the difference between these two is the noise of the machine.
 CONFIGS = {"without us": WITHOUT, "without us, again": WITHOUT, "with us": WITH}
-PINNED = ("taskset", "-c", "0")  # and wrk where it likes, which is elsewhere
+PINNED = ("taskset", "-c", "0")  # the scheduler puts wrk on another core
 TARGET_PERCENT = 1.0
 
 TEXT = f"""\
@@ -29,14 +29,14 @@ in memory. The processor time is that of all threads of the worker, per request.
 
 
 class Run(NamedTuple):
-    """What one run came to."""
+    """Throughput and processor time of one run."""
 
     rate: float  # requests per second
     cpu_us: float  # of the worker, per request
 
 
 def tables(quick: bool) -> list[Table]:
-    """Measure, class by class."""
+    """Return throughput and processor time, class by class."""
     if not wrk.is_installed():
         raise RuntimeError("wrk is not installed (Debian: wrk)")
     pairs, seconds = (QUICK_PAIRS, QUICK_SECONDS) if quick else (PAIRS, SECONDS)
@@ -70,18 +70,18 @@ def _rows(name: str, runs: Mapping[str, Sequence[Run]]) -> list[Row]:
     others = [config for config in runs if config != base]
     return [
         *(row(f"{name}, {config}", "requests/s", rates[config]) for config in runs),
-        *(_pairs(f"{name}, {it}", rates[it], rates[base], lost=True) for it in others),
+        *(_pairs(f"{name}, {case}", rates[case], rates[base], lost=True) for case in others),
         *(row(f"{name}, {config}, a request", "us of CPU", cpu_us[config]) for config in runs),
         *(
-            _pairs(f"{name}, {it}, a request", cpu_us[it], cpu_us[base], lost=False)
-            for it in others
+            _pairs(f"{name}, {case}, a request", cpu_us[case], cpu_us[base], lost=False)
+            for case in others
         ),
     ]
 
 
 def _pairs(name: str, values: Sequence[float], base: Sequence[float], *, lost: bool) -> Row:
-    """Return by how many percent it is more, or less if it is ``lost``, pair by pair."""
-    percent = [100 * ((1 - it) if lost else (it - 1)) for it in ratios(values, base)]
+    """Return the increase over ``base`` in percent, pair by pair; the decrease if ``lost``."""
+    percent = [100 * ((1 - ratio) if lost else (ratio - 1)) for ratio in ratios(values, base)]
     low, high = interval_of_median(percent)
     note = f"95 %: {low:+.2f} to {high:+.2f}"
     if lost and "again" not in name:

@@ -1,4 +1,4 @@
-"""Things measured in turns, so that whatever else the machine does befalls all of them alike."""
+"""Measurements in turns, which spread the noise of the machine evenly over the cases."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CONFIDENCE = 0.95
 
 
 def in_turns(cases: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
-    """Measure each case once a round, every other round from the last to the first."""
+    """Return the values of each case, one per round; every other round runs in reverse order."""
     found: dict[str, list[T]] = {name: [] for name in cases}
     for number in range(rounds):
         names = list(cases)
@@ -23,19 +23,19 @@ def in_turns(cases: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, lis
 
 
 def differences(more: Sequence[float], less: Sequence[float]) -> list[float]:
-    """Return by how much the first is more than the second, round by round."""
+    """Return ``more`` minus ``less``, round by round."""
     return [a - b for a, b in zip(more, less, strict=True)]
 
 
 def ratios(over: Sequence[float], under: Sequence[float]) -> list[float]:
-    """Return the first in terms of the second, round by round."""
+    """Return ``over`` divided by ``under``, round by round."""
     return [a / b for a, b in zip(over, under, strict=True)]
 
 
 def interval_of_median(values: Sequence[float]) -> tuple[float, float]:
-    """Return two of the values between which the median lies with CONFIDENCE, if there are enough.
+    """Return two of the values that enclose the median with CONFIDENCE, given enough values.
 
-    How many of n values lie below the median is as with n coins: so no shape is assumed.
+    The number of values below the median is binomial with p = 1/2, whatever their distribution.
     """
     ordered, n = sorted(values), len(values)
     below = 0.0
@@ -50,7 +50,7 @@ def interval_of_median(values: Sequence[float]) -> tuple[float, float]:
 
 
 def target(reached: float, limit: float, unit: str = "") -> str:
-    """Return what the figure was to be at the most, and whether it is."""
+    """Return the target, and whether the figure met the target."""
     limited = f"{limit:g} {unit}".strip()
     return f"target {limited}: {'met' if reached <= limit else 'missed'}"
 

@@ -1,4 +1,4 @@
-"""Requests per second, as ``wrk`` has them."""
+"""Requests per second, measured by ``wrk``."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ CONNECTIONS = 4
 
 
 def is_installed() -> bool:
-    """Tell whether there is a ``wrk``."""
+    """Return whether ``wrk`` is installed."""
     return shutil.which("wrk") is not None
 
 
 def requests_per_second(server: Server, seconds: int) -> float:
-    """Return what so many connections get, on one core, for as long."""
+    """Return the requests per second of CONNECTIONS connections from one thread of ``wrk``."""
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", f"http://{server.address}/"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, (done.stdout, done.stderr, server.log[-2000:])

@@ -1,1 +1,1 @@
-"""Tests that look into running servers from another process."""
+"""Tests of ``gunicorn_backlog.cli``: inspection of running servers from another process."""

@@ -1,4 +1,4 @@
-"""Where the output goes: to a reader that has had enough, and to a file."""
+"""Outputs of the commands: a closed pipe, a file, a full disk."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tests.lab.gunicorn_versions import Gunicorn
 
 
 def test_a_reader_that_has_gone(newest: Gunicorn, serve: ServerFactory) -> None:
-    """As of ``status | head -0``: it ends, without a word."""
-    server = serve(newest).wait_until_it_serves()
+    """With a closed pipe, as by ``status | head -0``, the command ends without a message."""
+    server = serve(newest, workers=1).wait_until_it_serves()
     for command in ("status", "status --json", "top", "check"):
         reader, writer = os.pipe()
         os.close(reader)
@@ -30,8 +30,8 @@ def test_a_reader_that_has_gone(newest: Gunicorn, serve: ServerFactory) -> None:
 
 
 def test_a_colour_makes_no_terminal(newest: Gunicorn, serve: ServerFactory, tmp_path: Path) -> None:
-    """Keys may be pressed, but the output is a file: one frame, and the end."""
-    server = serve(newest).wait_until_it_serves()
+    """If the output is a file, ``top`` prints one frame, even if keys can be pressed."""
+    server = serve(newest, workers=1).wait_until_it_serves()
     for variable in ("FORCE_COLOR", "TTY_COMPATIBLE"):
         frame = drawn(server.pid, tmp_path / variable, {variable: "1", "TERM": "xterm"})
         assert frame.count("utilization") == 1
@@ -40,7 +40,7 @@ def test_a_colour_makes_no_terminal(newest: Gunicorn, serve: ServerFactory, tmp_
 
 
 def drawn(pid: int, path: Path, variables: dict[str, str]) -> str:
-    """Return what ``top`` writes to that path, when its input is a terminal."""
+    """Return the output of ``top`` to a path, with a terminal as input."""
     keyboard, terminal = os.openpty()
     with path.open("wb") as file:
         done = subprocess.run(
@@ -60,8 +60,8 @@ def drawn(pid: int, path: Path, variables: dict[str, str]) -> str:
 
 
 def test_what_is_closed_or_full(newest: Gunicorn, serve: ServerFactory) -> None:
-    """A stream that a shell has closed is empty; a full disk is one line."""
-    server = serve(newest).wait_until_it_serves()
+    """A closed stream gets no output; a full disk is one line."""
+    server = serve(newest, workers=1).wait_until_it_serves()
     for arguments in ("status", "check"):
         assert run(arguments, server.pid, ">&-").stderr == ""
         full = run(arguments, server.pid, ">/dev/full")
@@ -75,7 +75,7 @@ def test_what_is_closed_or_full(newest: Gunicorn, serve: ServerFactory) -> None:
 
 
 def run(arguments: str, pid: int, redirection: str) -> subprocess.CompletedProcess[str]:
-    """Run it by a shell that redirects one of its streams."""
+    """Run the command in a shell that redirects one of the streams."""
     script = f'exec "$@" {redirection}'
     command = ["sh", "-c", script, "sh", *COMMAND, *arguments.split(), str(pid)]
     return subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""The parts of which what is shown is made, and what is read of ``/proc``."""
+"""Parts of the displays, and the fields that are read from ``/proc``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given
@@ -19,9 +19,11 @@ from gunicorn_backlog.cli.status.text import duration
 from gunicorn_backlog.cli.top.glyphs import ASCII, BLOCKS, Glyphs, bar, sparkline
 from gunicorn_backlog.kernel.accept_queue import QueueError
 from gunicorn_backlog.kernel.proc_net import decode_tcp, listening
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.reader import Reader
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.slot import Kind
+from gunicorn_backlog.scoreboard.slot import SINCE_NS, Record
+from gunicorn_backlog.workers.last_wait import LastWait
 from gunicorn_backlog.workers.request_counters import track_busy
 from tests.lab.ss import ss
 from tests.lab.waiting import wait_for
@@ -32,7 +34,7 @@ from tests.lab.waiting import wait_for
     [(0, "    "), (0.001, "▏   "), (1, "█   "), (1.5, "█▌  "), (4, "████"), (5, "████")],
 )
 def test_a_bar(value: float, drawn: str) -> None:
-    """Nothing is drawn of 0 only; what is over the limit fills it."""
+    """Only 0 has an empty bar; a value over the limit fills the bar."""
     assert bar(BLOCKS, value, 4, 4) == drawn
 
 
@@ -40,7 +42,7 @@ def test_a_bar(value: float, drawn: str) -> None:
 def test_a_bar_is_as_wide_as_it_is_told(
     glyphs: Glyphs, value: float, full: float, width: int
 ) -> None:
-    """Whatever it is to show."""
+    """The bar has the requested width for every value."""
     assert len(bar(glyphs, value, full, width)) == width
 
 
@@ -49,7 +51,7 @@ def test_a_bar_is_as_wide_as_it_is_told(
     [([None, 0, 0], "·▁▁"), ([0, 1, 100], "▁▂█"), ([7], "█"), ([], "")],
 )
 def test_a_sparkline(values: list[int | None], drawn: str) -> None:
-    """The highest is at full height, and one of a hundred is not nothing."""
+    """The highest value has full height, and 1 of 100 is visible."""
     assert sparkline(BLOCKS, values) == drawn
 
 
@@ -65,7 +67,7 @@ def test_a_sparkline(values: list[int | None], drawn: str) -> None:
     ],
 )
 def test_a_duration(seconds: float, text: str) -> None:
-    """In its two greatest units."""
+    """A duration has its two greatest units."""
     assert duration(seconds) == text
 
 
@@ -77,32 +79,34 @@ def listener() -> Iterator[socket.socket]:
 
 
 def test_the_kernels_list_of_tcp_sockets(listener: socket.socket) -> None:
-    """Step by step: none waits, one, two, and one again; ``ss`` says the same."""
+    """Step by step: 0, 1, 2 and again 1 waiting connections; ``ss`` agrees."""
     port, inode = listener.getsockname()[1], os.fstat(listener.fileno()).st_ino
 
     def waiting() -> int:
-        (found,) = [it for it in listening(os.getpid(), socket.AF_INET) if it.inode == inode]
+        (found,) = [
+            found for found in listening(os.getpid(), socket.AF_INET) if found.inode == inode
+        ]
         assert found.length == ss(f"127.0.0.1:{port}").recv_q
         return found.length
 
     assert waiting() == 0
     with socket.create_connection(("127.0.0.1", port)):
-        wait_for("it to wait", lambda: waiting() == 1)
+        wait_for("one waiting connection", lambda: waiting() == 1)
         with socket.create_connection(("127.0.0.1", port)):
-            wait_for("both to wait", lambda: waiting() == 2)
+            wait_for("two waiting connections", lambda: waiting() == 2)
             listener.accept()[0].close()
             assert waiting() == 1
 
 
 @pytest.mark.parametrize("row", ["x", "0: 1:2 3 0A 4", "0: 1:2 3 0A 4:zz 6 7 8 9 10"])
 def test_no_such_list(row: str) -> None:
-    """A row that is not one is refused."""
+    """A malformed row is refused."""
     with pytest.raises(QueueError):
         decode_tcp(f"header\n{row}\n")
 
 
 def test_a_process() -> None:
-    """What is read of ours is what we know of it."""
+    """The fields of our own process have the values known from inside."""
     pid = os.getpid()
     assert pid in procfs.pids()
     assert procfs.parent(pid) == os.getppid()
@@ -116,7 +120,7 @@ def test_a_process() -> None:
 
 
 def test_a_process_that_its_parent_has_not_waited_for() -> None:
-    """It has no clock any more, and ``check`` then reports a server that has ended."""
+    """A zombie has no clock, and ``check`` then reports a server that has ended."""
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
         os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
         with pytest.raises(ProcessLookupError):
@@ -124,23 +128,41 @@ def test_a_process_that_its_parent_has_not_waited_for() -> None:
 
 
 def test_since_when_the_oldest_request_has_been_under_way() -> None:
-    """Of a sync worker, and of a pool the first that began; of a worker at no request nothing."""
+    """A sync worker's request, or a pool's first one; None for an idle worker."""
     scoreboard = Scoreboard(slots=4, thread_rows=32)
     now_ns = iter(range(100, 200))
+    last_wait = LastWait(skips=False)
     seen: list[dict[int, int]] = []
 
     def look() -> dict[int, int]:
         reader: Reader = scoreboard.reader
-        rows = reader.read({11: 1, 12: 2}, with_oldest=True).by_pid
+        rows = reader.read({11: 1, 12: 2}).by_pid
         seen.append({pid: row.oldest_ns for pid, row in rows.items() if row.oldest_ns is not None})
         return seen[-1]
 
     sync = scoreboard.claim(11, 1, Kind.SYNC, 1)
     assert look() == {}
-    track_busy(look, sync, clock_ns=lambda: next(now_ns))()
+    parsed_ns = iter((100, 102, 101))
+
+    def request(record: Record) -> Callable[[], object]:
+        def parse_head() -> dict[int, int]:
+            record.words[SINCE_NS] = next(parsed_ns)
+            return look()
+
+        return parse_head
+
+    track_busy(look, sync, last_wait, clock_ns=lambda: next(now_ns))()
+    assert seen[-1] == {}  # its head is not parsed yet
+    track_busy(request(sync), sync, last_wait, clock_ns=lambda: next(now_ns))()
     assert seen[-1] == {11: 100}
     pool = scoreboard.claim(12, 2, Kind.GTHREAD, 9)
-    later = track_busy(look, pool.threads[2], clock_ns=lambda: next(now_ns))
-    track_busy(later, pool.threads[8], clock_ns=lambda: next(now_ns))()
-    assert seen[-1] == {12: 102}
+    first, second = pool.threads[2], pool.threads[8]
+    later = track_busy(request(first), first, last_wait, clock_ns=lambda: next(now_ns))
+
+    def both() -> object:
+        second.words[SINCE_NS] = next(parsed_ns)
+        return later()
+
+    track_busy(both, second, last_wait, clock_ns=lambda: next(now_ns))()
+    assert seen[-1] == {12: 101}
     assert look() == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import typing
 from types import ModuleType
 from typing import Any
@@ -64,6 +65,19 @@ def test_a_second_hup_drops_what_was_not_loaded_of_the_first(configured: Configu
     assert take(configured) == {"interval": 5, "samples": 4, "tags": ["a:b"]}
 
 
+def test_a_second_hup_without_configure(
+    configured: Configured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second run of the file has no settings: those of the first are not its own."""
+    first, second = ModuleType(CONFIG_MODULE), ModuleType(CONFIG_MODULE)
+    monkeypatch.setitem(sys.modules, CONFIG_MODULE, first)
+    configure(samples=3, module="base")
+    configure(interval=2, module=first)
+    assert configured.values == {"samples": 3, "interval": 2}
+    monkeypatch.setitem(sys.modules, CONFIG_MODULE, second)
+    assert take(configured) == {"samples": 3}
+
+
 def test_a_config_file_begins_anew(configured: Configured) -> None:
     """gunicorn runs the file again on HUP; a setting that is then absent has its default."""
     configure(interval=2)
@@ -111,6 +125,8 @@ class Strange:
         ({"tags": b"a:b"}, "tags=b'a:b'"),
         ({"tags": {"a": "b"}}, "tags={'a': 'b'}"),
         ({"tags": [1]}, "tags=[1]"),
+        ({"metrics": [1]}, "metrics=[1]"),
+        ({"metrics": iter(["x" * 1000])}, "there is no group 'xxx"),
         ({"intervall": None}, "'intervall'"),
         ({"url": "udp://..:8125"}, "'..' is no host name"),
         ({"url": f"udp://{'.'.join(['x' * 60] * 5)}"}, "longer than 253"),
@@ -148,5 +164,5 @@ def test_the_signature_is_real() -> None:
     """``inspect``, ``help`` and editors show each option of ``config.options`` by name."""
     parameters = inspect.signature(gunicorn_backlog.configure).parameters
     assert list(parameters) == list(OPTIONS)
-    assert {it.kind for it in parameters.values()} == {inspect.Parameter.KEYWORD_ONLY}
+    assert {parameter.kind for parameter in parameters.values()} == {inspect.Parameter.KEYWORD_ONLY}
     assert typing.get_type_hints(gunicorn_backlog.configure)["interval"] == float | None

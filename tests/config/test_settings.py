@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gunicorn_backlog.config.agent_address import Address
-from gunicorn_backlog.config.settings import Settings, load
+from gunicorn_backlog.config.settings import ConfigError, Settings, load
 from tests.lab.fake_arbiter import Cfg
 
 
@@ -28,6 +28,7 @@ def test_defaults() -> None:
         ("URL", "unix:///a", "address", Address("unix", path="/a")),
         ("TAGS", "a:b, c:d", "tags", ("a:b", "c:d")),
         ("TYPE", "gauge", "backlog_type", "gauge"),
+        ("METRICS", "wait, backlog,wait", "metrics", ("backlog", "wait")),
     ],
 )
 def test_environment_comes_before_configure(
@@ -41,6 +42,7 @@ def test_environment_comes_before_configure(
         "url": "udp://other:1",
         "tags": ["e:f"],
         "backlog_type": "distribution",
+        "metrics": ["loop"],
     }
     loaded = load(Cfg(), configured, {f"GUNICORN_BACKLOG_{variable}": text})
     assert getattr(loaded, field) == value
@@ -63,9 +65,9 @@ def test_address_precedence() -> None:
     loaded.append(load(cfg, {}, environ))
     loaded.append(load(cfg, {}, {}))
     loaded.append(load(Cfg(), {}, {}))
-    hosts = [it.address.host for it in loaded]
+    hosts = [settings.address.host for settings in loaded]
     assert hosts == ["one", "two", "three", "four", "localhost"]
-    assert [it.address_from for it in loaded] == [
+    assert [settings.address_from for settings in loaded] == [
         "GUNICORN_BACKLOG_URL",
         "configure(url=...)",
         "DD_AGENT_HOST",
@@ -163,3 +165,18 @@ def test_gunicorns_prefix_and_tags() -> None:
 def test_a_prefix_that_datadog_accepts(statsd_prefix: str, prefix: str) -> None:
     """Metric names start with a letter: the Agent drops all characters before the first one."""
     assert load(Cfg(statsd_prefix=statsd_prefix), {}, {}).prefix == prefix
+
+
+@pytest.mark.parametrize("name", ["DD_DOGSTATSD_URL", "DD_AGENT_HOST", "DD_DOGSTATSD_PORT"])
+def test_a_long_variable_of_datadog_is_a_short_line(name: str) -> None:
+    """The server info holds 16 KiB: with longer lines it loses all warnings."""
+    (line,) = load(Cfg(), {}, {name: "\u00e9" * 50_000}).unusable
+    assert line.startswith(f"{name}='")
+    assert len(line) <= 1000
+
+
+def test_the_reason_of_a_long_value_is_short() -> None:
+    """The reason repeats the host."""
+    with pytest.raises(ConfigError) as error:
+        load(Cfg(), {}, {"GUNICORN_BACKLOG_URL": f"udp://{'a' * 50_000}"})
+    assert len(str(error.value)) < 500

@@ -1,15 +1,15 @@
-"""What the Agent makes of pushes every ten seconds, by its rules for each type.
+"""The Agent's aggregation of pushes every ten seconds, by its rules for each type.
 
 Those of ``pkg/aggregator/time_sampler.go`` and ``pkg/metrics/`` of datadog-agent:
 
 * gauge: the last value of the ten seconds;
-* count: the sum by ten, a rate per second; 0 for another 300 s if nothing more comes
+* count: the sum divided by ten, a rate per second; then 0 for 300 s
   (``dogstatsd_expiry_seconds``);
 * histogram: ``.avg``, ``.max``, ``.median``, ``.95percentile``, and ``.count`` as a rate per second
-  (``histogram_aggregates`` and ``histogram_percentiles`` as they are by default);
-* service check: passed on as it is.
+  (the defaults of ``histogram_aggregates`` and ``histogram_percentiles``);
+* service check: forwarded unchanged.
 
-Each gets the Agent's tag ``host``.
+Each series gets the Agent's tag ``host``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ HOST = "host:lab"
 
 @dataclass(frozen=True)
 class Series:
-    """A metric with one set of tags: its value by the second at which ten seconds begin."""
+    """A metric with one set of tags: its values by the begin of their ten seconds."""
 
     metric: str
     tags: frozenset[str]
@@ -47,7 +47,7 @@ class Status:
 
 @dataclass(frozen=True)
 class Received:
-    """All that Datadog got, and until when."""
+    """All data that Datadog received, and the time until which."""
 
     series: tuple[Series, ...]
     statuses: tuple[Status, ...]
@@ -62,10 +62,9 @@ class _Bucket:
 
 
 def flush(pushes: Iterable[tuple[float, Iterable[Line]]], until_s: float) -> Received:
-    """Return what the Agent sends on of lines that arrived at these times, from 0 on.
+    """Return the Agent's output for lines that arrived at these times, from 0 on.
 
-    Ten seconds that are not over at ``until_s`` are not sent yet. Raises ValueError for a type that
-    is not among those above.
+    Ten seconds that are not over at ``until_s`` are left out. Raises ValueError for other types.
     """
     buckets: dict[tuple[str, str, frozenset[str]], dict[int, _Bucket]] = defaultdict(dict)
     statuses = []
@@ -110,7 +109,7 @@ def _counter(by_start: Mapping[int, _Bucket], until_s: float) -> dict[int, float
 
 
 def histogram(values: Iterable[float]) -> dict[str, float]:
-    """Return what the Agent makes of a histogram's values, by the suffix of the name."""
+    """Return the aggregates of a histogram's values, by the suffix of the name."""
     ordered = sorted(values)
     count = len(ordered)
     return {

@@ -10,13 +10,18 @@ import pytest
 from wanted import wanted
 
 from tests.datadog.applying import NAMES
-from tests.datadog.files import FOLDER
+from tests.datadog.files import DASHBOARD, FOLDER
+from tests.datadog.models import Dashboard, complaints
 from tests.datadog.standin_api import StandInApi
 
 
 @pytest.fixture
 def api() -> Iterator[StandInApi]:
-    """A stand-in for Datadog's API that got all our metrics already."""
+    """A stand-in for Datadog's API that has received all our metrics.
+
+    The dashboard is checked first: on a busy machine this takes longer than a request may.
+    """
+    assert complaints(Dashboard, DASHBOARD) == []
     with StandInApi() as made:
         made.receive(*NAMES)
         yield made
@@ -24,15 +29,15 @@ def api() -> Iterator[StandInApi]:
 
 @pytest.fixture
 def filled(api: StandInApi) -> StandInApi:
-    """The stand-in with all objects, as a first run makes them; its requests count from then on."""
-    for it in wanted():
-        path = f"metrics/{it.key}" if it.kind == "metric" else it.kind
-        api.answer("PUT" if it.kind == "metric" else "POST", path, {}, it.body)
+    """The stand-in with all objects of a first run; its requests count from then on."""
+    for want in wanted():
+        path = f"metrics/{want.key}" if want.kind == "metric" else want.kind
+        api.answer("PUT" if want.kind == "metric" else "POST", path, {}, want.body)
     api.requests.clear()
     return api
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A copy of examples/datadog, to change."""
+    """A copy of examples/datadog, for changes."""
     return Path(shutil.copytree(FOLDER, tmp_path / "datadog"))

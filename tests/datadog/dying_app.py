@@ -1,4 +1,4 @@
-"""An app of whose workers one dies with each ``/die``, as by the kernel when memory runs out."""
+"""An app whose worker dies at ``/die``, as by the kernel's OOM killer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Die, or answer after 50 ms."""
+    """Kill the worker, or respond after 50 ms."""
     if environ["PATH_INFO"] == "/die":
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""A monitor of one group, evaluated on series made up by hand."""
+"""A monitor of one group, evaluated on synthetic series."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A monitor's state at a time, by its own query, thresholds and options.
 
-It knows what our monitors use, and refuses anything else (EvaluationError):
+The evaluator supports what our monitors use, and refuses anything else (EvaluationError):
 https://docs.datadoghq.com/monitors/types/metric/
 """
 
@@ -53,9 +53,9 @@ KNOWN_OPTIONS = frozenset(
 
 
 def evaluate(definition: Mapping[str, Any], received: Received, at_s: float) -> dict[Group, str]:
-    """Return the state of each group of a monitor that was ever heard of.
+    """Return the state of each group of a monitor that ever had data.
 
-    :param definition: a monitor as Datadog's API takes it.
+    :param definition: a monitor in the form of Datadog's API.
     """
     query, options = parse(definition["query"]), definition["options"]
     if unknown := options.keys() - KNOWN_OPTIONS:
@@ -74,7 +74,7 @@ def evaluate(definition: Mapping[str, Any], received: Received, at_s: float) -> 
 
 
 def _first_heard(expression: Expression, received: Received, at_s: float) -> dict[Group, int]:
-    """Return since when there are points for all that an expression is made of."""
+    """Return the time of the first points of all selections of an expression, by group."""
     plain = [replace(selection, calls=()) for selection in selections(expression)]
     made = [series_of(selection, received, Span(0, at_s)) for selection in plain]
     groups = [group for group in made[0] if all(points.get(group) for points in made)]
@@ -85,9 +85,9 @@ def _state(query: MetricQuery, options: Mapping[str, Any], points: Points, span:
     assert query.window is not None
     if not points:
         return _missing(query, options)
-    # Full is a window if something is known of its beginning.
+    # A window is full if its begin has points.
     if options["require_full_window"] and min(points) >= span.since_s + FLUSH_S:
-        return OK  # not evaluated yet: nobody is told
+        return OK  # not evaluated yet: no notification
     return _compared(query, options, AGGREGATORS[query.window.aggregator](list(points.values())))
 
 
@@ -101,14 +101,14 @@ def _compared(query: MetricQuery, options: Mapping[str, Any], value: float) -> s
 
 
 def _missing(query: MetricQuery, options: Mapping[str, Any]) -> str:
-    """Return what a window without points comes to: beside ``default_zero`` what zero does."""
-    told, filled = options["on_missing_data"], fills_gaps(query.expression)
-    if filled and told == "default":
+    """Return the state of a window without points; with ``default_zero`` that of zero."""
+    handling, filled = options["on_missing_data"], fills_gaps(query.expression)
+    if filled and handling == "default":
         return _compared(query, options, at_zero(query.expression))
     states = {"show_and_notify_no_data": NO_DATA, "show_no_data": OK, "resolve": OK}
-    if filled or told not in states:
-        raise EvaluationError(f"on_missing_data {told} is not known for {query}")
-    return states[told]
+    if filled or handling not in states:
+        raise EvaluationError(f"on_missing_data {handling} is not known for {query}")
+    return states[handling]
 
 
 def _of_checks(
@@ -134,7 +134,7 @@ def _check_state(
     if query.last < max(needed.values()):
         raise EvaluationError(f"{query}: no threshold of {max(needed.values())} is ever reached")
     state, failing, run = OK, False, 0
-    for status in statuses:  # so many of a kind in succession change it
+    for status in statuses:  # a number of equal results in succession changes the state
         failed = status.status == CRITICAL
         failing, run = failed, run + 1 if failed == failing else 1
         if run >= needed[failing]:

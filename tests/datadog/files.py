@@ -1,4 +1,4 @@
-"""The files of ``examples/datadog``, read."""
+"""The parsed files of ``examples/datadog``."""
 
 from __future__ import annotations
 

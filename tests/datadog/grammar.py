@@ -1,4 +1,4 @@
-"""The grammar of the queries that we use; whatever else Datadog understands is refused.
+"""The grammar of the queries that we use; other queries of Datadog are refused.
 
     query      = [ window ] expression [ comparator number ] | check
     window     = ( "avg" | "min" | "max" | "sum" ) "(last_" count ( "m" | "h" ) "):"
@@ -80,7 +80,7 @@ def _check(text: str) -> CheckQuery:
 
 
 class _Parser:
-    """What was read of the text, and what can come next."""
+    """A position in the text of a query, and the rules of the grammar."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -149,7 +149,7 @@ class _Parser:
         return keys
 
     def _take(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
-        """Read on if the pattern comes next, and over the blanks behind it."""
+        """Return the match of a pattern at the position, and move behind it and its blanks."""
         matched = pattern.match(self._text, self._at)
         if matched:
             self._at = matched.end()

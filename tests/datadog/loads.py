@@ -1,6 +1,6 @@
-"""What happens to the servers that are recorded: requests, deaths and ends.
+"""Loads of the recorded servers: requests, deaths and ends.
 
-Each takes a server, and for how many seconds.
+Each function takes a server, and the duration in seconds.
 """
 
 from __future__ import annotations
@@ -17,50 +17,85 @@ import load
 
 from tests.lab.server import Server
 
-RELOAD_AT = 5 / 9  # of the time, so that the ten minutes behind it reach back to the start
-ALIVE = 1 / 6  # so much of the time a server lives that is to be ended
+RELOAD_AT = 5 / 9  # share of the time: ten minutes before the end include the start
+ALIVE = 1 / 6  # share of the time before a server is ended
 DEATH_EACH_S = 20.0
-SERVICE_TIME_S = 0.4  # the demo's
-SLOW_S, SLOW_EACH_S = 8.0, 8.0  # mean service time, and mean time between two requests
-LONGEST_S = 20.0  # of a slow request: less than gunicorn's timeout
+SERVICE_TIME_S = 0.4  # equal to the demo's
+SLOW_S, SLOW_EACH_S = 8.0, 6.5  # mean service time, and mean time between two requests
+LONGEST_S = 18.0  # of a slow request: not near gunicorn's timeout of 30 s
 LONGEST_WAIT_S = 120.0
 
 
-def demo_clients(number: int) -> Callable[[Server, float], object]:
-    """Return the demo's load: so many clients, each asking again as soon as it is answered."""
+def demo_clients(
+    number: int, path: str = f"/sleep/{SERVICE_TIME_S}"
+) -> Callable[[Server, float], object]:
+    """Return the demo's load: clients that send a new request after each response."""
 
     def happens(server: Server, lasts_s: float) -> None:
         over = threading.Event()
-        with load.clients(number, server.port, SERVICE_TIME_S, over):
+        with load.clients(number, server.port, path, over):
             over.wait(lasts_s)
-            over.set()  # nobody waits for the last answers
+            over.set()  # the last responses are not awaited
 
     return happens
 
 
-def visitors(server: Server, lasts_s: float) -> None:
-    """Requests come at random, with random service times: 64 % of four workers' time, as recorded.
+def visitors(
+    per_s: float, path: Callable[[random.Random], str], *, reloads: bool = True
+) -> Callable[[Server, float], object]:
+    """Return a load of requests at random times.
 
-    Past the middle all workers are replaced by others, as in a deployment.
+    :param path: draws the path of a request.
+    :param reloads: whether all workers are replaced after half of the time, as in a deployment.
     """
-    reload = threading.Timer(lasts_s * RELOAD_AT, server.signal, (signal.SIGHUP,))
-    reload.start()
-    chance = random.Random(1)
-    rate_per_s, mean_s, threads = 26.0, 0.1, []
-    ends_s = time.monotonic() + lasts_s
-    while time.monotonic() < ends_s:
-        path = f"/sleep/{chance.expovariate(1 / mean_s):.3f}"
-        threads.append(threading.Thread(target=_ask, args=(server, path)))
-        threads[-1].start()
-        time.sleep(chance.expovariate(rate_per_s))
-    for thread in (*threads, reload):
-        thread.join()
+
+    def happens(server: Server, lasts_s: float) -> None:
+        chance = random.Random(1)
+        threads: list[threading.Thread] = []
+        if reloads:
+            threads.append(threading.Timer(lasts_s * RELOAD_AT, server.signal, (signal.SIGHUP,)))
+            threads[0].start()
+        ends_s = time.monotonic() + lasts_s
+        while time.monotonic() < ends_s:
+            asking = threading.Thread(target=_ask, args=(server, path(chance)))
+            threads.append(asking)
+            asking.start()
+            time.sleep(chance.expovariate(per_s))
+        for thread in threads:
+            thread.join()
+
+    return happens
+
+
+def short(chance: random.Random) -> str:
+    """Draw a request that waits for 0.1 s on average."""
+    return f"/sleep/{chance.expovariate(1 / 0.1):.3f}"
+
+
+def callbacks_and_calls(chance: random.Random) -> str:
+    """Draw a request that occupies the loop for 20 ms on average, or in 1 of 5 a thread."""
+    if chance.random() < 0.2:
+        return f"/thread/{chance.expovariate(1 / 0.1):.3f}"
+    return f"/block/{chance.expovariate(1 / 0.02):.3f}"
+
+
+def each(seconds: float, path: str) -> Callable[[Server, float], object]:
+    """Return a load of one request at regular times; the last response is not awaited."""
+
+    def happens(server: Server, lasts_s: float) -> None:
+        begun_s = time.monotonic()
+        for number in range(int(lasts_s // seconds) + 1):
+            time.sleep(max(0.0, begun_s + number * seconds - time.monotonic()))
+            threading.Thread(target=_ask, args=(server, path), daemon=True).start()
+        time.sleep(max(0.0, begun_s + lasts_s - time.monotonic()))
+
+    return happens
 
 
 def slow_visitors(server: Server, lasts_s: float) -> None:
-    """Slow requests come at random, three at once to begin with: 46 % of two workers' time.
+    """Send slow requests at random times, three at the start: 55 % of two workers' time.
 
-    Nobody waits for the last answers, which would take longer than a short recording.
+    The last responses are not awaited: they would take longer than a short recording.
     """
     chance = random.Random(37)
     ends_s = time.monotonic() + lasts_s
@@ -79,7 +114,7 @@ def _ask(server: Server, path: str) -> None:
 
 
 def deaths(server: Server, lasts_s: float) -> None:
-    """A request now and then that ends its worker, and others in between."""
+    """Send requests that end their worker from time to time, and others in between."""
     ends_s, death_s = time.monotonic() + lasts_s, time.monotonic()
     while time.monotonic() < ends_s:
         if time.monotonic() >= death_s:
@@ -90,7 +125,7 @@ def deaths(server: Server, lasts_s: float) -> None:
 
 
 def killed(server: Server, lasts_s: float) -> None:
-    """After a while all its processes are killed at once."""
+    """Kill all processes of the server at once, after a while."""
     ends_s = time.monotonic() + lasts_s
     time.sleep(lasts_s * ALIVE)
     os.killpg(server.pid, signal.SIGKILL)
@@ -98,7 +133,7 @@ def killed(server: Server, lasts_s: float) -> None:
 
 
 def stopped(server: Server, lasts_s: float) -> None:
-    """After a while it is stopped, as a service manager does."""
+    """Stop the server after a while, as a service manager does."""
     ends_s = time.monotonic() + lasts_s
     time.sleep(lasts_s * ALIVE)
     server.process.terminate()

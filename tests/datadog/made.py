@@ -1,12 +1,14 @@
-"""What Datadog would have got of more hosts, restarts and upgrades: made, not recorded.
+"""Synthetic data of more hosts, restarts and upgrades than were recorded.
 
-It is made of recordings of one real server each, put to other times, hosts and apps; and of lines.
+The data consist of recordings of one real server each, with other times, hosts and apps, and of
+generated lines.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import cache
 
 from agent import Line
 
@@ -14,43 +16,46 @@ from tests.datadog.agent_flush import Received, flush
 from tests.datadog.phases import FOLDER
 from tests.datadog.recording import Push, Recording
 
-BIND = "127.0.0.1:8000"  # of what is made; each recording has a port of its own
+BIND = "127.0.0.1:8000"  # of synthetic data; each recording has its own port
 TAGS = frozenset({"env:lab", "service:demo", "app:lab", f"bind:{BIND}"})
 
 
+@cache
 def recorded(phase: str) -> Recording:
-    """Return what is kept of a phase."""
+    """Return the recording of a phase."""
     return Recording.read(FOLDER / f"{phase}.tsv")
 
 
 def received(recording: Recording) -> Received:
-    """Return what Datadog gets of a recording."""
+    """Return the data that Datadog receives from a recording."""
     return flush(recording.pushes, recording.lasts_s)
 
 
 def with_tags(got: Received, **values: str) -> Received:
-    """Return the same with other values of these tags."""
+    """Return the data with other values of these tags."""
 
     def changed(tags: frozenset[str]) -> frozenset[str]:
         others = {tag for tag in tags if tag.partition(":")[0] not in values}
         return frozenset(others | {f"{key}:{value}" for key, value in values.items()})
 
-    series = tuple(replace(it, tags=changed(it.tags)) for it in got.series)
-    statuses = tuple(replace(it, tags=changed(it.tags)) for it in got.statuses)
+    series = tuple(replace(one, tags=changed(one.tags)) for one in got.series)
+    statuses = tuple(replace(status, tags=changed(status.tags)) for status in got.statuses)
     return Received(series, statuses, got.until_s)
 
 
 def together(*got: Received) -> Received:
-    """Return what several Agents sent at the same time."""
-    series = tuple(it for one in got for it in one.series)
-    statuses = sorted((it for one in got for it in one.statuses), key=lambda it: it.at_s)
+    """Return the data of several Agents at the same time."""
+    series = tuple(series for one in got for series in one.series)
+    statuses = sorted(
+        (status for one in got for status in one.statuses), key=lambda status: status.at_s
+    )
     return Received(series, tuple(statuses), max(one.until_s for one in got))
 
 
 def sequence(*parts: tuple[float, Recording, float]) -> Recording:
-    """Return parts of recordings, each from its beginning for so long, put to another time.
+    """Return parts of recordings, each from its begin, moved to other times.
 
-    :param parts: when it begins, what, and how long.
+    :param parts: begin, recording and duration of each part.
     """
     pushes = tuple(
         (begins_s + at_s, lines)
@@ -64,10 +69,10 @@ def sequence(*parts: tuple[float, Recording, float]) -> Recording:
 def pushed(
     seconds: Iterable[Mapping[str, float]], kinds: Mapping[str, str], *tags: str
 ) -> Received:
-    """Return what comes of one push a second.
+    """Return the data of one push per second.
 
-    :param seconds: of each second the values by metric.
-    :param kinds: the metrics' types as DogStatsD has them.
+    :param seconds: the values by metric of each second.
+    :param kinds: the metrics' DogStatsD types.
     """
     pushes: list[Push] = [
         (

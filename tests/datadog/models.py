@@ -1,11 +1,12 @@
-"""JSON for Datadog's API, read by the typed models of ``datadog-api-client``.
+"""Validation of JSON for Datadog's API by the typed models of ``datadog-api-client``.
 
-The models raise on what is missing or of another type; a field that they do not know is kept beside
-the others, and a value that is not of an enumeration is only marked. Both are found here.
+The models raise on missing fields and wrong types. They keep an unknown field beside the others,
+and only mark an unknown value of an enumeration: both are found here.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -23,15 +24,23 @@ from datadog_api_client.v1.model.monitor import Monitor
 
 __all__ = ["Dashboard", "MetricMetadata", "Monitor", "complaints"]
 
-# Neither has types.
+# Neither package has types.
 _convert = cast("Callable[..., Any]", validate_and_convert_types)
 _configuration = cast("Callable[[], Any]", Configuration)
+_checked: dict[tuple[str, str], list[str]] = {}  # by the model's name and the object's JSON
 
 
 def complaints(model: type[ModelNormal], sent: object) -> list[str]:
-    """Return all that is wrong with an object that is to be sent, each with its path in it."""
+    """Return all defects of an object for the API, each with its path in the object."""
+    key = model.__name__, json.dumps(sent)
+    if key not in _checked:
+        _checked[key] = _check(model, sent)
+    return _checked[key]
+
+
+def _check(model: type[ModelNormal], sent: object) -> list[str]:
     try:
-        # The names are JSON's, and types are checked.
+        # Names are those of the JSON, and types are checked.
         parsed = _convert(sent, (model,), ["sent"], True, True, _configuration())
     except (TypeError, ValueError) as error:
         return [" ".join(str(error).split())]

@@ -1,4 +1,4 @@
-"""Queries against the catalog: does somebody send what they ask for, and is it sensible?
+"""Checks of queries against the catalog: metrics, tags, and aggregations by type.
 
 check(parse("avg(last_5m):max:gunicorn.backlog.max{*} by {app,listener} > 0"))
 """
@@ -13,14 +13,14 @@ __all__ = ["Query", "QueryError", "check", "metric_of", "parse"]
 
 HISTOGRAM_SUFFIXES = ("avg", "max", "median", "95percentile", "count")  # the Agent's defaults
 
-# The first two are on all of it; the others come from DD_ENV and its like, or from the Agent.
+# Every series has the first two; the others come from DD_ENV and similar, or from the Agent.
 COMMON_KEYS = frozenset({"app", "bind", "env", "service", "version", "host"})
 KUBERNETES_KEYS = frozenset({"kube_cluster_name", "kube_deployment", "kube_namespace", "pod_name"})
 _METRICS = {metric.name: metric for metric in CATALOG}
 
 
 def check(query: Query) -> None:
-    """Check that each metric and tag of a query is sent, and of a type that it makes sense for.
+    """Check that each metric and tag of a query is sent, and fits the aggregation.
 
     Raises QueryError.
     """
@@ -73,12 +73,12 @@ def _check_selection(selection: Selection) -> None:
 
 
 def _is_a_share(metric: Metric, suffix: str) -> bool:
-    """Return whether it is a ratio or a statistic, which can't be added up."""
+    """Return whether a metric is a ratio or a statistic, which can't be added up."""
     return metric.unit in ("percent", "millisecond") or suffix in ("median", "95percentile")
 
 
 def _check_sum_over_time(query: MetricQuery) -> None:
-    """Only what is counted can be summed up over a window: a gauge's sum depends on the flushes."""
+    """Refuse sums over a window except of counts: a gauge's sum depends on the flushes."""
     if query.window is None or query.window.aggregator != "sum":
         return
     for selection in query.selections():
@@ -101,8 +101,8 @@ def _check_tag(metric: Metric, item: str, where: str) -> None:
     assert matched is not None, item
     variable, key, _, left_out = matched.groups()
     _check_key(metric, variable or key or left_out, where)
-    allowed = [tag for tag in metric.tags if tag.startswith(f"{key}:")]
-    if allowed and item not in allowed:
+    allowed = [tag for tag in metric.tags if tag.startswith(f"{key or left_out}:")]
+    if allowed and item.removeprefix("!") not in allowed and "*" not in item:
         raise QueryError(f"{where}: {item} is never sent, only {', '.join(allowed)}")
 
 

@@ -1,4 +1,4 @@
-"""A query of Datadog's as values, and how each is written."""
+"""A query of Datadog as values, and the text of each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Operator = Literal["+", "-", "*", "/"]
 
 
 class QueryError(ValueError):
-    """A query that is not of our subset, or asks for what nobody sends; one line says why."""
+    """A query outside of our subset, or of data that is not sent; the text is one line."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Call:
 class Selection:
     """Series of one metric: ``avg:gunicorn.workers{env:prod} by {app}``.
 
-    ``scope`` are tags (``env:prod``), those that are left out (``!app:*.2``) and template variables
-    (``$env``); empty: all series.
+    ``scope``: tags (``env:prod``), excluded tags (``!app:*.2``) and template variables (``$env``);
+    empty: all series.
     """
 
     aggregator: str
@@ -57,7 +57,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Operation:
-    """Two expressions and what is made of them, series by series of the same group."""
+    """Two expressions and an operator, applied to the series of equal groups."""
 
     operator: Operator
     left: Expression
@@ -74,7 +74,7 @@ class Operation:
 
 @dataclass(frozen=True)
 class Filled:
-    """An expression with zeros where it has no points: ``default_zero(max:a{*})``."""
+    """An expression with zeros in place of missing points: ``default_zero(max:a{*})``."""
 
     inner: Expression
 
@@ -91,7 +91,7 @@ def _rank(operation: Operation) -> int:
 
 @dataclass(frozen=True)
 class Window:
-    """What a monitor makes of each group's points of the last seconds: ``avg(last_5m)``."""
+    """A monitor's aggregation of each group's points of the last seconds: ``avg(last_5m)``."""
 
     aggregator: str
     lasts: str
@@ -118,7 +118,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class MetricQuery:
-    """A monitor's query, with a window and a comparison; or a plain one, without both."""
+    """A monitor's query, with a window and a comparison, or a plain one without both."""
 
     expression: Expression
     window: Window | None = None
@@ -161,7 +161,7 @@ def selections(expression: Expression) -> Iterator[Selection]:
 
 
 def fills_gaps(expression: Expression) -> bool:
-    """Return whether there is a ``default_zero`` in an expression."""
+    """Return whether an expression contains a ``default_zero``."""
     if isinstance(expression, Operation):
         return fills_gaps(expression.left) or fills_gaps(expression.right)
     return isinstance(expression, Filled)

@@ -1,11 +1,12 @@
-"""What a real server pushed over a time, and the file that it is kept in.
+"""The pushes of a real server over a time, and their file.
 
-The file's lines, behind comments that begin with #:
+The file's lines, after comments that begin with #:
 
-    lasts_s <tab> seconds                  how long was recorded, silence at the end included
+    lasts_s <tab> seconds                  duration, including silence at the end
     series  <tab> name|type|tag,tag        one line each, numbered from 0 by their order
     at_s    <tab> value <tab> value ...    a push: of each series its value, or values joined by :,
-                                           or - where this push had none
+                                           or - where this push had none, or nothing where the
+                                           cell equals that of the push before
 """
 
 from __future__ import annotations
@@ -16,45 +17,54 @@ from pathlib import Path
 
 from agent import Datagram, Line
 
+from tests.lab.pushes import complete
+
 NONE = "-"
-Push = tuple[float, tuple[Line, ...]]  # when, in seconds since the recording began, and what
+Push = tuple[float, tuple[Line, ...]]  # seconds since the begin of the recording, and lines
 SeriesKey = tuple[str, str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
 class Recording:
-    """Pushes in the order of time, and how long was listened."""
+    """Pushes in the order of time, and the duration of the recording."""
 
     pushes: tuple[Push, ...]
     lasts_s: float
 
     @classmethod
     def of(cls, datagrams: Iterable[Datagram], began_s: float, ended_s: float) -> Recording:
-        """Keep what arrived between two times of the monotonic clock."""
+        """Return the recording of the lines between two times of the monotonic clock."""
         pushes = tuple(
-            (datagram.at_s - began_s, tuple(datagram.lines))
-            for datagram in datagrams
-            if began_s <= datagram.at_s <= ended_s
+            (push[0].at_s - began_s, tuple(line for datagram in push for line in datagram.lines))
+            for push in complete(datagrams)
+            if began_s <= push[0].at_s <= ended_s
         )
         return cls(pushes, ended_s - began_s)
 
     def write(self, path: Path, comment: str) -> None:
-        """Write it to a file. Raises OSError."""
+        """Write the recording to a file. Raises OSError."""
         keys = sorted({_key(line) for _, lines in self.pushes for line in lines})
         rows = [f"# {line}" for line in comment.splitlines()]
         rows.append(f"lasts_s\t{self.lasts_s:.2f}")
         rows += [f"series\t{name}|{kind}|{','.join(tags)}" for name, kind, tags in keys]
+        before = [""] * len(keys)
         for at_s, lines in self.pushes:
             values = {_key(line): ":".join(f"{value:g}" for value in line.values) for line in lines}
-            rows.append("\t".join([f"{at_s:.2f}", *(values.get(key, NONE) for key in keys)]))
+            cells = [values.get(key, NONE) for key in keys]
+            changed = [
+                "" if cell == same else cell for cell, same in zip(cells, before, strict=True)
+            ]
+            rows.append("\t".join([f"{at_s:.2f}", *changed]))
+            before = cells
         path.write_text("\n".join(rows) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> Recording:
-        """Read it from a file. Raises OSError, ValueError."""
+        """Read a recording from a file. Raises OSError, ValueError."""
         keys: list[SeriesKey] = []
         pushes: list[Push] = []
         lasts_s = 0.0
+        before: list[str] = []
         for row in path.read_text().splitlines():
             head, *cells = row.split("\t")
             if head == "series":
@@ -63,7 +73,11 @@ class Recording:
             elif head == "lasts_s":
                 lasts_s = float(cells[0])
             elif not head.startswith("#"):
-                pushes.append((float(head), _lines(keys, cells)))
+                before = [
+                    cell or same
+                    for cell, same in zip(cells, before or [NONE] * len(keys), strict=True)
+                ]
+                pushes.append((float(head), _lines(keys, before)))
         return cls(tuple(pushes), lasts_s)
 
 

@@ -1,8 +1,9 @@
-"""The points of each group of a query: what is taken over hosts, over time, and calculated of it.
+"""The points of each group of a query: aggregation over hosts and time, and arithmetic.
 
 In Datadog's order: the series of the scope, then time (``rollup``), then hosts (each point in time,
-each group), then functions and arithmetic. It knows what our queries use, and refuses anything else
-(EvaluationError). https://docs.datadoghq.com/dashboards/guide/query-to-the-graph/
+each group), then functions and arithmetic. The module supports what our queries use, and refuses
+anything else (EvaluationError).
+https://docs.datadoghq.com/dashboards/guide/query-to-the-graph/
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
+from functools import cache
 from statistics import fmean
 from typing import NamedTuple
 
@@ -24,7 +26,7 @@ from tests.datadog.query import (
     selections,
 )
 
-Group = tuple[str, ...]  # its tags' values in the order of the keys
+Group = tuple[str, ...]  # the tags' values in the order of the keys
 Points = dict[int, float]
 
 AGGREGATORS: dict[str, Callable[[list[float]], float]] = {
@@ -42,22 +44,22 @@ OPERATORS: dict[Operator, Callable[[float, float], float]] = {
 
 
 class EvaluationError(ValueError):
-    """Something that the evaluator does not know."""
+    """A construct that the evaluator does not support."""
 
 
 class Span(NamedTuple):
-    """A time; what is not over at its end is not known yet."""
+    """A period; ten seconds that are not over at its end are not known yet."""
 
     since_s: float
     until_s: float
 
     def has(self, start_s: float) -> bool:
-        """Return whether ten seconds that begin then are in it."""
+        """Return whether the ten seconds from ``start_s`` on lie in the span."""
         return self.since_s <= start_s and start_s + FLUSH_S <= self.until_s
 
 
 def series_of(expression: Expression, received: Received, span: Span) -> dict[Group, Points]:
-    """Return the points of each group in a time."""
+    """Return the points of each group in a span."""
     if isinstance(expression, Selection):
         return _selected(expression, received, span)
     if isinstance(expression, Filled):
@@ -69,7 +71,7 @@ def series_of(expression: Expression, received: Received, span: Span) -> dict[Gr
 
 
 def at_zero(expression: Expression) -> float:
-    """Return what an expression comes to if all that it is made of has no points, and so is 0."""
+    """Return the value of an expression whose selections are all 0, for lack of points."""
     if isinstance(expression, Filled):
         return 0.0
     if isinstance(expression, Number):
@@ -80,8 +82,9 @@ def at_zero(expression: Expression) -> float:
     raise EvaluationError(f"{expression}: nothing fills it with zeros")
 
 
+@cache
 def group_of(tags: frozenset[str], keys: tuple[str, ...]) -> Group | None:
-    """Return the group that a series belongs to; without one of the tags no monitor sees it.
+    """Return the group of a series; None without one of the tags: no monitor sees that series.
 
     https://docs.datadoghq.com/monitors/configuration/ ("Alert grouping")
     """
@@ -93,11 +96,13 @@ def _selected(selection: Selection, received: Received, span: Span) -> dict[Grou
     factor = FLUSH_S if _counts(selection) else 1  # the Agent sends rates per second
     together: dict[Group, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for series in received.series:
-        group = group_of(series.tags, selection.by)
-        if series.metric != selection.metric or group is None:
+        if series.metric != selection.metric:
             continue
-        if _in_scope(series.tags, selection):
-            inside = {start: it * factor for start, it in series.points.items() if span.has(start)}
+        group = group_of(series.tags, selection.by)
+        if group is not None and _in_scope(series.tags, selection):
+            inside = {
+                start: value * factor for start, value in series.points.items() if span.has(start)
+            }
             for start, value in _rolled_up(inside, selection).items():
                 together[group][start].append(value)
     aggregate = AGGREGATORS[selection.aggregator]
@@ -120,7 +125,7 @@ def _in_scope(tags: frozenset[str], selection: Selection) -> bool:
 def _rolled_up(points: Mapping[int, float], selection: Selection) -> Points:
     """Aggregate over a rollup's intervals, which begin at multiples of their length.
 
-    So the first and the last one of a window may be incomplete, as they are in Datadog's monitors.
+    The first and the last interval of a window may be incomplete, as in Datadog's monitors.
     """
     rolled = dict(points)
     for call in selection.calls:
@@ -140,7 +145,7 @@ def _counts(selection: Selection) -> bool:
 
 
 def _filled(points: Points, span: Span) -> Points:
-    """Put zeros where there is nothing; where there is nothing at all it has no effect."""
+    """Fill gaps between points with zeros; without any point there is no effect."""
     if not points:
         return points
     first = -(-int(span.since_s) // FLUSH_S) * FLUSH_S
@@ -159,7 +164,7 @@ def _combined(operation: Operation, received: Received, span: Span) -> dict[Grou
             group: {start: operator(value, constant) for start, value in points.items()}
             for group, points in left.items()
         }
-    left, right = (series_of(it, received, span) for it in (operation.left, operation.right))
+    left, right = (series_of(side, received, span) for side in (operation.left, operation.right))
     return {
         group: {
             start: operator(value, right[group][start])

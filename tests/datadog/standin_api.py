@@ -1,8 +1,8 @@
 """A stand-in for Datadog's API over HTTP: monitors, dashboards and metrics' metadata.
 
-It keeps what it is sent, adds what the real one adds, and answers errors as told. What Datadog
-would refuse it takes, but for what the typed models of its own client refuse, metadata of a metric
-that it never got (``receive``), and options that do not go together (``options_refused``).
+The stand-in stores requests, adds the fields that the real API adds, and responds with errors on
+demand. It refuses what the typed models of Datadog's own client refuse, conflicting options
+(``options_refused``), and metadata of a metric without data (``receive``).
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ Fault = Callable[[str, str], Answer | None]
 class StandInApi:
     """Listens at a free port of 127.0.0.1 (``url``); a context manager.
 
-    ``requests`` are all that came, as ``METHOD path``; ``fault`` may answer instead, and
-    ``before_reply`` is called when all is done but the reply. The answer to the write ``cut_at``,
-    counted from 1, ends in its middle.
+    ``requests``: all requests, as ``METHOD path``; ``fault`` may respond in their place.
+    ``before_reply`` is called before each reply. The reply to write ``cut_at``, counted from 1, is
+    truncated.
     """
 
     def __init__(self) -> None:
@@ -55,14 +55,18 @@ class StandInApi:
     @property
     def writes(self) -> list[str]:
         """The requests that could change something."""
-        return [it for it in self.requests if not it.startswith("GET") and "validate" not in it]
+        return [
+            request
+            for request in self.requests
+            if not request.startswith("GET") and "validate" not in request
+        ]
 
     def state(self) -> str:
-        """Return all that it keeps, to compare."""
+        """Return all stored objects as text, for comparisons."""
         return json.dumps([self.monitors, self.dashboards, self.metrics], sort_keys=True)
 
     def receive(self, *metrics: str) -> None:
-        """Have got points of these metrics: from then on they have metadata."""
+        """Record that points of these metrics arrived: from then on they have metadata."""
         names = ("type", "unit", "per_unit", "description", "short_name", "integration")
         for metric in metrics:
             self.metrics.setdefault(metric, dict.fromkeys(names) | {"statsd_interval": None})
@@ -70,7 +74,7 @@ class StandInApi:
     def answer(
         self, method: str, path: str, parameters: dict[str, str], body: dict[str, Any]
     ) -> Answer:
-        """Return what the API answers."""
+        """Return the API's response."""
         self.requests.append(f"{method} {path}")
         if fault := self.fault(method, path):
             return fault
@@ -86,7 +90,9 @@ class StandInApi:
     ) -> Answer:
         if method == "GET":
             tags = {tag for tag in parameters.get("monitor_tags", "").split(",") if tag}
-            return 200, [it for it in self.monitors.values() if tags <= set(it["tags"])]
+            return 200, [
+                monitor for monitor in self.monitors.values() if tags <= set(monitor["tags"])
+            ]
         if method == "DELETE":
             return 200, {"deleted_monitor_id": self.monitors.pop(int(key))["id"]}
         whole = body if method == "POST" else self.monitors[int(key)] | body
@@ -115,8 +121,12 @@ class StandInApi:
     ) -> Answer:
         if method == "GET" and not key:
             names = ("id", "title", "description", "layout_type")
-            listed = [{name: it[name] for name in names} for it in self.dashboards.values()]
-            start, count = (int(parameters.get(*it)) for it in (("start", "0"), ("count", "100")))
+            listed = [
+                {name: dashboard[name] for name in names} for dashboard in self.dashboards.values()
+            ]
+            start, count = (
+                int(parameters.get(*default)) for default in (("start", "0"), ("count", "100"))
+            )
             return 200, {"dashboards": listed[start : start + min(count, 100)]}
         if method == "GET":
             return 200, self.dashboards[key]
@@ -125,7 +135,7 @@ class StandInApi:
         if wrong := complaints(Dashboard, body):
             return 400, {"errors": wrong}
         key = key or f"abc-{len(self.dashboards)}"
-        widgets = [{"id": number} | it for number, it in enumerate(body["widgets"])]
+        widgets = [{"id": number} | widget for number, widget in enumerate(body["widgets"])]
         added = {"id": key, "url": f"/dashboard/{key}", "author_handle": "me"}
         self.dashboards[key] = body | added | {"widgets": widgets}
         return 200, self.dashboards[key]
@@ -147,7 +157,7 @@ class StandInApi:
             def _do(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 url = urlsplit(self.path)
-                parameters = {name: it[0] for name, it in parse_qs(url.query).items()}
+                parameters = {name: values[0] for name, values in parse_qs(url.query).items()}
                 sent = (self.headers["DD-API-KEY"], self.headers["DD-APPLICATION-KEY"])
                 status, answer = 403, {"errors": ["Forbidden"]}
                 if sent == KEYS:
@@ -156,7 +166,7 @@ class StandInApi:
                         self.command, path, parameters, json.loads(body or b"{}")
                     )
                 api.before_reply()
-                with suppress(OSError):  # whoever asked is gone
+                with suppress(OSError):  # the client has closed
                     self._say(status, answer)
 
             def _say(self, status: int, answer: Any) -> None:
@@ -174,6 +184,6 @@ class StandInApi:
             do_GET = do_POST = do_PUT = do_DELETE = _do
 
             def log_message(self, *args: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         return Handler

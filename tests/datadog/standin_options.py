@@ -1,4 +1,4 @@
-"""A monitor's options as the stand-in takes and answers them, by what is known of the real API."""
+"""A monitor's options as the stand-in accepts and returns them, after the real API."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ANSWERED: dict[str, Any] = {
 
 
 def options_refused(monitor: Mapping[str, Any]) -> list[str]:
-    """Return why options do not go together.
+    """Return the reasons for which the API refuses the options.
 
     ``default_zero``: terraform-provider-datadog, issue 2815. Two delays: grosser/kennel, pull
     request 138.
@@ -31,7 +31,7 @@ def options_refused(monitor: Mapping[str, Any]) -> list[str]:
 
 
 def options_answered(monitor: Mapping[str, Any]) -> dict[str, Any]:
-    """Return them with defaults, and of a service check without ``include_tags`` if that is true.
+    """Return the options with defaults; a service check lacks a true ``include_tags``.
 
     The latter: grosser/kennel, ``lib/kennel/models/monitor.rb``.
     """

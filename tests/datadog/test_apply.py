@@ -1,4 +1,4 @@
-"""apply.py, as a user runs it, against a local stand-in for Datadog's API."""
+"""apply.py, run by its command line against a local stand-in for Datadog's API."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.datadog.standin_api import StandInApi
 
 
 def test_the_first_run_creates_and_the_second_changes_nothing(api: StandInApi) -> None:
-    """Though the API adds fields, turns tags round, and calls a query alert a metric alert."""
+    """Added fields, reordered tags and the API's other name of a type are no differences."""
     first = run(api.url)
     assert first.returncode == 0, first.stderr
     assert first.stdout.endswith(f"{OBJECTS} created, {METRICS} changed, 0 unchanged\n")
@@ -27,7 +27,7 @@ def test_the_first_run_creates_and_the_second_changes_nothing(api: StandInApi) -
 
 
 def test_a_changed_threshold_updates_one_object(filled: StandInApi, folder: Path) -> None:
-    """And says what it was, and what it is now."""
+    """The output has the former and the new threshold."""
     path = folder / "monitors" / "saturated_workers.json"
     path.write_text(path.read_text().replace("> 90", "> 85").replace('cal": 90', 'cal": 85'))
     done = run(filled.url, folder=folder)
@@ -39,13 +39,15 @@ def test_a_changed_threshold_updates_one_object(filled: StandInApi, folder: Path
         f"0 created, 1 changed, {ALL - 1} unchanged",
     ]
     (written,) = filled.writes
-    (changed,) = [it for it in filled.monitors.values() if it["query"].endswith("> 85")]
+    (changed,) = [
+        monitor for monitor in filled.monitors.values() if monitor["query"].endswith("> 85")
+    ]
     assert written == f"PUT monitor/{changed['id']}"
     assert changed["options"]["thresholds"]["critical"] == 85
 
 
 def test_a_dry_run_shows_what_would_be_created(api: StandInApi) -> None:
-    """In an empty account."""
+    """In an empty account all objects are listed, and none is created."""
     done = run(api.url, "--dry-run")
     assert done.stdout.count("would create monitor") == len(MONITORS)
     assert done.stdout.endswith(f"{OBJECTS} to create, {METRICS} to change, 0 unchanged\n")
@@ -53,7 +55,7 @@ def test_a_dry_run_shows_what_would_be_created(api: StandInApi) -> None:
 
 
 def test_a_dry_run_shows_the_difference(filled: StandInApi) -> None:
-    """Where somebody changed things by hand; it changes nothing."""
+    """A manual change in the account is listed, and stays."""
     (dashboard,) = filled.dashboards.values()
     dashboard["template_variables"][0]["defaults"] = ["web"]
     filled.metrics["gunicorn.workers"]["unit"] = "process"
@@ -70,23 +72,25 @@ def test_a_dry_run_shows_the_difference(filled: StandInApi) -> None:
 
 
 def test_a_monitor_that_is_not_there_is_not_made(api: StandInApi, folder: Path) -> None:
-    """As the README says: whoever does not want one deletes its file."""
+    """A monitor whose file was deleted is not created, as the README describes."""
     (folder / "monitors" / "not_running.json").unlink()
     done = run(api.url, folder=folder)
     assert done.stdout.endswith(f"{OBJECTS - 1} created, {METRICS} changed, 0 unchanged\n")
 
 
 def test_those_to_notify_are_in_each_message(api: StandInApi) -> None:
-    """And are part of what is compared."""
+    """Handles are part of each message, and of the comparison."""
     run(api.url, "--notify", "@slack-ops", "--notify", "@me")
-    assert all(it["message"].endswith("\n\n@slack-ops @me") for it in api.monitors.values())
+    assert all(
+        monitor["message"].endswith("\n\n@slack-ops @me") for monitor in api.monitors.values()
+    )
     api.requests.clear()
     run(api.url, "--notify", "@slack-ops", "--notify", "@me")
     assert api.writes == []
 
 
 def test_metrics_that_were_never_sent_are_left_out(api: StandInApi) -> None:
-    """Datadog refuses metadata of what it does not know; a later run describes them."""
+    """Datadog refuses metadata of unknown metrics; a later run sends the metadata."""
     missing = ["gunicorn.backlog.deepest", "gunicorn.threads"]
     for name in missing:
         del api.metrics[name]
@@ -108,8 +112,10 @@ def test_metrics_that_were_never_sent_are_left_out(api: StandInApi) -> None:
 
 
 def test_what_owners_added_to_a_monitor_stays(filled: StandInApi, folder: Path) -> None:
-    """Tags, options and a priority; it is no difference, and is kept when ours is changed."""
-    (monitor,) = [it for it in filled.monitors.values() if it["query"].endswith("> 90")]
+    """Added tags, options and a priority are no difference, and survive our changes."""
+    (monitor,) = [
+        monitor for monitor in filled.monitors.values() if monitor["query"].endswith("> 90")
+    ]
     monitor["tags"] = ["team:x", *monitor["tags"]]
     monitor["options"]["escalation_message"] = "call me"
     monitor["options"]["thresholds"] = {"critical_recovery": 70, **monitor["options"]["thresholds"]}
@@ -130,7 +136,7 @@ def test_what_owners_added_to_a_monitor_stays(filled: StandInApi, folder: Path) 
 
 
 def test_a_tag_of_ours_that_is_missing_is_added(filled: StandInApi) -> None:
-    """And those of others stay."""
+    """A missing tag of ours is added, and tags of others stay."""
     monitor = next(iter(filled.monitors.values()))
     monitor["tags"] = ["team:x", *(tag for tag in monitor["tags"] if "integration" not in tag)]
     done = run(filled.url)
@@ -139,7 +145,7 @@ def test_a_tag_of_ours_that_is_missing_is_added(filled: StandInApi) -> None:
 
 
 def test_the_dashboard_is_ours_as_a_whole(filled: StandInApi) -> None:
-    """A widget that was added is removed; who is told, and tags of the dashboard, stay."""
+    """An added widget is removed; notified users and tags of the dashboard stay."""
     (dashboard,) = filled.dashboards.values()
     dashboard |= {"tags": ["team:x"], "notify_list": ["me@x.y"]}
     assert run(filled.url).stdout == f"0 created, 0 changed, {ALL} unchanged\n"
@@ -155,7 +161,7 @@ def test_the_dashboard_is_ours_as_a_whole(filled: StandInApi) -> None:
 
 
 def test_the_dashboard_is_found_among_many(filled: StandInApi) -> None:
-    """The API gives a hundred of them at once."""
+    """The dashboard is found on the third page of a hundred each."""
     ours = filled.dashboards.popitem()
     for number in range(250):
         other = {"id": str(number), "title": f"other {number}"}
@@ -165,7 +171,7 @@ def test_the_dashboard_is_found_among_many(filled: StandInApi) -> None:
 
 
 def test_monitors_of_others_are_left_alone(filled: StandInApi) -> None:
-    """Ours are found by their tags, whatever they are called by now."""
+    """Our monitors are found by their tags, whatever their names are."""
     next(iter(filled.monitors.values()))["name"] = "renamed"
     filled.monitors[7] = {"id": 7, "tags": ["team:x"], "name": "[gunicorn] Workers are saturated"}
     done = run(filled.url)

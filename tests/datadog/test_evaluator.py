@@ -1,4 +1,4 @@
-"""The evaluator of monitors, on series made up by hand."""
+"""The evaluator of monitors, on synthetic series."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ from tests.datadog.evaluator import ALERT, OK, WARN, EvaluationError, evaluate
     ],
 )
 def test_a_condition_holds_or_not(condition: str, expected: str) -> None:
-    """Of a series of 0 to 29, for each function that our queries use."""
+    """Each function of our queries is right for a series of 0 to 29."""
     assert state(condition, received(x=NUMBERS)) == expected
 
 
 def test_hosts_are_taken_together_point_by_point() -> None:
-    """As the query's aggregator says, in each group."""
+    """The query's aggregator combines hosts at each time, in each group."""
     got = Received((Series("x", A, {0: 1.0, 10: 5.0}), Series("x", B, {0: 3.0})), (), 20)
     for aggregator, lowest in (("avg", 2), ("min", 1), ("max", 3), ("sum", 4)):
         query = f"min(last_5m):{aggregator}:x{{*}} by {{app}} <= {lowest}"
@@ -57,14 +57,14 @@ def test_hosts_are_taken_together_point_by_point() -> None:
 
 
 def test_a_rollup_comes_before_hosts_are_taken_together() -> None:
-    """So the hosts' longest count, though they were not at the same time."""
+    """The result has each host's maximum, even at different times."""
     got = Received((Series("x", A, {0: 8.0, 10: 0.0}), Series("x", B, {0: 0.0, 10: 6.0})), (), 20)
     assert state("max(last_5m):avg:x{*}.rollup(max, 60) >= 7", got, 20) == ALERT
     assert state("max(last_5m):avg:x{*} >= 7", got, 20) == OK
 
 
 def test_a_rollups_intervals_begin_at_multiples_of_their_length() -> None:
-    """So the first and the last one of a window may be cut."""
+    """The first and the last interval of a window may be cut."""
     got = received(x={0: 9.0, 30: 1.0, 60: 2.0, 90: 3.0})
     assert state("avg(last_1m):avg:x{*}.rollup(max, 60) > 1.9", got, 90) == OK  # 1 and 2
     assert state("avg(last_1m):avg:x{*}.rollup(max, 60) >= 1.5", got, 90) == ALERT
@@ -72,7 +72,7 @@ def test_a_rollups_intervals_begin_at_multiples_of_their_length() -> None:
 
 
 def test_series_with_a_tag_that_is_left_out() -> None:
-    """A star stands for anything, or nothing."""
+    """An excluded tag may have a star for any text, also none."""
     got = Received((Series("x", frozenset({"app:a.2"}), {0: 5.0}), Series("x", A, {0: 1.0})), (), 9)
     query = "max(last_5m):max:x{%s} by {app} > 0"
     usual = {"thresholds": {}, "on_missing_data": "resolve", "require_full_window": False}
@@ -87,7 +87,7 @@ def test_series_with_a_tag_that_is_left_out() -> None:
 
 
 def test_a_warning_comes_first() -> None:
-    """Between the warning's threshold and the critical one."""
+    """Between both thresholds the state is Warn."""
     for value, expected in ((79, OK), (80, OK), (81, WARN), (90, WARN), (91, ALERT)):
         got = received(x={0: float(value)})
         query = "avg(last_5m):avg:x{*} > 90"
@@ -95,8 +95,8 @@ def test_a_warning_comes_first() -> None:
 
 
 def test_nobody_is_told_before_the_window_is_full() -> None:
-    """If the monitor says so; without that, one point is enough."""
-    got = received(x={60 + it: 9.0 for it in range(0, 400, 10)})
+    """With require_full_window; without that option one point is enough."""
+    got = received(x={60 + at_s: 9.0 for at_s in range(0, 400, 10)})
     query = "min(last_5m):avg:x{*} > 0"
     assert state(query, got, 350, require_full_window=True) == OK
     assert state(query, got, 350) == ALERT
@@ -104,7 +104,7 @@ def test_nobody_is_told_before_the_window_is_full() -> None:
 
 
 def test_a_new_group_is_left_in_peace_for_a_while() -> None:
-    """It is not evaluated before its delay is over."""
+    """A new group is not evaluated before its delay is over."""
     got = received(x={0: 9.0, 10: 9.0})
     definition = {
         "query": "max(last_5m):avg:x{*} > 1",
@@ -118,7 +118,7 @@ def test_a_new_group_is_left_in_peace_for_a_while() -> None:
 
 
 def test_nothing_is_divided_by_zero() -> None:
-    """There is no point then, nor where only one side has one."""
+    """Division by zero yields no point, nor does a missing operand."""
     got = received(x={0: 1.0, 10: 1.0, 20: 1.0}, y={0: 0.0, 10: 4.0})
     query = "min(last_5m):avg:x{*} / avg:y{*} < 1"
     assert state(query, got, 30) == ALERT
@@ -138,7 +138,7 @@ def test_nothing_is_divided_by_zero() -> None:
     ],
 )
 def test_what_it_does_not_know_is_refused(query: str, options: dict[str, Any], said: str) -> None:
-    """Rather than passed over."""
+    """Unknown options and functions raise EvaluationError."""
     with pytest.raises(EvaluationError) as caught:
         state(query, received(x={0: 1.0}), 300, **options)
     assert said in str(caught.value)

@@ -1,4 +1,4 @@
-"""The evaluator of monitors, where data or tags are missing, and of service checks."""
+"""The evaluator of monitors with missing data or tags, and of service checks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.datadog.evaluator import ALERT, NO_DATA, OK, EvaluationError, evaluat
 
 
 def test_zeros_fill_a_window_that_is_not_empty() -> None:
-    """As Datadog's default_zero does: it has no effect on a window without points."""
+    """Datadog's default_zero has no effect on a window without points."""
     got = received(x={0: 6.0, 120: 0.0})
     assert state("avg(last_1m):default_zero(avg:x{*}) >= 1", got, 60) == ALERT  # 6 / 6
     assert state("avg(last_1m):default_zero(avg:x{*}) > 1", got, 60) == OK
@@ -19,7 +19,7 @@ def test_zeros_fill_a_window_that_is_not_empty() -> None:
 
 
 def test_beside_default_zero_silence_is_zero() -> None:
-    """Datadog takes no other way to handle missing data there, and this one only there."""
+    """Datadog accepts only this handling of missing data there, and only there."""
     got, filled = received(x={0: 6.0}), "avg(last_1m):default_zero(avg:x{*}) * 2"
     assert evaluated(f"{filled} > 1", got, 120, "default") == OK
     assert evaluated(f"{filled} < 1", got, 120, "default") == ALERT
@@ -32,12 +32,12 @@ def test_beside_default_zero_silence_is_zero() -> None:
 
 
 def evaluated(query: str, got: Received, at_s: float, on_missing_data: str) -> str:
-    """Return the state of the only group, where missing data is handled so."""
+    """Return the state of the only group, with this handling of missing data."""
     return state(query, got, at_s, on_missing_data=on_missing_data)
 
 
 def test_missing_data_is_what_the_monitor_says() -> None:
-    """Only ``show_and_notify_no_data`` tells somebody."""
+    """Only ``show_and_notify_no_data`` causes a notification."""
     query, got = "max(last_5m):avg:x{*} > 100", received(x={0: 1.0})
     assert state(query, got, 300) == OK
     assert state(query, got, 301, on_missing_data="show_and_notify_no_data") == NO_DATA
@@ -46,7 +46,7 @@ def test_missing_data_is_what_the_monitor_says() -> None:
 
 
 def test_what_lacks_a_tag_of_the_group_is_not_seen() -> None:
-    """Neither a series nor a check's result; that of a host that has it is."""
+    """A series and a check's result without the tag are ignored; others count."""
     tagged = A | {"env:e"}
     series = (Series("x", tagged, {0: 1.0}), Series("x", B, {0: 9.0}))
     got = Received(series, (Status("c", tagged, 1.0, 0), Status("c", B, 1.0, 2)), 20)
@@ -60,7 +60,7 @@ def test_what_lacks_a_tag_of_the_group_is_not_seen() -> None:
 
 
 def test_a_service_check_by_its_last_results() -> None:
-    """So many in succession alert, or resolve; after five minutes of silence there is no data."""
+    """A number of results in succession alerts or resolves; 5 minutes of silence are no data."""
     results = [(1.0, 0), (2.0, 2), (3.0, 0), (4.0, 0)]
     got = Received((), tuple(Status("c", A, at_s, status) for at_s, status in results), 999)
     query = '"c".over("*").by("app","host").last(2).count_by_status()'

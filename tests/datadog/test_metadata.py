@@ -1,4 +1,4 @@
-"""metadata.csv: made from the catalog, in the columns of Datadog's integrations."""
+"""metadata.csv: generated from the catalog, in the columns of Datadog's integrations."""
 
 from __future__ import annotations
 
@@ -16,32 +16,34 @@ COLUMNS = (
     "metric_name,metric_type,interval,unit_name,per_unit_name,description,orientation,integration,"
     "short_name,curated_metric,sample_tags"
 )
-LONGEST_DESCRIPTION = 400  # in Datadog's own check of such a file
+LONGEST_DESCRIPTION = 400  # the limit of Datadog's own check
 ROWS = list(csv.DictReader((FOLDER / "metadata.csv").read_text().splitlines()))
 
 
 def test_it_is_what_the_catalog_makes() -> None:
-    """A metric that is added or changed makes this fail until write_metadata.py is run."""
+    """Fails after a change of the catalog until write_metadata.py has run."""
     assert (FOLDER / "metadata.csv").read_text() == write_metadata.text()
     assert (FOLDER / "metadata.csv").read_text().splitlines()[0] == COLUMNS
 
 
 def test_it_has_each_series_that_datadog_keeps() -> None:
-    """Those that the queries' check knows: of a histogram five, of a service check none."""
+    """The rows equal the series of the queries' check: five per histogram, none per check."""
     names = [row["metric_name"] for row in ROWS]
     assert len(set(names)) == len(names)
     made = [
         f"{metric.name}{suffix}"
         for metric in CATALOG
         if metric.type != "service_check"
-        for suffix in ([f".{it}" for it in HISTOGRAM_SUFFIXES] if metric is BACKLOG else [""])
+        for suffix in (
+            [f".{suffix}" for suffix in HISTOGRAM_SUFFIXES] if metric is BACKLOG else [""]
+        )
     ]
     assert names == made
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["metric_name"])
 def test_a_row_says_what_the_catalog_says(row: dict[str, str]) -> None:
-    """Unit and description are the metric's; a count is kept as a rate per second."""
+    """Unit and description are the metric's; a count is stored as a rate per second."""
     metric, suffix = metric_of(row["metric_name"])
     counts = metric.type == "count" or suffix == "count"
     assert row["metric_type"] == ("rate" if counts else "gauge")
@@ -55,7 +57,7 @@ def test_a_row_says_what_the_catalog_says(row: dict[str, str]) -> None:
 
 
 def test_datadogs_models_take_each_row() -> None:
-    """As what ``apply.py`` sends of it; a field that they do not know is found."""
+    """Each row is valid in the form that ``apply.py`` sends; an unknown field is found."""
     sent = {"type": "gauge", "unit": LIMIT.unit, "statsd_interval": 10, "short_name": "x"}
     assert complaints(MetricMetadata, sent) == []
     assert complaints(MetricMetadata, sent | {"unit_name": "x"}) == ["/unit_name: unknown field"]
@@ -64,6 +66,6 @@ def test_datadogs_models_take_each_row() -> None:
 
 
 def test_a_name_that_is_not_in_the_catalog_is_found() -> None:
-    """Here by the check that the queries have."""
+    """The queries' check finds an unknown name."""
     with pytest.raises(QueryError):
         metric_of("gunicorn.backlog.depth")

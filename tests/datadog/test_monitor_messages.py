@@ -16,15 +16,15 @@ PARTS = ("**Why it matters**", "**What to look at**", "**What to change**")
 
 
 def keys_of(query: Query) -> tuple[str, ...]:
-    """Return the tags that a monitor's query is grouped by."""
+    """Return the tags by which a monitor's query is grouped."""
     return query.by if isinstance(query, CheckQuery) else next(query.selections()).by
 
 
 @every_monitor
 def test_its_message_has_its_branches_and_parts(name: str) -> None:
-    """Alert, recovery, no data, and a warning where it has one; why, what to look at and change.
+    """Each state has a branch; the parts are the reason, the checks and the remedy.
 
-    Where silence counts as zero there is no such state as no data.
+    Where silence counts as zero the state "no data" does not exist.
     """
     definition = MONITORS[name]["definition"]
     found = complaints_of_template(definition["message"], keys_of(query_of(name)))
@@ -41,7 +41,7 @@ def test_its_message_has_its_branches_and_parts(name: str) -> None:
 
 
 def complaints_of_template(message: str, keys: tuple[str, ...]) -> list[str]:
-    """Return what is wrong with a message: branches that cross, and variables without a value."""
+    """Return a message's defects: crossing branches, and variables without a value."""
     allowed = {"value", "threshold", "warn_threshold"} | {f"{key}.name" for key in keys}
     wrong, opened = [], ""
     for inner in VARIABLE.findall(message):
@@ -60,10 +60,10 @@ def complaints_of_template(message: str, keys: tuple[str, ...]) -> list[str]:
 
 @every_monitor
 def test_the_metrics_that_its_message_names_exist(name: str) -> None:
-    """And the series that the Agent makes of them."""
+    """The named metrics, and the series that the Agent derives, exist."""
     for found in re.findall(r"`(gunicorn\.[a-z_0-9.]+)`", MONITORS[name]["definition"]["message"]):
         if not found.endswith(".py"):
-            metric_of(found)  # raises if nobody sends it
+            metric_of(found)  # raises for an unknown metric
 
 
 def test_a_name_that_nobody_sends_is_found() -> None:
@@ -85,5 +85,5 @@ def test_a_name_that_nobody_sends_is_found() -> None:
     ],
 )
 def test_an_error_in_a_message_is_found(message: str, wrong: list[str]) -> None:
-    """A branch that does not end, one in another, and a tag that the query is not grouped by."""
+    """An open branch, a nested one, and a tag outside of the query's groups are found."""
     assert complaints_of_template(message, ("app",)) == wrong

@@ -1,4 +1,4 @@
-"""The monitors' files: layout, queries, what Datadog's own models say of them, README."""
+"""The monitors' files: layout, queries, validation by Datadog's own models, README."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.datadog.queries import check
 from tests.datadog.query import CheckQuery, MetricQuery, fills_gaps
 from tests.datadog.standin_options import options_refused
 
-# Of Datadog's recommended monitors, version 2.
+# The fields of Datadog's recommended monitors, version 2.
 LAYOUT = [
     *("version", "created_at", "last_updated_at", "title", "description", "tags", "definition")
 ]
@@ -30,13 +30,13 @@ README = (FOLDER / "README.md").read_text()
 
 @every_monitor
 def test_datadogs_models_know_every_field_and_value(name: str) -> None:
-    """Nothing is unknown, unparsed, missing or of another type."""
+    """No field is unknown, missing, unparsed or of another type."""
     assert complaints(Monitor, MONITORS[name]["definition"]) == []
 
 
 @every_monitor
 def test_the_layout_is_that_of_recommended_monitors(name: str) -> None:
-    """Its fields, in their order, and texts of a length that their catalog takes."""
+    """Fields and their order are those of the catalog, and texts have its allowed length."""
     monitor = MONITORS[name]
     assert list(monitor) == LAYOUT
     assert monitor["version"] == 2
@@ -50,7 +50,7 @@ def test_the_layout_is_that_of_recommended_monitors(name: str) -> None:
 
 @every_monitor
 def test_its_query_asks_for_what_is_sent(name: str) -> None:
-    """It is of our subset, written as we write it, and right by the catalog."""
+    """The query is in our subset, in normal form, and fits the catalog."""
     query = query_of(name)
     check(query)
     assert str(query) == MONITORS[name]["definition"]["query"]
@@ -60,7 +60,7 @@ def test_its_query_asks_for_what_is_sent(name: str) -> None:
 
 @every_monitor
 def test_its_thresholds_are_those_of_its_query(name: str) -> None:
-    """The critical one is repeated in the query; a warning comes first; a check's window holds."""
+    """The query repeats the critical threshold; a warning precedes it; a check's window fits."""
     query, thresholds = query_of(name), MONITORS[name]["definition"]["options"]["thresholds"]
     if isinstance(query, MetricQuery):
         assert query.comparison is not None
@@ -73,9 +73,9 @@ def test_its_thresholds_are_those_of_its_query(name: str) -> None:
 
 @every_monitor
 def test_missing_data_is_handled_in_one_way(name: str) -> None:
-    """The API takes ``on_missing_data`` for metrics only, and not beside ``notify_no_data``.
+    """The API accepts ``on_missing_data`` for metrics only, and not beside ``notify_no_data``.
 
-    Beside ``default_zero`` it takes ``default`` only.
+    Beside ``default_zero`` the API accepts ``default`` only.
     """
     options, query = MONITORS[name]["definition"]["options"], query_of(name)
     by_metric = isinstance(query, MetricQuery)
@@ -87,7 +87,7 @@ def test_missing_data_is_handled_in_one_way(name: str) -> None:
 
 
 def test_one_monitor_tells_of_silence_by_a_gauge() -> None:
-    """The Agent goes on with zeros for five minutes where something was counted."""
+    """A gauge detects silence: the Agent repeats zeros for five minutes after a count."""
     loud = {
         name
         for name, monitor in MONITORS.items()
@@ -102,7 +102,7 @@ def test_one_monitor_tells_of_silence_by_a_gauge() -> None:
 
 @pytest.mark.parametrize("folder", [FOLDER, FOLDER.parents[1]])
 def test_the_readmes_query_asks_for_what_is_sent(folder: Path) -> None:
-    """The monitor that is shown to a newcomer, and the one for reuse_port."""
+    """The README's first monitor, and that for reuse_port, fit the catalog."""
     readme = (folder / "README.md").read_text()
     shown = re.findall(r"^ *((?:avg|min|max|sum)\(last_.*)$", readme, re.MULTILINE)
     assert shown
@@ -111,7 +111,7 @@ def test_the_readmes_query_asks_for_what_is_sent(folder: Path) -> None:
 
 
 def test_the_readme_tells_of_each_monitor() -> None:
-    """With its thresholds."""
+    """The README lists each monitor with its thresholds."""
     rows = re.findall(r"^\| \[.*\]\(monitors/(.*)\.json\) \| (.*) \| (.*)\|$", README, re.MULTILINE)
     assert sorted(name for name, _, _ in rows) == sorted(MONITORS)
     for name, fires, warns in rows:
@@ -122,7 +122,7 @@ def test_the_readme_tells_of_each_monitor() -> None:
 
 
 def test_each_has_a_tag_of_its_own() -> None:
-    """It is found again by it, whatever its name is."""
+    """The tag identifies the monitor, whatever its name is."""
     tags = [monitor["definition"]["tags"] for monitor in MONITORS.values()]
     own = [tag for its in tags for tag in its if tag.startswith("gunicorn_backlog:")]
     assert len(set(own)) == len(own) == len(MONITORS)
@@ -157,7 +157,7 @@ def _set(*path: str, to: object) -> Callable[[dict[str, Any]], None]:
 def test_a_planted_error_is_found(
     plant: Callable[[dict[str, Any]], object], complaint: str
 ) -> None:
-    """An unknown field at any depth, a value of no enumeration, a wrong type, a missing field."""
+    """An unknown field at any depth or value, a wrong type and a missing field are found."""
     definition = copy.deepcopy(MONITORS["saturated_workers"]["definition"])
     plant(definition)
     (found,) = complaints(Monitor, definition)

@@ -1,4 +1,4 @@
-"""The monitors on several hosts, after restarts and upgrades, and with slow requests, all made."""
+"""The monitors on synthetic data: several hosts, restarts, upgrades, and slow requests."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tests.datadog.files import MONITORS
 from tests.datadog.made import BIND, pushed, received, recorded, sequence, together, with_tags
 from tests.datadog.series import Group
 
-EVERY_S = 10  # whenever Datadog may look
+EVERY_S = 10  # seconds between evaluations, at any of which Datadog may evaluate
 
 
 def definition(name: str, **replaced: str) -> dict[str, Any]:
-    """Return a monitor, with other words in its query."""
+    """Return a monitor with replaced words in its query."""
     found: dict[str, Any] = dict(MONITORS[name]["definition"])
     for old, new in replaced.items():
         assert old in found["query"]
@@ -28,30 +28,30 @@ def definition(name: str, **replaced: str) -> dict[str, Any]:
 
 
 def states(monitor: Mapping[str, Any], got: Received) -> set[tuple[Group, str]]:
-    """Return each group's states, at any time."""
+    """Return each group's states at any time."""
     times_s = range(EVERY_S, int(got.until_s) + 1, EVERY_S)
-    return {it for at_s in times_s for it in evaluate(monitor, got, at_s).items()}
+    return {item for at_s in times_s for item in evaluate(monitor, got, at_s).items()}
 
 
 def told(monitor: Mapping[str, Any], got: Received) -> set[Group]:
-    """Return the groups that somebody is told of, be it a warning."""
+    """Return the groups that cause a notification, including warnings."""
     return {group for group, state in states(monitor, got) if state != OK}
 
 
 def alerted(monitor: Mapping[str, Any], got: Received) -> set[Group]:
-    """Return the groups that come to an alert."""
+    """Return the groups in the state Alert."""
     return {group for group, state in states(monitor, got) if state == ALERT}
 
 
 def without_host(name: str) -> dict[str, Any]:
-    """Return a monitor that takes all hosts together."""
+    """Return a monitor that is not grouped by host."""
     found = definition(name)
     assert "app,host" in found["query"]
     return found | {"query": found["query"].replace("app,host", "app")}
 
 
 def test_one_host_in_a_crash_loop_does_not_hide_among_others() -> None:
-    """Its workers are counted by host; over ten hosts they would be too few."""
+    """Workers are counted by host; averaged over ten hosts they would be too few."""
     bad = with_tags(received(recorded("crash_loop")), host="bad", bind=BIND)
     well = with_tags(received(recorded("saturated")), bind=BIND)
     fleet = together(bad, *(with_tags(well, host=f"well{number}") for number in range(9)))
@@ -60,7 +60,7 @@ def test_one_host_in_a_crash_loop_does_not_hide_among_others() -> None:
 
 
 def test_one_hosts_backlog_does_not_hide_among_others() -> None:
-    """Nine healthy hosts have an empty queue now and then; the tenth is told, and no other."""
+    """Nine healthy hosts have short queues at times; only the tenth causes an alert."""
     bad = with_tags(received(recorded("saturated")), host="bad", listener="l")
     well = with_tags(received(recorded("healthy")), listener="l")
     fleet = together(bad, *(with_tags(well, host=f"well{number}") for number in range(9)))
@@ -70,9 +70,9 @@ def test_one_hosts_backlog_does_not_hide_among_others() -> None:
 
 
 def test_a_start_after_an_outage_is_no_crash_loop() -> None:
-    """All workers are forked at once, after 3 to 12 minutes in which nothing was heard.
+    """All workers are forked at once, after 3 to 12 minutes of silence.
 
-    Without zeros in the gap they would be counted against the few points that are there.
+    Without zeros in the gap the forks would be divided by few points.
     """
     healthy, monitor = recorded("healthy"), definition("crash_loop")
     for outage_s in range(180, 721, 60):
@@ -97,15 +97,15 @@ def test_a_start_after_an_outage_is_no_crash_loop() -> None:
     ],
 )
 def test_one_of_two_servers_of_one_name_on_a_host(name: str, phase: str, group: Group) -> None:
-    """It alone is told: neither does the other server hide it, nor is the other one told."""
+    """Only the faulty server alerts: the other one neither hides it nor alerts itself."""
     bad = with_listener(received(recorded(phase)), "bad")
     both = together(bad, with_listener(received(recorded("healthy")), "well"))
     assert alerted(definition(name), both) == {group}
-    assert {it for it in told(definition(name), both) if "well" in it} == set()
+    assert {line for line in told(definition(name), both) if "well" in line} == set()
 
 
 def test_without_bind_one_of_two_servers_hides_the_other() -> None:
-    """A stopped one behind one that runs, a saturated one behind a slow one."""
+    """A running server hides a stopped one, and a slow one hides a saturated one."""
     for name, phase, well, by in (
         ("not_running", "stopped", "healthy", ',"bind"'),
         ("saturated_workers", "saturated", "slow", ",bind"),
@@ -117,9 +117,13 @@ def test_without_bind_one_of_two_servers_hides_the_other() -> None:
 
 
 def with_listener(got: Received, listener: str) -> Received:
-    """Return the same of a server that listens there."""
-    by_listener = replace(got, series=tuple(it for it in got.series if "backlog" in it.metric))
-    others = replace(got, series=tuple(it for it in got.series if "backlog" not in it.metric))
+    """Return the data of a server with another listener."""
+    by_listener = replace(
+        got, series=tuple(series for series in got.series if "backlog" in series.metric)
+    )
+    others = replace(
+        got, series=tuple(series for series in got.series if "backlog" not in series.metric)
+    )
     return together(
         with_tags(replace(by_listener, statuses=()), bind=listener, listener=listener),
         with_tags(others, bind=listener),
@@ -130,9 +134,9 @@ SPAWNED = {"gunicorn.workers.spawned": "c", "gunicorn.workers": "g"}
 
 
 def forked(times_s: list[int], workers: int, at_a_time: int, old_leave_s: int = 30) -> Received:
-    """Return what a server pushes in twenty minutes that replaces all its workers at these times.
+    """Return the pushes of twenty minutes with replacements of all workers at these times.
 
-    ``at_a_time`` are forked in a second; for a while the old ones are there, too.
+    ``at_a_time`` workers are forked per second; the former workers coexist for a while.
     """
     seconds = []
     for second in range(1200):
@@ -148,30 +152,30 @@ def forked(times_s: list[int], workers: int, at_a_time: int, old_leave_s: int = 
 @pytest.mark.parametrize("workers", [1, 4, 64])
 @pytest.mark.parametrize("at_a_time", [1, 64])
 def test_reloads_are_no_crash_loop(workers: int, at_a_time: int) -> None:
-    """A start and two reloads within ten minutes, however many workers, and however slow."""
+    """A start and two reloads in ten minutes cause no alert, for any number of workers."""
     got = forked([0, 400, 700], workers, at_a_time)
     assert told(definition("crash_loop"), got) == set()
 
 
 @pytest.mark.parametrize("workers", [1, 4, 64])
 def test_workers_that_all_die_each_minute_are_a_crash_loop(workers: int) -> None:
-    """Such as by a timeout, or while they boot."""
+    """Workers that die by a timeout, or during the boot, cause an alert."""
     got = forked(list(range(300, 1200, 60)), workers, 64, old_leave_s=0)
     assert alerted(definition("crash_loop"), got) == {("lab", "demo", "lab", "lab", BIND)}
 
 
 def upgraded() -> Received:
-    """Return what both masters push: the second as app:lab.2 until the first one ends."""
+    """Return the pushes of both masters: the second is app:lab.2 until the first one ends."""
     healthy = recorded("healthy")
     second = replace(sequence((60, healthy, 62)), lasts_s=healthy.lasts_s)
     promoted = received(sequence((122, healthy, healthy.lasts_s - 122)))
     first = received(recorded("stopped"))
     both = together(first, with_tags(received(second), app="lab.2"), promoted)
-    return with_tags(both, bind=BIND)  # they share their sockets
+    return with_tags(both, bind=BIND)  # both share the sockets
 
 
 def test_an_upgrades_second_master_is_not_missed() -> None:
-    """Its name ends when it takes over the first one's, which said CRITICAL at its end."""
+    """The second app name ends with the first master, which reports CRITICAL at its end."""
     got = upgraded()
     for name in MONITORS:
         assert told(definition(name), got) == set(), name
@@ -185,13 +189,13 @@ QUEUES = {"gunicorn.backlog": "h", "gunicorn.backlog.limit": "g"}
 
 
 def queue(host: str, waiting: int, limit: int) -> Received:
-    """Return what a host pushes whose queue stays as long as this for five minutes."""
+    """Return the pushes of a host with a constant queue for five minutes."""
     second = {"gunicorn.backlog": waiting, "gunicorn.backlog.limit": limit}
     return with_tags(pushed([second] * 300, QUEUES, "listener:l"), host=host)
 
 
 def test_a_queue_is_measured_by_its_own_limit() -> None:
-    """Not by the lowest limit of all hosts that listen at the same address."""
+    """A queue is compared with its own limit, not the lowest limit of all hosts."""
     monitor = definition("backlog_near_limit")
     both = together(queue("small", 0, 128), queue("large", 100, 4096))
     assert told(monitor, both) == set()
@@ -211,14 +215,14 @@ WAIT = "gunicorn.request.wait.95percentile"
 def test_slow_requests_that_wait_are_seen(
     workers: int, service_s: int, wait_ms: int, hosts: int
 ) -> None:
-    """Each waits, but in most seconds none is taken, and so 0 is pushed."""
+    """Each request waits, although in most seconds none begins and 0 is pushed."""
     chance = random.Random(1)
-    got = [slow(chance, workers / service_s, wait_ms, f"host{it}") for it in range(hosts)]
+    got = [slow(chance, workers / service_s, wait_ms, f"host{number}") for number in range(hosts)]
     assert alerted(definition("requests_waiting"), together(*got)) == {("lab", "demo", "lab", BIND)}
 
 
 def slow(chance: random.Random, taken_per_s: float, wait_ms: float, host: str) -> Received:
-    """Return what a host pushes in twenty minutes if every request waits for so long."""
+    """Return the pushes of a host in twenty minutes in which every request waits."""
     waits, taken_s = [0.0] * 1200, 0.0
     while taken_s < len(waits):
         waits[int(taken_s)] = wait_ms
@@ -227,7 +231,7 @@ def slow(chance: random.Random, taken_per_s: float, wait_ms: float, host: str) -
 
 
 def test_a_single_long_wait_is_no_alert() -> None:
-    """Nor one each ten minutes, of four seconds."""
+    """One wait of four seconds, or one every ten minutes, causes no alert."""
     waits = [4000.0 if second % 600 == 9 else 0.0 for second in range(1200)]
     got = pushed(({WAIT: wait} for wait in waits), {WAIT: "g"})
     assert alerted(definition("requests_waiting"), got) == set()

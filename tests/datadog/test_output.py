@@ -1,4 +1,4 @@
-"""What apply.py prints, wherever that goes; what was done stays done."""
+"""The output of apply.py, for any destination; completed changes stay."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.datadog.standin_api import StandInApi
 def test_letters_that_a_terminal_has_not_are_written_as_their_codes(
     filled: StandInApi, folder: Path, variables: dict[str, str]
 ) -> None:
-    """And the files are read as UTF-8, whatever the locale is."""
+    """Missing letters are escaped, and files are read as UTF-8 in any locale."""
     path = folder / "monitors" / "no_data.json"
     text = path.read_text().replace("Nothing has been", "→ 🔥 Nothing has been")
     path.write_text(text)
@@ -31,12 +31,16 @@ def test_letters_that_a_terminal_has_not_are_written_as_their_codes(
     assert (done.returncode, done.stderr) == (0, "")
     assert "\\u2192 \\U0001f525 Nothing has" in done.stdout
     assert done.stdout.endswith(f"0 created, 1 changed, {ALL - 1} unchanged\n")
-    (changed,) = [it for it in filled.monitors.values() if "gunicorn_backlog:no-data" in it["tags"]]
+    (changed,) = [
+        monitor
+        for monitor in filled.monitors.values()
+        if "gunicorn_backlog:no-data" in monitor["tags"]
+    ]
     assert "→ 🔥 Nothing" in changed["message"]
 
 
 def test_a_reader_that_leaves_does_not_matter(api: StandInApi) -> None:
-    """``| head -1``: all is made, and no traceback is printed."""
+    """With ``| head -1`` all objects are created, without a traceback."""
     command = 'python="$1"; ("$python" "$2"; echo "code $?" >&2) | head -1'
     done = subprocess.run(
         ["sh", "-c", command, "sh", sys.executable, str(FOLDER / "apply.py")],
@@ -49,4 +53,6 @@ def test_a_reader_that_leaves_does_not_matter(api: StandInApi) -> None:
     assert done.stderr == "code 0\n"
     assert done.stdout.startswith("create monitor")
     assert len(api.monitors) + len(api.dashboards) == OBJECTS
-    assert sum(it["unit"] is not None for it in api.metrics.values()) == METRICS - 1  # .count
+    assert (
+        sum(metadata["unit"] is not None for metadata in api.metrics.values()) == METRICS - 1
+    )  # .count

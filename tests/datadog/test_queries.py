@@ -1,4 +1,4 @@
-"""The grammar of the queries that we use, and their check against the catalog."""
+"""The grammar of our queries, and their check against the catalog."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ GOOD = (
 
 @pytest.mark.parametrize("text", GOOD)
 def test_it_is_understood(text: str) -> None:
-    """Nothing of the text is lost: written again, it is the same."""
+    """The text of a parsed query equals the original."""
     query = parse(text)
     check(query)
     assert str(query) == text
 
 
 def test_a_query_is_made_of_its_parts() -> None:
-    """Window, selection, scope, groups, calls and comparison, each where it belongs."""
+    """Window, selection, scope, groups, calls and comparison are parsed to their fields."""
     assert parse(
         "sum(last_2h):(1 + max:a.b{env:x,$app} by {app,host}.as_count().rollup(sum, 60)) / 2 <= 0.5"
     ) == MetricQuery(
@@ -100,7 +100,7 @@ def test_a_query_is_made_of_its_parts() -> None:
     ],
 )
 def test_what_we_do_not_use_is_refused(text: str, complaint: str) -> None:
-    """In one line, which has the query and what is wrong with it."""
+    """The error is one line with the query and the defect."""
     with pytest.raises(QueryError) as caught:
         parse(text)
     assert complaint in str(caught.value)
@@ -139,7 +139,7 @@ def test_what_we_do_not_use_is_refused(text: str, complaint: str) -> None:
     ],
 )
 def test_what_nobody_sends_is_refused(text: str, complaint: str) -> None:
-    """A metric, tag or value that is not in the catalog, and what its type is not fit for."""
+    """An unknown metric, tag or value, and an unfit type, are refused."""
     with pytest.raises(QueryError) as caught:
         check(parse(text))
     assert complaint in str(caught.value)
@@ -171,13 +171,13 @@ EXPRESSIONS: st.SearchStrategy[Expression] = st.recursive(
 
 @given(EXPRESSIONS)
 def test_every_expression_is_read_as_it_was_written(expression: Expression) -> None:
-    """Precedence and brackets included."""
+    """Precedence and brackets are preserved."""
     assert parse(str(expression)) == MetricQuery(expression)
 
 
 @given(st.text(alphabet='avg:(){}*.,><+ 1x"$by_', max_size=40))
 def test_junk_is_an_error_of_ours(text: str) -> None:
-    """Any text is a query or a QueryError."""
+    """Any text is a query or raises QueryError."""
     try:
         query = parse(text)
     except QueryError:

@@ -1,4 +1,4 @@
-"""apply.py where something was taken out of a file that an earlier run had put into Datadog."""
+"""apply.py after a removal from a file that an earlier run had applied."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ ONE_CHANGED = f"0 created, 1 changed, {ALL - 1} unchanged\n"
 
 
 def saturated(api: StandInApi) -> dict[str, Any]:
-    """Return what the API has of the monitor that is changed here."""
-    (found,) = [it for it in api.monitors.values() if it["query"].endswith("> 90")]
+    """Return the API's version of the monitor that is changed here."""
+    (found,) = [monitor for monitor in api.monitors.values() if monitor["query"].endswith("> 90")]
     return found
 
 
 def replace(folder: Path, old: str, new: str) -> None:
-    """Change its file."""
+    """Replace a text in the monitor's file."""
     path = folder / "monitors" / "saturated_workers.json"
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))
 
 
 def test_a_threshold_that_is_taken_out_is_removed(filled: StandInApi, folder: Path) -> None:
-    """With what recovers from it; a recovery that was added to another stays."""
+    """The threshold's recovery is removed, too; a recovery that an owner added stays."""
     added = {"critical_recovery": 70, "warning_recovery": 60}
     saturated(filled)["options"]["thresholds"] |= added
     assert run(filled.url).stdout == UNCHANGED
@@ -43,7 +43,7 @@ def test_a_threshold_that_is_taken_out_is_removed(filled: StandInApi, folder: Pa
 
 
 def test_another_option_that_is_taken_out_stays(filled: StandInApi, folder: Path) -> None:
-    """It could be its owner's by now; null removes it, as the README says."""
+    """Such an option may be its owner's; null removes an option, as in the README."""
     replace(folder, '"renotify_interval": 60', '"renotify_interval": null')
     assert run(filled.url, folder=folder).stdout.endswith(ONE_CHANGED)
     assert saturated(filled)["options"]["renotify_interval"] is None

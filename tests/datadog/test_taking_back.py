@@ -1,4 +1,4 @@
-"""apply.py is refused, or stopped: what it did by then is taken back."""
+"""apply.py is refused or stopped: completed changes are undone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ QUOTA: Answer = (429, {"errors": ["Rate limit reached"]})
 
 
 def fail_at(api: StandInApi, number: int, answer: Answer) -> None:
-    """Have the API answer so to the write of that number, counted from 1."""
+    """Set the API's response to the write of that number, counted from 1."""
     api.fault = lambda method, path: (
         answer if len(api.writes) == number and method != "GET" else None
     )
@@ -43,7 +43,7 @@ def fail_at(api: StandInApi, number: int, answer: Answer) -> None:
 def test_what_was_made_before_a_refusal_is_taken_back(
     api: StandInApi, number: int, answer: Answer, said: str
 ) -> None:
-    """In the midst of the monitors, at the dashboard, at the first metric."""
+    """Created objects are deleted, whether a monitor, the dashboard or a metric is refused."""
     before = api.state()
     fail_at(api, number, answer)
     check_refused(run(api.url), said, "nothing was changed")
@@ -51,7 +51,7 @@ def test_what_was_made_before_a_refusal_is_taken_back(
 
 
 def test_changes_are_taken_back_too(filled: StandInApi, folder: Path) -> None:
-    """All is as it was, with what others had set."""
+    """All objects have their former content, including fields of others."""
     next(iter(filled.monitors.values()))["options"]["silenced"] = {"*": None}
     (dashboard,) = filled.dashboards.values()
     dashboard |= {"tags": ["team:x"], "title": dashboard["title"], "description": "mine"}
@@ -64,17 +64,19 @@ def test_changes_are_taken_back_too(filled: StandInApi, folder: Path) -> None:
         filled.requests.clear()
         fail_at(filled, number, QUOTA)
         check_refused(run(filled.url, folder=folder), "nothing was changed")
-        assert [it.keys() for it in json.loads(filled.state())] == [it.keys() for it in before]
+        assert [objects.keys() for objects in json.loads(filled.state())] == [
+            objects.keys() for objects in before
+        ]
         for was, now in zip(before, json.loads(filled.state()), strict=True):
-            for key, it in was.items():
-                tags = {"tags"} & it.keys()  # the stand-in turns them round each time
-                assert {k: v for k, v in it.items() if k not in tags} == {
+            for key, objects in was.items():
+                tags = {"tags"} & objects.keys()  # the stand-in reverses the tags each time
+                assert {k: v for k, v in objects.items() if k not in tags} == {
                     k: v for k, v in now[key].items() if k not in tags
                 }
 
 
 def test_what_could_not_be_taken_back_is_named(api: StandInApi) -> None:
-    """The API takes nothing any more after the second monitor."""
+    """The API refuses everything after the second monitor: the output lists what is left."""
     api.fault = lambda method, path: QUOTA if len(api.writes) >= 3 else None
     check_refused(
         run(api.url),
@@ -84,7 +86,7 @@ def test_what_could_not_be_taken_back_is_named(api: StandInApi) -> None:
 
 
 def test_an_answer_that_ends_in_its_middle_takes_all_back(api: StandInApi) -> None:
-    """What was made by then is found again, that of this answer too."""
+    """All created objects are found and deleted, including that of the truncated response."""
     before, api.cut_at = api.state(), 3
     check_refused(run(api.url), "POST monitor: ", "IncompleteRead", "nothing was changed")
     assert api.state() == before
@@ -92,7 +94,7 @@ def test_an_answer_that_ends_in_its_middle_takes_all_back(api: StandInApi) -> No
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_takes_back_what_was_made(api: StandInApi, number: signal.Signals) -> None:
-    """Ctrl-C, a service manager's, a terminal's end; also what was made, and not yet answered."""
+    """SIGINT, SIGTERM and SIGHUP undo all changes, including one without a response."""
     before, made, go_on = api.state(), threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -116,7 +118,7 @@ def test_a_signal_takes_back_what_was_made(api: StandInApi, number: signal.Signa
 def test_a_second_signal_does_not_stop_the_taking_back(
     api: StandInApi, second: signal.Signals
 ) -> None:
-    """Nor does a first one that comes when a refusal is being taken back."""
+    """Neither a second signal nor a first one during the undo stops the undo."""
     before = api.state()
     for refused in (True, False):
         api.requests.clear()
@@ -125,7 +127,7 @@ def test_a_second_signal_does_not_stop_the_taking_back(
 
 
 def check_taken_back(api: StandInApi, second: signal.Signals, refused: bool) -> None:
-    """Stop it in the third change, by a refusal or Ctrl-C; send a signal when it takes back."""
+    """Stop the run in the third change, by a refusal or SIGINT; send a signal during the undo."""
     stages = [threading.Event() for _ in range(4)]
     made, go_on, taking_back, taken_back = stages
 
@@ -156,7 +158,7 @@ def check_taken_back(api: StandInApi, second: signal.Signals, refused: bool) -> 
 
 
 def test_an_ignored_ctrl_c_stays_ignored(api: StandInApi) -> None:
-    """As in the background of a shell, where it is meant for what runs before it."""
+    """In the background of a shell SIGINT is for the foreground process."""
     made, go_on = threading.Event(), threading.Event()
 
     def hold() -> None:

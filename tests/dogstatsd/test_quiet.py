@@ -36,12 +36,11 @@ def test_only_this_thread_is_quiet(caplog: pytest.LogCaptureFixture) -> None:
         {"DD_TELEMETRY_HOST": "agent", "DD_TELEMETRY_PORT": "port"},
     ],
 )
-@pytest.mark.parametrize("level", ["WARNING", "DEBUG"])
 @pytest.mark.parametrize("url", ["udp://localhost:8125", "unix:///nowhere"])
-def test_the_client_reads_a_bad_variable(url: str, level: str, environ: dict[str, str]) -> None:
+def test_the_client_reads_a_bad_variable(url: str, environ: dict[str, str]) -> None:
     """Bad variables cause no record of ours at any level; the app's own records pass."""
     program = (
-        f"import logging, os; logging.basicConfig(level=logging.{level})\n"
+        "import logging, os; logging.basicConfig(level=logging.DEBUG)\n"
         "from gunicorn_backlog.config.agent_address import parse\n"
         "from gunicorn_backlog.dogstatsd.serializer import Serializer\n"
         "from gunicorn_backlog.metrics.points import Point\n"

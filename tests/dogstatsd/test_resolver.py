@@ -114,7 +114,7 @@ def test_one_look_up_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
         resolver.refresh(unreachable=True)
     wait_for("the look-up", lambda: asked)
     go_on.set()
-    wait_for("its end", lambda: resolver.target == FIRST)
+    wait_for("the end of the look-up", lambda: resolver.target == FIRST)
     assert len(asked) == 1
 
 

@@ -104,7 +104,7 @@ def test_how_long_ago_the_last_bytes_came() -> None:
             wait_for("0.2 s to pass", lambda: (last_data_recv_ms(accepted) or 0) >= 200)
             assert time.monotonic() - sent_s > 0.19
             client.sendall(b"b")
-            wait_for("it to come", lambda: (last_data_recv_ms(accepted) or 0) < 200)
+            wait_for("the bytes", lambda: (last_data_recv_ms(accepted) or 0) < 200)
         assert last_data_recv_ms(accepted) is None
     with socket.socket(socket.AF_UNIX) as unix:
         assert last_data_recv_ms(unix) is None

@@ -1,4 +1,4 @@
-"""An app that answers to one name only, as Django does by its ``ALLOWED_HOSTS``."""
+"""An app that accepts one host name only, as Django does with ``ALLOWED_HOSTS``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NAME = "shop.example.com"
 
 
 def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Answer 200 to requests of this name, and 400 to others."""
+    """Respond with 200 to requests for this name, and with 400 to others."""
     status = "200 OK" if environ.get("HTTP_HOST") == NAME else "400 Bad Request"
     start_response(status, [("Content-Type", "text/plain")])
     return [status.encode()]

@@ -1,4 +1,4 @@
-"""The manifests of the example: read, checked against their schemas, and what they ask Datadog."""
+"""The manifests of the example: parsed, checked against their schemas, and their queries."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Manifest = dict[str, Any]
 
 
 class InvalidManifest(Exception):
-    """A manifest is not what its schema says, and where."""
+    """A manifest violates its schema; the text has the place."""
 
 
 def load(name: str) -> list[Manifest]:
@@ -32,17 +32,17 @@ def load(name: str) -> list[Manifest]:
 
 def everything() -> list[Manifest]:
     """Return the documents of all files."""
-    return [it for path in FILES for it in load(path.name)]
+    return [document for path in FILES for document in load(path.name)]
 
 
 def one(name: str, kind: str) -> Manifest:
-    """Return the only document of that kind in a file."""
-    (found,) = [it for it in load(name) if it["kind"] == kind]
+    """Return the only document of a kind in a file."""
+    (found,) = [document for document in load(name) if document["kind"] == kind]
     return found
 
 
 def validate(manifest: Manifest) -> None:
-    """Check it against Kubernetes' own schemas, or its CRD's. Raises InvalidManifest."""
+    """Check a document against Kubernetes' own schemas, or its CRD's. Raises InvalidManifest."""
     try:
         if manifest["kind"] in CRDS:
             schema = CRDS[manifest["kind"]] | {"$defs": CRDS["$defs"]}
@@ -55,19 +55,40 @@ def validate(manifest: Manifest) -> None:
 
 
 def queries(manifests: list[Manifest]) -> Iterator[str]:
-    """Return what is asked for: of each DatadogMetric, and of each trigger of KEDA's."""
+    """Return the queries of DatadogMetrics, of KEDA's triggers, and of DatadogPodAutoscalers."""
     for manifest in manifests:
         if manifest["kind"] == "DatadogMetric":
             yield manifest["spec"]["query"]
         elif manifest["kind"] == "ScaledObject":
-            yield from (it["metadata"]["query"] for it in manifest["spec"]["triggers"])
+            asked = [trigger["metadata"].get("query") for trigger in manifest["spec"]["triggers"]]
+            yield from filter(None, asked)
+        elif manifest["kind"] == "DatadogPodAutoscaler":
+            for objective in manifest["spec"]["objectives"]:
+                yield from (query["metrics"]["query"] for query in objective_queries(objective))
+
+
+def objective_queries(objective: Manifest) -> list[Manifest]:
+    """Return the queries of an objective of a DatadogPodAutoscaler."""
+    found: list[Manifest] = objective["customQuery"]["request"]["queries"]
+    return found
 
 
 def behaviour(manifest: Manifest) -> Any:
-    """Return an autoscaler's ``behavior``."""
+    """Return an autoscaler's ``behavior``, in the form of the HPA."""
+    if manifest["kind"] == "DatadogPodAutoscaler":
+        policy = manifest["spec"]["applyPolicy"]
+        return {way: _as_hpa(policy[way]) for way in ("scaleUp", "scaleDown")}
     if manifest["kind"] == "ScaledObject":
         return manifest["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
     return manifest["spec"]["behavior"]
+
+
+def _as_hpa(rules: Manifest) -> Manifest:
+    return {
+        "stabilizationWindowSeconds": rules["stabilizationWindowSeconds"],
+        "selectPolicy": rules["strategy"],
+        "policies": rules["rules"],
+    }
 
 
 def container(deployment: Manifest) -> Any:
@@ -77,9 +98,9 @@ def container(deployment: Manifest) -> Any:
 
 
 def environment(deployment: Manifest, facts: dict[str, str]) -> dict[str, str]:
-    """Return a container's variables as the kubelet makes them.
+    """Return a container's variables as set by the kubelet.
 
-    :param facts: what is known when the pod runs, by field path: ``status.hostIP`` and the like.
+    :param facts: values at the pod's run time, by field path, for example ``status.hostIP``.
     """
     labels = deployment["spec"]["template"]["metadata"]["labels"]
     known = facts | {f"metadata.labels['{key}']": value for key, value in labels.items()}
@@ -93,10 +114,10 @@ def environment(deployment: Manifest, facts: dict[str, str]) -> dict[str, str]:
 
 
 def _expanded(text: str, earlier: dict[str, str]) -> str:
-    """Replace each $(NAME) of a variable before it; another's stays as it is."""
-    return re.sub(r"\$\((\w+)\)", lambda it: earlier.get(it[1], it[0]), text)
+    """Replace each $(NAME) of an earlier variable; other references stay."""
+    return re.sub(r"\$\((\w+)\)", lambda pair: earlier.get(pair[1], pair[0]), text)
 
 
 def fenced(language: str) -> list[str]:
-    """Return the README's code blocks in that language."""
+    """Return the README's code blocks in a language."""
     return re.findall(rf"^```{language}\n(.*?)^```$", README.read_text(), re.M | re.S)

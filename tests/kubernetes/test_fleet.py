@@ -14,7 +14,7 @@ SECONDS = HOURS * 3600
 
 
 def test_erlang_c_itself() -> None:
-    """One server: as many wait as it is busy. Two at half: a third. (Both in any textbook.)"""
+    """One server: the share equals the utilization. Two at half: a third. (Textbook values.)"""
     assert erlang.waiting(1, 0.3) == pytest.approx(0.3)
     assert erlang.waiting(2, 1.0) == pytest.approx(1 / 3)
     assert erlang.late(2, 1.0, 2.0) == pytest.approx(math.exp(-2) / 3)
@@ -22,9 +22,9 @@ def test_erlang_c_itself() -> None:
 
 @pytest.mark.parametrize(("utilization", "pods"), [(0.5, 1), (0.7, 1), (0.85, 1), (0.7, 2)])
 def test_waits_are_those_of_erlang_c(utilization: float, pods: int) -> None:
-    """Within 10 %: how many wait longer than the objective, and how long the queue is.
+    """The share over the objective and the queue's length are right within 10 %.
 
-    Of two pods each is such a queue of its own, for a request goes to either by chance.
+    Each of two pods is one such queue, because requests go to either pod at random.
     """
     servers, service_s, objective_s = 4, 0.5, 0.25
     app = App("of the test", service_s, 1.0)
@@ -48,7 +48,7 @@ def test_waits_are_those_of_erlang_c(utilization: float, pods: int) -> None:
 
 
 def test_a_pod_step_by_step() -> None:
-    """Two workers, three requests: two at once, the third when the first is done."""
+    """Two workers, three requests: two begin at once, the third after the first has ended."""
     pod = Pod(0.0, 0.0, 2)
     assert pod.take(1.0, 4.0) == 0
     assert pod.take(1.0, 2.0) == 0
@@ -63,7 +63,7 @@ def test_a_pod_step_by_step() -> None:
 
 
 def test_a_full_queue_drops() -> None:
-    """It holds one more than gunicorn's backlog, and has room again when one was taken."""
+    """The queue holds one more than gunicorn's backlog, and has room after a begun request."""
     pod = Pod(0.0, 0.0, 1)
     for _ in range(1 + BACKLOG + 1):
         assert pod.take(0.5, 1.0) is not None
@@ -73,7 +73,7 @@ def test_a_full_queue_drops() -> None:
 
 
 def test_pods_come_and_go() -> None:
-    """A new pod gets requests when it is ready; the youngest leaves first, and costs to its end."""
+    """A new pod gets requests when ready; the youngest leaves first, and costs until its end."""
     fleet = Fleet(App("", 1.0, 1.0), [], 2, workers=4, start_s=30, objective_s=1)
     fleet.scale(4, 100)
     assert (len(fleet.pods), len(fleet.ready(129)), len(fleet.ready(130))) == (4, 2, 4)
@@ -85,7 +85,7 @@ def test_pods_come_and_go() -> None:
 
 
 def test_the_day_is_as_the_seed_says() -> None:
-    """The same seed makes the same day, another one another; it has as many as its rates say."""
+    """Equal seeds yield equal days; the number of requests is that of the rates."""
     per_s = [5.0] * 3600
     assert requests(1, per_s) == requests(1, per_s)
     assert requests(1, per_s) != requests(2, per_s)

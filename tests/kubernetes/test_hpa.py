@@ -1,4 +1,4 @@
-"""The autoscaler's algorithm against what the Kubernetes documentation says of it."""
+"""The autoscaler's algorithm against the Kubernetes documentation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hpa import Autoscaler, Policy, Rules
 
 
 def test_the_documentations_example() -> None:
-    """200m where 100m are desired: twice the replicas; 50m: half of them; within 10 %: as many."""
+    """200m for a target of 100m doubles the replicas; 50m halves them; within 10 % they stay."""
     assert hpa.resource([200, 200], 100, 2, 0) == 4
     assert hpa.resource([50, 50], 100, 2, 0) == 1
     assert hpa.resource([109, 109], 100, 2, 0) == 2
@@ -17,7 +17,7 @@ def test_the_documentations_example() -> None:
 
 
 def test_pods_that_are_not_ready_dampen_a_scale_up_by_cpu() -> None:
-    """They are taken to use nothing; it never turns into the other direction."""
+    """Unready pods count as 0 %; the direction never reverses."""
     assert hpa.resource([200, 200], 100, 4, 2) == 4
     assert hpa.resource([300, 300], 100, 4, 2) == 6
     assert hpa.resource([150, 150], 100, 6, 4) == 6
@@ -25,13 +25,13 @@ def test_pods_that_are_not_ready_dampen_a_scale_up_by_cpu() -> None:
 
 
 def test_pods_without_a_metric_dampen_both_ways() -> None:
-    """They are taken to use nothing on the way up, and all that they request on the way down."""
+    """Pods without data count as 0 % for a scale-up, and as their request for a scale-down."""
     assert hpa.resource([200, 200], 100, 4, 0, 2) == 4
     assert hpa.resource([300, 300], 100, 4, 0, 2) == 6
     assert hpa.resource([20, 20], 50, 3, 0, 1) == 3  # 140 of 150: within 10 %
     assert hpa.resource([20, 20], 50, 4, 0, 2) == 4  # 240 of 200: the other direction
     assert hpa.resource([10] * 6, 50, 7, 0, 1) == 4  # 160 of 350
-    assert hpa.resource([10] * 6, 50, 8, 1, 1) == 4  # who is not ready does not count then
+    assert hpa.resource([10] * 6, 50, 8, 1, 1) == 4  # unready pods do not count then
     assert hpa.resource([40, 40, 40], 50, 3, 0, 1) == 3  # 220 of 200 now
     assert hpa.resource([20, 20, 20], 50, 2, 0, 1) == 2  # more pods than replicas: no way up
 
@@ -47,7 +47,7 @@ def test_pods_without_a_metric_dampen_both_ways() -> None:
     ],
 )
 def test_value(metric: float, target: float, replicas: int, ready: int, proposed: int) -> None:
-    """An external metric's ``value`` multiplies the pods that are ready."""
+    """An external metric's ``value`` is a factor of the ready pods."""
     assert hpa.value(metric, target, replicas, ready) == proposed
 
 
@@ -56,19 +56,19 @@ def test_value(metric: float, target: float, replicas: int, ready: int, proposed
     [(40, 4, 4, 10), (16.5, 4, 4, 4), (0, 4, 4, 0), (18, 4, 4, 5)],
 )
 def test_average_value(total: float, target: float, replicas: int, proposed: int) -> None:
-    """An external metric's ``averageValue`` is a total for so many pods."""
+    """An external metric's ``averageValue`` is a total per pod."""
     assert hpa.average_value(total, target, replicas) == proposed
 
 
 def test_the_metric_that_asks_for_the_most_counts_within_the_limits() -> None:
-    """Of several proposals the largest; no fewer and no more than the limits."""
+    """The largest proposal counts, within minReplicas and maxReplicas."""
     assert Autoscaler(2, 9).sync(0, [3, 5], 4) == 5
     assert Autoscaler(2, 9).sync(0, [0, 1], 2) == 2
     assert Autoscaler(2, 9).sync(0, [50], 8) == 9
 
 
 def test_a_scale_up_is_limited_by_the_policy_that_allows_more() -> None:
-    """By default four pods, or as many as there are, in 15 s; then again as many."""
+    """By default four pods or 100 % are added in 15 s; then again."""
     scaler = Autoscaler(1, 100)
     assert scaler.sync(0, [50], 2) == 6  # four pods
     assert scaler.sync(10, [50], 6) == 6  # still the same 15 s
@@ -77,7 +77,7 @@ def test_a_scale_up_is_limited_by_the_policy_that_allows_more() -> None:
 
 
 def test_a_longer_period_holds_longer() -> None:
-    """Our example's 90 s: what came within them counts."""
+    """Our example's period is 90 s: earlier changes in the period count."""
     scaler = Autoscaler(1, 100, up=Rules(0, (Policy("Percent", 100, 90),)))
     assert scaler.sync(0, [50], 4) == 8
     assert scaler.sync(75, [50], 8) == 8
@@ -85,9 +85,9 @@ def test_a_longer_period_holds_longer() -> None:
 
 
 def test_a_limit_never_turns_the_direction() -> None:
-    """Pods that went and came again: once the first of both is older than the period.
+    """Pods were removed and added, and only the removal is older than the period.
 
-    Up: 10 went from 20 and 30 came, so that 10 are taken to have been there, and 20 to be allowed.
+    Scale-up: 20 pods lost 10 and gained 30. The period then began with 10 pods, which allow 20.
     """
     at_once = Rules(0, hpa.DOWN.policies)
     scaler = Autoscaler(1, 100, up=Rules(0, (Policy("Percent", 100, 90),)), down=at_once)
@@ -101,7 +101,7 @@ def test_a_limit_never_turns_the_direction() -> None:
 
 
 def test_a_scale_down_waits_for_five_minutes() -> None:
-    """The highest recommendation of the last 300 s holds; then all go that are too many."""
+    """The highest recommendation of 300 s applies; then all surplus pods end."""
     scaler = Autoscaler(1, 100)
     assert scaler.sync(0, [10], 10) == 10
     for now_s in range(15, 300, 15):
@@ -110,7 +110,7 @@ def test_a_scale_down_waits_for_five_minutes() -> None:
 
 
 def test_a_policy_for_the_way_down() -> None:
-    """Percents are rounded so that pods do go."""
+    """Percentages are rounded in favour of removal."""
     scaler = Autoscaler(1, 100, down=Rules(0, (Policy("Percent", 10, 60),)))
     assert scaler.sync(0, [1], 15) == 13
     assert scaler.sync(30, [1], 13) == 13
@@ -118,7 +118,7 @@ def test_a_policy_for_the_way_down() -> None:
 
 
 def test_a_stabilized_scale_up_takes_the_lowest() -> None:
-    """With a window for the way up, a peak that was not there all the time is passed over."""
+    """With a window for scale-ups, a short peak is ignored."""
     scaler = Autoscaler(1, 100, up=Rules(60, (Policy("Pods", 10, 15),)))
     assert scaler.sync(0, [4], 4) == 4
     assert scaler.sync(15, [9], 4) == 4

@@ -1,4 +1,4 @@
-"""Every manifest is what Kubernetes, Datadog and KEDA take, and asks for what is sent."""
+"""Every manifest is valid for Kubernetes, Datadog and KEDA, and queries sent metrics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.kubernetes.manifests import InvalidManifest, Manifest, load, validate
 
 @pytest.mark.parametrize("path", manifests.FILES, ids=lambda path: path.name)
 def test_it_is_valid(path: Any) -> None:
-    """Each document passes its schema: no unknown field, no wrong type, nothing missing."""
+    """Each document matches its schema: no unknown field, no wrong type, nothing missing."""
     documents = load(path.name)
     assert documents
     for manifest in documents:
@@ -27,66 +27,91 @@ PLANTED: dict[str, tuple[str, str, Callable[[Manifest], object]]] = {
     "unknown field": (
         "deployment-host-ip.yaml",
         "Deployment",
-        lambda it: it["spec"].update(replica=2),
+        lambda document: document["spec"].update(replica=2),
     ),
     "wrong type": (
         "deployment-host-ip.yaml",
         "Deployment",
-        lambda it: manifests.container(it)["ports"][0].update(containerPort="8000"),
+        lambda document: manifests.container(document)["ports"][0].update(containerPort="8000"),
     ),
     "unknown field of a pod": (
         "deployment-socket.yaml",
         "Deployment",
-        lambda it: manifests.container(it).update(volumeMount=[]),
+        lambda document: manifests.container(document).update(volumeMount=[]),
     ),
     "missing field": (
         "hpa.yaml",
         "HorizontalPodAutoscaler",
-        lambda it: it["spec"].pop("maxReplicas"),
+        lambda document: document["spec"].pop("maxReplicas"),
     ),
     "field of another API version": (
         "hpa.yaml",
         "HorizontalPodAutoscaler",
-        lambda it: it["spec"].update(targetCPUUtilizationPercentage=50),
+        lambda document: document["spec"].update(targetCPUUtilizationPercentage=50),
     ),
     "metric without a query": (
         "datadogmetrics.yaml",
         "DatadogMetric",
-        lambda it: it["spec"].clear(),
+        lambda document: document["spec"].clear(),
     ),
     "unknown field of a metric": (
         "datadogmetrics.yaml",
         "DatadogMetric",
-        lambda it: it["spec"].update(max_age="60s"),
+        lambda document: document["spec"].update(max_age="60s"),
     ),
     "number that has to be text": (
         "keda.yaml",
         "ScaledObject",
-        lambda it: it["spec"]["triggers"][0]["metadata"].update(queryValue=50),
+        lambda document: document["spec"]["triggers"][0]["metadata"].update(queryValue=50),
     ),
     "key that the trigger does not know": (
         "keda.yaml",
         "ScaledObject",
-        lambda it: it["spec"]["triggers"][1]["metadata"].update(lastPointOffset="1"),
+        lambda document: document["spec"]["triggers"][1]["metadata"].update(lastPointOffset="1"),
     ),
     "unknown field of a trigger": (
         "keda.yaml",
         "ScaledObject",
-        lambda it: it["spec"]["triggers"][0].update(cached=True),
+        lambda document: document["spec"]["triggers"][0].update(cached=True),
+    ),
+    "objective of another version": (
+        "datadogpodautoscaler.yaml",
+        "DatadogPodAutoscaler",
+        lambda document: document["spec"]["objectives"][0].update(type="ControllerObjective"),
+    ),
+    "target of another version": (
+        "datadogpodautoscaler.yaml",
+        "DatadogPodAutoscaler",
+        lambda document: document["spec"]["objectives"][0]["customQuery"].pop("window"),
+    ),
+    "rule of the HPA": (
+        "datadogpodautoscaler.yaml",
+        "DatadogPodAutoscaler",
+        lambda document: document["spec"]["applyPolicy"]["scaleUp"].update(selectPolicy="Max"),
+    ),
+    "query beside the Cluster Agent": (
+        "keda-cluster-agent.yaml",
+        "ScaledObject",
+        lambda document: document["spec"]["triggers"][0]["metadata"].update(query="avg:a{*}"),
+    ),
+    "role without verbs": (
+        "keda-cluster-agent.yaml",
+        "ClusterRole",
+        lambda document: document["rules"][0].pop("verbs"),
     ),
     "parameter that the trigger does not know": (
         "keda.yaml",
         "TriggerAuthentication",
-        lambda it: it["spec"]["secretTargetRef"][0].update(parameter="apikey"),
+        lambda document: document["spec"]["secretTargetRef"][0].update(parameter="apikey"),
     ),
 }
 
 
 @pytest.mark.parametrize("planted", PLANTED)
 def test_a_planted_error_is_caught(planted: str) -> None:
-    """The schemas do look: the same document is refused with one error in it."""
+    """The same document with one planted error is refused."""
     name, kind, spoil = PLANTED[planted]
-    manifest = copy.deepcopy(next(it for it in load(name) if it["kind"] == kind))
+    manifest = copy.deepcopy(next(document for document in load(name) if document["kind"] == kind))
     validate(manifest)
     spoil(manifest)
     with pytest.raises(InvalidManifest):
@@ -94,9 +119,9 @@ def test_a_planted_error_is_caught(planted: str) -> None:
 
 
 def test_queries_ask_for_what_is_sent() -> None:
-    """Metrics and tags are the catalog's; one series comes back, over half a minute each."""
+    """Metrics and tags are the catalog's; each query yields one series, over half a minute."""
     found = list(manifests.queries(manifests.everything()))
-    assert len(found) == 4
+    assert len(found) == 8
     for text in found:
         query = parse(text)
         check(query)
@@ -106,7 +131,7 @@ def test_queries_ask_for_what_is_sent() -> None:
 
 
 def test_a_planted_error_in_a_query_is_caught() -> None:
-    """A metric that nobody sends, and a tag that it does not have."""
+    """An unknown metric, and a tag that the metric lacks, are found."""
     for text in (
         "avg:gunicorn.worker.utilization{env:prod}",
         "avg:gunicorn.workers.utilization{listener:x}",

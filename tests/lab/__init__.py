@@ -1,1 +1,1 @@
-"""What the tests of real servers are made with."""
+"""Tools of the tests that run real servers."""

@@ -20,7 +20,7 @@ HEADERS = [(b"content-type", b"text/plain")]
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer by the path; by default with ok."""
+    """Respond by the path; by default with ok."""
     if scope["type"] == "lifespan":
         await lifespan(receive, send)
     elif scope["type"] == "websocket":
@@ -39,7 +39,7 @@ async def lifespan(receive: Receive, send: Send) -> None:
 
 
 async def echo(receive: Receive, send: Send) -> None:
-    """Send every message back."""
+    """Echo every message of the websocket."""
     await receive()
     await send({"type": "websocket.accept"})
     while (message := await receive())["type"] == "websocket.receive":
@@ -47,18 +47,18 @@ async def echo(receive: Receive, send: Send) -> None:
 
 
 async def respond(send: Send, body: bytes, *, more: bool = False) -> None:
-    """Send one answer, or the beginning of one."""
+    """Send a complete response, or its first part."""
     await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
     await send({"type": "http.response.body", "body": body, "more_body": more})
 
 
 async def ok(scope: Scope, send: Send) -> None:
-    """Answer at once."""
+    """Respond at once."""
     await respond(send, b"ok")
 
 
 async def hold(scope: Scope, send: Send) -> None:
-    """Answer when the file $RELEASE exists."""
+    """Respond as soon as the file $RELEASE exists."""
     deadline_s = time.monotonic() + LONGEST_S
     release = Path(os.environ["RELEASE"])
     with noted():
@@ -68,21 +68,21 @@ async def hold(scope: Scope, send: Send) -> None:
 
 
 async def last(scope: Scope, send: Send) -> None:
-    """Answer after so many milliseconds: ``/last/150``."""
+    """Respond after the milliseconds in the path: ``/last/150``."""
     with noted():
         await asyncio.sleep(int(scope["path"].split("/")[2]) / 1000)
     await respond(send, b"ok")
 
 
 async def stream(scope: Scope, send: Send) -> None:
-    """Answer in parts, of unknown length."""
+    """Respond in parts, of unknown length."""
     with noted():
         await respond(send, PART, more=True)
         await send({"type": "http.response.body", "body": PART})
 
 
 async def endless(scope: Scope, send: Send) -> None:
-    """Answer until the client is gone and the request is cancelled."""
+    """Send parts until the client has disconnected and the request is cancelled."""
     with noted():
         await respond(send, PART, more=True)
         for _ in range(200):
@@ -91,13 +91,13 @@ async def endless(scope: Scope, send: Send) -> None:
 
 
 async def fail(scope: Scope, send: Send) -> None:
-    """Raise."""
+    """Raise before the response."""
     with noted():
         raise RuntimeError("as asked")
 
 
 async def fail_late(scope: Scope, send: Send) -> None:
-    """Raise after a part was sent."""
+    """Raise after the first part of the response."""
     with noted():
         await respond(send, PART, more=True)
         raise RuntimeError("as asked")

@@ -42,7 +42,7 @@ class ChaosClients:
         self._weights = {how: weight for how, weight in WEIGHTS.items() if how not in without}
 
     def run(self) -> None:
-        """Send all requests, and return after the last answer or failure."""
+        """Send all requests, and return after the last response or failure."""
         clients = [threading.Thread(target=self._send, args=(seed,)) for seed in range(CLIENTS)]
         for client in clients:
             client.start()
@@ -79,7 +79,7 @@ class ChaosClients:
         self._get(chance.choice(("/fail", "/fail-late")))
 
     def _leave(self, chance: random.Random) -> None:
-        """Call sys.exit() in the app: a sync worker answers 500, or ends."""
+        """Call sys.exit() in the app: a sync worker responds with 500, or ends."""
         with self._killing():
             self._get("/leave")
 
@@ -115,7 +115,7 @@ class ChaosClients:
             client.recv(65536)
 
     def _reset(self, chance: random.Random) -> None:
-        """Reset the connection during the request or the answer."""
+        """Reset the connection during the request or the response."""
         with self._connect() as client:
             client.sendall(request(chance.choice(("/endless", "/last/5", "/stream"))))
             if chance.random() < 0.5:
@@ -130,7 +130,7 @@ class ChaosClients:
         self._signal(chance, signal.SIGABRT)
 
     def _overdue(self, chance: random.Random) -> None:
-        """Request an answer that takes longer than the server's timeout."""
+        """Send a request whose response takes longer than the server's timeout."""
         with self._killing():
             self._get("/last/2500")
 

@@ -41,7 +41,7 @@ def run_cli(
 
 
 def status(pid: int, *, run_by: tuple[str, ...] = (), seconds: float = 0.3) -> dict[str, Any]:
-    """Return the report of ``status --json`` on a server."""
+    """Return the report of ``status --json`` about a server."""
     done = run_cli("status", str(pid), "--json", "--seconds", str(seconds), run_by=run_by)
     assert done.code == 0, done
     found: dict[str, Any] = json.loads(done.out)

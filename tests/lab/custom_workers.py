@@ -13,7 +13,7 @@ class StrangeWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
     """A worker without any method that we wrap."""
 
     def run(self) -> None:
-        """Accept and answer until the worker is stopped."""
+        """Accept and respond until the worker is stopped."""
         for sock in self.sockets:
             sock.setblocking(False)
         while self.alive:

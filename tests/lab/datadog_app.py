@@ -1,4 +1,4 @@
-"""A WSGI app that counts its requests with the datadog client; its Agent is not there."""
+"""A WSGI app that counts its requests with the datadog client; its Agent is absent."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 WARNING = "Error submitting packet"
 
-# To stderr: the client gave its logger a handler that says nothing.
+# To stderr: the client's own handler drops all records.
 logging.basicConfig(level=logging.WARNING)
 statsd = DogStatsd(socket_path="/nowhere/of/the/app", disable_telemetry=True)
 
 
 def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Count, and answer."""
+    """Count the request, and respond."""
     statsd.increment("app.requests")
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"ok"]

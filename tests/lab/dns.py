@@ -1,4 +1,4 @@
-"""Host names and name servers that only one server under test sees."""
+"""Host names and name servers that only one server under test can see."""
 
 from __future__ import annotations
 

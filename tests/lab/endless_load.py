@@ -14,7 +14,7 @@ HANG_S = 20.0  # a request without an answer for that long counts as hung
 class EndlessLoad:
     """Loads a server from several threads while the context is open.
 
-    Outcomes: ``answered``, ``hung``, and ``closed``: refused, reset, or closed without an answer,
+    Outcomes: ``answered``, ``hung``, and ``closed``: refused, reset, or closed without a response,
     as gunicorn's workers close connections that arrive while they end.
     """
 

@@ -21,7 +21,7 @@ class Setting:
     default: object = None
 
     def get(self) -> object:
-        """Return its value."""
+        """Return the setting's value."""
         return self.value
 
 
@@ -64,13 +64,17 @@ class Heartbeat:
         """Return the time of the latest touch."""
         return self.at_s
 
+    def close(self) -> None:
+        """Do nothing."""
+
 
 @dataclass
 class Worker:
-    """gunicorn's worker, as the arbiter's process has one."""
+    """gunicorn's worker, as represented in the arbiter's process."""
 
     pid: int
     age: int
+    aborted: bool = False
     tmp: Heartbeat = field(default_factory=Heartbeat)
     log: _gunicorn.Log = field(default_factory=lambda: logging.getLogger("gunicorn.error"))
 
@@ -88,4 +92,10 @@ class Arbiter:
     log: _gunicorn.Log = field(default_factory=lambda: logging.getLogger("gunicorn.error"))
 
     def manage_workers(self) -> None:
+        """Do nothing."""
+
+    def reap_workers(self) -> None:
+        """Do nothing."""
+
+    def kill_worker(self, pid: int, sig: int) -> None:
         """Do nothing."""

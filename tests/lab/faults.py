@@ -32,7 +32,7 @@ class MovingAgent:
 
     @property
     def url(self) -> str:
-        """The address, whether or not the Agent listens."""
+        """The address, valid whether or not the Agent listens."""
         return str(self.address)
 
     def come(self) -> None:
@@ -75,7 +75,7 @@ class Faults:
         self._chance = random.Random(seed)
 
     def do_one(self) -> None:
-        """Cause one fault, and return when it is over."""
+        """Cause one fault, and return after its end."""
         kinds: dict[str, Callable[[], None]] = {
             fault.__name__: fault
             for fault in (
@@ -101,7 +101,7 @@ class Faults:
         return self._chance.choice(sorted(self._server.worker_pids()))
 
     def kill_a_worker(self) -> None:
-        """Send SIGKILL, as the kernel does without memory."""
+        """Send SIGKILL, as the kernel's OOM killer does."""
         with suppress(ProcessLookupError):
             os.kill(self._worker(), signal.SIGKILL)
 

@@ -1,4 +1,4 @@
-"""An app that uses in its first request what a fork may leave locked: logging, datadog, names."""
+"""An app whose first request uses what a fork may leave locked: logging, datadog, names."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ first = True
 
 
 def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Answer with the worker's pid."""
+    """Respond with the worker's pid."""
     global first
     if first:
         first = False

@@ -15,12 +15,14 @@ import socket
 import sys
 import time
 
-from gunicorn_backlog.arbiter.fork_gate import WAIT_S
 from gunicorn_backlog.config.agent_address import parse
 from gunicorn_backlog.dogstatsd.resolver import REFRESH_S, Resolver
 
-HANGS_S = 5
+HANGS_S = 20
 LOOK_UP_S = 0.0003  # about the duration of a look-up
+# Longer than the fork gate's 0.04 s: on a busy machine the look-up's thread can wait as long for a
+# CPU, and a fork that does not wait for its end copies its locks.
+WAIT_S = 10
 
 
 def child_hung() -> bool:

@@ -1,4 +1,4 @@
-"""The gunicorns that we support, each installed beside the tests' own environment."""
+"""The supported gunicorns, each installed beside the tests' own environment."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _WITH = {"20.1.0": ("datadog==0.52.0", "setuptools<70")}
 
 @dataclass(frozen=True)
 class Gunicorn:
-    """One gunicorn, and the folder that it was installed into."""
+    """One gunicorn, and the folder of its installation."""
 
     version: str
     folder: Path
 
     @property
     def has_control_socket(self) -> bool:
-        """Whether it opens a control socket in the home directory."""
+        """Whether this gunicorn opens a control socket in the home directory."""
         return int(self.version.partition(".")[0]) >= 25
 
     def command(self, *arguments: str) -> list[str]:
@@ -36,14 +36,14 @@ class Gunicorn:
 
     def environ(self, **variables: str) -> dict[str, str]:
         """Return an environment in which this gunicorn comes first, without settings of ours."""
-        ours = ("GUNICORN_", "DD_", "DATADOG_", "COV_")
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
+        left_out = ("GUNICORN_", "DD_", "DATADOG_", "COV_")
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(left_out)}
         root = Path(__file__).parents[2]
         return inherited | {"PYTHONPATH": f"{self.folder}:{root}"} | variables
 
 
 def install(version: str, folder: Path) -> Gunicorn:
-    """Install that version, unless it was; skip the test if it can't be had."""
+    """Install a version unless present; skip the test if the installation fails."""
     target = folder / version
     if not (target / "gunicorn").exists():
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target"]

@@ -39,7 +39,7 @@ class Http2Client:
         return stream
 
     def wait(self, stream: int) -> None:
-        """Return when that stream was answered. Raises OSError."""
+        """Return after the response of that stream. Raises OSError."""
         while True:
             octets = self._socket.recv(65536)
             if not octets:

@@ -1,4 +1,4 @@
-"""A WSGI app that asks another server, by HTTPS, and says which modules its process has."""
+"""A WSGI app that sends HTTPS requests to another server, and lists its process's modules."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Answer with the other server's answer, or at /modules with names of modules."""
+    """Respond with the other server's response, or at /modules with names of modules."""
     answer = " ".join(sys.modules).encode() if environ["PATH_INFO"] == "/modules" else fetch()
     length = str(len(answer))
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", length)])
@@ -20,7 +20,7 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
 
 
 def fetch() -> bytes:
-    """Return the other server's answer."""
+    """Return the other server's response."""
     import requests
 
     return requests.get(os.environ["FETCH"], verify=os.environ["CA"], timeout=20).content

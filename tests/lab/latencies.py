@@ -1,4 +1,4 @@
-"""Durations that clients notice: of answers, and of a shutdown."""
+"""Durations that clients notice: of responses, and of a shutdown."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tests.lab.server import Server
 
 
 def answer_ms(server: Server, requests: int) -> list[float]:
-    """Send requests one after the other, and return the duration of each answer.
+    """Send requests one after the other, and return the duration of each response.
 
-    Raises OSError if a request has no answer.
+    Raises OSError if a request has no response.
     """
     found = []
     for _ in range(requests):

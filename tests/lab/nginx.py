@@ -36,7 +36,7 @@ http {{
 
 @contextmanager
 def nginx(folder: Path, upstream: str) -> Iterator[int]:
-    """Run the example's site before that upstream, and yield the port at which it listens.
+    """Run the example's site before that upstream, and yield nginx's port.
 
     :param upstream: ``127.0.0.1:8000`` or ``unix:/run/app.sock``, as in the example.
     """
@@ -51,7 +51,7 @@ def nginx(folder: Path, upstream: str) -> Iterator[int]:
     else:
         site = example.replace("server 127.0.0.1:8000", f"server {upstream}")
     config = folder / "nginx.conf"
-    user = "user root;" if os.geteuid() == 0 else ""  # else that of an nginx without privileges
+    user = "user root;" if os.geteuid() == 0 else ""  # without privileges nginx keeps the user
     config.write_text(FRAME.format(folder=folder, site=site, user=user))
     with Group([command, "-c", str(config)]):
         wait_for("nginx to listen", lambda: _listens(port))

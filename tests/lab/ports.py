@@ -1,9 +1,9 @@
-"""Ports for servers and Agents under test: nobody else gets one, neither meanwhile nor afterwards.
+"""Ports for servers and Agents under test: none is given out twice.
 
-A port that the kernel chooses, by ``bind`` to 0 or for a client's connection, is free again as soon
-as it is closed, and may then be given to another test: a server that still pushes there would push
-into that test's Agent. So ours are below ``net.ipv4.ip_local_port_range``, each process of the
-tests has a range of its own, and gives each out once before it begins anew.
+The kernel reuses a port of ``bind`` to 0, or of a client's connection, as soon as the port is
+closed. Another test could get that port, and receive the pushes of an earlier server. Our ports are
+therefore below ``net.ipv4.ip_local_port_range``. Each test process has a range of its own, and
+gives out each port once before a repetition.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PROCESSES = 16
 
 
 def _ports() -> range:
-    """Return those of this process, by its number among pytest-xdist's."""
+    """Return the ports of this process, by its number among pytest-xdist's workers."""
     name = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
     size = (LAST - FIRST) // PROCESSES
     begin = FIRST + int(name.removeprefix("gw")) % PROCESSES * size
@@ -25,7 +25,10 @@ def _ports() -> range:
 
 
 def _from_anywhere(ports: range) -> list[int]:
-    """Begin where another run of the tests on this machine probably does not."""
+    """Return the ports, starting at one that depends on the pid.
+
+    Concurrent test runs on one machine then probably use different ports.
+    """
     at = os.getpid() % len(ports)
     return [*ports[at:], *ports[:at]]
 
@@ -34,7 +37,7 @@ _next = cycle(_from_anywhere(_ports()))
 
 
 def free_port(kind: int = socket.SOCK_STREAM, host: str = "127.0.0.1") -> int:
-    """Return a port that nobody listens at."""
+    """Return a port without a listener."""
     for port in _next:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind) as sock:
             try:

@@ -39,7 +39,7 @@ class Group(subprocess.Popen[bytes]):
         try:
             signal.pidfd_send_signal(self._descriptor, signal.SIGKILL, None, SIGNAL_PROCESS_GROUP)
         except ProcessLookupError:
-            pass  # none is left
+            pass  # no process is left
         except OSError:
             if self.poll() is None:
                 os.killpg(self.pid, signal.SIGKILL)

@@ -11,10 +11,10 @@ SCOREBOARD = "/memfd:gunicorn_backlog"
 
 
 def our_threads(pid: int) -> list[int]:
-    """Return the threads of an arbiter that block every signal: only ours do.
+    """Return the threads of an arbiter that block every signal: only our threads do.
 
     The thread of a look-up of the Agent's name is one of them. The main thread is excluded: it
-    blocks signals for the moment in which it starts ours.
+    blocks signals while it starts our thread.
     """
     return [thread for thread in threads(pid) if thread != pid and _blocks_sigterm(pid, thread)]
 
@@ -35,7 +35,7 @@ def children(pid: int) -> set[int]:
 
 
 def is_alive(pid: int) -> bool:
-    """Return whether the process runs; False for one that has ended but was not reaped."""
+    """Return whether the process runs; False for an ended process that was not reaped."""
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     return False
@@ -49,7 +49,7 @@ def _blocks_sigterm(pid: int, thread: int) -> bool:
 
 
 def descriptors(pid: int) -> dict[int, str]:
-    """Return the target of each open descriptor; one that is closed during the read is left out."""
+    """Return the target of each open descriptor; one that is closed meanwhile is left out."""
     found = {}
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(FileNotFoundError):
@@ -79,11 +79,17 @@ def cpu_ns(pid: int, thread: int) -> int:
     return int(Path(f"/proc/{pid}/task/{thread}/schedstat").read_text().split()[0])
 
 
+def cpu_s(pid: int) -> float:
+    """Return the CPU seconds of a process: ``utime`` and ``stime``, the numbers of pidstat."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def has_own_handlers(worker_pid: int) -> bool:
     """Return whether a worker has replaced the arbiter's signal handlers by its own.
 
-    Before that, the worker loses a SIGTERM of the arbiter, and a reload would wait for ever. The
-    arbiter handles SIGHUP, and no worker does.
+    Before that, a SIGTERM of the arbiter is lost, and a reload would wait for ever. The arbiter
+    handles SIGHUP, and no worker does.
     """
     with suppress(OSError):
         status = Path(f"/proc/{worker_pid}/status").read_text()

@@ -111,7 +111,7 @@ def wait_until_all_came(*agents: StandInAgent) -> None:
 
 
 def _marks(agent: StandInAgent) -> int:
-    return sum(1 for it in list(agent.datagrams) if it.octets.strip() == _MARK)
+    return sum(1 for datagram in list(agent.datagrams) if datagram.octets.strip() == _MARK)
 
 
 def check_pace(
@@ -126,10 +126,10 @@ def check_pace(
     longest = 0.0
     for former, latter in pairwise(pushes):
         assert former.reading <= latter.reading, "former settings came back"
-        if any(former.reading < it < latter.reading for it in without):
+        if any(former.reading < reading < latter.reading for reading in without):
             continue
         gap_s = latter.at_s - former.at_s
-        # Each HUP that changes the pace begins an interval anew.
+        # Each HUP that changes the pace starts a new interval.
         assert gap_s <= former.interval_s + latter.interval_s + spare_s, (former, latter)
         longest = max(longest, gap_s / max(former.interval_s, latter.interval_s))
     for _, group in groupby(pushes[:-1], key=lambda push: push.reading):
@@ -160,5 +160,7 @@ def check_spawned(pushes: Sequence[TaggedPush], forks: Path, arbiter: int) -> in
 def check_apps(pushes: Sequence[TaggedPush]) -> None:
     """Check that no two arbiters pushed with one ``app`` at a time."""
     for app in {push.app for push in pushes}:
-        took_over = [it for it, _ in groupby(push.arbiter for push in pushes if push.app == app)]
+        took_over = [
+            arbiter for arbiter, _ in groupby(push.arbiter for push in pushes if push.app == app)
+        ]
         assert len(took_over) == len(set(took_over)), f"two arbiters pushed as {app}"

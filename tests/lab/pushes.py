@@ -37,7 +37,12 @@ class Push:
 
 def pushes(agent: StandInAgent) -> list[Push]:
     """Return all pushes so far."""
-    return [Push(*it) for it in complete(agent.datagrams)]
+    return [Push(*datagrams) for datagrams in complete(agent.datagrams)]
+
+
+def latest(agent: StandInAgent) -> Push:
+    """Return the latest push; wait for the first one."""
+    return wait_for("a push", lambda: pushes(agent))[-1]
 
 
 def complete(datagrams: Iterable[Datagram]) -> list[list[Datagram]]:
@@ -53,8 +58,8 @@ def complete(datagrams: Iterable[Datagram]) -> list[list[Datagram]]:
 
 
 def _begins_anew(datagram: Datagram, before: Iterable[Datagram]) -> bool:
-    """Return whether a datagram repeats a series: the push before had no last line."""
-    series = {(line.name, line.tags) for it in before for line in it.lines}
+    """Return whether a datagram repeats a series: the previous push had no last line."""
+    series = {(line.name, line.tags) for datagram in before for line in datagram.lines}
     return any((line.name, line.tags) in series for line in datagram.lines)
 
 
@@ -80,7 +85,7 @@ def next_pushes(agent: StandInAgent, count: int) -> list[Push]:
     """
     seen = len(agent.datagrams)
     wait_for(f"{count} pushes", lambda: len(complete(agent.datagrams[seen:])) > count)
-    return [Push(*it) for it in complete(agent.datagrams[seen:])[1 : 1 + count]]
+    return [Push(*datagrams) for datagrams in complete(agent.datagrams[seen:])[1 : 1 + count]]
 
 
 def check_sanity(received: Iterable[Push], *, workers: int, connections: int) -> None:

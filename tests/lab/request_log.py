@@ -1,7 +1,7 @@
 """The app's log of its requests: all workers write one line at each begin and end.
 
-``+ PID NUMBER TIME`` and ``- PID NUMBER TIME``; the time is CLOCK_MONOTONIC in nanoseconds. A line
-is written by one call, appended; a worker that is killed leaves its begins without ends.
+``+ PID NUMBER TIME`` and ``- PID NUMBER TIME``; the time is CLOCK_MONOTONIC in nanoseconds. One
+call appends each line. A killed worker leaves begins without ends.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _note(sign: str, number: int) -> None:
 
 
 class Request(NamedTuple):
-    """A request that has ended."""
+    """A completed request."""
 
     pid: int
     began_ns: int
@@ -59,7 +59,7 @@ class Journal:
         return +under_way
 
     def requests(self) -> list[Request]:
-        """Return the requests that ended."""
+        """Return the completed requests."""
         began: dict[tuple[int, int], int] = {}
         ended = []
         for sign, pid, number, at_ns in self._lines():

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-# A folder that others may not enter is covered by an open one with the needed folders.
+# An open folder with the needed folders is mounted over one that others may not enter.
 _OPEN_THE_WAY = """
 set -e
 closed=$1; shift
@@ -44,9 +44,9 @@ os.execvp(sys.argv[2], sys.argv[2:])
 
 
 def refusing(*names: str) -> tuple[str, ...]:
-    """Refuse TCP_INFO, SO_MEMINFO, netlink or memfd, by a seccomp filter.
+    """Return a command line that refuses TCP_INFO, SO_MEMINFO, netlink or memfd by seccomp.
 
-    With EPERM, or with another errno: ``netlink=EAFNOSUPPORT`` is what systemd does by
+    With EPERM, or with another errno: ``netlink=EAFNOSUPPORT`` corresponds to systemd's
     RestrictAddressFamilies=.
     """
     pytest.importorskip(
@@ -56,7 +56,7 @@ def refusing(*names: str) -> tuple[str, ...]:
 
 
 def as_nobody(*needed: Path) -> tuple[str, ...]:
-    """Run as uid 65534, without any capability; ``needed`` are folders that the program reads."""
+    """Return a command line for uid 65534 without capabilities; ``needed``: folders to read."""
     require("unshare", "-m", "true")
     paths = [Path(sys.base_prefix), Path(sys.prefix), ROOT, *needed]
     return (
@@ -66,7 +66,7 @@ def as_nobody(*needed: Path) -> tuple[str, ...]:
 
 
 def _closed(paths: list[Path]) -> str:
-    """Return the first folder above the paths that others may not enter."""
+    """Return the first folder above the paths that other users may not enter."""
     for path in paths:
         for folder in reversed(path.parents):
             if not folder.stat().st_mode & 0o001:
@@ -75,26 +75,26 @@ def _closed(paths: list[Path]) -> str:
 
 
 def as_pid_1() -> tuple[str, ...]:
-    """Run as the first process of a pid namespace."""
+    """Return a command line for the first process of a pid namespace."""
     require("unshare", "-p", "-f", "--mount-proc", "true")
     return ("unshare", "-p", "-f", "--mount-proc", "--kill-child")
 
 
 def without_proc() -> tuple[str, ...]:
-    """Run where /proc is empty."""
+    """Return a command line with an empty /proc."""
     require("unshare", "-m", "true")
     return ("unshare", "-m", "sh", "-c", 'mount -t tmpfs none /proc && exec "$@"', "sh")
 
 
 def on_read_only_files() -> tuple[str, ...]:
-    """Run where only /dev/shm is writable."""
+    """Return a command line with read-only file systems, except /dev/shm."""
     require("unshare", "-m", "true")
     script = 'mount -o remount,bind,ro / && mount -t tmpfs none /dev/shm && exec "$@"'
     return ("unshare", "-m", "sh", "-c", script, "sh")
 
 
 def with_slow_open(path: str, delay_ms: int) -> tuple[str, ...]:
-    """Run with a delay at each open of that file."""
+    """Return a command line that delays each open of that file."""
     require("strace", "-V")
     delay = f"inject=openat:delay_enter={1000 * delay_ms}"
     return ("strace", "-f", "-qq", "-o", "/dev/null", "-P", path, "-e", "trace=openat", "-e", delay)
@@ -118,7 +118,7 @@ def with_false_time(offset: Path) -> dict[str, str]:
 
 
 def require(*command: str) -> None:
-    """Skip the test if the command fails for want of a privilege or a tool."""
+    """Skip the test if the command fails for lack of a privilege or a tool."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
@@ -158,7 +158,7 @@ class Network:
 
 @contextmanager
 def network() -> Iterator[Network]:
-    """Create a network namespace; skip the test where that is not allowed."""
+    """Create a network namespace; skip the test where this is not allowed."""
     require("unshare", "-n", "true")
     require("nstat", "-V")
     script = "ip link set lo up && echo ready && exec sleep 600"

@@ -19,6 +19,7 @@ from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.ports import free_port
 from tests.lab.process_group import Group
 from tests.lab.procfs import children, has_own_handlers
+from tests.lab.python_files import write_python
 from tests.lab.request_log import Journal
 from tests.lab.waiting import wait_for
 
@@ -29,12 +30,12 @@ CONFIG = "from gunicorn_backlog.hooks import *\n"
 class Server:
     """One gunicorn with its workers, on a free port, in a session of its own.
 
-    :param workers: how many it is told to have; None: its config says it.
-    :param config: the text of its config file; None: no config file.
+    :param workers: number of workers on the command line; None: the config sets the number.
+    :param config: the text of the config file; None: no config file.
     :param environ: variables on top of a clean environment.
-    :param run_by: a command that executes gunicorn, such as nsenter.
-    :param bind: where it listens; None: at a free port of 127.0.0.1, the ``address``.
-    :param pass_fds: descriptors that it inherits.
+    :param run_by: a command that executes gunicorn, for example nsenter.
+    :param bind: addresses of the listeners; None: a free port of 127.0.0.1, the ``address``.
+    :param pass_fds: descriptors that gunicorn inherits.
     :param program: a Python program that embeds gunicorn, run with the address instead of gunicorn.
     """
 
@@ -56,13 +57,13 @@ class Server:
         self.gunicorn = gunicorn
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
-        # Where a server that runs as another user can see it.
+        # In a folder that a server of another user can read.
         self.release = Path(tempfile.gettempdir()) / f"release-{os.getpid()}-{self.port}"
         self.journal = Journal(self.release.with_name(f"journal-{os.getpid()}-{self.port}"))
         self.config = folder / f"gunicorn-{self.port}.conf.py"
         self._log = folder / f"log-{self.port}"
         if config is not None:
-            self.config.write_text(config)
+            write_python(self.config, config)
             arguments = ("--config", str(self.config), *arguments)
         if workers is not None:
             arguments = ("--workers", str(workers), *arguments)
@@ -72,8 +73,8 @@ class Server:
             *("--name", "lab"),
             *(
                 part
-                for it in (bind if bind is not None else [self.address])
-                for part in ("--bind", it)
+                for address in (bind if bind is not None else [self.address])
+                for part in ("--bind", address)
             ),
             *(*arguments, app),
         )
@@ -118,12 +119,12 @@ class Server:
 
     @property
     def log(self) -> str:
-        """What it wrote to stdout and stderr so far."""
+        """The output to stdout and stderr so far."""
         return self._log.read_text()
 
     @property
     def our_lines(self) -> list[str]:
-        """Our lines in its log, without the one that each start begins with."""
+        """Our lines in the log, without the startup line."""
         lines = [line for line in self.log.splitlines() if "gunicorn_backlog: " in line]
         return [line for line in lines if not STARTUP.search(line)]
 
@@ -132,12 +133,12 @@ class Server:
         return children(self.pid)
 
     def both_worker_pids(self) -> set[int] | None:
-        """Return the pids of two workers, if there are two."""
+        """Return the pids of two workers; None while the number differs."""
         pids = self.worker_pids()
         return pids if len(pids) == 2 else None
 
     def wait_until_it_serves(self) -> Server:
-        """Return when a request was answered."""
+        """Wait for the response to a request."""
         wait_for(f"gunicorn to serve; its log: {self.log}", self._answers)
         return self
 
@@ -149,7 +150,7 @@ class Server:
         return False
 
     def get(self, path: str = "/", *, timeout_s: float = 30) -> bytes:
-        """Return the body of one answer. Raises OSError."""
+        """Return the body of one response. Raises OSError."""
         with self.connect(timeout_s=timeout_s) as client:
             client.sendall(request(path))
             answer = b"".join(iter(lambda: client.recv(65536), b""))
@@ -160,16 +161,16 @@ class Server:
         return socket.create_connection(("127.0.0.1", self.port), timeout=timeout_s)
 
     def hold(self, requests: int, path: str = "/hold") -> None:
-        """Send so many requests, each on a connection of its own, that are answered on let_go()."""
+        """Send requests, each on its own connection, whose responses wait for let_go()."""
         for _ in range(requests):
             client = self.connect()
             client.sendall(request(path))
             self._clients.append(client)
 
     def let_go(self) -> None:
-        """Have the held requests answered, and wait until they are.
+        """Release the held requests, and wait for their responses.
 
-        Each client closes as soon as the server has, for gunicorn 27 waits for that.
+        Each client closes right after the server: gunicorn 27 waits for the close.
         """
         self.release.touch()
         with selectors.DefaultSelector() as selector:
@@ -186,15 +187,24 @@ class Server:
         self._clients.clear()
         self.release.unlink()
 
+    def abandon(self) -> None:
+        """Close the connections of the held requests."""
+        for client in self._clients:
+            client.close()
+        self._clients.clear()
+
     def signal(self, number: signal.Signals) -> None:
-        """Send the arbiter a signal."""
+        """Send a signal to the arbiter."""
         self.process.send_signal(number)
 
     def reload(self, config: str | None = None) -> None:
-        """Have the arbiter read its config again, or another, when all workers hear signals."""
-        wait_for("its workers", lambda: all(map(has_own_handlers, self.worker_pids())))
+        """Send SIGHUP, with another config if given, as soon as all workers handle signals."""
+        wait_for(
+            "the signal handlers of all workers",
+            lambda: all(map(has_own_handlers, self.worker_pids())),
+        )
         if config is not None:
-            self.config.write_text(config)
+            write_python(self.config, config)
         self.signal(signal.SIGHUP)
 
 

@@ -1,4 +1,4 @@
-"""A test in two forms: a short one that runs each time, and a long one that ``-m soak`` runs."""
+"""Two forms of a test: a short form that always runs, and a long one for ``-m soak``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 
 def forms(name: str, *, short: object, long: object) -> pytest.MarkDecorator:
-    """Give a test the argument ``name``: of one size in its short form, of another in its long."""
+    """Parametrize ``name`` by the size of the short form and that of the long form."""
     sizes = [
         pytest.param(short, id="short"),
         pytest.param(long, id="long", marks=pytest.mark.soak),

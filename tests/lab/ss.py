@@ -1,4 +1,4 @@
-"""What the kernel's own tools say: ``ss`` of iproute2."""
+"""The kernel's numbers of listeners, read by ``ss`` of iproute2."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ import pytest
 
 
 class Listening(NamedTuple):
-    """A listener's ``Recv-Q`` and ``Send-Q``, as ss prints them."""
+    """A listener's ``Recv-Q`` and ``Send-Q``, as printed by ss."""
 
     recv_q: int
     send_q: int
 
 
 def ss(address: str) -> Listening:
-    """Return the listener at that address, by ``ss -ltn``."""
+    """Return the listener at an address, by ``ss -ltn``."""
     (row,) = [row for row in _rows("-Hltn") if row[3] == address]
     return Listening(int(row[1]), int(row[2]))
 
 
 def ss_port(port: int) -> list[Listening]:
-    """Return all listeners at that port, by ``ss -ltn``."""
+    """Return all listeners at a port, by ``ss -ltn``."""
     rows = [row for row in _rows("-Hltn") if row[3].endswith(f":{port}")]
     return [Listening(int(row[1]), int(row[2])) for row in rows]
 
 
 def ss_unix(path: str) -> list[Listening]:
-    """Return the listeners at that path, by ``ss -xl``; an abstract name begins with @."""
+    """Return the listeners at a path, by ``ss -xl``; an abstract name begins with @."""
     rows = [row for row in _rows("-Hxl") if row[4] == path]
     return [Listening(int(row[2]), int(row[3])) for row in rows]
 
@@ -43,5 +43,5 @@ def _rows(options: str) -> list[list[str]]:
 
 
 def enforced(backlog: int) -> int:
-    """Return the limit that the kernel makes of a ``listen(backlog)``."""
+    """Return the limit that the kernel enforces after ``listen(backlog)``."""
     return min(backlog, int(Path("/proc/sys/net/core/somaxconn").read_text()))

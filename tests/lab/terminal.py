@@ -17,7 +17,7 @@ import pytest
 from tests.lab.waiting import wait_for
 
 _CONFIG = "set -g status off\nset -g default-terminal tmux-256color\n"
-# tmux may lose the last line or the exit code of a program that ends: its shell stays.
+# tmux may lose the last line or the exit code of an ended program: the shell stays.
 _STAYING = '"$@"; echo "exit code $?"; exec sleep 1000'
 _EXIT_CODE = re.compile(r"^exit code (\d+)$", re.MULTILINE)
 
@@ -77,7 +77,7 @@ class Terminal:
         with self._opened() as fd:
             subprocess.run(["stty", "sane"], stdin=fd, check=True)
             os.write(fd, b"\x1b[?1049l\x1b[?25h")
-        wait_for("it to be as it was", self.is_as_it_was)
+        wait_for("the terminal to be restored", self.is_as_it_was)
 
     @contextmanager
     def _opened(self) -> Iterator[int]:
@@ -102,7 +102,7 @@ class Terminal:
         self._ask("resize-window", "-x", str(width), "-y", str(height))
 
     def wait_until_it_shows(self, *texts: str) -> str:
-        """Return the first screen that has all of the texts."""
+        """Return the first screen with all of the texts."""
         latest = ""
 
         def shown() -> bool:
@@ -118,7 +118,7 @@ class Terminal:
 
     @property
     def exit_code(self) -> int | None:
-        """The program's exit code; None as long as it runs."""
+        """The program's exit code; None while the program runs."""
         said = _EXIT_CODE.search(self.screen())
         return int(said[1]) if said else None
 

@@ -28,7 +28,7 @@ mkdir -p /home/site/wwwroot
 echo '{}' > /home/site/wwwroot/host.json
 exec "$0"
 """
-# The server is made for serverless platforms, and starts on one of them only.
+# The server starts only on the serverless platforms that it is made for.
 _AZURE = {
     "FUNCTIONS_EXTENSION_VERSION": "4",
     "FUNCTIONS_WORKER_RUNTIME": "python",

@@ -1,4 +1,4 @@
-"""An app that looks for copies of our thread in its own process, where none may be."""
+"""An app that looks for copies of our thread in its own process, where none may exist."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Answer /traces with the pid and the number of copies of our thread; others as wsgi_app."""
+    """Respond at /traces with the pid and the number of copies of our thread; else as wsgi_app."""
     if environ["PATH_INFO"] == "/first":
         return first_request_app.app(environ, start_response)
     if environ["PATH_INFO"] != "/traces":

@@ -16,20 +16,20 @@ from tests.lab.wsgi_app import LONGEST_S, PART
 
 
 class Ok(RequestHandler):
-    """Answers at once."""
+    """Responds at once."""
 
     def get(self) -> None:
-        """Answer."""
+        """Respond."""
         self.write("ok")
 
     head = get
 
 
 class Hold(RequestHandler):
-    """Answers when the file $RELEASE exists."""
+    """Responds as soon as the file $RELEASE exists."""
 
     async def get(self) -> None:
-        """Wait, and answer."""
+        """Wait for the file, and respond."""
         deadline_s = time.monotonic() + LONGEST_S
         release = Path(os.environ["RELEASE"])
         with noted():
@@ -39,20 +39,20 @@ class Hold(RequestHandler):
 
 
 class Stream(RequestHandler):
-    """Answers in parts."""
+    """Responds in parts."""
 
     async def get(self) -> None:
-        """Flush each."""
+        """Flush each part."""
         for _ in range(2):
             self.write(PART)
             await self.flush()
 
 
 class Fail(RequestHandler):
-    """Raises."""
+    """Raises an error."""
 
     async def get(self) -> None:
-        """Raise."""
+        """Raise before the response."""
         raise RuntimeError("as asked")
 
 
@@ -60,16 +60,16 @@ class Echo(WebSocketHandler):
     """Sends every message back."""
 
     def open(self) -> None:
-        """Log the begin."""
+        """Log the begin of the websocket."""
         self._noted = noted()
         self._noted.__enter__()
 
     async def on_message(self, message: str | bytes) -> None:
-        """Send it back."""
+        """Send the message back."""
         await self.write_message(message)
 
     def on_close(self) -> None:
-        """Log the end."""
+        """Log the end of the websocket."""
         self._noted.__exit__(None, None, None)
 
 

@@ -12,7 +12,7 @@ DEADLINE_S = 40.0
 
 
 def wait_for(what: str, condition: Callable[[], T | None], *, deadline_s: float = DEADLINE_S) -> T:
-    """Return the condition's first value that is true; fail, saying what, after the deadline."""
+    """Return the condition's first true value; raise AssertionError after the deadline."""
     end_s = time.monotonic() + deadline_s
     while True:
         value = condition()

@@ -1,4 +1,4 @@
-"""The worker classes of the tests: gunicorn's options, abilities, and versions that have them."""
+"""The worker classes of the tests: gunicorn's options, abilities, and versions with the class."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ WORKERS = 2
 ALL = ("20.1.0", *BETWEEN, "27.0.1")
 NEWEST = VERSIONS[-1]
 label = attrgetter("label")  # the ids of a test with worker classes
-WSGI, ASGI, TORNADO = (
+WSGI, ASGI, TORNADO, AIOHTTP = (
     "tests.lab.wsgi_app:app",
     "tests.lab.asgi_app:app",
     "tests.lab.tornado_app:app",
+    "tests.lab.aiohttp_app:app",
 )
 
 
@@ -28,10 +29,10 @@ WSGI, ASGI, TORNADO = (
 class WorkerClass:
     """A worker class of gunicorn or of another package.
 
-    :param name: what gunicorn calls it; empty: it is not told, so its config file can.
+    :param name: gunicorn's name of the class; empty: no option, because the config sets the class.
     :param capacity: the requests that two workers serve at a time; None: any number.
-    :param threads: of each worker; 0: it has none.
-    :param eager: whether it accepts connections that it can't serve yet.
+    :param threads: threads per worker; 0: no pool.
+    :param eager: whether workers accept connections beyond their capacity.
     """
 
     name: str
@@ -73,6 +74,8 @@ TORNADO_OWN = WorkerClass("tornado", app=TORNADO, versions=ALL[1:])
 ASGI_OWN = WorkerClass("asgi", app=ASGI, versions=ALL[2:])
 UVICORN = WorkerClass("uvicorn_worker.UvicornWorker", app=ASGI)
 UVICORN_FORMER = WorkerClass("uvicorn.workers.UvicornWorker", app=ASGI)
+AIOHTTP_ASYNCIO = WorkerClass("aiohttp.GunicornWebWorker", app=AIOHTTP)
+AIOHTTP_UVLOOP = WorkerClass("aiohttp.worker.GunicornUVLoopWebWorker", app=f"{AIOHTTP}_factory")
 
 CLASSES = (
     SYNC,
@@ -85,11 +88,13 @@ CLASSES = (
     ASGI_OWN,
     UVICORN,
     UVICORN_FORMER,
+    AIOHTTP_ASYNCIO,
+    AIOHTTP_UVLOOP,
 )
 
 
 def own(name: str, base: WorkerClass) -> WorkerClass:
-    """Return a user's subclass of that class."""
+    """Return a user's subclass of a class."""
     return WorkerClass(
         f"tests.lab.worker_subclasses.{name}",
         base.capacity,
@@ -108,4 +113,5 @@ SUBCLASSES = (
     own("OwnTornadoWorker", TORNADO_WSGI),
     own("OwnASGIWorker", ASGI_OWN),
     own("OwnUvicornWorker", UVICORN),
+    own("OwnAiohttpWorker", AIOHTTP_ASYNCIO),
 )

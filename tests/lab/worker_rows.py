@@ -1,4 +1,4 @@
-"""Rows of workers, for tests of what is computed from them."""
+"""Rows of workers, for tests of computations on them."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from gunicorn_backlog.scoreboard.worker_row import WorkerRow, WorkerRows
 
 
 def worker_rows(rows: Mapping[int, WorkerRow], running: Collection[int] = ()) -> WorkerRows:
-    """Return rows as a reader does; other running workers have no slot."""
+    """Return rows in a reader's form; other running workers have no slot."""
     return WorkerRows(rows, without_slot=sorted(set(running) - rows.keys()))

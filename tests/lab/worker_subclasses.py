@@ -1,6 +1,6 @@
 """A user's subclass of each worker class of gunicorn: ``OwnSyncWorker`` and so on.
 
-Made when gunicorn asks for it, for not every gunicorn has every class.
+Created when gunicorn imports the name, because not every gunicorn has every class.
 """
 
 from __future__ import annotations
@@ -18,11 +18,16 @@ BASES = {
     "OwnTornadoWorker": "gunicorn.workers.gtornado.TornadoWorker",
     "OwnASGIWorker": "gunicorn.workers.gasgi.ASGIWorker",
     "OwnUvicornWorker": "uvicorn_worker.UvicornWorker",
+    "OwnAiohttpWorker": "aiohttp.worker.GunicornWebWorker",
 }
+LOOPS = {"AsyncioUvicorn": "asyncio", "UvloopUvicorn": "uvloop"}  # uvicorn's workers
 OVERRIDDEN = ("handle", "handle_request", "notify", "enqueue_req", "load_wsgi")
 
 
 def __getattr__(name: str) -> type:
+    if name in LOOPS:
+        base = load_class("uvicorn_worker.UvicornWorker")
+        return type(name, (base,), {"CONFIG_KWARGS": {"loop": LOOPS[name], "http": "auto"}})
     if name not in BASES:
         raise AttributeError(name)
     base = load_class(BASES[name])

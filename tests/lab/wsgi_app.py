@@ -20,7 +20,7 @@ FILE = Path(__file__).parents[2] / "README.md"
 
 
 def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Answer by the path; by default with the worker's pid."""
+    """Respond by the path; by default with the worker's pid."""
     path = environ["PATH_INFO"]
     for prefix, serve in PATHS.items():
         if path.startswith(prefix):
@@ -30,7 +30,7 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
 
 
 def hold(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Answer when the file $RELEASE exists."""
+    """Respond as soon as the file $RELEASE exists."""
     deadline_s = time.monotonic() + LONGEST_S
     release = Path(os.environ["RELEASE"])
     with noted():
@@ -50,7 +50,7 @@ def fork_and_hold(environ: WSGIEnvironment, start_response: StartResponse) -> It
 
 
 def last(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Answer after so many milliseconds: ``/last/150``."""
+    """Respond after the milliseconds in the path: ``/last/150``."""
     with noted():
         time.sleep(int(environ["PATH_INFO"].split("/")[2]) / 1000)
         start_response("200 OK", [("Content-Type", "text/plain")])
@@ -58,13 +58,13 @@ def last(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[by
 
 
 def plain(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Answer with a constant, in two parts."""
+    """Respond with a constant, in two parts."""
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"con", b"stant"]
 
 
 def stream(environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes]:
-    """Answer in parts, of unknown length."""
+    """Respond in parts, of unknown length."""
     start_response("200 OK", [("Content-Type", "text/plain")])
     with noted():
         yield PART
@@ -73,7 +73,7 @@ def stream(environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[
 
 
 def endless(environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes]:
-    """Answer until the client is gone and gunicorn closes the generator."""
+    """Send parts until the client has disconnected and gunicorn closes the generator."""
     start_response("200 OK", [("Content-Type", "text/plain")])
     with noted():
         for _ in range(200):
@@ -82,7 +82,7 @@ def endless(environ: WSGIEnvironment, start_response: StartResponse) -> Iterator
 
 
 def file(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Answer with a file, by sendfile where gunicorn does so."""
+    """Respond with a file, which gunicorn sends by sendfile where possible."""
     size = str(FILE.stat().st_size)
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", size)])
     opened: Iterable[bytes] = environ["wsgi.file_wrapper"](FILE.open("rb"))
@@ -90,13 +90,13 @@ def file(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[by
 
 
 def fail(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Raise."""
+    """Raise before the response."""
     with noted():
         raise RuntimeError("as asked")
 
 
 def fail_late(environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes]:
-    """Raise after a part was sent."""
+    """Raise after the first part of the response."""
     start_response("200 OK", [("Content-Type", "text/plain")])
     with noted():
         yield PART
@@ -106,7 +106,7 @@ def fail_late(environ: WSGIEnvironment, start_response: StartResponse) -> Iterat
 def leave(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     """Raise SystemExit, as ``sys.exit()`` does."""
     with noted():
-        sys.exit(5)  # 3 and 4 tell the arbiter to end
+        sys.exit(5)  # 3 and 4 would stop the arbiter
 
 
 PATHS: dict[str, Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]]] = {

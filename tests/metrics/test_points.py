@@ -7,16 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from gunicorn_backlog.config.options import BacklogType
-from gunicorn_backlog.metrics.catalog import CATALOG
+from gunicorn_backlog.config.options import GROUPS, BacklogType, Group
+from gunicorn_backlog.metrics.catalog import CATALOG, EXIT_REASONS
 from gunicorn_backlog.metrics.points import Point, interval_points
+from gunicorn_backlog.sampling.cpu import CpuUsage
 from gunicorn_backlog.sampling.window import BacklogSummary, IntervalSummary
 from gunicorn_backlog.sampling.worker_counts import ThreadCounts, WorkerCounts
 from gunicorn_backlog.scoreboard.wait_histogram import WaitSummary
 
 README = Path(__file__).parents[2] / "README.md"
 BIND = "127.0.0.1:8000"
-COUNTS = WorkerCounts(1, 2, 0, 0, 2, threads=ThreadCounts(idle=1, working=3, queued=9))
+THREADS = {"anyio": ThreadCounts(1, 3, 9), "asgiref": ThreadCounts(None, 2, 0)}
+COUNTS = WorkerCounts(1, 2, 0, 0, 2, threads=THREADS)
 INTERVAL = IntervalSummary(
     (BacklogSummary("127.0.0.1:8000", (0, 5, 3), 128, 4),),
     {"127.0.0.1:8000": 7},
@@ -25,6 +27,15 @@ INTERVAL = IntervalSummary(
     utilization=62.5,
     saturated=0.0,
     waits=WaitSummary(250, 12.345, 530.5, 40.5),
+    delays=WaitSummary(40, 1.26, 300.5, 2.0),
+    begun=250,
+    oldest_s=1.23456,
+    stranded=2,
+    exited=dict.fromkeys(EXIT_REASONS, 0) | {"asked": 2},
+    lost={"127.0.0.1:8000": 3},
+    busiest=97.5,
+    timeout_used=51.2,
+    cpu=CpuUsage(33.3, 66.6),
 )
 
 
@@ -41,6 +52,17 @@ def test_every_metric_of_the_catalog_is_sent() -> None:
         keys = {tag.partition(":")[0] for tag in metric.tags} | {"app", "bind"}
         for point in by_name(found, metric.name):
             assert {tag.partition(":")[0] for tag in point.tags} == keys
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_group_alone(group: Group) -> None:
+    """Of one group the points are those of the group, and the service check."""
+    found = interval_points(
+        INTERVAL, app="web", bind=BIND, backlog_type="histogram", groups=[group]
+    )
+    wanted = {metric.name for metric in CATALOG if metric.group in (group, None)}
+    assert {point.name for point in found} == wanted
+    assert len(wanted) > 1
 
 
 @pytest.mark.parametrize(
@@ -72,18 +94,35 @@ def test_threads_and_shares_of_the_interval() -> None:
     """Threads, shares and waits are sent as measured; without a capacity they are absent."""
     found = interval_points(INTERVAL, app="web", bind=BIND, backlog_type="histogram")
     sent = {" ".join((point.name, *point.tags[2:])): point.values[0] for point in found}
-    assert sent["gunicorn.threads state:idle"] == 1
-    assert sent["gunicorn.threads state:working"] == 3
-    assert sent["gunicorn.threads.queued"] == 9
+    assert {name: value for name, value in sent.items() if "pool:" in name} == {
+        "gunicorn.threads state:idle pool:anyio": 1,
+        "gunicorn.threads state:working pool:anyio": 3,
+        "gunicorn.threads.queued pool:anyio": 9,
+        "gunicorn.threads state:working pool:asgiref": 2,
+        "gunicorn.threads.queued pool:asgiref": 0,
+    }
     assert sent["gunicorn.workers.utilization"] == 62.5
     assert sent["gunicorn.workers.saturated"] == 0
+    assert sent["gunicorn.workers.cpu"] == 33.3
+    assert sent["gunicorn.workers.cpu_wait"] == 66.6
+
+    assert sent["gunicorn.workers.busiest"] == 97.5
+    assert sent["gunicorn.workers.timeout_used"] == 51.2
+    assert sent["gunicorn.workers.exited reason:asked"] == 2
+    assert sent["gunicorn.workers.exited reason:oom"] == 0
 
     assert sent["gunicorn.request.wait.avg"] == 12.3
     assert sent["gunicorn.request.wait.max"] == 530.5
     assert sent["gunicorn.request.wait.95percentile"] == 40.5
     assert sent["gunicorn.request.wait.count"] == 250
+    assert sent["gunicorn.requests.begun"] == 250
+    assert sent["gunicorn.requests.oldest"] == 1.235
+    assert sent["gunicorn.requests.stranded"] == 2
+    assert sent["gunicorn.loop.delay.avg"] == 1.3
+    assert sent["gunicorn.loop.delay.max"] == 300.5
+    assert sent["gunicorn.loop.delay.95percentile"] == 2.0
 
-    unbounded = IntervalSummary((), {}, COUNTS._replace(threads=None), 4)
+    unbounded = IntervalSummary((), {}, COUNTS._replace(threads={}), 4)
     names = {
         point.name
         for point in interval_points(unbounded, app="web", bind=BIND, backlog_type="histogram")

@@ -6,7 +6,7 @@ from gunicorn_backlog.sampling.drops import Drops
 
 
 def test_growth_since_the_last_call() -> None:
-    """The first counter is the base line; later growth counts once."""
+    """The first counter is the base; later growth counts once."""
     drops = Drops()
     drops.add({1: 100})
     assert drops.take() == 0
@@ -25,7 +25,7 @@ def test_a_counter_wraps_at_32_bits() -> None:
 
 
 def test_sockets_come_and_go() -> None:
-    """A socket that appears later counts from 0; the drops of one that is gone stay."""
+    """A socket that appears later counts from 0; the drops of a closed socket stay."""
     drops = Drops()
     drops.add({1: 10, 2: 0})
     drops.add({1: 15, 2: 1})
@@ -34,7 +34,7 @@ def test_sockets_come_and_go() -> None:
 
 
 def test_a_socket_that_was_missed_is_no_new_one() -> None:
-    """A socket that one dump lacks keeps its base line."""
+    """A socket that one dump lacks keeps its base."""
     drops = Drops()
     drops.add({1: 1000})
     drops.add({})
@@ -43,7 +43,7 @@ def test_a_socket_that_was_missed_is_no_new_one() -> None:
 
 
 def test_sockets_that_are_gone_are_forgotten() -> None:
-    """The counters of gone sockets are deleted in the end."""
+    """The counters of closed sockets are deleted in the end."""
     drops = Drops()
     for inode in range(10_000):
         drops.add({inode: 1})

@@ -59,23 +59,30 @@ def test_it_is_logged_once(
 
 
 @pytest.mark.parametrize(
-    ("worker_class", "limit", "named"),
+    ("worker_class", "limit", "worker"),
     [
-        ("asgi", 100, True),
-        ("gunicorn.workers.gasgi.ASGIWorker", 100, True),
-        ("asgi", 128, False),
-        ("aiohttp.GunicornWebWorker", 100, False),
-        ("sync", 100, False),
+        ("asgi", 100, "gunicorn's asgi worker"),
+        ("gunicorn.workers.gasgi.ASGIWorker", 100, "gunicorn's asgi worker"),
+        ("asgi", 128, None),
+        ("aiohttp.GunicornWebWorker", 128, "aiohttp's worker"),
+        ("aiohttp.worker.GunicornUVLoopWebWorker", 128, "aiohttp's worker"),
+        ("aiohttp.GunicornWebWorker", 100, None),
+        ("sync", 100, None),
     ],
 )
-def test_the_asgi_worker_is_named_only_if_it_set_the_limit(
-    worker_class: str, limit: int, named: bool, limits: Limits, caplog: pytest.LogCaptureFixture
+def test_a_worker_is_named_only_if_it_set_the_limit(
+    worker_class: str,
+    limit: int,
+    worker: str | None,
+    limits: Limits,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Only the asgi worker with asyncio's limit of 100 is named as the cause."""
+    """Only a worker that listens again, with its own backlog, is named as the cause."""
     for _ in range(3):
         limits.check({LISTENER: AcceptQueue(0, limit)}, 2048, worker_class)
     (message,) = caplog.messages
-    assert ("gunicorn's asgi worker makes asyncio call listen(100)" in message) is named
+    assert (f"makes asyncio call listen({limit})" in message) is (worker is not None)
+    assert worker is None or f": {worker} makes " in message
 
 
 def test_a_listener_of_another_network_namespace(

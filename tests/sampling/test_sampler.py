@@ -1,4 +1,4 @@
-"""sampler: one sample, and the log lines of what can't be read."""
+"""sampler: one sample, and the log lines of unreadable numbers."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from gunicorn_backlog.kernel.accept_queue import AcceptQueue
 from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.sampling.sampler import BOOT_SPARE_S, UNREAD_IN_A_ROW, Sampler
 from gunicorn_backlog.sampling.worker_counts import WorkerCounter, WorkerCounts
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.layout import SLOTS_AT
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.slot import WORK_NS, Kind
+from gunicorn_backlog.scoreboard.slot import WORK_NS
 from gunicorn_backlog.scoreboard.wait_histogram import WaitSummary
 from tests.lab.fake_arbiter import Arbiter, Cfg, Listener, Worker
 
 LIMIT = 5
-THREADS_AT = 56  # of a slot
+THREADS_AT = 56  # in a slot
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_one_sample(arbiter: Arbiter, caplog: pytest.LogCaptureFixture) -> None:
     sample = sampler.sample()
     assert sample.queues == {tag(arbiter): AcceptQueue(0, LIMIT)}
     assert sample.counts == WorkerCounts(0, 1, 1, 0, 1, saturated=True)
-    assert sample.forked == 3
+    assert sample.forked == 2
     assert sample.work is not None
     assert sampler.dropped() == {tag(arbiter): 0}
     assert caplog.records == []
@@ -64,19 +65,19 @@ def test_one_sample(arbiter: Arbiter, caplog: pytest.LogCaptureFixture) -> None:
 def test_a_kernel_that_leaves_the_limit_empty_is_not_believed(
     arbiter: Arbiter, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """gunicorn asked for a backlog: a limit of 0 says that the fields are not filled in; mocked."""
+    """A limit of 0 in spite of a backlog means that the fields are not filled in; mocked."""
     monkeypatch.setattr(tcp_info, "read", lambda _: tcp_info.decode(bytes([10]) + bytes(31)))
     assert sampling(arbiter, None).sample().queues == {}
     assert "this kernel reports a limit of 0" in caplog.text
 
 
 def write_threads_at(scoreboard: Scoreboard, line: int) -> None:
-    """Write where the first slot's pool has its threads, as a worker that ran amok may."""
+    """Overwrite the offset of the first slot's thread rows."""
     struct.pack_into("=I", scoreboard._memory, SLOTS_AT + THREADS_AT, line)
 
 
 def test_a_worker_that_can_not_be_read(arbiter: Arbiter, caplog: pytest.LogCaptureFixture) -> None:
-    """Once or twice: no number of workers at all. Time after time: as many as run, said once."""
+    """Unread once or twice: no counts. Unread repeatedly: the total only, with one log line."""
     scoreboard = Scoreboard(slots=2)
     sampler = sampling(arbiter, scoreboard)
     scoreboard.claim(1, 1, Kind.GTHREAD, 2)
@@ -90,7 +91,7 @@ def test_a_worker_that_can_not_be_read(arbiter: Arbiter, caplog: pytest.LogCaptu
         assert (sample.counts, sample.work) == (WorkerCounts(0, 0, 0, 2, None), None)
         assert sample.queues == {tag(arbiter): AcceptQueue(0, LIMIT)}
     assert [r.getMessage().split(": ")[1] for r in caplog.records] == [
-        "a worker's slot changes during each read"
+        "a worker's slot was overwritten, or changes during each read"
     ]
     write_threads_at(scoreboard, 0)
     counts = sampler.sample().counts
@@ -101,7 +102,7 @@ def test_a_worker_that_can_not_be_read(arbiter: Arbiter, caplog: pytest.LogCaptu
 
 
 def test_waits_that_can_not_be(arbiter: Arbiter, caplog: pytest.LogCaptureFixture) -> None:
-    """Left out, which is said once; those from then on are told."""
+    """Impossible waits are left out with one log line; later waits are reported."""
     scoreboard = Scoreboard(slots=2)
     sampler = sampling(arbiter, scoreboard)
     sampler.begin(0)
@@ -113,8 +114,7 @@ def test_waits_that_can_not_be(arbiter: Arbiter, caplog: pytest.LogCaptureFixtur
         slot.waits[3] = nonsense
         assert sampler.waits() is None
     assert [r.getMessage() for r in caplog.records] == [
-        "gunicorn_backlog: a counter of waits changed by -40: the waits of this interval are not "
-        "sent"
+        "gunicorn_backlog: a counter changed by -40: the waits of this interval are not sent"
     ]
     slot.waits[20] += 1
     assert sampler.waits() == WaitSummary(1, 20, 20, 20)
@@ -128,7 +128,7 @@ def claimed(scoreboard: Scoreboard, *pids: int) -> None:
 
 
 def test_workers_that_write_nothing_between_two_samples(arbiter: Arbiter) -> None:
-    """The counts stay the same, and the working time goes on, until a worker writes."""
+    """Without a store the counts stay, and the working time of a busy worker grows."""
     scoreboard = Scoreboard(slots=3)
     sampler = sampling(arbiter, scoreboard)
     slots = [scoreboard.claim(pid, pid, Kind.SYNC, 1) for pid in (1, 2)]
@@ -142,12 +142,14 @@ def test_workers_that_write_nothing_between_two_samples(arbiter: Arbiter) -> Non
 
 
 def test_a_reload_to_another_class_is_seen(arbiter: Arbiter) -> None:
-    """The workers say nothing new; but of those to come nobody could tell that none is free."""
+    """Workers of the former class count until they end; the next class may have an event loop."""
     scoreboard = Scoreboard(slots=3)
     sampler = sampling(arbiter, scoreboard)
     claimed(scoreboard, 1, 2)
     assert sampler.sample().counts == WorkerCounts(2, 0, 0, 0, 0, saturated=False)
     arbiter.worker_class = AsyncWorker
+    assert sampler.sample().counts == WorkerCounts(2, 0, 0, 0, 0, saturated=False)
+    arbiter.worker_class = type("Unknown", (), {})
     sample = sampler.sample()
     assert (sample.counts, sample.work) == (WorkerCounts(2, 0, 0, 0, 0, saturated=None), None)
 
@@ -155,7 +157,7 @@ def test_a_reload_to_another_class_is_seen(arbiter: Arbiter) -> None:
 def test_a_worker_that_never_reports(
     arbiter: Arbiter, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is starting for as long as gunicorn may let it; a reload may change how long that is."""
+    """A worker without a slot is starting until gunicorn's timeout, which a reload may change."""
     now_s = 100.0
     arbiter.cfg = Cfg(backlog=LIMIT, timeout=30)
     scoreboard = Scoreboard(slots=3)
@@ -175,7 +177,7 @@ def test_a_worker_that_never_reports(
 def test_what_is_unknown_is_found_in_each_sample(
     arbiter: Arbiter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else it would be taken for mended, though the workers say nothing new."""
+    """Each sample reports unknown workers again, although their slots do not change."""
     logger = OnceLogger(logging.getLogger("lab"))
     scoreboard = Scoreboard(slots=3)
     scoreboard.claim(1, 1, Kind.UNKNOWN, 0)

@@ -28,7 +28,7 @@ with socket.socket(socket.AF_UNIX) as client:
 
 
 def stopped() -> int:
-    """Return always the same time: no read is costly by this clock, also on a loaded machine."""
+    """Return a constant time: by this clock no read is costly, even on a loaded machine."""
     return 0
 
 
@@ -142,7 +142,7 @@ def test_one_call_reads_the_list_once(
 def test_a_connection_that_comes_meanwhile(
     listener: socket.socket, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A connection that arrives between two steps proves nothing: the reads in a row restart."""
+    """A connection that arrives between two steps proves nothing: the series of reads restarts."""
     doubtful = [0] * (_TRIES - 1)
     lengths = iter([*doubtful, 1, *doubtful, 0])
     monkeypatch.setattr(proc_net, "unix_length", lambda *_, **__: next(lengths))

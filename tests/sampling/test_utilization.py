@@ -1,9 +1,9 @@
-"""utilization: the difference of two samples of workers."""
+"""utilization: the difference between two samples of workers."""
 
 from __future__ import annotations
 
 from gunicorn_backlog.sampling.utilization import Utilization, WorkTime
-from gunicorn_backlog.scoreboard.slot import Kind
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.worker_row import WorkerRow
 
 
@@ -18,14 +18,14 @@ class Clock:
 
 
 def worker(claimed_ns: int, worked_ns: int, in_use: int = 0, capacity: int = 1) -> WorkerRow:
-    """Return a state; ``worked_ns`` is as it would be at 0."""
+    """Return a state; ``worked_ns`` is the time worked at 0."""
     return WorkerRow(
         Kind.SYNC, False, capacity, claimed_ns, in_use, in_use, 0, 0, in_use, worked_ns
     )
 
 
 def test_a_request_longer_than_the_time_between_samples() -> None:
-    """The worker works in each sample until the end: 100 %, not 0 and then all of it."""
+    """The worker is busy in each sample until the end: 100 %, not 0 and then the whole time."""
     clock = Clock()
     utilization = Utilization(clock_ns=clock)
     busy_since_1100 = worker(claimed_ns=1000, worked_ns=-1100, in_use=1)
@@ -38,7 +38,7 @@ def test_a_request_longer_than_the_time_between_samples() -> None:
 
 
 def test_threads_count_each() -> None:
-    """The time of a pool is that of all its threads."""
+    """The time of a pool is the sum over its threads."""
     clock = Clock()
     utilization = Utilization(clock_ns=clock)
     clock.now_ns = 1100
@@ -47,7 +47,7 @@ def test_threads_count_each() -> None:
 
 
 def test_workers_that_come_and_go() -> None:
-    """A worker counts from its claim on; a dead one is left out, also if its pid is reused."""
+    """A worker counts from its claim; a dead one is left out, also if the pid is reused."""
     clock = Clock()
     utilization = Utilization(clock_ns=clock)
     clock.now_ns = 1100
@@ -58,7 +58,7 @@ def test_workers_that_come_and_go() -> None:
 
 
 def test_a_worker_that_was_not_in_the_last_sample() -> None:
-    """Its work before this sample belongs to no interval."""
+    """The work before the first sample of a worker belongs to no interval."""
     clock = Clock()
     utilization = Utilization(clock_ns=clock)
     clock.now_ns = 1100

@@ -1,4 +1,4 @@
-"""window: samples of an interval and their totals."""
+"""window: the samples of an interval, and their totals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BUSY = WorkerCounts(idle=0, working=2, starting=0, unknown=0, in_flight=2)
 
 
 def test_totals_of_an_interval() -> None:
-    """Every sample of each listener, the limit and the workers seen last, the forks between."""
+    """Every sample of each listener, the last limit and workers, and the forks between samples."""
     window = Window()
     window.add(Sample({"a": AcceptQueue(1, 10), "b": AcceptQueue(5, 10)}, IDLE, None, 2))
     window.add(Sample({"a": AcceptQueue(3, 20), "b": AcceptQueue(0, 10)}, BUSY, None, 5))
@@ -26,7 +26,7 @@ def test_totals_of_an_interval() -> None:
 
 
 def test_workers_that_could_not_be_read_are_those_read_before() -> None:
-    """One torn slot does not make a hole: the interval's last good look counts."""
+    """One torn slot leaves no hole: the interval's last good sample counts."""
     window = Window()
     window.add(Sample({}, BUSY, None, 2))
     window.add(Sample({}, None, None, 2))
@@ -36,7 +36,7 @@ def test_workers_that_could_not_be_read_are_those_read_before() -> None:
 
 
 def test_an_interval_that_is_begun_anew() -> None:
-    """Under new settings the samples of the former are not sent; forks are counted all the same."""
+    """New settings drop the samples of the former settings; forks stay counted."""
     window = Window(forked=3)
     window.add(Sample({"a": AcceptQueue(9, 10)}, BUSY, None, 5))
     window.discard()
@@ -45,7 +45,7 @@ def test_an_interval_that_is_begun_anew() -> None:
 
 
 def test_nothing_readable_is_nothing_said() -> None:
-    """No good look in the whole interval: no workers; no sample: no interval."""
+    """Without a good sample there are no workers; without any sample, no interval."""
     window = Window()
     window.add(Sample({}, None, None, 0))
     assert window.close({}) == IntervalSummary((), {}, None, 0)
@@ -53,7 +53,7 @@ def test_nothing_readable_is_nothing_said() -> None:
 
 
 def test_the_deepest_queue_of_the_interval() -> None:
-    """Of an address with several queues the longest of any sample is kept."""
+    """For an address with several queues the longest queue of all samples is kept."""
     window = Window()
     window.add(Sample({"a": AcceptQueue(9, 30, max_length=8, min_limit=10)}, IDLE, None, 0))
     window.add(Sample({"a": AcceptQueue(9, 20, max_length=5, min_limit=10)}, IDLE, None, 0))
@@ -63,7 +63,7 @@ def test_the_deepest_queue_of_the_interval() -> None:
 
 
 def test_utilization_is_integrated() -> None:
-    """All that was worked, of all that was available; looks that could not be made are left out."""
+    """Utilization is worked time divided by available time; failed samples are left out."""
     window = Window()
     window.add(Sample({}, None, WorkTime(0, 100), 0))
     window.add(Sample({}, None, None, 0))
@@ -74,7 +74,7 @@ def test_utilization_is_integrated() -> None:
 
 
 def test_utilization_stays_within_its_bounds() -> None:
-    """A look at a request under way is some nanoseconds off, this way or that."""
+    """A request under way may be some nanoseconds off: the share stays between 0 and 100."""
     for worked_ns, percent in ((-5, 0.0), (1005, 100.0)):
         window = Window()
         window.add(Sample({}, None, WorkTime(worked_ns, 1000), 0))
@@ -84,7 +84,7 @@ def test_utilization_stays_within_its_bounds() -> None:
 
 
 def test_saturated_is_a_share_of_the_samples() -> None:
-    """Of those that could tell; None if there were none."""
+    """The share is that of samples with known capacity; None without such a sample."""
     window = Window()
     for saturated in (True, None, False, True):
         window.add(Sample({}, BUSY._replace(saturated=saturated), None, 0))

@@ -1,4 +1,4 @@
-"""claims: what is free, and who gets it when several want it."""
+"""allocation: free slots and thread rows, and concurrent claims."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ from gunicorn_backlog.scoreboard.allocation import (
     free_thread_rows,
     taken,
 )
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.slot import Kind, SlotRecord
+from gunicorn_backlog.scoreboard.slot import SlotRecord
 
 SYNC, POOL = Kind.SYNC, Kind.GTHREAD
 
 
 def line(pid: int, age: int, kind: Kind = SYNC, capacity: int = 1, at: int = 0) -> SlotRecord:
-    """Return a claimed slot."""
+    """Return the record of a claimed slot."""
     return SlotRecord(pid, age, kind, 0, capacity, 0, 0, 0, 0, 0, at)
 
 
 @contextmanager
 def process(action: Callable[[], object] = signal.pause) -> Iterator[int]:
-    """Fork a process that acts, tells it, and waits to be killed; killed and reaped at the end."""
+    """Fork a process that acts, reports, and waits; it is killed and reaped at the end."""
     done, told = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -56,30 +57,30 @@ def process(action: Callable[[], object] = signal.pause) -> Iterator[int]:
 
 
 def dead_pid() -> int:
-    """Return the pid of a process that was killed, and reaped."""
+    """Return the pid of a killed and reaped process."""
     with process() as pid:
         pass
     return pid
 
 
 def test_who_is_dead() -> None:
-    """Processes that are no more, and what was never a process; not who lives, whoever's it is."""
+    """Ended processes and impossible pids are dead; living processes of any user are not."""
     gone = dead_pid()
     with process() as alive:
         living = [line(alive, 1), line(os.getpid(), 2), line(1, 3)]
         others = [line(gone, 4), line(gone, 5), line(2**22 + 1, 6), line(2**32 - 1, 7), line(0, 0)]
-        assert dead(living + others) == {(it.pid, it.age) for it in others}
+        assert dead(living + others) == {(row.pid, row.age) for row in others}
 
 
 def test_what_is_taken() -> None:
-    """By all others but the dead; one that came since with the pid of a dead one is not dead."""
+    """Slots of all other living workers are taken; age separates two workers of one pid."""
     ours = 10
     claimed = [line(0, 0), line(ours, 1), line(11, 2), line(12, 3), line(12, 9)]
     assert taken(claimed, ours, {(12, 3)}) == {2: claimed[2], 4: claimed[4]}
 
 
 def test_the_first_slot_that_is_free() -> None:
-    """Between others, or behind them; or there is none."""
+    """The first free slot lies between others or behind them; a full scoreboard raises."""
     assert free_slot({}, 1) == 0
     assert free_slot({0: line(1, 1), 2: line(2, 2)}, 3) == 1
     assert free_slot({0: line(1, 1), 1: line(2, 2)}, 3) == 2
@@ -97,7 +98,7 @@ def test_the_first_slot_that_is_free() -> None:
         ([(9, 8), (0, 8)], 6, 3),
         ([(6, 8), (0, 8)], 3, 3),
         ([(6, 8), (0, 8)], 4, None),
-        ([(0, 24), (3, 1)], 3, 9),  # one within another, by a worker that ran amok
+        ([(0, 24), (3, 1)], 3, 9),  # one within another: overwritten memory
         ([(0, 8)], 0, 0),
         ([(0, 8)], 9, 3),
         ([(0, 8)], 10, None),
@@ -107,9 +108,9 @@ def test_the_first_slot_that_is_free() -> None:
 def test_the_first_lines_that_are_free(
     places: list[tuple[int, int]], count: int, free: int | None
 ) -> None:
-    """So many in a row of 12, between pools or behind them; places are of line and threads."""
+    """A pool gets enough adjacent rows of 12, between pools or behind them."""
     pools = [line(1, 1, POOL, threads, at) for at, threads in places]
-    claimed = [line(2, 2, SYNC, 1, at=1), *pools]  # a sync worker has none, whatever it says
+    claimed = [line(2, 2, SYNC, 1, at=1), *pools]  # a sync worker has no rows
     if free is not None:
         assert free_thread_rows(claimed, count, 12) == free
         return
@@ -118,7 +119,7 @@ def test_the_first_lines_that_are_free(
 
 
 def test_who_claims_between_the_look_and_the_lock_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A slot and lines are a dead pool's at our look; another has them when we get the lock."""
+    """A slot claimed by another process between the look and the lock stays with that process."""
     scoreboard = Scoreboard(slots=4, thread_rows=12)
 
     def pool(age: int) -> None:
@@ -139,13 +140,13 @@ def test_who_claims_between_the_look_and_the_lock_keeps_it(monkeypatch: pytest.M
         other: list[int] = []
         monkeypatch.setattr(allocation, "lock", locked_late)
         pool(3)
-        claimed = [(it.pid, it.age, it.threads_at) for it in scoreboard.reader.claimed()]
+        claimed = [(row.pid, row.age, row.threads_at) for row in scoreboard.reader.claimed()]
         assert claimed == [(other[0], 2, 0), (os.getpid(), 3, 3)]
 
 
 @contextmanager
 def process_later() -> Iterator[Callable[[Callable[[], object]], int]]:
-    """Return a function that forks a process, once; ended at the end."""
+    """Return a function that forks a process once; the process ends with the test."""
     running: list[AbstractContextManager[int]] = []
 
     def start(action: Callable[[], object]) -> int:
@@ -153,12 +154,12 @@ def process_later() -> Iterator[Callable[[Callable[[], object]], int]]:
         return running[-1].__enter__()
 
     yield start
-    for it in running:
-        it.__exit__(None, None, None)
+    for forked in running:
+        forked.__exit__(None, None, None)
 
 
 def test_a_claim_waits_for_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another process has the lock, and gives it back while we wait."""
+    """A claim waits until another process releases the lock."""
     scoreboard = Scoreboard(slots=4)
     pauses: list[float] = []
     with process_later() as start:
@@ -176,7 +177,7 @@ def test_a_claim_waits_for_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At least a second, at the most some; and ever longer pauses, on a clock of the test's."""
+    """Pauses grow, and end after one to some seconds, on the test's clock."""
     pauses: list[float] = []
     monkeypatch.setattr(time, "sleep", pauses.append)
     monkeypatch.setattr(time, "monotonic", lambda: sum(pauses))

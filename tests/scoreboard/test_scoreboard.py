@@ -1,4 +1,4 @@
-"""scoreboard: slots of real processes, claimed, read, and left behind."""
+"""scoreboard: slots of real processes: claimed, read, and abandoned."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ import pytest
 
 from gunicorn_backlog.scoreboard import allocation
 from gunicorn_backlog.scoreboard.allocation import ClaimError
+from gunicorn_backlog.scoreboard.detail_row import SocketState
+from gunicorn_backlog.scoreboard.kind import Kind
+from gunicorn_backlog.scoreboard.loop_row import PoolState
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.slot import SUBMITTED, WORK_NS, Kind, Slot
-from gunicorn_backlog.workers.request_counters import InFlight
+from gunicorn_backlog.scoreboard.slot import LEAVING, SUBMITTED, WORK_NS, Slot
+from gunicorn_backlog.workers.in_flight import InFlight
 
 AGE = 7
 
@@ -28,7 +31,7 @@ AGE = 7
 def child(
     action: Callable[[], object], *, then: Callable[[], object] = signal.pause
 ) -> Iterator[int]:
-    """Fork a process that acts, then waits to be killed; killed and reaped at the end."""
+    """Fork a process that acts and waits; it is killed and reaped at the end."""
     done, told = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -54,13 +57,13 @@ def claim(scoreboard: Scoreboard, age: int = AGE) -> Slot:
 
 
 def in_use(scoreboard: Scoreboard, pid: int, age: int = AGE) -> int:
-    """Return what the scoreboard says of the worker."""
+    """Return whether the worker is busy; None without a row."""
     state = scoreboard.reader.read({pid: age}).by_pid[pid]
     return state.busy
 
 
 def test_a_worker_is_seen_from_its_claim_on() -> None:
-    """Not claimed: no entry; claimed: idle; begun: in use; ended: idle."""
+    """Not claimed: no entry; claimed: idle; begun: busy; ended: idle."""
     scoreboard = Scoreboard(slots=4)
     running = {os.getpid(): AGE}
     assert scoreboard.reader.read(running).by_pid == {}
@@ -70,14 +73,14 @@ def test_a_worker_is_seen_from_its_claim_on() -> None:
     assert (state.kind, state.capacity, state.busy, state.begun) == (Kind.GREENLET, 0, 0, 0)
 
     requests = InFlight(slot)
-    requests.begin()
+    number = requests.begin()
     assert in_use(scoreboard, os.getpid()) == 1
-    requests.end()
+    requests.end(number)
     assert in_use(scoreboard, os.getpid()) == 0
 
 
 def test_another_process_writes_and_we_read() -> None:
-    """The memory is shared with processes forked later."""
+    """The memory is shared with processes that are forked later."""
     scoreboard = Scoreboard(slots=4)
     with child(lambda: InFlight(claim(scoreboard)).begin()) as pid:
         assert in_use(scoreboard, pid) == 1
@@ -85,22 +88,22 @@ def test_another_process_writes_and_we_read() -> None:
 
 
 def test_a_muted_slot_is_written_no_more() -> None:
-    """A process that the owner forked has the owner's slot, and must not write it.
+    """A process forked by the owner inherits the slot, but does not write to it.
 
-    Nor does it wait for a lock that a thread held which it has not got.
+    The process does not wait for a lock, either, that a thread of the owner held.
     """
     scoreboard = Scoreboard(slots=1)
     slot = claim(scoreboard)
     requests = InFlight(slot)
-    requests.begin()
+    number = requests.begin()
     slot.lock.acquire()
     scoreboard.detach()
-    requests.end()
+    requests.end(number)
     assert in_use(scoreboard, os.getpid()) == 1
 
 
 def test_the_slot_of_a_dead_worker_is_claimed_again() -> None:
-    """Nobody has to release anything: kill -9, reap, and the slot is free."""
+    """Slots need no release: after kill -9 and the reaping the slot is free."""
     scoreboard = Scoreboard(slots=2)
     for age in range(1, 6):
         with child(lambda age=age: claim(scoreboard, age)) as pid:  # type: ignore[misc]
@@ -109,7 +112,7 @@ def test_the_slot_of_a_dead_worker_is_claimed_again() -> None:
 
 
 def test_lines_of_threads_are_claimed_again() -> None:
-    """Those of a dead pool are free, in one piece; a larger pool takes others behind the living."""
+    """The rows of a dead pool are free as a block; a larger pool gets rows behind the living."""
     scoreboard = Scoreboard(slots=8, thread_rows=12)
 
     def pool(threads: int, age: int = AGE) -> Slot:
@@ -126,7 +129,7 @@ def test_lines_of_threads_are_claimed_again() -> None:
 
 
 def test_threads_begin_with_nothing() -> None:
-    """Whatever those counted that had the lines before."""
+    """New threads start at 0, whatever the former owner of the rows counted."""
     scoreboard = Scoreboard(slots=8)
 
     def serve() -> None:
@@ -143,7 +146,7 @@ def test_threads_begin_with_nothing() -> None:
 
 
 def test_nonsense_in_the_memory_raises_nothing() -> None:
-    """A worker that ran amok may have written anything, anywhere."""
+    """Random bytes anywhere in the memory raise nothing."""
     scoreboard = Scoreboard(slots=4, thread_rows=6)
     claim(scoreboard)
     for seed in range(50):
@@ -157,7 +160,7 @@ def test_nonsense_in_the_memory_raises_nothing() -> None:
 
 
 def test_a_pid_that_comes_again_is_not_taken_for_the_former() -> None:
-    """The age tells two workers of one pid apart, and the second takes over the slot."""
+    """The age separates two workers of one pid, and the second takes over the slot."""
     scoreboard = Scoreboard(slots=4)
     InFlight(claim(scoreboard, age=1)).begin()
     assert scoreboard.reader.read({os.getpid(): 2}).by_pid == {}
@@ -168,7 +171,7 @@ def test_a_pid_that_comes_again_is_not_taken_for_the_former() -> None:
 
 
 def test_no_slot_is_left() -> None:
-    """More workers than slots: an error that says so."""
+    """With more workers than slots, the claim raises an error with the reason."""
     scoreboard = Scoreboard(slots=1)
     with (
         child(lambda: claim(scoreboard)),
@@ -178,7 +181,7 @@ def test_no_slot_is_left() -> None:
 
 
 def test_a_stopped_claimer_holds_up_nobody_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who can't get the lock says so; and the lock of a killed process is free."""
+    """A claim without the lock raises an error; the lock of a killed process is free."""
     monkeypatch.setattr(allocation, "_PATIENCE_S", 0.03)
     scoreboard = Scoreboard(slots=4)
     with (
@@ -190,7 +193,7 @@ def test_a_stopped_claimer_holds_up_nobody_for_ever(monkeypatch: pytest.MonkeyPa
 
 
 def test_waits_stay_counted() -> None:
-    """Of all slots together; what a dead worker counted, and who claims its slot after it."""
+    """Waits of all slots add up, including those of dead workers and of later owners."""
     scoreboard = Scoreboard(slots=4)
     for age in (1, 2):
 
@@ -206,7 +209,7 @@ def test_waits_stay_counted() -> None:
 
 
 def test_it_is_a_memfd_without_a_name_in_any_file_system() -> None:
-    """Another process of the same user can open it through /proc."""
+    """Another process of the same user can open the memory through /proc."""
     scoreboard = Scoreboard(slots=4)
     path = f"/proc/{os.getpid()}/fd/{scoreboard._fd}"
     assert os.readlink(path) == "/memfd:gunicorn_backlog (deleted)"
@@ -216,7 +219,7 @@ def test_it_is_a_memfd_without_a_name_in_any_file_system() -> None:
 
 
 def test_without_memfd_it_is_an_unlinked_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is no memfd_create the memory works all the same, and leaves no file."""
+    """Without memfd_create the memory works, and no file remains."""
     monkeypatch.delattr(os, "memfd_create")
     with tempfile.TemporaryDirectory() as folder:
         monkeypatch.setattr(tempfile, "tempdir", folder)
@@ -227,7 +230,7 @@ def test_without_memfd_it_is_an_unlinked_file(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_no_memory_is_an_os_error_and_leaks_no_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The caller goes on without; the descriptor is closed."""
+    """The error is an OSError, and the descriptor is closed."""
 
     def refuse(*_: object) -> None:
         raise OSError(12, "Cannot allocate memory")
@@ -237,3 +240,38 @@ def test_no_memory_is_an_os_error_and_leaks_no_descriptor(monkeypatch: pytest.Mo
     with pytest.raises(OSError, match="Cannot allocate"):
         Scoreboard(slots=4)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_begun_and_delays_survive_the_owner() -> None:
+    """The sums over all slots never decrease when a slot gets its next owner."""
+    scoreboard = Scoreboard(slots=1, thread_rows=0)
+    for owner in range(1, 4):
+        slot = scoreboard.claim(os.getpid(), owner, Kind.ASGI, 0)
+        InFlight(slot).begin()
+        slot.delay_counters[3] += 1
+        slot.delays[3] = slot.delay_counters[3]
+        assert scoreboard.reader.begun() == owner
+        assert scoreboard.reader.delays()[3] == owner
+        ((_, detail),) = scoreboard.reader.details()
+        assert detail.begun_before == owner - 1
+    other = scoreboard.claim(os.getpid(), 4, Kind.UNKNOWN, 0)
+    assert (other.words[3], scoreboard.reader.begun()) == (3, 3)
+
+
+def test_each_owner_begins_without_sockets_pools_and_flags() -> None:
+    """A former owner's loop, sockets and flags do not appear as the next owner's."""
+    scoreboard = Scoreboard(slots=1, thread_rows=0)
+    slot = scoreboard.claim(os.getpid(), 1, Kind.ASGI, 0)
+    slot.set_flag(LEAVING)
+    slot.details.write_socket(5, 76)
+    slot.details.write_socket(6, 77, 2**40, clock_ns=lambda: 0)
+    slot.details.write_socket(7, 78, 0)  # has no word
+    slot.loop.write_pools([PoolState(1, 2, 3), None, None, None])
+    ((_, detail),) = scoreboard.reader.details()
+    assert detail.sockets == (*[None] * 5, SocketState(76, None), SocketState(77, 2**18 - 2))
+    row = scoreboard.reader.read({os.getpid(): 1}).by_pid[os.getpid()]
+    assert (row.flags, row.loop and row.loop.pools) == (LEAVING, (("anyio", PoolState(1, 2, 3)),))
+    scoreboard.claim(os.getpid(), 2, Kind.ASGI, 0)
+    ((_, detail),) = scoreboard.reader.details()
+    row = scoreboard.reader.read({os.getpid(): 2}).by_pid[os.getpid()]
+    assert (detail.sockets, row.flags, row.loop and row.loop.pools) == ((None,) * 7, 0, ())

@@ -1,4 +1,4 @@
-"""shared_memory: where there is no memfd, a file on a real file system that is full."""
+"""shared_memory: without memfd, a file on a full file system."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ else:
 def test_without_memfd_on_a_disk_of_some_pages(
     missing: tuple[str, ...], pages: int, said: str, tmp_path: Path
 ) -> None:
-    """No room for all of it: an error and no descriptor left; not a signal at the first store."""
+    """Without room for all of the file: an error and no open descriptor, instead of a SIGBUS."""
     require("unshare", "-m", "true")
     script = (
         f"mount -t tmpfs -o size={4096 * (pages + 1)} none {tmp_path} && "

@@ -1,4 +1,4 @@
-"""waits: buckets, and what many waits come to."""
+"""wait_histogram: buckets, and the summary of many waits."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def counters(waits_ms: list[int]) -> list[int]:
 
 
 def test_the_table() -> None:
-    """The buckets of the docstring, and no more of them than the scoreboard has counters."""
+    """The buckets equal those of the docstring; the scoreboard has a counter for each."""
     assert [bucket_of(ms) for ms in (0, 31, 32, 63, 64, 127)] == [0, 31, 32, 47, 48, 63]
     assert [bucket_of(ms) for ms in (524_288, LONGEST_MS, 10**12)] == [256, 258, 258]
     assert BUCKETS == 259 <= COUNTERS
@@ -40,7 +40,7 @@ def test_the_table() -> None:
 
 @given(st.integers(0, LONGEST_MS))
 def test_the_middle_is_never_far(waited_ms: int) -> None:
-    """At most 3.2 % from the wait; exact below 32 ms; and buckets are in order."""
+    """A bucket's middle differs by 3.2 % at most; below 32 ms buckets are exact and in order."""
     middle_ms = middle_of(bucket_of(waited_ms))
     assert middle_ms == pytest.approx(waited_ms, rel=ERROR)
     assert bucket_of(int(middle_ms)) == bucket_of(waited_ms)
@@ -50,7 +50,7 @@ def test_the_middle_is_never_far(waited_ms: int) -> None:
 
 @given(st.lists(st.integers(0, LONGEST_MS), min_size=1, max_size=200))
 def test_average_longest_and_percentile(waits_ms: list[int]) -> None:
-    """As computed from the waits themselves, within the error of a bucket."""
+    """The summary equals that of the waits themselves, within a bucket's error."""
     waits = summarize(counters(waits_ms))
     assert waits.requests == len(waits_ms)
     assert waits.average_ms == pytest.approx(statistics.mean(waits_ms), rel=ERROR)
@@ -60,14 +60,14 @@ def test_average_longest_and_percentile(waits_ms: list[int]) -> None:
 
 
 def test_between_two_looks() -> None:
-    """What was there before is left out; without requests all is 0, if each could be told."""
+    """Earlier waits are left out; without requests all values are 0, if waits are measurable."""
     counted = HistogramDelta(counters([5]))
     assert counted.update(counters([5, 10, 20]), measured=True) == WaitSummary(2, 15, 20, 20)
     assert counted.update(counters([5, 10, 20]), measured=True) == WaitSummary(0, 0, 0, 0)
 
 
 def test_what_only_a_proxy_tells() -> None:
-    """None until the first; from then on 0 says that there was none."""
+    """None until the first header; then 0 without requests; None after the end of the header."""
     counted = HistogramDelta(counters([]))
     assert counted.update(counters([]), measured=False) is None
     assert counted.update(counters([7]), measured=False) == WaitSummary(1, 7, 7, 7)
@@ -77,7 +77,7 @@ def test_what_only_a_proxy_tells() -> None:
 
 
 def test_what_nobody_tells_any_more() -> None:
-    """After a reload that leaves no way: not 0, for what the kernel told is no proxy's word."""
+    """After a reload that ends the measurement the summary is None, not 0."""
     counted = HistogramDelta(counters([]))
     assert counted.update(counters([7]), measured=True) == WaitSummary(1, 7, 7, 7)
     assert counted.update(counters([7]), measured=False) is None
@@ -85,11 +85,11 @@ def test_what_nobody_tells_any_more() -> None:
 
 @pytest.mark.parametrize("absurd", [2, 2**32 + 5, 2**64 - 1])
 def test_what_can_not_be_is_no_wait(absurd: int) -> None:
-    """Fewer than at the last look, or more than there are requests: said, and then from here on."""
+    """A counter that shrinks or jumps raises WaitsError, and is the base from then on."""
     counted = HistogramDelta(counters([7, 7, 7, 20]))
     nonsense = counters([20])
     nonsense[bucket_of(7)] = absurd
-    with pytest.raises(WaitsError, match=r"^a counter of waits changed by -?\d+$"):
+    with pytest.raises(WaitsError, match=r"^a counter changed by -?\d+$"):
         counted.update(nonsense, measured=True)
     later = list(nonsense)
     later[bucket_of(20)] += 2
@@ -97,7 +97,7 @@ def test_what_can_not_be_is_no_wait(absurd: int) -> None:
 
 
 def test_as_many_as_there_can_be() -> None:
-    """A server at its fastest is believed, however long nobody looked."""
+    """The rate of a server at its fastest is accepted, also after years without an update."""
     counted = HistogramDelta(counters([]))
     many = counters([])
     many[0] = 2**32

@@ -1,10 +1,10 @@
-"""What others may see, reach or write: nothing of ours but what they are to have."""
+"""Other users and hostile texts: no access to our memory, no listener, no line of their own."""
 
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,15 +13,18 @@ from agent import StandInAgent
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.nightly import NEWEST_BY_DAY
 from tests.lab.procfs import descriptors
 from tests.lab.pushes import check_sanity, next_pushes, pushes, wait_until_all_are_idle
 from tests.lab.sandbox import require
 from tests.lab.server import CONFIG, Server, request
+from tests.lab.waiting import wait_for
 
+INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.1", "GUNICORN_BACKLOG_SAMPLES": "5"}
 SEPARATORS = "\n\r|#, "
-HOSTILE = "x\ngunicorn.workers:99|g|#app:lab,state:idle\n"
+INJECTED = "\ngunicorn.workers:99|g|#app:lab,state:idle\n"
 OPEN = "import sys; print(open(sys.argv[1], 'rb').read(8))"
-# A worker does all that it can to the memory.
+# The attacks of a worker on the shared memory.
 SABOTAGE = (
     CONFIG
     + """
@@ -45,13 +48,15 @@ def post_worker_init(worker):
 
 
 def memory_of(server: Server) -> str:
-    """Return the path by which the same user's processes find the shared memory."""
-    fds = [fd for fd, it in descriptors(server.pid).items() if "/memfd:gunicorn_backlog" in it]
+    """Return the path of the shared memory for processes of the same user."""
+    fds = [
+        fd for fd, target in descriptors(server.pid).items() if "/memfd:gunicorn_backlog" in target
+    ]
     return f"/proc/{server.pid}/fd/{fds[0]}"
 
 
 def read_as(uid: int, path: str) -> subprocess.CompletedProcess[str]:
-    """Read the first bytes of a file as that user, without any privilege."""
+    """Read the first bytes of a file as that user, without capabilities."""
     require("setpriv", "--version")
     setpriv = ("setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups")
     command = [*setpriv, "--bounding-set=-all", "/usr/bin/env", "python3", "-c", OPEN, path]
@@ -59,21 +64,31 @@ def read_as(uid: int, path: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
 
 
-def test_the_shared_memory_is_the_users_own(
+def test_what_other_users_reach(
     newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """Its mode is 0600: the same user reads it, another one does not, by no path."""
-    server = serve(newest, environ={"GUNICORN_BACKLOG_URL": agent.url}).wait_until_it_serves()
+    """The shared memory's mode is 0600: the same user reads it, another one does not, by no path.
+
+    The arbiter's sockets are gunicorn's listener, and one to the Agent that only sends.
+    """
+    environ = {"GUNICORN_BACKLOG_URL": agent.url} | INTERVAL
+    server = serve(newest, environ=environ).wait_until_it_serves()
+    wait_until_all_are_idle(agent)
     path = memory_of(server)
     assert os.stat(path).st_mode & 0o777 == 0o600
     assert Path(path).read_bytes()[:8] == b"gubacklg"
     for pid in (server.pid, *server.worker_pids()):
         refused = read_as(65534, path.replace(str(server.pid), str(pid)))
         assert "Permission denied" in refused.stderr
+    rows = subprocess.run(["ss", "-Hanp"], capture_output=True, text=True, check=True).stdout
+    ours = [row.split() for row in rows.splitlines() if f"pid={server.pid}," in row]
+    assert sorted((row[0], row[1]) for row in ours) == [("tcp", "LISTEN"), ("udp", "ESTAB")]
+    (udp,) = [row for row in ours if row[0] == "udp"]
+    assert udp[5] == agent.url.removeprefix("udp://")
 
 
 def test_a_file_in_its_place_is_the_users_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is no memfd, too; taken away by patching, for this is about the mode."""
+    """The same mode without memfd; memfd is removed by patching, since only the mode matters."""
     monkeypatch.delattr(os, "memfd_create")
     former = os.umask(0)
     try:
@@ -85,11 +100,12 @@ def test_a_file_in_its_place_is_the_users_own(monkeypatch: pytest.MonkeyPatch) -
     assert status.st_nlink == 0
 
 
-def test_a_worker_that_runs_amok_can_not_kill_the_arbiter(
+@NEWEST_BY_DAY
+def test_sabotage_by_a_worker_does_not_end_the_arbiter(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """It may write nonsense; but not take the memory away, nor grow it: the arbiter goes on."""
-    environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
+    """A worker can write anything, but neither shrink nor grow the memory; pushes go on."""
+    environ = {"GUNICORN_BACKLOG_URL": agent.url} | INTERVAL
     server = serve(gunicorn, config=SABOTAGE, environ=environ)
     seen = next_pushes(agent, 5)
     assert server.process.poll() is None
@@ -99,89 +115,81 @@ def test_a_worker_that_runs_amok_can_not_kill_the_arbiter(
         assert set(push.values("gunicorn.backlog")) == {0}
 
 
-def test_we_listen_nowhere(newest: Gunicorn, serve: ServerFactory, agent: StandInAgent) -> None:
-    """The processes' sockets are gunicorn's listener, and one to the Agent that only sends."""
-    server = serve(newest, environ={"GUNICORN_BACKLOG_URL": agent.url}).wait_until_it_serves()
-    wait_until_all_are_idle(agent)
-    rows = subprocess.run(["ss", "-Hanp"], capture_output=True, text=True, check=True).stdout
-    ours = [row.split() for row in rows.splitlines() if f"pid={server.pid}," in row]
-    assert sorted((row[0], row[1]) for row in ours) == [("tcp", "LISTEN"), ("udp", "ESTAB")]
-    (udp,) = [row for row in ours if row[0] == "udp"]
-    assert udp[5] == agent.url.removeprefix("udp://")
+TAGGING = ("DD_ENV", "DD_SERVICE", "DD_VERSION", "DD_TAGS", "DATADOG_TAGS", "DD_ENTITY_ID")
+ADDRESSING = ("DD_AGENT_HOST", "DD_DOGSTATSD_PORT", "DD_DOGSTATSD_URL")
+SETTINGS = ("statsd_prefix", "dogstatsd_tags")
+NAME = "proc_name"
 
 
-VARIABLES = (
-    "DD_ENV",
-    "DD_SERVICE",
-    "DD_VERSION",
-    "DD_TAGS",
-    "DATADOG_TAGS",
-    "DD_ENTITY_ID",
-    "DD_AGENT_HOST",
-    "DD_DOGSTATSD_PORT",
-    "DD_DOGSTATSD_URL",
-)
+def hostile(name: str) -> str:
+    """Return a value that makes a line of its own where separators are not replaced."""
+    return name + INJECTED
 
 
-@pytest.mark.parametrize("variable", VARIABLES)
-def test_no_variable_of_datadogs_breaks_a_line(
-    variable: str, newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
-) -> None:
-    """Newlines and separators in it make no line of their own, in a datagram or in the log."""
-    environ = {variable: HOSTILE}
-    if variable not in ("DD_AGENT_HOST", "DD_DOGSTATSD_PORT", "DD_DOGSTATSD_URL"):
-        environ["GUNICORN_BACKLOG_URL"] = agent.url
-    else:
-        environ["GUNICORN_CMD_ARGS"] = f"--statsd-host={agent.url.removeprefix('udp://')}"
-    server = serve(newest, environ=environ).wait_until_it_serves()
-    check_lines(agent)
-    check_log(server)
-
-
-@pytest.mark.parametrize("setting", ["proc_name", "statsd_prefix", "dogstatsd_tags"])
-def test_no_setting_of_gunicorns_breaks_a_line(
-    setting: str, newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
-) -> None:
-    """Nor do those that come from gunicorn's config."""
-    text = f"{CONFIG}{setting} = {HOSTILE!r}\n"
-    arguments = ("--name", HOSTILE) if setting == "proc_name" else ()
-    environ = {"GUNICORN_BACKLOG_URL": agent.url}
-    server = serve(newest, config=text, environ=environ, arguments=arguments)
-    check_lines(agent)
-    check_log(server)
-
-
-def test_no_header_breaks_a_line(
+def test_no_text_of_others_breaks_a_line(
     newest: Gunicorn, serve: ServerFactory, agent: StandInAgent, tmp_path: Path
 ) -> None:
-    """A client's X-Request-Start is a number of ours, or it is nothing."""
-    bind = ("127.0.0.1:0", f"unix:{tmp_path}/app.sock")
-    server = serve(newest, environ={"GUNICORN_BACKLOG_URL": agent.url}, bind=bind)
-    wait_until_all_are_idle(agent)
-    hostile = HOSTILE.strip().replace("\n", "\t")
-    started = f"X-Request-Start: t=1{hostile}\r\n\r\n".encode()
-    script = "import socket,sys; s = socket.socket(1); s.connect(sys.argv[1]); s.sendall("
-    script += "bytes.fromhex(sys.argv[2])); s.recv(9)"
-    octets = (request("/plain")[:-2] + started).hex()
-    done = [sys.executable, "-c", script, f"{tmp_path}/app.sock", octets]
-    subprocess.run(done, check=True)
+    """Newlines and separators make no line of their own, in a datagram or in the log.
+
+    The texts are in Datadog's variables, in gunicorn's settings, and in a client's X-Request-Start.
+    """
+    path = f"{tmp_path}/app.sock"
+    server = serve(
+        newest,
+        config=CONFIG + "".join(f"{name} = {hostile(name)!r}\n" for name in SETTINGS),
+        environ={name: hostile(name) for name in TAGGING}
+        | {"GUNICORN_BACKLOG_URL": agent.url}
+        | INTERVAL,
+        arguments=("--name", hostile(NAME)),
+        bind=("127.0.0.1:0", f"unix:{path}"),
+    )
+    wait_for("the workers", lambda: agent.datagrams and server.both_worker_pids())
+    ask_with_a_header(path, f"X-Request-Start: t=1{hostile('x').strip()}".replace("\n", "\t"))
     check_lines(agent)
     check_log(server)
+    lines = [line for push in pushes(agent) for line in push.lines]
+    without = {line.name for line in lines if not line.name.startswith("statsd_prefix")}
+    assert without == {"gunicorn.is_running"}  # a service check
+    tags = {tag for line in lines for tag in line.tags}
+    for name in (*TAGGING, NAME, "dogstatsd_tags"):
+        assert [tag for tag in tags if name in tag], f"{name} is not in {tags}"
+
+
+def ask_with_a_header(path: str, header: str) -> None:
+    """Send a request with this header to a Unix socket."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(path)
+        client.sendall(request("/plain")[:-2] + f"{header}\r\n\r\n".encode())
+        assert client.recv(9)
+
+
+def test_no_address_of_datadogs_variables_breaks_a_line(
+    newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """Each variable is ignored, with one log line, and gunicorn's ``statsd_host`` is used."""
+    environ = {name: hostile(name) for name in ADDRESSING} | INTERVAL
+    environ["GUNICORN_CMD_ARGS"] = f"--statsd-host={agent.url.removeprefix('udp://')}"
+    server = serve(newest, environ=environ)
+    wait_until_all_are_idle(agent)
+    check_lines(agent)
+    check_log(server)
+    for name in ADDRESSING:
+        assert len([line for line in server.our_lines if f"{name}=" in line]) == 1
 
 
 def check_lines(agent: StandInAgent) -> None:
-    """Assert of all that is pushed that it is ours: names, and tags without separators."""
-    next_pushes(agent, 1)
+    """Assert that all lines are ours: names are well-formed, and tags have no separators."""
+    (latest,) = next_pushes(agent, 1)  # gunicorn's own statsd sends a line at its start
     for push in pushes(agent):
         for line in push.lines:
             assert line.name.isascii()
             assert line.name.replace("_", "").replace(".", "").isalnum()
             assert not any(set(tag) & set(SEPARATORS) for tag in line.tags)
-            assert not (line.name == "gunicorn.workers" and line.values == (99,))
-    check_sanity(pushes(agent)[-1:], workers=2, connections=1)
+            assert not (line.name.endswith("gunicorn.workers") and line.values == (99,))
+    check_sanity([latest], workers=2, connections=1)
 
 
 def check_log(server: Server) -> None:
-    """Assert that no line of the log is what a hostile value would have it be."""
+    """Assert that no line of the log begins with the injected text."""
     assert "Traceback" not in server.log
     assert not [line for line in server.log.splitlines() if line.startswith("gunicorn.workers:99")]

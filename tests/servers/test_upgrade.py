@@ -1,6 +1,6 @@
-"""USR2, again and again: two masters side by side, each with one thread, and none left behind.
+"""USR2, repeatedly: two masters side by side, each with one thread, and none left behind.
 
-A short form runs each time; ``pytest -m soak`` runs the long one.
+A short form always runs; ``pytest -m soak`` runs the long one.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from tests.lab.short_and_soak import forms
 from tests.lab.thread_counter import ThreadCounter
 from tests.lab.waiting import wait_for
 
-LONG = 10  # times, when nothing else runs
+LONG = 10  # rounds, on an otherwise idle machine
 WORKERS = 2
-SPARE_S = 0.7  # how late a machine with other work may be
+SPARE_S = 0.7  # tolerance for a machine with other load
 
 
 def wait_for_workers(arbiter: int, besides: int = 0) -> None:
-    """Wait until an arbiter has its workers, and each of them hears signals."""
+    """Wait until all workers of an arbiter handle signals."""
 
     def settled() -> bool:
         pids = children(arbiter) - {besides}
@@ -45,7 +45,7 @@ def wait_for_workers(arbiter: int, besides: int = 0) -> None:
 
 
 def wait_for_push(agent: StandInAgent, arbiter: int, app: str) -> None:
-    """Wait until an arbiter pushes under this name, from now on."""
+    """Wait for a new push of an arbiter under this name."""
     began_s = time.monotonic()
 
     def pushed() -> bool:
@@ -56,7 +56,7 @@ def wait_for_push(agent: StandInAgent, arbiter: int, app: str) -> None:
 
 
 def upgrade(agent: StandInAgent, counter: ThreadCounter, former: int) -> int:
-    """Have an arbiter start a new one, and return its pid when both push."""
+    """Start a second arbiter by SIGUSR2, and return its pid as soon as both push."""
     workers = children(former)
     os.kill(former, signal.SIGUSR2)
     (new,) = wait_for("a new master", lambda: children(former) - workers)
@@ -70,14 +70,14 @@ def upgrade(agent: StandInAgent, counter: ThreadCounter, former: int) -> int:
 
 
 def back(agent: StandInAgent, former: int, new: int) -> None:
-    """Give the new master up: the former goes on."""
+    """End the new master; the former continues."""
     os.kill(new, signal.SIGQUIT)
     wait_for("the former to reap the new", lambda: new not in children(former))
     wait_for_push(agent, former, "lab")
 
 
 def forth(agent: StandInAgent, former: int, new: int) -> None:
-    """Let the former master go: the new takes its place and its name."""
+    """End the former master; the new one takes over its place and name."""
     os.kill(former, signal.SIGTERM)
     wait_for("the former to end", lambda: not is_alive(former))
     wait_for_push(agent, new, "lab")
@@ -87,7 +87,10 @@ def forth(agent: StandInAgent, former: int, new: int) -> None:
 def test_upgrades_and_back(
     upgrades: int, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, tmp_path: Path
 ) -> None:
-    """A new master that is given up, and then one that takes over, again and again."""
+    """A new master that is given up, and then one that takes over, again and again.
+
+    Both masters have one ``bind``; the tag ``app`` separates them.
+    """
     forks = tmp_path / "forks"
     server = serve(gunicorn, workers=None, config=tagging_config(agent, forks, workers=WORKERS))
     arbiter, arbiters = server.pid, [server.pid]
@@ -102,6 +105,8 @@ def test_upgrades_and_back(
             forth(agent, arbiter, arbiters[-1])
             arbiter = arbiters[-1]
         assert server.get()
+        idle = {"idle": WORKERS, "working": 0, "starting": 0}
+        wait_for("idle workers", lambda: stream(arbiter, agent)[-1].workers == idle)
         os.kill(arbiter, signal.SIGTERM)
         wait_for("the last to end", lambda: not is_alive(arbiter))
     wait_until_all_came(agent)
@@ -114,6 +119,8 @@ def test_upgrades_and_back(
         assert check_spawned(pushes, forks, pid) == WORKERS
         assert counter.counts(pid) == [1]
     check_apps(tagged_pushes(agent))
+    lines = [line for push in tagged_pushes(agent) for line in push.lines]
+    assert {line.tag("bind") for line in lines} == {server.address}
     assert {push.arbiter for push in tagged_pushes(agent)} == set(arbiters)
     assert "Traceback" not in server.log
     assert server.our_lines == []

@@ -15,19 +15,21 @@ from threading import Event
 from typing import Any
 
 import pytest
+from aiohttp.worker import GunicornWebWorker
 from gunicorn.workers.base import Worker as BaseWorker
 from gunicorn.workers.gthread import ThreadWorker
 from gunicorn.workers.sync import SyncWorker
 from tornado.wsgi import WSGIContainer
 from uvicorn.config import Config as UvicornConfig
 
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.layout import SLOTS_AT
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.slot import ASIDE, RETURNED, ROW_SIZE, SUBMITTED, TAKEN, Kind
+from gunicorn_backlog.scoreboard.slot import ASIDE, RETURNED, ROW_SIZE, SUBMITTED, TAKEN
 from gunicorn_backlog.scoreboard.worker_row import WorkerRow
 from gunicorn_backlog.workers import asgi, greenlet, gthread, sync, tornado, wsgi
+from gunicorn_backlog.workers.in_flight import InFlight
 from gunicorn_backlog.workers.registry import Allocate, family_of, instrument
-from gunicorn_backlog.workers.request_counters import InFlight
 from tests.lab.fake_arbiter import Worker
 from tests.lab.waiting import wait_for
 
@@ -57,13 +59,14 @@ def named(name: str, module: str, *bases: type) -> type:
 
 
 def test_a_family_is_known_by_the_names_of_bases() -> None:
-    """Only base classes of gunicorn's and uvicorn's packages count, the nearest first."""
+    """Only base classes of gunicorn, uvicorn and aiohttp count, the nearest first."""
     for worker_class, kind in (
         (SyncWorker, Kind.SYNC),
         (ThreadWorker, Kind.GTHREAD),
         (named("Own", "app", SyncWorker), Kind.SYNC),
         (named("UvicornWorker", "uvicorn_worker._workers", BaseWorker), Kind.ASGI),
         (named("UvicornWorker", "uvicorn.workers", BaseWorker), Kind.ASGI),
+        (named("GunicornUVLoopWebWorker", "app", GunicornWebWorker), Kind.ASGI),
     ):
         family = family_of(worker_class)
         assert family is not None
@@ -172,13 +175,13 @@ def test_a_pool_whose_records_another_worker_overwrote(
     worker.released.set()
     assert [future.result(10) for future in futures] == [(number,) for number in range(6)]
     worker.tpool.shutdown()
-    state = seen(scoreboard)
-    assert (state.timed_busy, sum(record.words[TAKEN] for record in slot.threads)) == (0, 6)
+    assert sum(record.words[TAKEN] for record in slot.threads) == 6
     assert slot.words[SUBMITTED] == 6
+    assert scoreboard.reader.read({os.getpid(): AGE}).unread == [os.getpid()]
     slot.add(ASIDE, 0)  # as the next thread with HTTP/2 does; until then these two words are wrong
     slot.add(RETURNED, 0)
     state = seen(scoreboard)
-    assert (state.busy, state.in_flight, state.queued) == (0, 0, 0)
+    assert (state.timed_busy, state.busy, state.in_flight, state.queued) == (0, 0, 0, 0)
 
 
 def test_a_pool_of_an_executor_without_a_size(scoreboard: Scoreboard, claim: Allocate) -> None:
@@ -197,11 +200,12 @@ class Served:
     """A worker that passes its app to a server."""
 
     wsgi: Any
+    sockets: tuple[socket.socket, ...] = ()
     server_class: type | None = None
     wsgi_handler: Any = None
 
     def run(self) -> None:
-        """Serve nobody."""
+        """Return without serving."""
 
 
 def streamed() -> Iterator[bytes]:
@@ -218,7 +222,7 @@ def test_a_wsgi_answer_is_in_flight_until_it_is_closed(
 ) -> None:
     """The answer iterates like the app's, and has a length only if the app's has one."""
     worker: Any = Served(lambda environ, start_response: answer)
-    wsgi.instrument(worker, claim)
+    wsgi.instrument(worker, claim(Kind.WSGI, 0))
     worker.run()
     returned = worker.wsgi({}, None)
     assert seen(scoreboard).in_flight == 1
@@ -243,7 +247,7 @@ def test_a_wsgi_answer_closed_early_is_closed_in_the_app(
             raise RuntimeError("in the app")
 
     worker: Any = Served(lambda: Failing())
-    wsgi.instrument(worker, claim)
+    wsgi.instrument(worker, claim(Kind.WSGI, 0))
     worker.run()
     with pytest.raises(RuntimeError, match="in the app"):
         worker.wsgi().close()
@@ -284,7 +288,7 @@ async def answering(scope: Any, receive: Any, send: Any) -> None:
 
 
 def made() -> Any:
-    """Return an ASGI app, as a factory."""
+    """Return an ASGI app, as a factory does."""
     return answering
 
 
@@ -304,6 +308,7 @@ def test_what_uvicorn_makes_of_an_app(
     @dataclass
     class Uvicorn:
         config: Any
+        sockets: tuple[socket.socket, ...] = ()
 
     worker: Any = Uvicorn(UvicornConfig(app, log_config=None, proxy_headers=False, **options))
     asgi.instrument_uvicorn(worker, claim)

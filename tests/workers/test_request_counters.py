@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 
 import pytest
 
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.slot import BEGUN, IN_FLIGHT, SINCE_NS, TAKEN, WORK_NS, Kind
+from gunicorn_backlog.scoreboard.slot import BEGUN, IN_FLIGHT, SINCE_NS, TAKEN, WORK_NS
 from gunicorn_backlog.scoreboard.worker_row import WorkerRow
-from gunicorn_backlog.workers.request_counters import InFlight, track_busy
+from gunicorn_backlog.workers.in_flight import InFlight
+from gunicorn_backlog.workers.last_wait import LastWait
+from gunicorn_backlog.workers.request_counters import track_busy, track_busy_threads
 
 RUNNING = {os.getpid(): 1}
 THREADS = 4
@@ -52,7 +56,7 @@ def test_working_from_call_to_return() -> None:
             raise args[0]
         return args
 
-    timed = track_busy(handle, slot, takes=True, clock_ns=clock)
+    timed = track_busy_threads(handle, [slot], LastWait(skips=False), beyond=handle, clock_ns=clock)
     assert timed(1, 2, 3) == (1, 2, 3)
     with pytest.raises(SystemExit):
         timed(SystemExit(1))
@@ -113,7 +117,8 @@ def test_a_record_that_another_wrote_is_right_again(amok: dict[int, int]) -> Non
         within.append(seen(scoreboard))
         return args
 
-    timed = track_busy(handle, slot, takes=True, clock_ns=Clock())
+    last_wait = LastWait(skips=False)
+    timed = track_busy_threads(handle, [slot], last_wait, beyond=handle, clock_ns=Clock())
     assert timed(0) == (0,)
     for word, number in amok.items():
         slot.words[word] = number
@@ -134,8 +139,8 @@ def test_an_error_goes_through_a_record_that_another_wrote(raised: type[BaseExce
         raise raised("of the app")
 
     with pytest.raises(raised, match="of the app"):
-        track_busy(fail, slot, clock_ns=Clock())()
-    assert slot.words.tolist() == [100, 0, 100, 0]
+        track_busy(fail, slot, LastWait(skips=False), clock_ns=Clock())()
+    assert slot.words.tolist() == [100, 0, 0, 0]
 
 
 @pytest.mark.parametrize("word", [IN_FLIGHT, BEGUN])
@@ -144,12 +149,47 @@ def test_requests_in_flight_that_another_overwrote(word: int) -> None:
     scoreboard = Scoreboard(slots=1)
     slot = scoreboard.claim(os.getpid(), 1, Kind.GREENLET, 0)
     requests = InFlight(slot)
-    requests.begin()
+    number = requests.begin()
     slot.words[word] = MOST
     served = requests.counted(lambda: seen(scoreboard))
     state = served()
     assert (state.in_flight, state.begun) == (2, 2)
-    requests.end()
+    requests.end(number)
     state = served()
     assert (state.in_flight, state.begun) == (1, 3)
     assert seen(scoreboard).in_flight == 0
+
+
+def test_the_oldest_request_of_many() -> None:
+    """Whichever ends first, the slot has the start of the oldest that is left; 0: none is left."""
+    scoreboard = Scoreboard(slots=1)
+    slot = scoreboard.claim(os.getpid(), 1, Kind.ASGI, 0)
+    requests = InFlight(slot, clock_ns=Clock())
+    first, second, third = (requests.begin() for _ in range(3))
+    starts = [slot.words[SINCE_NS]]
+    for number in (second, first, third):
+        requests.end(number)
+        starts.append(slot.words[SINCE_NS])
+    assert starts == [100, 100, 300, 0]
+    assert seen(scoreboard).oldest_ns is None
+    requests.counted(lambda: starts.append(slot.words[SINCE_NS]))()
+    assert (starts[-1], slot.words[SINCE_NS]) == (400, 0)
+
+
+def test_a_websocket_is_never_the_oldest() -> None:
+    """A call without age counts as in flight, and leaves the oldest request as it is."""
+    scoreboard = Scoreboard(slots=1)
+    slot = scoreboard.claim(os.getpid(), 1, Kind.ASGI, 0)
+    requests = InFlight(slot, clock_ns=Clock())
+    rows: list[WorkerRow] = []
+
+    async def call() -> None:
+        rows.append(seen(scoreboard))
+
+    async def both() -> None:
+        await requests.counted_async(call, ages=False)()
+        await requests.counted_async(call)()
+
+    asyncio.run(both())
+    assert [(row.in_flight, row.oldest_ns) for row in rows] == [(1, None), (1, 200)]
+    assert slot.words.tolist() == [0, 0, 0, 2]

@@ -16,30 +16,40 @@ from typing import Any
 import pytest
 
 import gunicorn_backlog
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.slot import Kind
 from gunicorn_backlog.scoreboard.worker_row import WorkerRow
-from gunicorn_backlog.workers import request_wait
-from gunicorn_backlog.workers.request_counters import InFlight
+from gunicorn_backlog.workers import last_wait, request_wait, tcp_wait
+from gunicorn_backlog.workers.in_flight import InFlight
 from tests.benchmarks import families
 from tests.lab.short_and_soak import forms
 
 OURS = str(Path(gunicorn_backlog.__file__).parent)
 EVERY_S = 50e-6
 FAMILIES = {
-    "sync": families.of_sync,
-    "gthread": families.of_gthread,
-    "gevent": families.of_greenlet,
-    "asgi": families.of_asgi,
-    "wsgi": families.of_wsgi,
+    "sync": families.sync_request,
+    "sync, each wait measured": families.sync_request,
+    "gthread": families.gthread_request,
+    "gthread, each wait measured": families.gthread_request,
+    "gevent": families.greenlet_request,
+    "asgi": families.asgi_request,
+    "wsgi": families.wsgi_request,
 }
 # Python runs no signal handlers in gthread's threads. A handler can interrupt the ``close`` of a
 # WSGI answer before it begins.
-EXACT = ("sync", "gevent", "asgi")
+EXACT = ("sync", "sync, each wait measured", "gevent", "asgi")
 
 
 class Interruption(BaseException):
     """The handler's exception."""
+
+
+@pytest.fixture(autouse=True)
+def limits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a family measure each wait if its name says it; of others from the first on none."""
+    measured = "each wait measured" in request.node.name
+    monkeypatch.setattr(last_wait, "FRESH_NS", 0 if measured else 1 << 62)
+    monkeypatch.setattr(tcp_wait, "TICK_MS", 1 << 32)
 
 
 @pytest.fixture
@@ -59,7 +69,7 @@ def instrumented(
     """Return a scoreboard, and a request of an instrumented worker."""
     listener, sock = accepted
     scoreboard = Scoreboard(slots=16)
-    listeners = () if family in ("asgi", "wsgi") else (listener,)
+    listeners = () if family == "wsgi" else (listener,)
     request: Any = FAMILIES[family](partial(scoreboard.claim, os.getpid(), 1), *listeners)
     return scoreboard, lambda: request(sock)
 
@@ -119,7 +129,7 @@ def test_alarms_at_any_time(
     assert raised == interruptions
     state = seen(scoreboard)
     assert state.begun <= requests
-    if family in (EXACT if sys.version_info >= (3, 11) else ["sync"]):
+    if family in (EXACT if sys.version_info >= (3, 11) else EXACT[:2]):
         assert (state.busy, state.in_flight, state.queued) == (0, 0, 0)
     request()
     assert seen(scoreboard).begun == state.begun + 1
@@ -174,8 +184,8 @@ def test_a_begin_that_is_broken_off_counts_nothing() -> None:
     scoreboard = Scoreboard(slots=1)
     in_flight = InFlight(scoreboard.claim(os.getpid(), 1, Kind.WSGI, 0))
     with raising_at(0) as places:
-        in_flight.begin()
-    in_flight.end()
+        number = in_flight.begin()
+    in_flight.end(number)
     for number in range(1, places[0] + 1):
         with raising_at(number), pytest.raises(Interruption):
             in_flight.begin()
@@ -201,7 +211,7 @@ def test_an_error_of_a_handler_is_not_taken_for_ours(
 
     listener, sock = accepted
     scoreboard = Scoreboard(slots=1)
-    request = families.of_sync(partial(scoreboard.claim, os.getpid(), 1), listener)
+    request = families.sync_request(partial(scoreboard.claim, os.getpid(), 1), listener)
     former = signal.signal(signal.SIGALRM, handle)
     try:
         with (
@@ -217,10 +227,10 @@ def test_an_error_of_a_handler_is_not_taken_for_ours(
 
 
 class InPython(socket.socket):
-    """A socket with methods in Python, as gevent's."""
+    """A socket with methods in Python, as in gevent."""
 
     def getsockopt(self, *args: Any) -> Any:
-        """Ask the kernel."""
+        """Read the option from the kernel."""
         return super().getsockopt(*args)
 
 
@@ -230,7 +240,7 @@ def test_what_the_kernel_refuses_is_ours(
 ) -> None:
     """With a closed or a Unix socket the request is served and counted, without a wait."""
     scoreboard = Scoreboard(slots=1)
-    request = families.of_sync(partial(scoreboard.claim, os.getpid(), 1), accepted[0])
+    request = families.sync_request(partial(scoreboard.claim, os.getpid(), 1), accepted[0])
     closed = kind(fileno=os.dup(accepted[1].fileno()))
     closed.close()
     with kind(socket.AF_UNIX) as unix, kind(socket.AF_INET, socket.SOCK_DGRAM) as udp:

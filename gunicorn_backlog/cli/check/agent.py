@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import select
 import socket
+import time
 from contextlib import suppress
 
-from gunicorn_backlog._threads.one_shot import OneShotThread
 from gunicorn_backlog.cli.check.findings import Finding, failed, ok, warning
-from gunicorn_backlog.config.agent_address import DISABLED, Address, is_local, parse
+from gunicorn_backlog.config.agent_address import DISABLED, is_local, parse
 from gunicorn_backlog.dogstatsd import agent_socket
 from gunicorn_backlog.dogstatsd.agent_socket import Target
+from gunicorn_backlog.dogstatsd.resolver import Resolver
 from gunicorn_backlog.kernel.accept_queue import reason
 
 RESOLVED_S = 5.0
@@ -37,12 +38,15 @@ def finding(url: str, *, disabled: bool) -> Finding:
     if disabled:
         return warning("Agent", DISABLED, "unset it where gunicorn is started, and in its raw_env")
     address = parse(url)
-    found = _resolved(address)
-    if isinstance(found, str):
-        return failed("Agent", f"{address}: {found}", _ANY_REMEDY)
-    where = str(address) if is_local(address) else f"{address} is {found.sockaddr[0]}, and"
+    resolver = Resolver(address)
+    resolver.refresh(unreachable=False)
+    resolver.wait_for_look_up(time.monotonic() + RESOLVED_S)
+    target = resolver.target
+    if target is None:
+        return failed("Agent", f"{address}: {_unresolved(resolver.error)}", _ANY_REMEDY)
+    where = str(address) if is_local(address) else f"{address} is {target.sockaddr[0]}, and"
     try:
-        _send_to_any(address, found)
+        _send_to_any(address.scheme, target, resolver)
     except OSError as error:
         remedy = _REMEDIES.get(error.errno or 0, _ANY_REMEDY)
         if address.scheme == "udp" and error.errno == errno.EACCES:
@@ -53,36 +57,26 @@ def finding(url: str, *, disabled: bool) -> Finding:
     return ok("Agent", f"{where} accepts a datagram")
 
 
-def _resolved(address: Address) -> Target | str:
-    """Return the target of an address, or the error's text."""
-    found: list[Target | str] = []
-
-    def resolve() -> None:
-        try:
-            found.append(agent_socket.resolve(address))
-        except OSError as error:
-            found.append(f"the name is unknown: {error.strerror or error}")
-
-    OneShotThread(resolve).wait(RESOLVED_S)
-    return found[0] if found else f"no name server answered within {RESOLVED_S:g} s"
+def _unresolved(error: OSError | None) -> str:
+    if error is None:
+        return f"no name server answered within {RESOLVED_S:g} s"
+    return f"the name is unknown: {error.strerror or error}"
 
 
-def _send_to_any(address: Address, target: Target) -> None:
+def _send_to_any(scheme: str, target: Target, resolver: Resolver) -> None:
     """Send the datagram, also to localhost's other address if the first fails. Raises OSError."""
     try:
-        _send(address, target)
+        _send(scheme, target)
     except OSError:
-        other = agent_socket.other_loopback(address, target)
-        if other is None:
-            raise
-        with suppress(OSError):
-            return _send(address, other)
+        if resolver.switch_loopback() and resolver.target:
+            with suppress(OSError):
+                return _send(scheme, resolver.target)
         raise
 
 
-def _send(address: Address, target: Target) -> None:
+def _send(scheme: str, target: Target) -> None:
     """Send the datagram, and wait for a refusal. Raises OSError."""
-    with agent_socket.connect(address.scheme, target) as sock:
+    with agent_socket.connect(scheme, target) as sock:
         if sock.type == socket.SOCK_DGRAM:
             sock.deliver(_EMPTY_LINE)
             select.select([sock], [], [], REFUSED_S if target.family != socket.AF_UNIX else 0)

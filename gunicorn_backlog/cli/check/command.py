@@ -89,7 +89,7 @@ def _unhooked_findings(pid: int | None, found: Found) -> Iterator[Finding]:
     """Yield the errors of the search, and the gunicorns in which our hooks did not run."""
     masters = unhooked.masters() if procfs.exists() else []
     if pid is not None and masters:
-        master = None if found.servers else unhooked.master_of(pid)
+        master = None if found.servers else procfs.ancestor(pid, masters)
         masters = [] if master is None else [master]
     if pid is None or not masters:
         for error in found.errors:

@@ -18,7 +18,7 @@ import gunicorn_backlog
 from gunicorn_backlog import __version__
 from gunicorn_backlog.cli.check.findings import Finding, Level, failed, ok, warning
 from gunicorn_backlog.config.tags import printable
-from gunicorn_backlog.scoreboard.slot import HAS_CAPACITY, Kind
+from gunicorn_backlog.scoreboard.kind import HAS_CAPACITY, Kind
 
 OLDEST = {"gunicorn": (20, 1), "datadog": (0, 52)}
 READ_S = 60.0
@@ -136,7 +136,7 @@ def class_finding(name: str, kind: int | None, load_error: str = "") -> Finding:
     """Return a finding on the measured values of a worker class.
 
     :param name: gunicorn's setting ``worker_class``.
-    :param kind: a ``slot.Kind``; None: the class can't be loaded.
+    :param kind: a ``kind.Kind``; None: the class can't be loaded.
     """
     if kind is None:
         text = f"{name} can't be loaded: {load_error}"
@@ -149,5 +149,22 @@ def class_finding(name: str, kind: int | None, load_error: str = "") -> Finding:
         on_linux = "states, requests, utilization and waits"
         reported = on_linux if sys.platform == "linux" else "states, requests and utilization"
         return ok("worker class", f"{name}: {reported} are reported")
-    text = f"{name}: states and requests are reported; no utilization, since it has no capacity"
-    return ok("worker class", text)
+    reported = "states, requests, the event loop and the pools of threads behind it"
+    return ok("worker class", f"{name}: {reported} are reported")
+
+
+def reuse_port_findings(
+    reuse_port: bool, max_requests: int, gunicorn: tuple[int, ...], *, migrates: bool
+) -> Iterator[Finding]:
+    """Yield a finding if workers that are recycled lose the connections of their own queues.
+
+    :param gunicorn: the version. Before 25 the workers share the arbiter's sockets.
+    :param migrates: the kernel moves the queue of a closed socket to another one.
+    """
+    if reuse_port and max_requests and gunicorn >= (25,) and not migrates:
+        text = (
+            "with reuse_port a worker that reaches max_requests closes its own accept queue: "
+            "the kernel resets the connections in it (gunicorn.backlog.lost)"
+        )
+        remedy = "unset reuse_port or max_requests, or set the sysctl net.ipv4.tcp_migrate_req=1"
+        yield warning("reuse_port", text, remedy)

@@ -90,6 +90,9 @@ def _finding(setting: Any, name: str, bound: list[Binding]) -> Finding:
 def _ours(name: str, bound: list[Binding]) -> Finding:
     """Return whether ours, which gunicorn loaded, replaced one of the config's own."""
     last = bound[-1] if bound else None
+    if last is not None and not last.is_ours and last.calls is not False and not last.is_nested:
+        last = last._replace(is_ours=True)  # an expression that the source does not show
+        bound = [*bound[:-1], last]
     if last is not None and not last.is_ours and not _is_doubtful(last, bound):
         text = f"{name} is ours, and may replace the config's own (line {last.line}): the source"
         return warning("hooks", f"{text} does not show where ours is bound", _INSTALL)

@@ -12,20 +12,27 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from gunicorn import version_info
 from gunicorn.app.base import Application
 
 from gunicorn_backlog import _gunicorn
 from gunicorn_backlog.cli.check import reached
-from gunicorn_backlog.cli.check.config import GunicornConfig, class_finding, unusable_findings
+from gunicorn_backlog.cli.check.config import (
+    GunicornConfig,
+    class_finding,
+    reuse_port_findings,
+    unusable_findings,
+)
 from gunicorn_backlog.cli.check.findings import Finding, failed, warning
 from gunicorn_backlog.cli.check.reached import Source
 from gunicorn_backlog.config import settings
 from gunicorn_backlog.config.agent_address import is_disabled
 from gunicorn_backlog.config.configure import configured
 from gunicorn_backlog.config.settings import Settings
+from gunicorn_backlog.kernel.tcp_migrate_req import migrates
 from gunicorn_backlog.metrics import own_metric
 from gunicorn_backlog.sampling.limits import LISTENS_WITH
-from gunicorn_backlog.scoreboard.slot import Kind
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.workers import registry
 
 
@@ -36,9 +43,6 @@ class _ConfigApplication(Application):  # type: ignore[misc]  # gunicorn has no 
 
     def init(self, parser: object, opts: object, args: object) -> None:
         """Ignore the app's name."""
-
-    def load(self) -> None:
-        """Load no app."""
 
     def load_config_from_module_name_or_filename(self, location: str) -> object:
         """Run the config, and read its source by an absolute path: the config may chdir."""
@@ -82,13 +86,15 @@ def _findings(cfg: Any, loaded: Settings, source: Source | None) -> Iterator[Fin
         yield failed("settings", "enabled is False: the hooks do nothing", "set enabled=True")
     yield from unusable_findings(loaded.unusable)
     yield from reached.findings(cfg, source)
-    if _gunicorn.pushes_backlog(cfg):
+    if "backlog" in loaded.metrics and _gunicorn.pushes_backlog(cfg):
         yield warning("metrics", own_metric.clash(loaded.backlog_type), own_metric.REMEDY)
+    own_queues = cfg.reuse_port, cfg.max_requests, version_info
+    yield from reuse_port_findings(*own_queues, migrates=migrates())
     yield class_finding(cfg.worker_class_str, *_kind(cfg))
-    limit = LISTENS_WITH.get(cfg.worker_class_str, cfg.backlog)
-    if limit < cfg.backlog:
-        text = f"gunicorn's asgi worker makes asyncio listen with {limit}, not {cfg.backlog}"
-        yield warning("backlog", text, f"plan for a limit of {limit}")
+    listens = LISTENS_WITH.get(cfg.worker_class_str)
+    if listens is not None and listens.backlog < cfg.backlog:
+        text = f"{listens.worker} makes asyncio listen with {listens.backlog}, not {cfg.backlog}"
+        yield warning("backlog", text, f"plan for a limit of {listens.backlog}")
 
 
 def _insert_paths(folders: str | None) -> None:

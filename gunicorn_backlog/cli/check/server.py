@@ -16,8 +16,8 @@ from gunicorn_backlog.config.agent_address import DISABLED, is_local, parse
 from gunicorn_backlog.kernel.accept_queue import reason
 from gunicorn_backlog.kernel.somaxconn import somaxconn
 from gunicorn_backlog.sampling.limits import cause
+from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.server_info import ServerInfo
-from gunicorn_backlog.scoreboard.slot import Kind
 
 _POST_WORKER_INIT = (
     "if the config has a post_worker_init of its own, let it end with "

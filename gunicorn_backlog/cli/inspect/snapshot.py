@@ -15,12 +15,15 @@ from gunicorn_backlog.cli.inspect.discovery import Server
 from gunicorn_backlog.cli.inspect.listeners import ListenerReader, ListenerState
 from gunicorn_backlog.cli.inspect.worker_processes import Running, Workers
 from gunicorn_backlog.cli.inspect.workers import Span, Worker, without_slot, worker_of
+from gunicorn_backlog.sampling.cpu import CpuMeter, CpuUsage
 from gunicorn_backlog.sampling.drops import Drops
+from gunicorn_backlog.sampling.loops import delay_summary
+from gunicorn_backlog.sampling.requests import Begun, BegunError, RequestSampler
 from gunicorn_backlog.sampling.utilization import Utilization
 from gunicorn_backlog.sampling.window import IntervalSummary, Sample, Window
 from gunicorn_backlog.sampling.worker_counts import WorkerCounter, WorkerCounts
+from gunicorn_backlog.scoreboard.kind import MEASURES_WAIT, Kind
 from gunicorn_backlog.scoreboard.server_info import ServerInfo
-from gunicorn_backlog.scoreboard.slot import MEASURES_WAIT, Kind
 from gunicorn_backlog.scoreboard.wait_histogram import (
     BUCKETS,
     HistogramDelta,
@@ -85,10 +88,14 @@ class SnapshotTaker:
         self._workers = Workers(server, clock)
         self._counter = WorkerCounter()
         self._utilization = Utilization(clock_ns=clock.now_ns)
+        self._cpu = CpuMeter(every_ns=0)
         self._counted = HistogramDelta([0] * BUCKETS)
+        self._delayed = HistogramDelta([0] * BUCKETS)
+        self._requests = RequestSampler()
+        self._begun = Begun(0)
         self._drops: dict[str, Drops] = {}
         self._window = Window()
-        self._readings: list[list[ListenerState]] = []
+        self._readings: dict[str, list[ListenerState]] = {}  # by listener
         self._before: tuple[int, Mapping[int, WorkerRow]] = (0, {})
         self._began_ns = 0
         self._waits_measured = False
@@ -98,21 +105,27 @@ class SnapshotTaker:
         """Return a snapshot of one sample; its values over time, as waits, are None."""
         self.sample()
         first = self.close()
-        return first._replace(interval=first.interval._replace(waits=None))
+        no_times = first.interval._replace(waits=None, delays=None, begun=None, cpu=CpuUsage())
+        return first._replace(interval=no_times)
 
     def sample(self) -> None:
         """Sample all listeners and workers once."""
         about = self._server.server_info
-        self._readings.append(self._outside.read(about.listeners))
+        for state in self._outside.read(about.listeners):
+            self._readings.setdefault(state.listener, []).append(state)
         running = self._workers.running(about)
-        rows = self._server.memory.reader.read(running.ages, with_oldest=True)
+        self._cpu.add(set(running.pids.values()))
+        rows = self._server.memory.reader.read(running.ages)
         self._seen = about, running, rows
         if not rows.unread:
             self._waits_measured = any(row.measures_wait for row in rows.by_pid.values())
+        work = None if rows.unread else self._utilization.update(rows.by_pid)
         counts = None if rows.unread else self._count(about, running, rows)
-        work = None if counts is None else self._utilization.update(rows.by_pid)
-        has_capacity = counts is not None and counts.saturated is not None
-        self._window.add(Sample({}, counts, work if has_capacity else None, 0))
+        is_measured = counts is not None and counts.saturated is not None
+        requests = None
+        if counts is not None and not counts.unknown:
+            requests = self._requests.sample(rows.by_pid, self._clock_ns())
+        self._window.add(Sample({}, counts, work if is_measured else None, 0, requests))
 
     def close(self) -> Snapshot:
         """Return the snapshot of all samples since the former call."""
@@ -120,22 +133,46 @@ class SnapshotTaker:
         assert self._seen is not None, "sample() was not called"
         about, running, rows = self._seen
         began_ns, self._began_ns = self._began_ns, self._clock_ns()
-        interval = self._window.close({}, self._waits(about))
+        readings, self._readings = self._readings, {}
+        delays = self._delays(rows.by_pid)
+        begun, cpu = self._requests_begun(), self._cpu.update(set(running.pids.values()))
+        interval = self._window.close({}, self._waits(about), delays, begun, cpu)
         assert interval is not None
+        workers = self._worker_states(running, rows)
+        shares = [each.utilization for each in workers if each.utilization is not None]
+        if interval.utilization is not None:
+            interval = interval._replace(busiest=max(shares, default=None))
         return Snapshot(
             self._server,
             about,
             self._server.age_s,
             (self._began_ns - began_ns) / 1e9,
-            self._listeners(),
-            self._worker_states(running, rows),
+            tuple(map(self._listener, readings.values())),
+            workers,
             interval,
         )
 
     def _count(self, about: ServerInfo, running: Running, rows: WorkerRows) -> WorkerCounts:
         return self._counter.count(
-            running.ages, rows, about.boot_limit_s, kind_starting=Kind(about.kind)
+            running.ages,
+            rows,
+            about.boot_limit_s,
+            kind_starting=Kind(about.kind),
+            full_loops=self._utilization.full_loops,
         )
+
+    def _requests_begun(self) -> int | None:
+        try:
+            return self._begun.update(self._server.memory.reader.begun())
+        except BegunError:  # the arbiter's warnings include the same error
+            return None
+
+    def _delays(self, rows: Mapping[int, WorkerRow]) -> WaitSummary | None:
+        try:
+            since = self._delayed.difference(self._server.memory.reader.delays())
+        except WaitsError:  # the arbiter's warnings include the same error
+            return None
+        return delay_summary(since, rows, self._clock_ns())
 
     def _waits(self, about: ServerInfo) -> WaitSummary | None:
         try:
@@ -146,14 +183,6 @@ class SnapshotTaker:
             )
         except WaitsError:  # the arbiter's warnings include the same error
             return None
-
-    def _listeners(self) -> tuple[Listener, ...]:
-        readings, self._readings = self._readings, []
-        by_name: dict[str, list[ListenerState]] = {}
-        for reading in readings:
-            for state in reading:
-                by_name.setdefault(state.listener, []).append(state)
-        return tuple(map(self._listener, by_name.values()))
 
     def _listener(self, states: list[ListenerState]) -> Listener:
         latest = states[-1]
@@ -173,6 +202,8 @@ class SnapshotTaker:
         """Return all workers, with their pids in our pid namespace."""
         (before_ns, before), now_ns = self._before, self._clock_ns()
         self._before = now_ns, rows.by_pid
+        reader = self._server.memory.reader
+        begun_before = {slot.pid: detail.begun_before for slot, detail in reader.details()}
         workers = []
         for own_pid, pid in running.pids.items():
             row = rows.by_pid.get(own_pid)
@@ -180,7 +211,7 @@ class SnapshotTaker:
                 workers.append(without_slot(pid, running.ages[own_pid]))
             else:
                 span = Span(before_ns, before.get(own_pid), now_ns)
-                workers.append(worker_of(pid, row, span))
+                workers.append(worker_of(pid, row, span, begun_before.get(own_pid, 0)))
         return tuple(workers)
 
 

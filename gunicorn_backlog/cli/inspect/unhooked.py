@@ -33,11 +33,6 @@ def masters() -> list[int]:
     return [pid for pid in heartbeats if pid not in hooked and _is_master(pid, heartbeats)]
 
 
-def master_of(pid: int) -> int | None:
-    """Return the arbiter in ``masters`` that a process is or descends from, or None."""
-    return procfs.ancestor(pid, masters())
-
-
 def _is_heartbeat(link: str) -> bool:
     return os.path.basename(link).startswith(_HEARTBEAT) and link.endswith(" (deleted)")
 

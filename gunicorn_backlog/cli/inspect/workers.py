@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from gunicorn_backlog.cli.inspect.worker_processes import STARTING
-from gunicorn_backlog.scoreboard.slot import HAS_CAPACITY, STATE_UNKNOWN, Kind
+from gunicorn_backlog.sampling.worker_counts import ThreadCounts, pool_counts
+from gunicorn_backlog.scoreboard.kind import STATE_UNKNOWN, Kind
+from gunicorn_backlog.scoreboard.loop_row import LoopState
 from gunicorn_backlog.scoreboard.worker_row import WorkerRow
 
 WorkerState = Literal["idle", "working", "starting", "unknown"]
@@ -17,7 +19,10 @@ class Worker(NamedTuple):
     ``pid``: in our pid namespace. ``capacity``: requests that the worker serves at a time; None:
     unlimited. ``queued``: requests that wait for a thread. ``oldest_s``: seconds since the oldest
     request in flight began. ``requests``: begun since the worker started. ``utilization``: percent
-    of the capacity that was busy since the former snapshot. ``kind``: of its slot; None: no slot.
+    of the capacity that was busy since the former snapshot, or of the time that the event loop ran.
+    ``blocked_s``: seconds since the event loop's latest poll, or its overdue beat; 0: in a poll.
+    ``pools``: name and counts of each thread pool behind the event loop. ``kind``: of its slot;
+    None: no slot.
     """
 
     pid: int
@@ -28,6 +33,8 @@ class Worker(NamedTuple):
     oldest_s: float | None = None
     requests: int | None = None
     utilization: float | None = None
+    blocked_s: float | None = None
+    pools: tuple[tuple[str, ThreadCounts], ...] = ()
     kind: int | None = None
 
 
@@ -44,28 +51,53 @@ def without_slot(pid: int, age: int) -> Worker:
     return Worker(pid, "starting" if age == STARTING else "unknown")
 
 
-def worker_of(pid: int, row: WorkerRow, span: Span) -> Worker:
-    """Return a worker with the values of its slot."""
+def worker_of(pid: int, row: WorkerRow, span: Span, begun_before: int) -> Worker:
+    """Return a worker with the values of its slot.
+
+    :param begun_before: requests of the slot's former owners.
+    """
     if row.kind in STATE_UNKNOWN:
         return Worker(pid, "unknown", kind=row.kind)
     oldest_s = None if row.oldest_ns is None else max(0, span.now_ns - row.oldest_ns) / 1e9
-    return Worker(
+    worker = Worker(
         pid,
         "working" if row.busy else "idle",
         in_flight=row.in_flight,
         capacity=row.capacity or None,
         queued=row.queued if row.kind == Kind.GTHREAD else None,
         oldest_s=oldest_s,
-        requests=row.begun,
-        utilization=_utilization(row, span) if row.kind in HAS_CAPACITY else None,
+        requests=max(0, row.begun - begun_before),
+        utilization=_utilization(row, span),
         kind=row.kind,
     )
+    return worker if row.loop is None else _with_loop(worker, row.loop, span)
+
+
+def _with_loop(worker: Worker, loop: LoopState, span: Span) -> Worker:
+    pools = tuple((name, pool_counts(pool)) for name, pool in loop.pools)
+    blocked_s = loop.blocked_ns(span.now_ns) / 1e9 if loop.measured else None
+    return worker._replace(pools=pools, blocked_s=blocked_s)
+
+
+def _loop_utilization(before: LoopState, loop: LoopState, span: Span) -> float | None:
+    if not before.measured or not loop.measured:
+        return None
+    formerly, now = before.running_time(span.began_ns), loop.running_time(span.now_ns)
+    return _share(now.ran_ns - formerly.ran_ns, now.until_ns - formerly.until_ns)
 
 
 def _utilization(row: WorkerRow, span: Span) -> float | None:
     began_ns, before, now_ns = span
-    if before is None or before.claimed_ns != row.claimed_ns or row.capacity == 0:
+    if before is None or before.claimed_ns != row.claimed_ns:
         return None
+    if row.loop is not None and before.loop is not None:
+        return _loop_utilization(before.loop, row.loop, span)
     worked_ns = row.worked_by(now_ns) - before.worked_by(began_ns)
-    available_ns = row.capacity * (now_ns - began_ns)
+    return _share(worked_ns, row.capacity * (now_ns - began_ns))
+
+
+def _share(worked_ns: int, available_ns: int) -> float | None:
+    """Return the worked share in percent; None: nothing was available."""
+    if available_ns <= 0:
+        return None
     return round(100 * min(max(0, worked_ns), available_ns) / available_ns, 2)

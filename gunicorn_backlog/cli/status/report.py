@@ -30,6 +30,7 @@ def report(snapshot: Snapshot) -> dict[str, Any]:
         "looked_s": round(snapshot.lasted_s, 3),
         "listeners": [_listener(listener) for listener in snapshot.listeners],
         "metrics": _metrics(snapshot.interval, info.app),
+        "pools": _pools(snapshot.interval),
         "workers": [_worker(worker) for worker in snapshot.workers],
     }
 
@@ -73,8 +74,12 @@ def _metrics(interval: IntervalSummary, app: str) -> dict[str, Any]:
         (value,), (_, *tags) = point.values, point.tags
         if point.name == catalog.IS_RUNNING.name:
             found[point.name] = _CHECKS[int(value)]
+        elif point.name == catalog.QUEUED.name:  # the sum over all pools
+            found[point.name] = found.get(point.name, 0) + value
         elif tags:
-            found.setdefault(point.name, {})[tags[0].partition(":")[2]] = value
+            by_state = found.setdefault(point.name, {})
+            state = tags[0].partition(":")[2]
+            by_state[state] = by_state.get(state, 0) + value
         elif point.name == catalog.WORKERS.name:
             found[point.name] = {"total": value}
         elif point.name != catalog.SPAWNED.name:  # only the arbiter counts forks
@@ -82,9 +87,17 @@ def _metrics(interval: IntervalSummary, app: str) -> dict[str, Any]:
     return found
 
 
+def _pools(interval: IntervalSummary) -> dict[str, Any]:
+    if interval.counts is None:
+        return {}
+    return {name: threads._asdict() for name, threads in interval.counts.threads.items()}
+
+
 def _worker(worker: Worker) -> dict[str, Any]:
     fields = worker._asdict()
     del fields["kind"]  # a number of the memory's layout
-    if worker.oldest_s is not None:
-        fields["oldest_s"] = round(worker.oldest_s, 3)
+    for name in ("oldest_s", "blocked_s"):
+        if fields[name] is not None:
+            fields[name] = round(fields[name], 3)
+    fields["pools"] = {name: threads._asdict() for name, threads in worker.pools}
     return fields

@@ -8,12 +8,14 @@ from gunicorn_backlog.cli.inspect.discovery import Server
 from gunicorn_backlog.cli.inspect.snapshot import Listener, Snapshot
 from gunicorn_backlog.cli.inspect.workers import Worker
 from gunicorn_backlog.config.agent_address import DISABLED
+from gunicorn_backlog.sampling.cpu import CpuUsage
 from gunicorn_backlog.sampling.window import IntervalSummary
-from gunicorn_backlog.sampling.worker_counts import WorkerCounts
+from gunicorn_backlog.sampling.worker_counts import GTHREAD_POOL, ThreadCounts, WorkerCounts
 from gunicorn_backlog.scoreboard.server_info import ServerInfo
 from gunicorn_backlog.scoreboard.wait_histogram import WaitSummary
 
 UNKNOWN = "?"  # a value that exists and can't be read
+BLOCKED_S = 0.1  # a shorter iteration of an event loop is not shown as a block
 NONE = "-"  # a value that does not exist
 SWITCHED_OFF = (
     "switched off (enabled=False): nothing is pushed, and new workers are not instrumented"
@@ -31,7 +33,7 @@ def status(snapshot: Snapshot) -> str:
             "",
             *(f"{name:12} {value}" for name, value in facts(snapshot.interval)),
             "",
-            *table(WORKER_COLUMNS, map(worker_row, snapshot.workers), left=0),
+            *table(*worker_table(snapshot.workers), left=0),
             *notes(snapshot),
         ]
     )
@@ -80,6 +82,32 @@ def _or_unknown(number: int | None) -> str:
 WORKER_COLUMNS = ("pid", "state", "in flight", "queued", "running", "requests", "utilization")
 
 
+def worker_table(workers: Sequence[Worker]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return the columns and the rows; the last column is there if a worker has an event loop."""
+    rows = [worker_row(worker) for worker in workers]
+    if not has_loops(workers):
+        return WORKER_COLUMNS, rows
+    cells = [loop_cell(worker) for worker in workers]
+    return (*WORKER_COLUMNS, "loop"), [(*row, cell) for row, cell in zip(rows, cells, strict=True)]
+
+
+def has_loops(workers: Iterable[Worker]) -> bool:
+    """Return whether a worker has an event loop."""
+    return any(worker.blocked_s is not None or worker.pools for worker in workers)
+
+
+def loop_cell(worker: Worker) -> str:
+    """Return since when a worker's event loop is blocked, and the state of its pools."""
+    facts = []
+    if worker.blocked_s is not None and worker.blocked_s >= BLOCKED_S:
+        facts.append(f"blocked {duration(worker.blocked_s)}")
+    for name, threads in worker.pools:
+        size = "" if threads.idle is None else f"/{threads.idle + threads.working}"
+        queued = f" +{threads.queued}" if threads.queued else ""
+        facts.append(f"{name} {threads.working}{size}{queued}")
+    return ", ".join(facts) or NONE
+
+
 def worker_row(worker: Worker) -> tuple[str, ...]:
     """Return a worker's cells."""
     unknown = worker.in_flight is None
@@ -104,22 +132,58 @@ def facts(interval: IntervalSummary) -> Iterator[tuple[str, str]]:
     yield "workers", _worker_counts(counts)
     if counts.in_flight is not None:
         yield "in flight", str(counts.in_flight)
-    if counts.threads is not None:
-        idle, working, queued = counts.threads
-        yield "threads", f"{idle} idle, {working} working, {queued} queued before them"
+    for name, threads in counts.threads.items():
+        yield _pool_title(name), pool(threads)
     if interval.utilization is not None:
         yield "utilization", f"{interval.utilization:g} %{_saturated(interval.saturated)}"
+    if interval.cpu.used is not None:
+        yield "cpu", _cpu(interval.cpu)
+    requests = _requests(interval)
+    if requests:
+        yield "requests", requests
     if interval.waits is not None:
         yield "waits", _waits(interval.waits)
+    if interval.delays is not None:
+        yield "loop delay", _times(interval.delays)
+
+
+def _cpu(cpu: CpuUsage) -> str:
+    waited = "" if cpu.waited is None else f", waited for a CPU {cpu.waited:.1f} % of the time"
+    return f"{cpu.used:.1f} % per worker{waited}"
+
+
+def _requests(interval: IntervalSummary) -> str:
+    facts = []
+    if interval.begun is not None:
+        facts.append(f"{interval.begun} begun")
+    if interval.oldest_s is not None:
+        facts.append(f"oldest {duration(interval.oldest_s)}")
+    if interval.stranded:
+        facts.append(f"{interval.stranded} stranded: a worker is free, but another one has them")
+    return ", ".join(facts)
 
 
 def _waits(waits: WaitSummary) -> str:
     if not waits.requests:
         return "no requests"
+    return f"{_times(waits)}, requests {waits.requests}"
+
+
+def _times(waits: WaitSummary) -> str:
     return (
         f"average {waits.average_ms:.0f} ms, 95 % within {waits.percentile_95_ms:.0f} ms, "
-        f"longest {waits.longest_ms:.0f} ms, requests {waits.requests}"
+        f"longest {waits.longest_ms:.0f} ms"
     )
+
+
+def _pool_title(name: str) -> str:
+    return "threads" if name == GTHREAD_POOL else f"pool {name}"
+
+
+def pool(threads: ThreadCounts) -> str:
+    """Return the state of a pool of threads in words."""
+    idle = "" if threads.idle is None else f"{threads.idle} idle, "
+    return f"{idle}{threads.working} working, {threads.queued} queued before them"
 
 
 def notes(snapshot: Snapshot) -> list[str]:

@@ -16,24 +16,22 @@ class History:
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._lengths: dict[str, deque[tuple[float, int]]] = {}
+        self._lengths: deque[tuple[float, dict[str, int]]] = deque()  # by time and listener
 
     def add(self, snapshot: Snapshot) -> None:
         """Add a snapshot that was taken just now."""
         now_s = self._clock()
-        for listener in snapshot.listeners:
-            if listener.lengths:
-                lengths = self._lengths.setdefault(listener.latest.listener, deque())
-                lengths.append((now_s, max(listener.lengths)))
-        for lengths in self._lengths.values():
-            while lengths and lengths[0][0] <= now_s - MINUTE_S:
-                lengths.popleft()
+        read = [listener for listener in snapshot.listeners if listener.lengths]
+        lengths = {listener.latest.listener: max(listener.lengths) for listener in read}
+        self._lengths.append((now_s, lengths))
+        while self._lengths[0][0] <= now_s - MINUTE_S:
+            self._lengths.popleft()
 
     def frozen(self) -> History:
         """Return a copy whose last minute ends now and stays the same."""
         now_s = self._clock()
         copy = History(clock=lambda: now_s)
-        copy._lengths = {listener: lengths.copy() for listener, lengths in self._lengths.items()}
+        copy._lengths = self._lengths.copy()
         return copy
 
     def last_minute(self, listener: str, parts: int) -> Sequence[int | None]:
@@ -43,8 +41,8 @@ class History:
         """
         now_s = self._clock()
         found: list[int | None] = [None] * parts
-        for at_s, length in self._lengths.get(listener, ()):
+        for at_s, lengths in self._lengths:
             part = parts - 1 - int((now_s - at_s) / MINUTE_S * parts)
-            if part >= 0:
-                found[part] = max(length, found[part] or 0)
+            if part >= 0 and listener in lengths:
+                found[part] = max(lengths[listener], found[part] or 0)
         return found

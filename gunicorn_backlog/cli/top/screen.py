@@ -154,8 +154,14 @@ def _facts(snapshot: Snapshot, view: View) -> list[Text]:
 
 
 def _worker_table(workers: Sequence[Worker], view: View) -> Table:
-    columns = (">pid", "state", ">in flight", ">queued", ">running", ">requests", ">busy", "")
-    rows = [[*text.worker_row(worker), ""] for worker in workers]
+    columns = [">pid", "state", ">in flight", ">queued", ">running", ">requests", ">busy"]
+    rows = [[*text.worker_row(worker)] for worker in workers]
+    if text.has_loops(workers):
+        columns.append("loop")
+        for worker, row in zip(workers, rows, strict=True):
+            row.append(text.loop_cell(worker))
+    columns.append("")
+    rows = [[*row, ""] for row in rows]
     left = max(_NARROWEST, min(_WIDEST, view.width - _taken(columns, rows)))
     table = _table(*columns)
     for worker, row in zip(workers, rows, strict=True):
@@ -163,7 +169,7 @@ def _worker_table(workers: Sequence[Worker], view: View) -> Table:
         cells = [Text(cell) for cell in row]
         cells[1].style = _STATES[worker.state]
         drawn = "" if busy is None else bar(view.glyphs, busy, 100, left)
-        cells[7] = Text(drawn, style="yellow" if busy and busy > _BUSY else "green")
+        cells[-1] = Text(drawn, style="yellow" if busy and busy > _BUSY else "green")
         table.add_row(*cells)
     return table
 

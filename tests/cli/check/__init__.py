@@ -1,1 +1,1 @@
-"""Tests of what ``check`` finds."""
+"""Tests of ``gunicorn_backlog.cli.check``."""

@@ -1,4 +1,4 @@
-"""Fixtures for what ``check`` is to find."""
+"""Fixtures of the tests of ``check``."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from pathlib import Path
 import pytest
 
 from tests.lab.check_command import WriteConfig
+from tests.lab.python_files import write_python
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> WriteConfig:
-    """Return what makes gunicorn's arguments of a config file's text."""
+    """Return a function that writes a config file and returns gunicorn's arguments for it."""
 
     def write(text: str) -> tuple[str, ...]:
         path = tmp_path / "gunicorn.conf.py"
-        path.write_text(text)
+        write_python(path, text)
         return ("--config", str(path), "--backlog", "5")
 
     return write

@@ -1,4 +1,4 @@
-"""``check`` of the way to the Agent."""
+"""``check``: findings about the Agent."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.lab.waiting import wait_for
 
 
 def test_no_agent() -> None:
-    """No socket is bound to the port."""
+    """Without a socket at the port the finding is a failure with ECONNREFUSED."""
     url = f"udp://127.0.0.1:{free_port(socket.SOCK_DGRAM)}"
     done = check(environ={"GUNICORN_BACKLOG_URL": url})
     assert done.code == FAILED
@@ -37,7 +37,7 @@ def test_no_agent() -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_an_agent_at_localhost(host: str) -> None:
-    """It is tried at either address, as a server tries it; without one the refusal is told."""
+    """Both addresses of localhost are tried, as by a server; without an Agent the check fails."""
     with StandInAgent(Address("udp", host, 0)) as agent:
         port = agent.url.rpartition(":")[2]
         done = check(environ={"DD_DOGSTATSD_PORT": port})
@@ -49,7 +49,7 @@ def test_an_agent_at_localhost(host: str) -> None:
 
 
 def test_a_name_that_nobody_knows() -> None:
-    """The finding has the resolver's error."""
+    """The finding for an unresolvable name has the resolver's error."""
     done = check(environ={"DD_AGENT_HOST": "agent.invalid"})
     assert done.code == FAILED
     assert has_finding(done, "failed", "Agent", "udp://agent.invalid:8125: ")
@@ -57,7 +57,7 @@ def test_a_name_that_nobody_knows() -> None:
 
 @pytest.fixture
 def closed_socket() -> Iterator[str]:
-    """An Agent's socket that others may not write to, in a folder that they may pass."""
+    """An Agent's socket without write permission for other users, in a readable folder."""
     path = Path(tempfile.gettempdir()) / f"closed-{os.getpid()}.sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind(str(path))
@@ -69,7 +69,7 @@ def closed_socket() -> Iterator[str]:
 def test_a_socket_without_permission(
     closed_socket: str, newest: Gunicorn, agent: StandInAgent
 ) -> None:
-    """It is there, and may not be written to."""
+    """A socket without write permission is a failure with EACCES and a remedy."""
     environ = {"GUNICORN_BACKLOG_URL": f"unix://{closed_socket}"}
     done = check(run_by=as_nobody(newest.folder), environ=environ)
     assert done.code == FAILED
@@ -80,14 +80,14 @@ def test_a_socket_without_permission(
 
 
 def test_a_socket_that_is_not_there(tmp_path: Path) -> None:
-    """The folder was not mounted, say."""
+    """A missing socket, as of a folder that is not mounted, is a failure with ENOENT."""
     done = check(environ={"GUNICORN_BACKLOG_URL": f"unix://{tmp_path}/none"})
     assert done.code == FAILED
     assert has_finding(done, "failed", "Agent", "ENOENT")
 
 
 def test_an_agent_whose_queue_is_full(tmp_path: Path) -> None:
-    """The remedy has the words of the server's log line."""
+    """The remedy for a full queue equals the server's log line."""
     path = str(tmp_path / "slow")
     with (
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as slow,
@@ -109,27 +109,28 @@ DISABLE = {"DD_DOGSTATSD_DISABLE": "true"}
 def test_an_agent_that_is_disabled(
     newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """Whether it is says the server, by what its config made of its environment; not ours."""
+    """The server's environment after its config decides, not the environment of ``check``."""
     config = f"{CONFIG}raw_env = ['DD_DOGSTATSD_DISABLE=%s']\n"
-    environ = {"GUNICORN_BACKLOG_URL": agent.url}
-    server = serve(newest, config=config % "false", environ=environ | DISABLE)
-    wait_until_all_are_idle(agent)
+    environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.1"}
+    server = serve(newest, workers=1, config=config % "false", environ=environ | DISABLE)
+    wait_until_all_are_idle(agent, workers=1)
     done = run_cli("check", str(server.pid), environ=DISABLE)
     assert has_finding(done, "ok", "Agent", agent.url), done
     server.reload(config % "true")
 
-    def told() -> bool:
+    def is_disabled() -> bool:
         return has_finding(run_cli("check", str(server.pid)), "warning", "Agent", DISABLED)
 
-    wait_for("it to be disabled", told)
+    wait_for("the Agent to be disabled", is_disabled)
     assert DISABLED in run_cli("status", str(server.pid)).lines[1]
 
 
 def test_other_files_than_ours(newest: Gunicorn, serve: ServerFactory) -> None:
-    """A path or a name means something else in the server's container: it is not tried here."""
+    """A path in another mount namespace is not tried: there the path has another meaning."""
     require("unshare", "-m", "true")
     environ = {"GUNICORN_BACKLOG_URL": "unix:///mnt/none.socket"}
-    server = serve(newest, run_by=("unshare", "-m"), environ=environ).wait_until_it_serves()
+    server = serve(newest, workers=1, run_by=("unshare", "-m"), environ=environ)
+    server.wait_until_it_serves()
     done = run_cli("check", str(server.pid))
     text = "unix:///mnt/none.socket not tried: the server has other files"
     assert has_finding(done, "warning", "Agent", text), done

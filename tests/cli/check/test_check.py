@@ -25,7 +25,7 @@ TOO_OLD = "20.0.4"
 
 
 def test_a_terminal_is_told_nothing_by_it() -> None:
-    """Escape sequences in what is found, and in what helps, are blanks."""
+    """Escape sequences in findings and remedies are printed as blanks."""
     hostile = "\x1b[2Jx\n"
     assert lines(warning("hooks", hostile, hostile)) == [
         "warning  hooks          [2Jx ",
@@ -44,7 +44,7 @@ def test_all_is_well(config: WriteConfig, agent: StandInAgent) -> None:
         *("versions", "hooks", "worker class", "Agent"),
     }
     assert has_finding(done, "ok", "TCP_INFO", "one connection waits reads 1")
-    assert [it.octets for it in agent.datagrams] == [b"\n"]
+    assert [datagram.octets for datagram in agent.datagrams] == [b"\n"]
     assert agent.datagrams[0].lines == []
 
 
@@ -62,7 +62,7 @@ NO_NETLINK = {"warning netlink", "warning Unix sockets"}
     ],
 )
 def test_what_the_kernel_refuses(refused: str, expected: set[str], agent: StandInAgent) -> None:
-    """Each is found, with the errno and the remedy; all else is well."""
+    """Each refused system call is found, with errno and remedy; all other checks are ok."""
     run_by = refusing(*refused.split(","))
     done = check(run_by=run_by, environ={"GUNICORN_BACKLOG_URL": agent.url})
     assert done.code == (FAILED if "failed TCP_INFO" in expected else WARNING), done.out
@@ -87,22 +87,23 @@ def test_a_unit_without_netlink(agent: StandInAgent) -> None:
 
 
 def test_a_clamped_backlog(newest: Gunicorn, serve: ServerFactory, agent: StandInAgent) -> None:
-    """In a namespace with a small somaxconn: without a server, and of a running one."""
+    """A small somaxconn is found without a server, and for a running one."""
     with network() as net:
         net.set_somaxconn(99)
         done = check(place=net.inside(), environ={"GUNICORN_BACKLOG_URL": agent.url})
         text = "gunicorn requests 2048, net.core.somaxconn clamps it to 99"
         assert has_finding(done, "warning", "backlog", text), done.out
         assert "-> raise net.core.somaxconn" in done.out
-        server = serve(newest, run_by=net.inside(), environ={"GUNICORN_BACKLOG_URL": agent.url})
+        environ = {"GUNICORN_BACKLOG_URL": agent.url}
+        server = serve(newest, workers=1, run_by=net.inside(), environ=environ)
         text = f"{server.address}: gunicorn requests 2048, the kernel enforces 99"
         inside = ("nsenter", "--target", str(server.pid), "--net")
 
-        def told() -> bool:
+        def is_found() -> bool:
             done = run_cli("check", str(server.pid), run_by=inside)
             return has_finding(done, "warning", "backlog", text)
 
-        wait_for("it to be told of the server", told)
+        wait_for("the finding about the server", is_found)
 
 
 def test_a_gunicorn_that_is_too_old(
@@ -126,7 +127,7 @@ def test_the_oldest_versions_are_those_of_the_package() -> None:
 
 
 def test_the_default_backlog_is_gunicorns() -> None:
-    """What is compared with somaxconn where no config is given."""
+    """Without a config, gunicorn's own default is compared with somaxconn."""
     assert Config().backlog == DEFAULT_BACKLOG
 
 
@@ -138,7 +139,7 @@ def test_neither_a_server_nor_a_config(agent: StandInAgent) -> None:
 
 
 def test_arguments_in_the_environment(agent: StandInAgent) -> None:
-    """Where nothing runs and nothing else is given, what gunicorn would take from there is read."""
+    """Without a server and a config, GUNICORN_CMD_ARGS is read."""
     arguments = "--config python:gunicorn_backlog.hooks --backlog 5"
     environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_CMD_ARGS": arguments}
     done = check(environ=environ)
@@ -152,7 +153,7 @@ def test_arguments_in_the_environment(agent: StandInAgent) -> None:
 def test_a_hook_that_ours_replaces(
     gunicorn: Gunicorn, config: WriteConfig, agent: StandInAgent
 ) -> None:
-    """It is found with each gunicorn, and the remedy is what keeps both."""
+    """A replaced hook is found with each gunicorn, and the remedy keeps both hooks."""
     arguments = config(f"def when_ready(server):\n    pass\n{CONFIG}")
     environ = gunicorn.environ(GUNICORN_BACKLOG_URL=agent.url)
     done = run_cli("check", "--", *arguments, "app:app", run_by=as_pid_1(), environ=environ)
@@ -164,8 +165,8 @@ def test_a_hook_that_ours_replaces(
 
 
 def test_a_running_server(newest: Gunicorn, serve: ServerFactory, agent: StandInAgent) -> None:
-    """It is looked at: its workers, its listeners, its Agent."""
-    environ = {"GUNICORN_BACKLOG_URL": agent.url}
+    """Findings about a running server cover its workers, listeners and Agent."""
+    environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.1"}
     server = serve(newest, environ=environ, arguments=("--backlog", "5"))
     wait_until_all_are_idle(agent)
     done = run_cli("check", str(server.pid))
@@ -179,7 +180,7 @@ def test_a_running_server(newest: Gunicorn, serve: ServerFactory, agent: StandIn
     assert has_finding(done, "failed", "Agent", "ECONNREFUSED")
 
 
-# A worker of gunicorn's that can't be instrumented: it is not made as its base is.
+# A subclass of gunicorn's worker that can't be instrumented: ``handle`` is a property.
 UNINSTRUMENTABLE = """
 from gunicorn.workers.sync import SyncWorker
 from gunicorn_backlog.hooks import *
@@ -192,11 +193,11 @@ worker_class = Own
 
 
 def test_workers_that_can_not_be_instrumented(newest: Gunicorn, serve: ServerFactory) -> None:
-    """Their hook is there, and is not told to be missing."""
+    """Failed instrumentation is reported, and not a missing hook."""
     server = serve(newest, config=UNINSTRUMENTABLE)
     text = "2 workers report that their instrumentation failed"
 
-    def told() -> bool:
+    def is_found() -> bool:
         return has_finding(run_cli("check", str(server.pid)), "warning", "hooks", text)
 
-    wait_for("both to be told of", told)
+    wait_for("the finding about both workers", is_found)

@@ -1,4 +1,4 @@
-"""``check`` of what gunicorn is to be told."""
+"""``check``: findings about gunicorn's config."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from agent import StandInAgent
 from gunicorn_backlog.cli.check import config as of_config
 from gunicorn_backlog.cli.check.config import GunicornConfig
 from gunicorn_backlog.config.agent_address import DISABLED
-from gunicorn_backlog.scoreboard.slot import Kind
+from gunicorn_backlog.scoreboard.kind import Kind
 from tests.lab.check_command import FAILED, LEVELS, OK, WARNING, WriteConfig, check, has_finding
 from tests.lab.procfs import is_alive
 from tests.lab.server import CONFIG
@@ -45,6 +45,23 @@ from tests.lab.waiting import wait_for
             "warning",
             "post_worker_init of the config (line 3), if that line is run, is replaced by the "
             "import of ours in line 5",
+        ),
+        (
+            f"{CONFIG}post_worker_init = 'gunicorn_backlog.hooks.post_worker_init'\n",
+            "ok",
+            "post_worker_init is ours",
+        ),
+        (
+            f"{CONFIG}from gunicorn_backlog import hooks\n"
+            "post_worker_init = getattr(hooks, 'post_worker_init')\n",
+            "ok",
+            "post_worker_init is ours",
+        ),
+        (
+            f"{CONFIG}from gunicorn_backlog import hooks\n"
+            "post_worker_init, other = hooks.post_worker_init, 1\n",
+            "ok",
+            "post_worker_init is ours",
         ),
         (
             f"try:\n    {CONFIG}except ImportError:\n    def post_worker_init(worker):\n"
@@ -97,13 +114,17 @@ from tests.lab.waiting import wait_for
     ],
 )
 def test_hooks(text: str, level: str, line: str, config: WriteConfig) -> None:
-    """Which of ours gunicorn would call."""
+    """The findings list which of our hooks gunicorn would call."""
     read = of_config.read(config(text))
     assert not isinstance(read, str)
     findings = read.findings
-    of_hooks = [it.text for it in findings if it.what == "hooks" and it.level == LEVELS[level]]
+    of_hooks = [
+        finding.text
+        for finding in findings
+        if finding.what == "hooks" and finding.level == LEVELS[level]
+    ]
     assert any(line in text for text in of_hooks)
-    assert max(it.level for it in findings) == LEVELS[level]
+    assert max(finding.level for finding in findings) == LEVELS[level]
 
 
 INSTALL = "from gunicorn_backlog import hooks\nhooks.install(globals())\n"
@@ -111,14 +132,14 @@ OWN = "def post_worker_init(worker):\n    pass\n"
 
 
 def of_hooks(read: GunicornConfig | str) -> list[str]:
-    """Return what is found of ``post_worker_init``, and of what could not be read."""
+    """Return the texts of findings about ``post_worker_init`` and unreadable sources."""
     assert not isinstance(read, str), read
-    texts = [it.text for it in read.findings if it.what == "hooks"]
-    return [it for it in texts if not it.startswith(("when_ready", "on_exit"))]
+    texts = [finding.text for finding in read.findings if finding.what == "hooks"]
+    return [text for text in texts if not text.startswith(("when_ready", "on_exit"))]
 
 
 def test_install(config: WriteConfig) -> None:
-    """It keeps what the config has, unless the config binds it again, or ours replaced it."""
+    """install() keeps an earlier hook, unless a later statement binds that name again."""
     kept = "post_worker_init is the config's own and ours: hooks.install() keeps both"
     assert of_hooks(of_config.read(config(f"{OWN}{INSTALL}"))) == [kept]
     assert of_hooks(of_config.read(config(INSTALL))) == ["post_worker_init is ours"]
@@ -130,7 +151,7 @@ def test_install(config: WriteConfig) -> None:
 
 @pytest.mark.parametrize("added", ["hooks.install({})", "vars(hooks)"])
 def test_ours_without_a_statement_that_binds_it(added: str, config: WriteConfig) -> None:
-    """Ours is loaded, but the source has only the config's own: ours may have replaced it."""
+    """If the source binds only the config's own hook, ours may have replaced that hook."""
     update = f"from gunicorn_backlog import hooks\nglobals().update({added})\n"
     hidden = (
         "post_worker_init is ours, and may replace the config's own (line {}): the source does not "
@@ -150,14 +171,14 @@ def test_ours_without_a_statement_that_binds_it(added: str, config: WriteConfig)
     ],
 )
 def test_an_own_hook_that_is_not_bound(text: str, config: WriteConfig) -> None:
-    """Nothing is replaced by ours if the own statement is not run, or if its value is ours."""
+    """An own hook is not reported as replaced if its statement never runs or binds our hook."""
     assert of_hooks(of_config.read(config(text))) == ["post_worker_init is ours"]
 
 
 def test_a_config_of_several_files(
     config: WriteConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the config imports from another is told to be a hook by what that has."""
+    """A name that the config imports is a hook if the other file binds a hook."""
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     (tmp_path / "base_conf.py").write_text(OWN)
     (tmp_path / "base_ours.py").write_text(CONFIG)
@@ -173,7 +194,7 @@ def test_a_config_of_several_files(
 
 
 def test_a_config_that_is_nested_deeply(config: WriteConfig) -> None:
-    """gunicorn reads it. Only its source is not read, and the reason is reported."""
+    """gunicorn reads the config; ``check`` reports that the source is too deeply nested to read."""
     chain = "def f0(worker): pass\n"
     chain += "".join(f"def f{n}(worker): f{n - 1}(worker)\n" for n in range(1, 2000))
     own = f"{CONFIG}{chain}def post_worker_init(worker): f1999(worker)\n"
@@ -186,7 +207,7 @@ def test_a_config_that_is_nested_deeply(config: WriteConfig) -> None:
 
 
 def test_a_config_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its source is read like a file's; without one that is said, and no more is claimed."""
+    """A module's source is read like a file; a missing source is reported."""
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     path = tmp_path / "conf_module.py"
     path.write_text(f"{OWN}{CONFIG}")
@@ -208,7 +229,7 @@ def test_a_config_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_config_that_changes_the_folder(
     config: WriteConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its source is read where it was when gunicorn ran it."""
+    """The source is found in the folder from which gunicorn ran the config."""
     config(f"import os\nos.chdir('/')\n{OWN}{CONFIG}")
     monkeypatch.chdir(tmp_path)
     lost = "post_worker_init of the config (line 3) is replaced by the import of ours in line 5"
@@ -235,11 +256,41 @@ def test_a_config_that_changes_the_folder(
     ],
 )
 def test_gunicorns_own_metric(text: str, line: str, config: WriteConfig) -> None:
-    """It is warned of where gunicorn pushes it: with the logger that pushes to StatsD."""
+    """The warning appears only with a logger that pushes to StatsD."""
     read = of_config.read(config(f"{CONFIG}enable_backlog_metric = True\n{text}"))
     assert not isinstance(read, str), read
-    found = [it for it in read.findings if it.what == "metrics"]
-    assert [(it.level, line in it.text) for it in found] == [(LEVELS["warning"], True)] * bool(line)
+    found = [finding for finding in read.findings if finding.what == "metrics"]
+    assert [(finding.level, line in finding.text) for finding in found] == [
+        (LEVELS["warning"], True)
+    ] * bool(line)
+
+
+def test_workers_that_lose_their_queues(config: WriteConfig) -> None:
+    """reuse_port with max_requests loses connections; the remedies are named."""
+    read = of_config.read(config(f"{CONFIG}reuse_port = True\nmax_requests = 1000\n"))
+    assert not isinstance(read, str), read
+    (found,) = [it for it in read.findings if it.what == "reuse_port"]
+    assert found.level == LEVELS["warning"]
+    assert "gunicorn.backlog.lost" in found.text
+    assert "net.ipv4.tcp_migrate_req=1" in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("reuse_port", "max_requests", "gunicorn", "migrates", "findings"),
+    [
+        (True, 1000, (27, 0, 1), False, 1),
+        (True, 1000, (27, 0, 1), True, 0),
+        (True, 0, (27, 0, 1), False, 0),
+        (False, 1000, (27, 0, 1), False, 0),
+        (True, 1000, (23, 0, 0), False, 0),
+    ],
+)
+def test_when_queues_are_lost(
+    reuse_port: bool, max_requests: int, gunicorn: tuple[int, ...], migrates: bool, findings: int
+) -> None:
+    """Only queues of the workers' own, that the kernel does not move, are warned of."""
+    own = reuse_port, max_requests, gunicorn
+    assert len(list(of_config.reuse_port_findings(*own, migrates=migrates))) == findings
 
 
 @pytest.mark.parametrize(
@@ -250,7 +301,7 @@ def test_gunicorns_own_metric(text: str, line: str, config: WriteConfig) -> None
             "worker_class = 'asgi'\nbacklog = 300\n",
             "ok",
             "worker class",
-            "no utilization, since it has no capacity",
+            "the event loop and the pools of threads behind it are reported",
         ),
         (
             "from gunicorn_backlog import configure\nconfigure(enabled=False)\n",
@@ -264,10 +315,10 @@ def test_configs(text: str, level: str, what: str, line: str, config: WriteConfi
     """Each problem of a config is one line."""
     read = of_config.read(config(f"{CONFIG}{text}"))
     assert not isinstance(read, str)
-    (told,) = [it for it in read.findings if it.what == what]
-    assert told.level == LEVELS[level]
-    assert line in told.text
-    assert "\n" not in told.text
+    (found,) = [finding for finding in read.findings if finding.what == what]
+    assert found.level == LEVELS[level]
+    assert line in found.text
+    assert "\n" not in found.text
 
 
 @pytest.mark.parametrize("name", ["asgi", "gunicorn.workers.gasgi.ASGIWorker"])
@@ -276,7 +327,7 @@ def test_a_class_that_listens_again(name: str, config: WriteConfig) -> None:
     arguments = (*config(f"{CONFIG}worker_class = {name!r}\n"), "--backlog", "300")
     read = of_config.read(arguments)
     assert not isinstance(read, str), read
-    (found,) = [it for it in read.findings if it.what == "backlog"]
+    (found,) = [finding for finding in read.findings if finding.what == "backlog"]
     assert found.level == LEVELS["warning"]
     assert "makes asyncio listen with 100, not 300" in found.text
 
@@ -300,7 +351,7 @@ def test_a_config_that_can_not_be_read(text: str, why: str, config: WriteConfig)
 
 
 def test_a_config_that_takes_for_ever(config: WriteConfig, tmp_path: Path) -> None:
-    """It is given up after the deadline, and so is what it has started."""
+    """At the deadline the config and the programs that it started are ended."""
     path = tmp_path / "pid"
     text = (
         "import subprocess, time\n"
@@ -310,7 +361,7 @@ def test_a_config_that_takes_for_ever(config: WriteConfig, tmp_path: Path) -> No
     )
     read = of_config.read(config(text), deadline_s=2)
     assert read == "not read within 2 s"
-    wait_for("its program to end", lambda: not is_alive(int(path.read_text())))
+    wait_for("the config's program to end", lambda: not is_alive(int(path.read_text())))
 
 
 def test_a_config_that_ends_gunicorn(config: WriteConfig) -> None:
@@ -329,7 +380,7 @@ def test_a_config_that_forks(config: WriteConfig) -> None:
 def test_where_its_modules_are_found(
     config: WriteConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In ``pythonpath``, as by gunicorn; a folder's own ``json`` is not taken for Python's."""
+    """Modules are found in ``pythonpath``, as by gunicorn; a local ``json`` hides nothing."""
     own = "from gunicorn.workers.sync import SyncWorker\nclass Own(SyncWorker):\n    pass\n"
     (tmp_path / "path").mkdir()
     (tmp_path / "path" / "own_worker.py").write_text(own)
@@ -338,12 +389,12 @@ def test_where_its_modules_are_found(
     arguments = ("--pythonpath", "path", "--worker-class", "own_worker.Own")
     read = of_config.read((*config(CONFIG), *arguments))
     assert not isinstance(read, str), read
-    (found,) = [it for it in read.findings if it.what == "worker class"]
+    (found,) = [finding for finding in read.findings if finding.what == "worker class"]
     assert found.text == "own_worker.Own: states, requests, utilization and waits are reported"
 
 
 def test_a_config_that_starts_a_program(config: WriteConfig, tmp_path: Path) -> None:
-    """One that goes on, with all that it inherits, is not waited for."""
+    """A program that the config starts, with inherited descriptors, is not awaited."""
     path = tmp_path / "pid"
     text = (
         f"{CONFIG}import os, time\n"
@@ -359,7 +410,7 @@ def test_a_config_that_starts_a_program(config: WriteConfig, tmp_path: Path) -> 
 
 
 def test_that_it_can_not_be_read_is_told(config: WriteConfig, agent: StandInAgent) -> None:
-    """As a line like others."""
+    """An unreadable config is one finding like others."""
     environ = {"GUNICORN_BACKLOG_URL": agent.url}
     done = check(*config("raise OSError('no disk')"), environ=environ)
     assert done.code == FAILED
@@ -369,7 +420,7 @@ def test_that_it_can_not_be_read_is_told(config: WriteConfig, agent: StandInAgen
 
 
 def test_what_raw_env_says(config: WriteConfig, agent: StandInAgent) -> None:
-    """gunicorn puts it into the environment: the Agent is where it says, or gets nothing."""
+    """gunicorn's raw_env is applied: the Agent has its address, or is disabled."""
     hooks = f"{CONFIG}raw_env = ['GUNICORN_BACKLOG_URL={agent.url}'"
     done = check(*config(f"{hooks}]\n"), environ={"DD_AGENT_HOST": "agent.invalid"})
     assert done.code == OK, done
@@ -385,7 +436,7 @@ def test_what_raw_env_says(config: WriteConfig, agent: StandInAgent) -> None:
 
 
 def test_waits_are_reported_on_linux_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a stand-in for another system."""
+    """On another system, which is simulated, no waits are reported."""
     reported = "sync: states, requests, utilization and waits are reported"
     assert of_config.class_finding("sync", Kind.SYNC).text == reported
     monkeypatch.setattr(sys, "platform", "darwin")

@@ -1,4 +1,4 @@
-"""The hooks that a config's source binds before and after ours, and whether they mention ours."""
+"""Hooks that a config's source binds before and after ours, and whether they mention ours."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAMES = {
 
 
 def when_ready(source: str) -> list[Binding]:
-    """Return the bindings of that hook."""
+    """Return the bindings of ``when_ready``."""
     found = bindings(source, lambda module, exported: NAMES.get(module, {}))
     return [binding for binding in found if binding.hook == "when_ready"]
 
@@ -42,8 +42,14 @@ def test_own_hooks(source: str, is_nested: bool) -> None:
     """Each way to bind a name is found, before our import and after it."""
     before = when_ready(f"{source}{STAR}")
     after = when_ready(f"{STAR}{source}")
-    assert [(it.is_ours, it.is_nested) for it in before] == [(False, is_nested), (True, False)]
-    assert [(it.is_ours, it.is_nested) for it in after] == [(True, False), (False, is_nested)]
+    assert [(binding.is_ours, binding.is_nested) for binding in before] == [
+        (False, is_nested),
+        (True, False),
+    ]
+    assert [(binding.is_ours, binding.is_nested) for binding in after] == [
+        (True, False),
+        (False, is_nested),
+    ]
     lines = source.count("\n")
     assert before[0].line <= lines < before[1].line == lines + 1
 
@@ -59,7 +65,7 @@ def test_own_hooks(source: str, is_nested: bool) -> None:
     ],
 )
 def test_no_hooks(source: str) -> None:
-    """A name of another scope, and one without a value, is no hook."""
+    """A name of another scope, and a name without a value, is no hook."""
     assert when_ready(source) == []
 
 
@@ -75,13 +81,13 @@ def test_no_hooks(source: str) -> None:
     ],
 )
 def test_ours(source: str) -> None:
-    """Each way to import ours is found."""
+    """Each way to import our hooks is found."""
     (found,) = when_ready(source)
     assert (found.is_ours, found.keeps) == (True, False)
 
 
 def test_install() -> None:
-    """It binds ours and keeps an earlier hook; the options of something else are no config."""
+    """install() binds our hooks and keeps earlier ones; install() of other options is ignored."""
     (found,) = when_ready(f"{IMPORT}it = hooks.install(globals())\n")
     assert (found.is_ours, found.keeps) == (True, True)
     assert when_ready(f"{IMPORT}hooks.install(options)\n") == []
@@ -133,14 +139,14 @@ def helper(server):
     ],
 )
 def test_calls(hook: str, expected: bool | None) -> None:
-    """A hook that mentions ours calls ours; other names of the config may hide a call."""
+    """A hook that mentions ours calls ours; an opaque name of the config yields None."""
     *_, found = when_ready(CONFIG.format(hook))
     assert not found.is_ours
     assert found.calls is expected
 
 
 def test_a_long_chain_of_functions() -> None:
-    """None of them mentions ours, and the chain is too long for Python's stack."""
+    """A chain without our hooks, too long for Python's stack, is no call."""
     chain = "def f0(server): pass\n"
     chain += "".join(f"def f{n}(server): f{n - 1}(server)\n" for n in range(1, 2000))
     (found,) = when_ready(f"{chain}def when_ready(server): f1999(server)\n")
@@ -148,15 +154,15 @@ def test_a_long_chain_of_functions() -> None:
 
 
 def test_a_hook_that_was_saved_is_called() -> None:
-    """Names are those at the module's end, as when the hook is called."""
+    """Names have their values at the module's end, as at the call of the hook."""
     saved = f"{STAR}ours = when_ready\ndef when_ready(server):\n    ours(server)\n"
-    assert [it.calls for it in when_ready(saved)][1:] == [True]
+    assert [binding.calls for binding in when_ready(saved)][1:] == [True]
     lost = f"{STAR}def when_ready(server):\n    when_ready(server)\n"
-    assert [it.calls for it in when_ready(lost)][1:] == [False]
+    assert [binding.calls for binding in when_ready(lost)][1:] == [False]
 
 
 def test_a_value_that_is_computed_from_ours() -> None:
-    """The source does not show what the function makes of ours."""
+    """A function's result of our hook is not known from the source."""
     wrap = "def wrap(hook):\n    return lambda server: hook(server)\n"
     wrapped = f"{STAR}{wrap}when_ready = wrap(when_ready)\n"
     assert [each.calls for each in when_ready(wrapped)][1:] == [None]
@@ -164,13 +170,13 @@ def test_a_value_that_is_computed_from_ours() -> None:
 
 @pytest.mark.parametrize("source", ["def\n", "\0"])
 def test_no_source(source: str) -> None:
-    """What is no Python source raises, for the reader to report."""
+    """Invalid Python source raises an error, which the caller reports."""
     with pytest.raises((SyntaxError, ValueError)):
         when_ready(source)
 
 
 def test_a_helper_above_the_import_of_ours() -> None:
-    """What a function of the config calls is known at the module's end only."""
+    """Calls inside a function of the config are resolved at the module's end."""
     helper = "def start(server):\n    hooks.when_ready(server)\n"
     own = "def when_ready(server):\n    start(server)\n"
     ours = "from gunicorn_backlog import hooks\n"

@@ -1,4 +1,4 @@
-"""``check`` where something can't be looked at, and where it is not Linux: all is not well."""
+"""``check`` with unreadable servers, and on other systems than Linux."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.lab.sandbox import as_nobody, as_pid_1, without_proc
 
 ALL_WELL = ("check", "--", "--config", "python:gunicorn_backlog.hooks", "app:app")
 
-# The memory of a server whose layout is another: whoever this is executed by holds it.
+# Creates a server's memory with another layout, and executes a program that holds the memory.
 HOLD_ANOTHER_LAYOUT = """
 import os, sys
 from gunicorn_backlog.scoreboard.layout import THREAD_ROWS, SLOTS, Layout
@@ -37,7 +37,7 @@ os.write(fd, header)
 os.execvp(sys.argv[1], sys.argv[1:])
 """
 
-# No other system is here: this is Linux without what is Linux's alone, under another's name.
+# A simulation of another system: Linux under another name, without its own functions.
 NOT_LINUX = """
 import fcntl, os, pathlib, platform, socket, sys, time
 sys.platform, platform.system = "darwin", lambda: "Darwin"
@@ -60,7 +60,7 @@ sys.exit(main())
 
 
 def well(agent: StandInAgent, *run_by: str) -> Done:
-    """Check where all else is well."""
+    """Run ``check`` in an environment without other faults."""
     environ = {"GUNICORN_BACKLOG_URL": agent.url}
     return run_cli(*ALL_WELL, run_by=(*as_pid_1(), *run_by), environ=environ)
 
@@ -79,34 +79,35 @@ def test_a_server_of_another_layout(agent: StandInAgent) -> None:
     """The finding has the layout's version and a remedy."""
     done = well(agent, sys.executable, "-c", HOLD_ANOTHER_LAYOUT)
     assert done.code == WARNING
-    text = "it has layout version 77, this reader reads 2"
+    text = "it has layout version 77, this reader reads 3"
     assert has_finding(done, "warning", "server", text), done
     assert "-> run the server's own gunicorn-backlog" in done.lines[-1]
 
 
 def test_a_pid_that_is_no_servers(agent: StandInAgent) -> None:
-    """All other checks run."""
+    """A wrong pid is one warning, and all other checks run."""
     done = run_cli("check", "4194304", environ={"GUNICORN_BACKLOG_URL": agent.url})
     assert (done.code, done.err) == (WARNING, "")
     assert has_finding(done, "warning", "server", "there is no process 4194304")
     assert has_finding(done, "ok", "TCP_INFO", "reads 1")
-    assert not agent.datagrams  # whatever this environment says, it is not that server's
+    assert not agent.datagrams  # this environment is not that server's
 
 
 def test_a_server_that_ends_meanwhile(
     newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """Before it is looked at, or when its listeners and its Agent are: one line."""
+    """A server that ends before or during its inspection is one line."""
     environ = {"GUNICORN_BACKLOG_URL": agent.url}
-    server = serve(newest, environ=environ, arguments=("--backlog", "5")).wait_until_it_serves()
+    server = serve(newest, workers=1, environ=environ, arguments=("--backlog", "5"))
+    server.wait_until_it_serves()
     taken = discovery.find_server(server.pid)
     seen = take_snapshot(taken, 0.1)
     server.signal(signal.SIGKILL)
     server.process.wait()
     ended = f"the server with the pid {server.pid} has ended"
-    (told,) = command._server_findings([taken])
-    assert (told.level, told.text) == (Level.WARNING, ended)
-    for backlog in (5, 6):  # as asked for, and clamped
+    (finding,) = command._server_findings([taken])
+    assert (finding.level, finding.text) == (Level.WARNING, ended)
+    for backlog in (5, 6):  # as configured, and clamped
         with pytest.raises(EndedError, match=ended):
             list(
                 of_server.findings(
@@ -129,7 +130,7 @@ def test_without_proc(name: str) -> None:
 
 @pytest.mark.parametrize("arguments", [(), (str(os.getpid()),), ALL_WELL[1:]])
 def test_not_linux(arguments: tuple[str, ...], agent: StandInAgent) -> None:
-    """What is measured there is told, and the Agent is tried; by a stand-in for another system."""
+    """The available metrics are listed, and the Agent is tried; another system is simulated."""
     done = subprocess.run(
         [sys.executable, "-c", NOT_LINUX, "check", *arguments],
         env=environment() | {"GUNICORN_BACKLOG_URL": agent.url},
@@ -145,5 +146,5 @@ def test_not_linux(arguments: tuple[str, ...], agent: StandInAgent) -> None:
     assert has_finding(seen, "warning", "server", "/proc, which is not here")
     if not arguments or arguments == ALL_WELL[1:]:
         assert has_finding(seen, "ok", "Agent", agent.url)
-    if arguments == ALL_WELL[1:]:  # found by another process, which is on Linux
+    if arguments == ALL_WELL[1:]:  # found by another process, on Linux
         assert has_finding(seen, "ok", "worker class", "sync: states, requests")

@@ -1,4 +1,4 @@
-"""gunicorn's own ``gunicorn.backlog``: it is what ``check`` warns of."""
+"""gunicorn's own ``gunicorn.backlog``, which ``check`` warns about."""
 
 from __future__ import annotations
 
@@ -25,26 +25,28 @@ def test_it_has_the_name_and_type_of_ours(
     serve: ServerFactory,
     agent: StandInAgent,
 ) -> None:
-    """Both begin with ``statsd_prefix``; gunicorn's has no tags."""
+    """Both names begin with ``statsd_prefix``; gunicorn's series has no tags."""
     host = agent.url.removeprefix("udp://")
     arguments = ("--enable-backlog-metric", "--statsd-host", host, "--statsd-prefix", prefix)
     server = serve(installed(version), workers=1, arguments=arguments).wait_until_it_serves()
-    server.hold(3)  # for 25.3.0 sends no zeros
+    server.hold(3)  # because 25.3.0 sends no zeros
 
     def both() -> list[Line] | None:
-        lines = [it for datagram in agent.datagrams for it in datagram.lines]
-        named = [it for it in lines if it.name == f"{prefix}gunicorn.backlog" and it.type == "h"]
-        return named if {bool(it.tags) for it in named} == {True, False} else None
+        lines = [line for datagram in agent.datagrams for line in datagram.lines]
+        named = [
+            line for line in lines if line.name == f"{prefix}gunicorn.backlog" and line.type == "h"
+        ]
+        return named if {bool(line.tags) for line in named} == {True, False} else None
 
     lines = wait_for("both", both)
-    assert {len(it.values) for it in lines if not it.tags} == {1}
+    assert {len(line.values) for line in lines if not line.tags} == {1}
     server.let_go()
     (line,) = server.our_lines
     assert "[WARNING] gunicorn_backlog: enable_backlog_metric is on" in line
 
 
 def test_check_warns(agent: StandInAgent, config: Callable[[str], tuple[str, ...]]) -> None:
-    """With the remedy; all else is well."""
+    """gunicorn's own metric is one warning with a remedy; all other checks are ok."""
     text = f"enable_backlog_metric = True\nstatsd_host = {agent.url.removeprefix('udp://')!r}\n"
     done = check(*config(f"{CONFIG}{text}"))
     assert done.code == WARNING, done

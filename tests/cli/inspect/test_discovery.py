@@ -1,4 +1,4 @@
-"""Where servers are found, and from where: containers, other users, several, none, ended ones."""
+"""Discovery of servers: in containers, of other users, several, none, and ended ones."""
 
 from __future__ import annotations
 
@@ -31,28 +31,28 @@ BACKLOG = ("--backlog", "7")
 
 @contextmanager
 def container() -> Iterator[Network]:
-    """Make a network namespace; the rest of a container is made when a server starts in it."""
+    """Create a network namespace; the server's start adds the rest of a container."""
     require("unshare", "-p", "-f", "--mount-proc", "true")
     with network() as found:
         yield found
 
 
 def inside(arbiter: int) -> tuple[str, ...]:
-    """Return what runs a command where the arbiter is."""
+    """Return a command line that runs a command in the arbiter's namespaces."""
     return ("nsenter", "--target", str(arbiter), "--pid", "--mount", "--net")
 
 
 def only_child(server: Server) -> int:
-    """Return the pid that the arbiter has from outside."""
+    """Return the arbiter's pid outside of the container."""
     (arbiter,) = wait_for("the arbiter", lambda: server.worker_pids())
-    wait_for("its workers", lambda: len(children(arbiter)) == 2)
+    wait_for("both workers", lambda: len(children(arbiter)) == 2)
     return arbiter
 
 
 def test_a_container_from_inside_and_from_outside(
     newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """Its arbiter is pid 1 inside; from outside it has another pid, and all else is the same."""
+    """The arbiter is pid 1 inside and has another pid outside; all other facts are equal."""
     with container() as net:
         server = serve(
             newest,
@@ -73,12 +73,12 @@ def test_a_container_from_inside_and_from_outside(
         assert listener["gunicorn.backlog.limit"] == enforced(7)
         assert listener["gunicorn.backlog.dropped"] == 0
         assert seen["metrics"]["gunicorn.workers"] == {"idle": 2, "working": 0, "starting": 0}
-    assert {it["pid"] for it in outside["workers"]} == children(arbiter)
-    assert all(it["pid"] < 100 for it in within["workers"])
+    assert {worker["pid"] for worker in outside["workers"]} == children(arbiter)
+    assert all(worker["pid"] < 100 for worker in within["workers"])
 
 
 def test_another_network_without_a_privilege(newest: Gunicorn, serve: ServerFactory) -> None:
-    """As the same user from outside: what waits is read; the limit is not, and that is told."""
+    """From outside the same user reads the backlog, but not the limit, and sees the reason."""
     nobody = as_nobody(newest.folder)
     with network() as net:
         server = serve(
@@ -97,7 +97,7 @@ def test_another_network_without_a_privilege(newest: Gunicorn, serve: ServerFact
 
 
 def all_idle(pid: int, run_by: tuple[str, ...]) -> dict[str, Any] | None:
-    """Return the status of a server whose workers are idle; None as long as they are not."""
+    """Return the status of a server whose workers are all idle; None otherwise."""
     done = run_cli("status", str(pid), "--json", "--seconds", "0.1", run_by=run_by)
     if done.code != 0:
         return None
@@ -105,8 +105,10 @@ def all_idle(pid: int, run_by: tuple[str, ...]) -> dict[str, Any] | None:
     return seen if seen["metrics"]["gunicorn.workers"].get("idle") == 2 else None
 
 
-# Workers that never claim a slot, and a program of the same user that is none.
+# Workers without a slot, and a process of the same user that is no worker.
+# Python 3.13 imports hashlib at random.seed(); the workers cannot read a Python in root's home.
 OF_NOBODY = """
+import hashlib
 import subprocess
 from gunicorn_backlog.hooks import when_ready as ours
 user, preload_app = "65534", True
@@ -117,55 +119,59 @@ def when_ready(server):
 
 
 def test_workers_of_another_user(newest: Gunicorn, serve: ServerFactory) -> None:
-    """Root without CAP_SYS_PTRACE, as in a container, may not look into them: they are counted."""
+    """Root without CAP_SYS_PTRACE, as in a container, can count the workers, but not read them."""
     weak = ("setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace")
     require(*weak, "true")
     server = serve(newest, config=OF_NOBODY, run_by=(*as_pid_1(), *weak))
     (arbiter,) = wait_for("the arbiter", lambda: server.worker_pids())
-    wait_for("all to be there", lambda: len(children(arbiter)) == 3)
+    wait_for("three children", lambda: len(children(arbiter)) == 3)
     run_by = (*inside(arbiter)[:-1], *weak)
-    wait_for("it to be found", lambda: run_cli("status", "1", run_by=run_by).code == 0)
+    wait_for("the server to be found", lambda: run_cli("status", "1", run_by=run_by).code == 0)
     seen = status(1, run_by=run_by)
     assert seen["metrics"]["gunicorn.workers"] == {"idle": 0, "working": 0, "starting": 2}
     assert seen["metrics"]["gunicorn.is_running"] == "OK"
     done = run_cli("check", run_by=run_by)
     assert has_finding(done, "warning", "hooks", "2 of 2 workers have not reported yet"), done.out
     assert "other users" not in done.out
-    inner = max(it["pid"] for it in seen["workers"])
+    inner = max(worker["pid"] for worker in seen["workers"])
     done = run_cli("status", str(inner), run_by=run_by)
     assert "of nobody is denied: CAP_SYS_PTRACE is missing (in a con" in done.err, done
 
 
 def test_another_clock(newest: Gunicorn, serve: ServerFactory, agent: StandInAgent) -> None:
-    """In a time namespace CLOCK_MONOTONIC is another: what is told of time is true all the same."""
+    """In a time namespace CLOCK_MONOTONIC differs, and all reported times are right."""
     run_by = ("unshare", "--time", "--monotonic", "500000", "--fork", "--kill-child")
     require(*run_by, "true")
     server = serve(newest, run_by=run_by, environ={"GUNICORN_BACKLOG_URL": agent.url})
     arbiter = only_child(server)
     wait_for("all to report", lambda: all_idle(arbiter, ()))
     server.hold(1)
-    wait_for("it to be taken", lambda: server.journal.in_flight())
+    wait_for("the request to begin", lambda: server.journal.in_flight())
     seen = status(arbiter)
     assert seen["metrics"]["gunicorn.workers.utilization"] == pytest.approx(50, abs=2)
-    (at_work,) = [it for it in seen["workers"] if it["state"] == "working"]
+    (at_work,) = [worker for worker in seen["workers"] if worker["state"] == "working"]
     assert 0 < at_work["oldest_s"] < 60
     server.let_go()
 
 
+COMMANDS = ("status", "top", "advise", "drained")
+
+
 def test_a_server_of_another_user(newest: Gunicorn, serve: ServerFactory) -> None:
-    """The error has the server's user and the remedy."""
+    """The error of each command has the server's user and the remedy."""
     server = serve(newest).wait_until_it_serves()
-    done = run_cli("status", str(server.pid), run_by=as_nobody(newest.folder))
-    assert (done.code, done.out) == (1, "")
-    assert done.err == (
-        f"gunicorn-backlog: access to the process {server.pid} of root is denied: "
-        "run this as the same user, or as root\n"
-    )
+    for command in COMMANDS:
+        done = run_cli(command, str(server.pid), run_by=as_nobody(newest.folder))
+        assert (done.code, done.out) == (1, "")
+        assert done.err == (
+            f"gunicorn-backlog: access to the process {server.pid} of root is denied: "
+            "run this as the same user, or as root\n"
+        )
 
 
-@pytest.mark.parametrize("command", ["status", "top"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_none(command: str) -> None:
-    """One line, and exit code 3."""
+    """Without a server: one line, and exit code 3."""
     done = run_cli(command, run_by=as_pid_1())
     assert (done.code, done.out) == (3, "")
     line = "gunicorn-backlog: no server with gunicorn_backlog in its hooks runs here\n"
@@ -173,13 +179,14 @@ def test_none(command: str) -> None:
 
 
 def test_several(newest: Gunicorn, serve: ServerFactory) -> None:
-    """They are listed, with what tells them apart; one is taken by its pid."""
+    """Several servers are listed with pid, app and bind; the pid selects one."""
     first = serve(newest, run_by=as_pid_1())
     arbiter = only_child(first)
     second = serve(newest, run_by=inside(arbiter)[:4], arguments=("--name", "other"))
     other = only_child(second)
-    done = run_cli("status", run_by=inside(arbiter))
-    assert (done.code, done.out) == (2, "")
+    for command in COMMANDS:
+        done = run_cli(command, run_by=inside(arbiter))
+        assert (done.code, done.out) == (2, "")
     header, one, two, line = done.err.splitlines()
     assert header.split() == ["pid", "app", "bind", "up"]
     assert one.split()[:3] == ["1", "lab", first.address]
@@ -191,7 +198,7 @@ def test_several(newest: Gunicorn, serve: ServerFactory) -> None:
 
 
 def test_no_server_at_all_by_that_pid() -> None:
-    """A process of another kind, and none."""
+    """A process of another kind, and a missing process, are one line."""
     with Group(["sleep", "60"]) as other:
         done = run_cli("status", str(other.pid))
     assert done.code == 1
@@ -199,27 +206,28 @@ def test_no_server_at_all_by_that_pid() -> None:
         f"gunicorn-backlog: the process {other.pid} is no server with gunicorn_backlog in its "
         "hooks (sleep 60)\n"
     )
-    done = run_cli("status", "4194304")
-    assert (done.code, done.err) == (1, "gunicorn-backlog: there is no process 4194304\n")
+    for command in COMMANDS:
+        done = run_cli(command, "4194304")
+        assert (done.code, done.err) == (1, "gunicorn-backlog: there is no process 4194304\n")
 
 
 def test_one_that_ends_while_we_look(newest: Gunicorn, serve: ServerFactory) -> None:
-    """Each method raises EndedError."""
-    server = serve(newest).wait_until_it_serves()
+    """Each method of SnapshotTaker raises EndedError."""
+    server = serve(newest, workers=1).wait_until_it_serves()
     found = discovery.find_server(server.pid)
-    looker = SnapshotTaker(found)
-    looker.begin()
+    taker = SnapshotTaker(found)
+    taker.begin()
     server.signal(signal.SIGKILL)
     server.process.wait()
-    for ask in (looker.sample, looker.close, looker.sample):
+    for ask in (taker.sample, taker.close, taker.sample):
         with pytest.raises(EndedError, match=f"the server with the pid {server.pid} has ended"):
             ask()
 
 
 def test_a_worker_left_behind(newest: Gunicorn, serve: ServerFactory) -> None:
     """A worker whose arbiter has ended is no server."""
-    server = serve(newest).wait_until_it_serves()
-    (worker, *_) = server.worker_pids()
+    server = serve(newest, workers=1).wait_until_it_serves()
+    (worker,) = server.worker_pids()
     os.kill(worker, signal.SIGSTOP)
     server.signal(signal.SIGKILL)
     server.process.wait()
@@ -230,11 +238,14 @@ def test_a_worker_left_behind(newest: Gunicorn, serve: ServerFactory) -> None:
 
 
 def test_switched_off_by_a_reload(newest: Gunicorn, serve: ServerFactory) -> None:
-    """The memory is still there; that nothing is pushed is told."""
-    server = serve(newest).wait_until_it_serves()
+    """The memory still exists, and the status reports that nothing is pushed."""
+    server = serve(newest, workers=1).wait_until_it_serves()
     off = f"{CONFIG}from gunicorn_backlog import configure\nconfigure(enabled=False)\n"
     server.reload(off)
-    wait_for("it to be off", lambda: not status(server.pid, seconds=0.1)["server"]["enabled"])
+    wait_for(
+        "the pushes to be disabled",
+        lambda: not status(server.pid, seconds=0.1)["server"]["enabled"],
+    )
     done = run_cli("status", str(server.pid), "--seconds", "0.1")
     assert "switched off (enabled=False)" in done.lines[1]
 
@@ -242,38 +253,38 @@ def test_switched_off_by_a_reload(newest: Gunicorn, serve: ServerFactory) -> Non
 def test_a_warning_that_a_reload_mends(
     newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """It is shown no more, and said again when its cause is back."""
+    """A warning ends with its cause, and is logged again when the cause returns."""
     host, _, port = agent.url.removeprefix("udp://").partition(":")
     bad = f"{CONFIG}raw_env = ['DD_DOGSTATSD_URL=http://agent']\n"
     environ = {"DD_AGENT_HOST": host, "DD_DOGSTATSD_PORT": port}
-    server = serve(newest, config=bad, environ=environ).wait_until_it_serves()
+    server = serve(newest, workers=1, config=bad, environ=environ).wait_until_it_serves()
 
     def warned() -> list[str]:
         found: list[str] = status(server.pid, seconds=0.1)["server"]["warnings"]
         return found
 
     for times in (1, 2):
-        (warning,) = wait_for("it to warn", warned)
+        (warning,) = wait_for("the warning", warned)
         assert warning == "DD_DOGSTATSD_URL='http://agent': the scheme is 'http'; ignored"
         wait_for("the line", lambda: server.log.count(warning) == times)  # noqa: B023
         server.reload(CONFIG)
-        wait_for("it to be over", lambda: not warned())
+        wait_for("no warning", lambda: not warned())
         server.reload(bad)
 
 
 def test_an_upgrade(newest: Gunicorn, serve: ServerFactory) -> None:
-    """Two masters are two servers, under the names that they push under; then one, promoted."""
+    """Two masters are two servers with different app names; the promoted one then has the first."""
     config = f"{CONFIG}from gunicorn_backlog import configure\nconfigure(interval=0.2)\n"
     server = serve(newest, config=config).wait_until_it_serves()
-    workers = wait_for("its workers", server.both_worker_pids)
-    wait_for("them to report", lambda: all_idle(server.pid, ()))
+    workers = wait_for("both workers", server.both_worker_pids)
+    wait_for("idle workers", lambda: all_idle(server.pid, ()))
     server.signal(signal.SIGUSR2)
     (new,) = wait_for("a new master", lambda: server.worker_pids() - workers)
-    wait_for("it to be there", lambda: run_cli("status", str(new), "--seconds", "0.1").code == 0)
+    wait_for("the new server", lambda: run_cli("status", str(new), "--seconds", "0.1").code == 0)
     former, latter = status(server.pid), status(new)
     assert (former["server"]["app"], latter["server"]["app"]) == ("lab", "lab.2")
-    assert {it["pid"] for it in former["workers"]} == workers
+    assert {worker["pid"] for worker in former["workers"]} == workers
     server.signal(signal.SIGTERM)
     wait_for("the promotion", lambda: status(new, seconds=0.1)["server"]["app"] == "lab")
     os.kill(new, signal.SIGTERM)
-    wait_for("it to end", lambda: not is_alive(new))
+    wait_for("the new master to end", lambda: not is_alive(new))

@@ -1,4 +1,4 @@
-"""A server's memory is read, and never written; what is wrong with it is one line."""
+"""A server's memory is read, and never written; each defect of the memory is one line."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ ABOUT = ServerInfo(
 
 @contextmanager
 def planted(octets: bytes, size: int) -> Iterator[str]:
-    """Make a memory that begins like this, and yield its path."""
+    """Create a memory that begins with these bytes, and yield its path."""
     fd = os.memfd_create("gunicorn_backlog")
     try:
         os.ftruncate(fd, size)
@@ -74,7 +74,7 @@ def header(version: int = VERSION, slots: int = LAYOUT.slots, counters: int = CO
         (b"", 0, "0 bytes are no header"),
         (b"x" * 40, 40, "40 bytes are no header"),
         (b"x" * 64, LAYOUT.size, "it does not begin with our magic"),
-        (header(version=1), LAYOUT.size, "it has layout version 1, this reader reads 2"),
+        (header(version=1), LAYOUT.size, "it has layout version 1, this reader reads 3"),
         (header(), LAYOUT.size - 1, f"its header does not fit its {LAYOUT.size - 1} bytes"),
         (header(slots=2**32 - 1), LAYOUT.size, f"does not fit its {LAYOUT.size} bytes"),
         (header(counters=8), LAYOUT.size, f"does not fit its {LAYOUT.size} bytes"),
@@ -84,13 +84,13 @@ def header(version: int = VERSION, slots: int = LAYOUT.slots, counters: int = CO
     ids=["empty", "short", "magic", "version", "size", "slots", "counters", "large", "unsealed"],
 )
 def test_what_is_wrong_with_a_header(octets: bytes, size: int, line: str) -> None:
-    """Each is told, and nothing is mapped."""
+    """Each defect of a header raises InspectError, and nothing is mapped."""
     with planted(octets, size) as path, pytest.raises(InspectError, match=line):
         Memory(path)
 
 
 def test_it_is_mapped_to_be_read_only() -> None:
-    """The kernel says so, and writing is refused."""
+    """/proc/self/maps lists a read-only mapping, and a write raises TypeError."""
     scoreboard = Scoreboard(slots=4, thread_rows=8)
     scoreboard.publish(ABOUT)
     memory = Memory(f"/proc/self/fd/{scoreboard._fd}")
@@ -100,7 +100,7 @@ def test_it_is_mapped_to_be_read_only() -> None:
         for line in Path("/proc/self/maps").read_text().splitlines()
         if line.split()[4] == str(inode)
     ]
-    assert sorted(mapped) == ["r--s", "rw-s"]  # ours, and the scoreboard's own
+    assert sorted(mapped) == ["r--s", "rw-s"]  # the inspector's mapping, and the scoreboard's own
     with pytest.raises(TypeError, match="modify a readonly memory map"):
         memory._memory[0:1] = b"x"
     assert memory.server_info() == ABOUT
@@ -108,13 +108,13 @@ def test_it_is_mapped_to_be_read_only() -> None:
 
 
 def test_nothing_is_written(newest: Gunicorn, serve: ServerFactory, agent: StandInAgent) -> None:
-    """The memory of a server that does nothing, being stopped, is the same before and after."""
+    """The memory of a stopped server has the same content before and after each command."""
     server = serve(newest, environ={"GUNICORN_BACKLOG_URL": agent.url})
     wait_until_all_are_idle(agent)
     processes = [server.pid, *server.worker_pids()]
     for pid in processes:
         os.kill(pid, signal.SIGSTOP)
-    wait_for("them to stop", lambda: all(map(is_stopped, processes)))
+    wait_for("all processes to stop", lambda: all(map(is_stopped, processes)))
     path = discovery._path(server.pid)
     assert path is not None
     before = hashlib.sha256(Path(path).read_bytes()).digest()
@@ -126,12 +126,12 @@ def test_nothing_is_written(newest: Gunicorn, serve: ServerFactory, agent: Stand
 
 
 def test_what_is_said_comes_back() -> None:
-    """With all fields."""
+    """decode() returns all encoded fields."""
     assert server_info.decode(ABOUT.encode(INFO_SIZE)) == ABOUT
 
 
 def test_too_many_warnings_are_left_out() -> None:
-    """All else is there."""
+    """Warnings without room are left out, and all other fields remain."""
     said = ABOUT._replace(warnings=("x" * INFO_SIZE,))
     found = server_info.decode(said.encode(INFO_SIZE))
     assert found._replace(warnings=()) == said._replace(warnings=())
@@ -139,7 +139,7 @@ def test_too_many_warnings_are_left_out() -> None:
 
 
 def test_too_many_listeners_are_left_out() -> None:
-    """As many as find room are there, and that there are more is said."""
+    """As many listeners as fit are kept, and a warning has their number."""
     places = tuple(ListenerRef(f"127.0.0.1:{port}", 2, port) for port in range(2000))
     found = server_info.decode(ABOUT._replace(listeners=places).encode(INFO_SIZE))
     kept = len(found.listeners)
@@ -168,13 +168,13 @@ def test_too_many_listeners_are_left_out() -> None:
     ids=range(13),
 )
 def test_what_is_no_such_text(octets: bytes) -> None:
-    """A worker that ran amok may have written it: it is refused, whatever it is."""
+    """Any other text, as of overwritten memory, raises ServerInfoError."""
     with pytest.raises(ServerInfoError):
         server_info.decode(octets)
 
 
 def test_a_terminal_is_told_nothing_by_it() -> None:
-    """Escape sequences and newlines are blanks by the time they are shown."""
+    """Escape sequences and newlines are replaced by blanks."""
     hostile = "\x1b[2Jx\n"
     said = ABOUT._replace(app=hostile, agent=hostile, warnings=(hostile,))
     found = server_info.decode(said.encode(INFO_SIZE))
@@ -182,7 +182,7 @@ def test_a_terminal_is_told_nothing_by_it() -> None:
 
 
 def test_text_that_was_not_written_as_a_whole() -> None:
-    """It is not taken for what was said."""
+    """A partly written text does not match its checksum."""
     scoreboard = Scoreboard(slots=4, thread_rows=8)
     scoreboard.publish(ABOUT)
     memory = Memory(f"/proc/self/fd/{scoreboard._fd}")

@@ -1,4 +1,4 @@
-"""The documented fields of ``status --json`` are those that it prints."""
+"""The documented fields of ``status --json`` equal the printed ones."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def documented() -> set[str]:
 
 
 def printed(report: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    """Yield the path of each field; metrics count as one field."""
+    """Yield the path of each field; metrics count as one field, and so do pools."""
     for name, value in report.items():
         items = value if isinstance(value, list) else [value]
         list_mark = "[]" if name in ("listeners", "workers", "warnings") else ""
-        if name != "metrics" and items and isinstance(items[0], dict):
+        if name not in ("metrics", "pools") and items and isinstance(items[0], dict):
             yield from printed(items[0], f"{prefix}{name}{list_mark}.")
         else:
             yield f"{prefix}{name}{list_mark}"

@@ -1,4 +1,4 @@
-"""A frame of ``top`` shows names as they are, and fits."""
+"""A frame of ``top`` shows names literally, and fits the screen."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COUNTS = WorkerCounts(idle=1, working=0, starting=0, unknown=0, in_flight=0)
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    """A server whose memory is ours."""
+    """A server with our own memory."""
     scoreboard = Scoreboard(slots=4, thread_rows=8)
     memory = Memory(f"/proc/self/fd/{scoreboard._fd}")
     yield Server(pid=1, began_ns=0, memory=memory)
@@ -35,7 +35,7 @@ def server() -> Iterator[Server]:
 
 
 def seen(server: Server, listener: str, lengths: tuple[int, ...]) -> Snapshot:
-    """Return a look at a listener of that name, and one idle worker."""
+    """Return a snapshot of a listener with that name, and of one idle worker."""
     latest = ListenerState(listener, lengths[-1], limit=10, drops={7: 0})
     listeners = (Listener(lengths, None, 0, latest),)
     interval = IntervalSummary((), {}, COUNTS, 0)
@@ -43,7 +43,7 @@ def seen(server: Server, listener: str, lengths: tuple[int, ...]) -> Snapshot:
 
 
 def drawn(look: Snapshot, history: History) -> str:
-    """Return what is printed of it."""
+    """Return the printed frame of a snapshot."""
     console = Console(file=io.StringIO(), width=100)
     console.print(frame(look, history, View(100, 24, ASCII, keys=False)))
     assert isinstance(console.file, io.StringIO)
@@ -52,12 +52,12 @@ def drawn(look: Snapshot, history: History) -> str:
 
 @pytest.mark.parametrize("name", ["/run/:bug:/app.sock", "/run/[bold]/app.sock"])
 def test_a_name_is_not_taken_for_markup(name: str, server: Server) -> None:
-    """The drawing library's own language may stand in it, and is no language here."""
+    """Markup of the drawing library in a name is printed literally."""
     assert f"\n{name}  " in drawn(seen(server, name, (3,)), History())
 
 
 def test_wide_letters_are_cut_to_fit(server: Server) -> None:
-    """A name of letters that are two columns wide leaves the others room."""
+    """A name of two-column letters leaves room for the other columns."""
     wide = "\u6f22" * 60
     lines = drawn(seen(server, f"/{wide}", (3,)), History()).splitlines()
     (listener,) = [line for line in lines if line.startswith("/\u6f22")]

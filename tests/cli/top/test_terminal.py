@@ -1,4 +1,4 @@
-"""The terminal in which ``top`` runs is as it was when ``top`` leaves it, however that comes."""
+"""``top`` restores its terminal, whatever ends it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.lab.waiting import wait_for
 
 
 def test_a_server_that_ends(newest: Gunicorn, serve: ServerFactory, tmp_path: Path) -> None:
-    """The terminal is as it was, and a line says why."""
+    """The terminal is restored, and a line has the reason."""
     server = serve(newest).wait_until_it_serves()
     with terminal(tmp_path, SMALL, str(server.pid)) as screen:
         screen.wait_until_it_shows("2 idle, 0 working")
@@ -25,12 +25,12 @@ def test_a_server_that_ends(newest: Gunicorn, serve: ServerFactory, tmp_path: Pa
         server.process.wait()
         text = screen.wait_until_it_shows(f"the server with the pid {server.pid} has ended")
         assert "q quit" not in text
-        wait_for("it to end", lambda: screen.exit_code is not None)
+        wait_for("top to end", lambda: screen.exit_code is not None)
         assert screen.exit_code == 1
 
 
 def test_a_signal_that_ends_it(newest: Gunicorn, serve: ServerFactory, tmp_path: Path) -> None:
-    """The terminal is as it was, and the exit code is that of a program ended by the signal."""
+    """The terminal is restored, and the exit code is that of a program ended by the signal."""
     server = serve(newest).wait_until_it_serves()
     for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP):
         folder = tmp_path / number.name
@@ -47,7 +47,7 @@ def test_a_signal_that_ends_it(newest: Gunicorn, serve: ServerFactory, tmp_path:
 
 
 def test_it_is_stopped_and_goes_on(newest: Gunicorn, serve: ServerFactory, tmp_path: Path) -> None:
-    """ctrl-z: the shell has its terminal; fg: it is drawn anew, in the size that there is now."""
+    """Ctrl-Z restores the terminal; fg draws a new frame in the current size."""
     server = serve(newest).wait_until_it_serves()
     shell = ["bash", "--norc", "--noprofile", "-i"]
     size = {"width": SMALL[0], "height": SMALL[1]}
@@ -68,12 +68,12 @@ def test_it_is_stopped_and_goes_on(newest: Gunicorn, serve: ServerFactory, tmp_p
         server.let_go()
         screen.press("q")
         (pid,) = children(screen.pid)
-        wait_for("it to end", lambda: not children(pid))
+        wait_for("top to end", lambda: not children(pid))
         check_the_shell(screen)
 
 
 def check_the_shell(screen: Terminal) -> None:
-    """Assert that what the shell runs reads lines from the terminal, which echoes them."""
+    """Assert that programs of the shell read lines from an echoing terminal."""
     screen.type("stty -a | grep -wo -e -icanon -e -echo || echo as usual")
     screen.wait_until_it_shows("\nas usual")
 
@@ -81,16 +81,16 @@ def check_the_shell(screen: Terminal) -> None:
 def test_one_that_was_stopped_by_others(
     newest: Gunicorn, serve: ServerFactory, tmp_path: Path
 ) -> None:
-    """It has the terminal again when it goes on, whatever it was used for meanwhile."""
+    """After SIGSTOP and SIGCONT ``top`` sets the terminal up again, whatever its state."""
     server = serve(newest).wait_until_it_serves()
     with terminal(tmp_path, SMALL, str(server.pid), "--seconds", "0.2") as screen:
         screen.wait_until_it_shows("2 idle, 0 working", "q quit")
         (pid,) = children(screen.pid)
         os.kill(pid, signal.SIGSTOP)
-        wait_for("it to stop", lambda: is_stopped(pid))
+        wait_for("top to stop", lambda: is_stopped(pid))
         screen.make_sane()
         os.kill(pid, signal.SIGCONT)
-        wait_for("it to have the terminal", lambda: not screen.is_as_it_was())
+        wait_for("top to use the terminal", lambda: not screen.is_as_it_was())
         screen.wait_until_it_shows("2 idle, 0 working", "q quit")
         screen.press("q")
-        wait_for("it to end", lambda: screen.exit_code == 0)
+        wait_for("top to end", lambda: screen.exit_code == 0)

@@ -30,18 +30,18 @@ BLOCK = "█"
 
 
 class Screen:
-    """What is read off a screen."""
+    """Values read from a screen of ``top``."""
 
     def __init__(self, text: str) -> None:
         self.lines = text.rstrip("\n").split("\n")
 
     def row(self, begin: str) -> str:
-        """Return the only line that begins so."""
+        """Return the only line with this beginning."""
         (row,) = [line for line in self.lines if line.strip().startswith(begin)]
         return row
 
     def workers(self) -> list[list[str]]:
-        """Return the cells of the workers' rows; none of a screen that is being drawn."""
+        """Return the cells of the workers' rows; none while the screen is being drawn."""
         heads = [n for n, line in enumerate(self.lines) if re.match(r" *pid +state", line)]
         rows = [line.split() for at in heads for line in self.lines[at + 1 :]]
         return [row for row in rows if row and row[0].isdigit()]
@@ -49,52 +49,52 @@ class Screen:
 
 @pytest.fixture
 def demo() -> Iterator[tuple[int, int]]:
-    """The demo's gunicorn: its pid and port."""
+    """The demo's gunicorn: pid and port."""
     port, stop = load.free_port(), Event()
     with StandInAgent() as agent, load.gunicorn(port, WORKERS, agent.url, stop) as server:
         yield server.pid, port
 
 
 def terminal(folder: Path, size: tuple[int, int], *arguments: str, **variables: str) -> Terminal:
-    """Return a terminal in which ``top`` runs."""
+    """Return a terminal that runs ``top``."""
     command = [*COMMAND, "top", *arguments]
     environ = environment() | variables
     return Terminal(folder, command, width=size[0], height=size[1], environ=environ)
 
 
-@pytest.mark.parametrize("size", [SMALL, LARGE], ids=lambda it: f"{it[0]}x{it[1]}")
+@pytest.mark.parametrize("size", [SMALL, LARGE], ids=lambda size: f"{size[0]}x{size[1]}")
 def test_through_the_phases(size: tuple[int, int], demo: tuple[int, int], tmp_path: Path) -> None:
-    """Idle, busy, saturated, drained: each is seen on the screen, which holds all of it."""
+    """Idle, busy, saturated and drained all appear on the screen, which fits."""
     (pid, port), stop = demo, Event()
     with terminal(tmp_path, size, str(pid), "--seconds", "0.5") as screen:
         idle = shown(screen, size, "utilization  0 %", ["idle", "idle"])
         assert idle.lines[0].startswith(f"demo: pid {pid}, gunicorn ")
         assert re.match(rf"127\.0\.0\.1:{port} +0 +\d+ ", idle.row("127.0.0.1"))
-        with load.clients(1, port, SERVICE_TIME_S, stop):
+        with load.clients(1, port, f"/sleep/{SERVICE_TIME_S}", stop):
             busy = shown(screen, size, "1 idle, 1 working", ["idle", "working"])
             assert re.search(r"127\.0\.0\.1:\d+ +0 ", busy.row("127.0.0.1"))
             assert "in flight    1" in busy.lines
-        with load.clients(12, port, SERVICE_TIME_S, stop):
+        with load.clients(12, port, f"/sleep/{SERVICE_TIME_S}", stop):
             screen.wait_until_it_shows("saturated 100 % of the time", "longest ")
             saturated = shown(screen, size, "0 idle, 2 working", ["working", "working"])
             row = saturated.row("127.0.0.1")
             assert 8 <= int(row.split()[1]) <= 12
-            assert BLOCK in row  # the sparkline's latest
+            assert BLOCK in row  # the sparkline's latest value
             assert [cells[2] for cells in saturated.workers()] == ["1/1"] * WORKERS
             assert all(BLOCK * 5 in cells[-1] for cells in saturated.workers())
         drained = shown(screen, size, "no requests", ["idle", "idle"])
         row = drained.row("127.0.0.1")
         assert row.split()[1] == "0"
-        assert BLOCK in row  # for the minute remembers
+        assert BLOCK in row  # the sparkline covers a minute
         screen.press("q")
-        wait_for("it to end", lambda: screen.exit_code is not None)
+        wait_for("top to end", lambda: screen.exit_code is not None)
         assert screen.exit_code == 0
 
 
 def shown(terminal: Terminal, size: tuple[int, int], text: str, states: list[str]) -> Screen:
-    """Return the first screen with that text, and workers in these states; it fits.
+    """Return the first fitting screen with that text and workers in these states.
 
-    A screen may be read while it is drawn.
+    A screen may be read while being drawn.
     """
 
     def now() -> Screen | None:
@@ -107,7 +107,7 @@ def shown(terminal: Terminal, size: tuple[int, int], text: str, states: list[str
 
 
 def check_fit(screen: Screen, size: tuple[int, int]) -> None:
-    """Assert that the screen has all its parts, and that no line was cut by the terminal."""
+    """Assert that the screen has all its parts, and that the terminal cut no line."""
     width, height = size
     assert len(screen.lines) <= height
     assert all(len(line) <= width for line in screen.lines)
@@ -118,7 +118,7 @@ def check_fit(screen: Screen, size: tuple[int, int]) -> None:
 
 
 def test_its_keys(newest: Gunicorn, serve: ServerFactory, tmp_path: Path) -> None:
-    """s: another order; p: a frame that stands still; a resize: the whole of it, in that size."""
+    """s changes the order, p pauses the frame, and a resize draws the whole frame again."""
     server = serve(newest, workers=3).wait_until_it_serves()
     with terminal(tmp_path, SMALL, str(server.pid), "--seconds", "0.2") as screen:
         screen.wait_until_it_shows("3 idle, 0 working")
@@ -142,7 +142,7 @@ def test_its_keys(newest: Gunicorn, serve: ServerFactory, tmp_path: Path) -> Non
 
 
 def test_more_workers_than_lines(newest: Gunicorn, serve: ServerFactory, tmp_path: Path) -> None:
-    """The busiest are shown, and how many more there are."""
+    """The busiest workers are shown, and the number of the others."""
     server = serve(newest, workers=30).wait_until_it_serves()
     with terminal(tmp_path, SMALL, str(server.pid), "--seconds", "0.2") as screen:
         screen.wait_until_it_shows("30 idle, 0 working", "more workers")
@@ -157,7 +157,7 @@ def test_more_workers_than_lines(newest: Gunicorn, serve: ServerFactory, tmp_pat
 
 
 def test_colours(newest: Gunicorn, serve: ServerFactory, tmp_path: Path) -> None:
-    """There are some, and none with NO_COLOR; the words are the same."""
+    """The frame has colours, or none with NO_COLOR; the words are equal."""
     server = serve(newest).wait_until_it_serves()
     coloured = re.compile(r"\x1b\[[0-9;]*3[0-7]m")
     for variables, expected in (({}, True), ({"NO_COLOR": "1"}, False)):
@@ -169,7 +169,7 @@ def test_colours(newest: Gunicorn, serve: ServerFactory, tmp_path: Path) -> None
 
 
 def test_while_it_is_paused(newest: Gunicorn, serve: ServerFactory, tmp_path: Path) -> None:
-    """All of the picture stands still; what happened meanwhile is in it when it goes on."""
+    """The paused frame does not change; later events appear after the pause."""
     server = serve(newest).wait_until_it_serves()
     with terminal(tmp_path, SMALL, str(server.pid), "--seconds", "0.2") as screen:
         screen.wait_until_it_shows("2 idle, 0 working", "p pause")
@@ -178,13 +178,13 @@ def test_while_it_is_paused(newest: Gunicorn, serve: ServerFactory, tmp_path: Pa
         server.hold(2)
         wait_for("both workers", lambda: server.journal.in_flight().total() == 2)
         server.hold(3)
-        wait_for("three to wait", lambda: ss(server.address).recv_q == 3)
-        seen = status(server.pid, seconds=1)  # as long as a few frames take
+        wait_for("three waiting connections", lambda: ss(server.address).recv_q == 3)
+        seen = status(server.pid, seconds=1)  # the duration of a few frames
         assert seen["listeners"][0]["gunicorn.backlog"] == 3
         screen.press("s")
         sorted_by_pid = screen.wait_until_it_shows("PAUSED", "sort: pid")
         server.let_go()
-        wait_for("none to wait", lambda: ss(server.address).recv_q == 0)
+        wait_for("no waiting connection", lambda: ss(server.address).recv_q == 0)
         assert sorted_by_pid == still.replace("sort: busiest", "sort: pid")
         screen.press("p")
         row = Screen(screen.wait_until_it_shows("2 idle, 0 working", "p pause")).row(server.address)
@@ -193,7 +193,7 @@ def test_while_it_is_paused(newest: Gunicorn, serve: ServerFactory, tmp_path: Pa
 
 
 def test_without_a_terminal(newest: Gunicorn, serve: ServerFactory) -> None:
-    """One frame, without any escape sequence, and the end."""
+    """Without a terminal: one frame without escape sequences."""
     server: Server = serve(newest).wait_until_it_serves()
     done = run_cli("top", str(server.pid), "--seconds", "0.3", environ={"COLUMNS": "100"})
     assert done.code == 0
@@ -209,7 +209,7 @@ def test_without_a_terminal(newest: Gunicorn, serve: ServerFactory) -> None:
 
 
 def test_without_rich(newest: Gunicorn, serve: ServerFactory) -> None:
-    """One line says how to install it; status needs nothing."""
+    """One line has the command that installs rich; status needs no package."""
     server = serve(newest).wait_until_it_serves()
     script = "import sys; sys.modules['rich'] = None; from gunicorn_backlog.cli.main import main"
     done = subprocess.run(
@@ -227,7 +227,7 @@ def test_without_rich(newest: Gunicorn, serve: ServerFactory) -> None:
 
 
 def test_the_arbiter_imports_none_of_it(newest: Gunicorn, serve: ServerFactory) -> None:
-    """Neither what looks nor rich is in a process of the server's."""
+    """No process of the server imports ``cli`` or rich."""
     config = (
         "from gunicorn_backlog.hooks import *\n"
         "import os, sys\n"
@@ -237,7 +237,8 @@ def test_the_arbiter_imports_none_of_it(newest: Gunicorn, serve: ServerFactory) 
     server = serve(newest, config=config).wait_until_it_serves()
     os.kill(min(server.worker_pids()), signal.SIGTERM)
     line = wait_for(
-        "its modules", lambda: next((it for it in server.log.splitlines() if "imported:" in it), "")
+        "its modules",
+        lambda: next((line for line in server.log.splitlines() if "imported:" in line), ""),
     )
     names = line.split()
     assert "gunicorn_backlog.arbiter.monitor" in names

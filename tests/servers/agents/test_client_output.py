@@ -8,36 +8,40 @@ from agent import StandInAgent
 from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.pushes import next_pushes
+from tests.lab.reloading import reload_and_wait
 from tests.lab.server import CONFIG
 
-URL = {"DD_DOGSTATSD_URL": "http://127.0.0.1:8125"}
+# The variables of each case. Only a variable of the telemetry is none that we read.
 BAD: dict[str, dict[str, str]] = {
-    "a scheme that is none": URL,
+    "a scheme that is none": {"DD_DOGSTATSD_URL": "http://127.0.0.1:8125"},
     "a URL that is none": {"DD_DOGSTATSD_URL": "udp://[::1:8125"},
     "a port that is none": {"DD_DOGSTATSD_URL": "udp://127.0.0.1:port"},
     "a variable for the port": {"DD_DOGSTATSD_PORT": "port"},
     "a telemetry port": {"DD_TELEMETRY_HOST": "127.0.0.1", "DD_TELEMETRY_PORT": "port"},
 }
+# At this level all that a quieter logger prints is printed, and more.
+CONFIG_AT_DEBUG = f"""
+import logging; logging.basicConfig(level=logging.DEBUG)
+{CONFIG}
+logger_class = 'gunicorn.glogging.Logger'
+statsd_host = """
 
 
-@pytest.mark.parametrize("log_level", ["WARNING", "DEBUG"])
 @pytest.mark.parametrize("bad", BAD)
 def test_one_line_and_it_is_ours(
-    bad: str, log_level: str, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
+    bad: str, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
     """A bad variable that we read causes one line of ours; pushes arrive, also after a HUP."""
-    config = f"import logging; logging.basicConfig(level=logging.{log_level})\n{CONFIG}"
-    host, port = agent.url.removeprefix("udp://").split(":")
-    config += f"statsd_host = '{host}:{port}'\nlogger_class = 'gunicorn.glogging.Logger'\n"
-    environ = BAD[bad]
-    server = serve(gunicorn, config=config, environ=environ).wait_until_it_serves()
+    config = f"{CONFIG_AT_DEBUG}{agent.url.removeprefix('udp://')!r}\n"
+    environ = {"GUNICORN_BACKLOG_INTERVAL": "0.1", **BAD[bad]}
+    server = serve(gunicorn, config=config, environ=environ, workers=1).wait_until_it_serves()
     next_pushes(agent, 2)
-    server.reload()
+    reload_and_wait(server)
     next_pushes(agent, 2)
 
     ours = [line for line in server.log.splitlines() if "gunicorn_backlog" in line]
     ours = [line for line in ours if "[INFO]" not in line]
-    variable, value = next(iter(environ.items()))
+    variable, value = next(iter(BAD[bad].items()))
     assert len([line for line in ours if "[WARNING]" in line]) == ("TELEMETRY" not in variable)
     assert all(variable in line and value in line and "ignored" in line for line in ours)
     assert "datadog" not in server.log.replace("gunicorn_backlog", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from socket import SOCK_DGRAM
 
 import pytest
@@ -46,10 +47,11 @@ def test_failed_sends_of_the_app_are_logged_as_without_us(
 ) -> None:
     """stderr has the same number of warnings, while our pushes arrive."""
     environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.1"}
-    watched = serve(gunicorn, app=APP, arguments=arguments, environ=environ)
+    server_of = partial(serve, gunicorn, app=APP, workers=1, arguments=arguments)
+    watched = server_of(environ=environ)
     with_us = warnings_of(watched, requests)
     next_pushes(agent, 2)
-    without = warnings_of(serve(gunicorn, app=APP, arguments=arguments, config=""), requests)
+    without = warnings_of(server_of(config=""), requests)
     print(f"{requests} requests: {with_us[1]} warnings, without us {without[1]}")
     assert with_us[1] == without[1] >= requests
     assert watched.our_lines == []
@@ -58,12 +60,12 @@ def test_failed_sends_of_the_app_are_logged_as_without_us(
 @pytest.mark.parametrize("scheme", ["unix", "udp"])
 @forms("pushes", short=10, long=600)
 def test_our_thread_logs_one_line(
-    pushes: int, scheme: str, gunicorn: Gunicorn, serve: ServerFactory
+    pushes: int, scheme: str, newest: Gunicorn, serve: ServerFactory
 ) -> None:
     """With an unreachable Agent our pushes cause one line in all."""
     url = "unix:///nowhere" if scheme == "unix" else f"udp://127.0.0.1:{free_port(SOCK_DGRAM)}"
     environ = {"GUNICORN_BACKLOG_URL": url, "GUNICORN_BACKLOG_INTERVAL": str(INTERVAL_S)}
-    server = serve(gunicorn, app=APP, arguments=("--preload",), environ=environ)
+    server = serve(newest, app=APP, workers=1, arguments=("--preload",), environ=environ)
     before, more = warnings_of(server, REQUESTS)
     wait_until_logged(server, AWAY, 1)
     end_s = time.monotonic() + pushes * INTERVAL_S

@@ -24,12 +24,14 @@ REQUESTS = 2000
 ROUNDS = 10
 SLOWER_MS = 50  # of an end, as medians
 PAYLOADS = {"udp": 1432, "unixgram": 8192}  # bytes at most
+LAST_LINE = b"_sc|gunicorn.is_running|"  # of each push
 
 
 def started(place: Place, gunicorn: Gunicorn, serve: ServerFactory, config: str = CONFIG) -> Server:
     """Start a server that pushes to a place."""
     return serve(
         gunicorn,
+        workers=1,
         config=config,
         run_by=place.run_by,
         arguments=place.arguments,
@@ -79,9 +81,10 @@ def test_a_push_of_many_datagrams_arrives_whole(
     path = "" if scheme == "udp" else f"{tmp_path}/agent"
     address = Address(scheme, host="127.0.0.1" if scheme == "udp" else "", path=path)
     agent = listen(address)
-    place = Place(agent.url, arguments=more_listeners(MANY - 1), environ={})
+    environ = {"GUNICORN_BACKLOG_INTERVAL": "0.3"}
+    place = Place(agent.url, arguments=more_listeners(MANY - 1), environ=environ)
     started(place, newest, serve)
-    wait_for("pushes", lambda: len(whole_pushes(agent)) > count, deadline_s=20 + 2 * count)
+    wait_for("pushes", lambda: ended_pushes(agent) > count, deadline_s=40 + 2 * count)
     found = whole_pushes(agent)
 
     for push in found:
@@ -91,6 +94,11 @@ def test_a_push_of_many_datagrams_arrives_whole(
     sizes = [len(datagram.octets) for datagram in agent.datagrams]
     assert max(sizes) <= PAYLOADS[scheme]
     print(f"{scheme}: {len(found)} pushes of {len(sizes) / len(found):.0f} datagrams, all whole")
+
+
+def ended_pushes(agent: StandInAgent) -> int:
+    """Return the number of pushes so far."""
+    return sum(datagram.octets.count(LAST_LINE) for datagram in list(agent.datagrams))
 
 
 def whole_pushes(agent: StandInAgent) -> list[list[Line]]:

@@ -26,9 +26,9 @@ def test_series_that_may_collide(
 ) -> None:
     """One warning has the remedy; with a tag or field of the pod there is none."""
     environ, lines = ENVIRONMENTS[case]
-    own = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
-    server = serve(newest, environ=environ | own).wait_until_it_serves()
+    own = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.1"}
+    server = serve(newest, workers=1, environ=environ | own).wait_until_it_serves()
     next_pushes(agent, 2)
 
     assert len(server.our_lines) == lines, server.log
-    assert all("set DD_ENTITY_ID, add a tag pod_name or host" in it for it in server.our_lines)
+    assert all("set DD_ENTITY_ID, add a tag pod_name or host" in line for line in server.our_lines)

@@ -12,6 +12,7 @@ from gunicorn_backlog.config.agent_address import Address
 from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.hostile_agents import SLOW
+from tests.lab.reloading import reload_and_wait
 from tests.lab.third_party_agents import datadog_server
 from tests.lab.waiting import wait_for
 
@@ -33,7 +34,6 @@ def test_no_datagram_is_longer_than_an_agent_accepts(
     scheme: str,
     newest: Gunicorn,
     serve: ServerFactory,
-    agent: StandInAgent,
     tmp_path: Path,
 ) -> None:
     """Datagrams and messages have at most 8,192 bytes; lines that fit arrive, one is logged."""
@@ -41,23 +41,22 @@ def test_no_datagram_is_longer_than_an_agent_accepts(
     with StandInAgent(Address(scheme, "" if path else "127.0.0.1", path=path)) as agent:
         environ = {
             "GUNICORN_BACKLOG_URL": agent.url,
-            "GUNICORN_BACKLOG_INTERVAL": "0.2",
+            "GUNICORN_BACKLOG_INTERVAL": "0.3",
             "GUNICORN_BACKLOG_SAMPLES": "100",
             "DD_TAGS": tags(count),
             "DD_ORIGIN_DETECTION_ENABLED": "false",
         }
         # Lines with the tag of this listener are too long even where lines of workers fit.
         second = ("--bind", f"unix:{tmp_path}/{'x' * 30}")
-        server = serve(newest, arguments=second, environ=environ).wait_until_it_serves()
+        server = serve(newest, workers=1, arguments=second, environ=environ).wait_until_it_serves()
         if count < 45:
             name = b"gunicorn.workers:"
             wait_for(
-                "pushes", lambda: sum(name in datagram.octets for datagram in agent.datagrams) > 20
+                "pushes", lambda: sum(name in datagram.octets for datagram in agent.datagrams) > 6
             )
         if not all_fit:
             wait_for("the line", lambda: re.search(LEFT_OUT, server.log))
-        server.reload()
-        server.wait_until_it_serves()
+        reload_and_wait(server)
         assert all(len(datagram.octets) <= ACCEPTED for datagram in agent.datagrams)
         names = {line.name for datagram in agent.datagrams for line in datagram.lines}
     ours = [line for line in server.log.splitlines() if WARNING in line]
@@ -82,8 +81,8 @@ def test_datadogs_own_server_reads_what_is_sent(
         "DD_TAGS": f"{tags(41)},more:{'y' * 90}",
     }
     with datadog_server(tmp_path) as datadog:
-        wait_for("it to listen", lambda: "starting to listen" in datadog.log)
-        server = serve(newest, environ=environ, run_by=datadog.inside())
+        wait_for("the listener of Datadog's server", lambda: "starting to listen" in datadog.log)
+        server = serve(newest, workers=1, environ=environ, run_by=datadog.inside())
         wait_for("pushes", lambda: datadog.log.count("gunicorn.backlog.limit:") > 3)
         server.process.terminate()
         server.process.wait(timeout=20)

@@ -21,6 +21,7 @@ from tests.lab.hostile_agents import HOSTS
 from tests.lab.ports import free_port
 from tests.lab.procfs import our_threads
 from tests.lab.sandbox import ROOT
+from tests.lab.server import Server
 from tests.lab.short_and_soak import forms
 from tests.lab.waiting import wait_for
 
@@ -34,24 +35,23 @@ def addresses() -> list[Address]:
     return [Address("udp", host, port) for host in HOSTS]
 
 
-def environ_of(addresses: list[Address]) -> dict[str, str]:
-    """Return the settings to push to the Agent's name."""
-    return {"GUNICORN_BACKLOG_URL": f"udp://{NAME}:{addresses[0].port}"}
+def started(
+    gunicorn: Gunicorn, serve: ServerFactory, addresses: list[Address], names: Names
+) -> Server:
+    """Start a server that pushes to the Agent's name."""
+    environ = {"GUNICORN_BACKLOG_URL": f"udp://{NAME}:{addresses[0].port}"}
+    return serve(gunicorn, workers=1, environ=environ, run_by=names.run_by)
 
 
 @forms("rounds", short=1, long=10)
 def test_an_agent_that_moves_during_an_outage(
-    rounds: int,
-    gunicorn: Gunicorn,
-    serve: ServerFactory,
-    addresses: list[Address],
-    tmp_path: Path,
+    rounds: int, newest: Gunicorn, serve: ServerFactory, addresses: list[Address], tmp_path: Path
 ) -> None:
     """A push arrives at the name's new address within two intervals."""
     names, took_s = Names(tmp_path), []
     names.lead_to(HOSTS[0])
     with AgentProcess(addresses[0], tmp_path) as agent:
-        server = serve(gunicorn, environ=environ_of(addresses), run_by=names.run_by)
+        server = started(newest, serve, addresses, names)
         agent.wait_for_a_push(since_s=0)
     for number in range(1, rounds + 1):
         wait_until_logged(server, AWAY, number)
@@ -74,7 +74,7 @@ def test_an_agent_that_moves_without_an_outage(
     names.lead_to(HOSTS[0])
     with ExitStack() as stack:
         agent = stack.enter_context(AgentProcess(addresses[0], tmp_path))
-        server = serve(newest, environ=environ_of(addresses), run_by=names.run_by)
+        server = started(newest, serve, addresses, names)
         agent.wait_for_a_push(since_s=0)
         for number in range(1, rounds + 1):
             former = agent
@@ -97,7 +97,7 @@ def test_a_name_that_resolves_late(
     for _ in range(rounds):
         names = Names(tmp_path)
         with AgentProcess(addresses[0], tmp_path) as agent:
-            server = serve(newest, environ=environ_of(addresses), run_by=names.run_by)
+            server = started(newest, serve, addresses, names)
             wait_until_logged(server, AWAY, 1)
             since_s = time.monotonic()
             names.lead_to(HOSTS[0])
@@ -115,7 +115,7 @@ def test_one_look_up_at_a_time(
     """A hung look-up is the only one, with one thread, however many pushes are dropped."""
     with silent_name_server() as name_server:
         names = Names(tmp_path, name_server.host)
-        server = serve(newest, environ=environ_of(addresses), run_by=names.run_by)
+        server = started(newest, serve, addresses, names)
         wait_until_logged(server, AWAY, 1)
         since_s = time.monotonic()
         wait_for("pushes", lambda: time.monotonic() - since_s > pushes * INTERVAL_S)
@@ -131,7 +131,7 @@ def test_a_look_up_that_hangs_and_ends(
     """A name that resolves during a hung look-up is found by the next look-up."""
     with silent_name_server() as name_server, AgentProcess(addresses[0], tmp_path) as agent:
         names = Names(tmp_path, name_server.host)
-        server = serve(newest, environ=environ_of(addresses), run_by=names.run_by)
+        server = started(newest, serve, addresses, names)
         wait_until_logged(server, AWAY, 1)
         since_s = time.monotonic()
         names.lead_to(HOSTS[0])

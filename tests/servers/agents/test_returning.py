@@ -32,14 +32,14 @@ def address_of(scheme: str, folder: Path) -> Address:
 @pytest.mark.parametrize("scheme", ["udp", "unixgram", "unixstream"])
 @forms("rounds", short=1, long=10)
 def test_an_agent_that_is_killed_and_restarted(
-    rounds: int, scheme: str, gunicorn: Gunicorn, serve: ServerFactory, tmp_path: Path
+    rounds: int, scheme: str, newest: Gunicorn, serve: ServerFactory, tmp_path: Path
 ) -> None:
     """After SIGKILL a Unix socket's path remains; the restarted Agent receives pushes."""
     address = address_of(scheme, tmp_path)
     environ = {"GUNICORN_BACKLOG_URL": str(address), "GUNICORN_BACKLOG_INTERVAL": str(INTERVAL_S)}
     took_s = []
     with AgentProcess(address, tmp_path) as agent:
-        server = serve(gunicorn, environ=environ).wait_until_it_serves()
+        server = serve(newest, workers=1, environ=environ).wait_until_it_serves()
         agent.wait_for_a_push(since_s=0)
     for number in range(1, rounds + 1):
         wait_until_logged(server, AWAY, number)
@@ -61,7 +61,7 @@ def test_an_agent_that_is_stopped_and_continued(
     environ = {"GUNICORN_BACKLOG_URL": str(address), "GUNICORN_BACKLOG_INTERVAL": "0.1"}
     took_s = []
     with AgentProcess(address, tmp_path) as agent:
-        server = serve(newest, environ=environ, arguments=more_listeners(60))
+        server = serve(newest, workers=1, environ=environ, arguments=more_listeners(60))
         server.wait_until_it_serves()
         for _ in range(rounds):
             agent.wait_for_a_push(since_s=0)

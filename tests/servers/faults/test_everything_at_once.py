@@ -78,11 +78,13 @@ def under_load(server: Server) -> Iterator[list[float]]:
             thread.join()
 
 
-@forms("minutes", short=0.35, long=60)
+# 12.6 s: a full queue of the Agent, fewer and more workers, and another time of day.
+@forms("form", short=(0.21, 213), long=(60, 3600))
 def test_everything_at_once(
-    minutes: float, newest: Gunicorn, serve: ServerFactory, tmp_path: Path
+    form: tuple[float, int], newest: Gunicorn, serve: ServerFactory, tmp_path: Path
 ) -> None:
     """A fault every few seconds: gunicorn serves, one thread runs, and all numbers are right."""
+    minutes, seed = form
     offset = tmp_path / "offset"
     offset.write_text("+0\n")
     agent = MovingAgent(tmp_path / "agent")
@@ -94,7 +96,7 @@ def test_everything_at_once(
     }
     server = serve(newest, config=CONFIG, workers=WORKERS, environ=environ)
     wait_until_idle(agent)
-    faults = Faults(server, agent, offset, seed=int(minutes * 60))
+    faults = Faults(server, agent, offset, seed=seed)
     resident: list[int] = []
     with under_load(server) as unanswered_s:
         end_s = time.monotonic() + 60 * minutes

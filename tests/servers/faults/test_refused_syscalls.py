@@ -17,6 +17,7 @@ from tests.conftest import ServerFactory
 from tests.lab.check_command import has_finding
 from tests.lab.cli_command import run_cli, status
 from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.nightly import NEWEST_BY_DAY
 from tests.lab.pushes import Push, next_pushes, wait_until_all_are_idle
 from tests.lab.sandbox import as_nobody, as_pid_1, refusing, without_proc
 from tests.lab.server import Server
@@ -24,6 +25,7 @@ from tests.lab.ss import enforced, ss_unix
 from tests.lab.waiting import wait_for
 
 BOTH_WORKING = {"idle": 0, "working": 2, "starting": 0}
+BY_A_UNIT = "netlink=EAFNOSUPPORT"  # by RestrictAddressFamilies= of a systemd unit
 
 
 def started(
@@ -39,7 +41,7 @@ def started(
         config=None,
         run_by=run_by,
         arguments=("--config", "python:gunicorn_backlog.hooks", "--bind", f"unix:{path}"),
-        environ={"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"},
+        environ={"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.1"},
     )
     server.wait_until_it_serves()
     wait_until_all_are_idle(agent)
@@ -66,8 +68,12 @@ def path(tmp_path: Path) -> Iterator[str]:
     path.unlink(missing_ok=True)
 
 
-TCP = {"backlog": {1.0}, "backlog.limit": {float(enforced(2048))}, "backlog.dropped": {0.0}}
-UNIX = {"backlog": {0.0}, "backlog.limit": {float(enforced(2048))}}
+UNIX = {
+    "backlog": {0.0},
+    "backlog.limit": {float(enforced(2048))},
+    "backlog.lost": {0.0},
+}
+TCP = UNIX | {"backlog": {1.0}, "backlog.dropped": {0.0}}
 PLACES: dict[str, Callable[[Gunicorn], tuple[str, ...]]] = {
     "uid 65534": lambda gunicorn: as_nobody(gunicorn.folder),
     "pid 1": lambda _: as_pid_1(),
@@ -86,7 +92,7 @@ BY_SECCOMP = (
 BY_UNIT = "; add AF_NETLINK to RestrictAddressFamilies= of the systemd unit that the server runs in"
 REFUSED = {
     "netlink": {"unix": FROM_LIST.format(EPERM)},
-    "netlink=EAFNOSUPPORT": {"unix": FROM_LIST.format(EAFNOSUPPORT)},
+    BY_A_UNIT: {"unix": FROM_LIST.format(EAFNOSUPPORT)},
     "SO_MEMINFO,netlink": {
         "unix": FROM_LIST.format(EPERM),
         "tcp": f"the drops of {{tcp}} can't be read (TCP_INFO: {EPERM}; inet_diag: {EPERM})",
@@ -98,6 +104,7 @@ REFUSED = {
 }
 
 
+@NEWEST_BY_DAY
 @pytest.mark.parametrize("place", PLACES)
 def test_nothing_is_missing(
     place: str, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, path: str
@@ -111,13 +118,20 @@ def test_nothing_is_missing(
     assert server.get()
 
 
-@pytest.mark.parametrize("refused", REFUSED)
+@pytest.mark.parametrize("refused", [name for name in REFUSED if name != BY_A_UNIT])
 def test_refused_numbers_are_absent_and_logged(
     refused: str, newest: Gunicorn, serve: ServerFactory, agent: StandInAgent, path: str
 ) -> None:
     """Only the unreadable numbers are absent, with one line for each cause."""
     server = started(newest, serve, agent, refusing(*refused.split(",")), path)
-    expected = {server.address: dict(TCP), path: {"backlog": {0.0}}}
+    check_refused(refused, server, agent, path)
+    server.let_go()
+    assert server.get()
+
+
+def check_refused(refused: str, server: Server, agent: StandInAgent, path: str) -> None:
+    """Assert that the other numbers are pushed, and that the lines have cause and remedy."""
+    expected = {server.address: dict(TCP), path: {"backlog": {0.0}, "backlog.lost": {0.0}}}
     if "SO_MEMINFO" in refused:
         del expected[server.address]["backlog.dropped"]
     elif "TCP_INFO" in refused:
@@ -126,13 +140,13 @@ def test_refused_numbers_are_absent_and_logged(
     for push in next_pushes(agent, 2):
         assert seen(push) == expected
         assert push.workers == BOTH_WORKING
+        waits = push.all("gunicorn.request.wait.avg")
+        assert bool(waits) == ("TCP_INFO" not in refused.split(","))
     wait_for("the lines", lambda: len(server.our_lines) == len(REFUSED[refused]))
     lines = server.our_lines
     for text in REFUSED[refused].values():
         (line,) = [line for line in lines if text.format(unix=path, tcp=server.address) in line]
         assert line.endswith(remedy)
-    server.let_go()
-    assert server.get()
 
 
 def unix_lengths(agent: StandInAgent, path: str) -> set[float]:
@@ -142,13 +156,19 @@ def unix_lengths(agent: StandInAgent, path: str) -> set[float]:
     return {value for line in lines for value in line.values}
 
 
+@NEWEST_BY_DAY
 def test_unix_step_by_step_without_netlink(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, path: str
 ) -> None:
-    """Pushes report 0, 1, 2 and 0 waiting clients like ss; status reads them from the server."""
-    refused = refusing("netlink=EAFNOSUPPORT")
+    """Pushes report 0, 1, 2 and 0 waiting clients like ss; status reads them from the server.
+
+    While a second socket listens at the unlinked path, the length is absent.
+    """
+    refused = refusing(BY_A_UNIT)
     server = started(gunicorn, serve, agent, refused, path)
-    for pid in server.worker_pids():
+    check_refused(BY_A_UNIT, server, agent, path)
+    pids = server.worker_pids()
+    for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     with ExitStack() as clients:
         for waiting in (1, 2):
@@ -156,35 +176,32 @@ def test_unix_step_by_step_without_netlink(
             client.connect(path)
             wait_for("the client to wait", lambda n=waiting: unix_lengths(agent, path) == {n})  # type: ignore[misc]  # the default binds it
             assert [row.recv_q for row in ss_unix(path)] == [waiting]
-        for run_by in (refused, ()):
-            (shown,) = [
-                listener
-                for listener in status(server.pid, run_by=run_by)["listeners"]
-                if listener["listener"] == path
-            ]
-            assert shown["gunicorn.backlog"] == 2
-            assert shown["gunicorn.backlog.limit"] == (None if run_by else enforced(2048))
-            assert shown["unreadable"] is None
-        done = run_cli("check", str(server.pid), run_by=refused)
-        assert has_finding(done, "ok", "listener", f"{path}: 2 wait, the limit is unknown"), done
-        for pid in server.worker_pids():
+        check_commands(server, refused, path)
+        for pid in pids:
             os.kill(pid, signal.SIGCONT)
         server.let_go()
         wait_for("none to wait", lambda: unix_lengths(agent, path) == {0})
-
-
-def test_a_path_bound_twice_without_netlink(
-    newest: Gunicorn, serve: ServerFactory, agent: StandInAgent, path: str
-) -> None:
-    """While a second socket listens at the unlinked path, the length is absent."""
-    started(newest, serve, agent, refusing("netlink=EAFNOSUPPORT"), path).let_go()
-    assert unix_lengths(agent, path) == {0}
     Path(path).unlink()
     with socket.socket(socket.AF_UNIX) as other:
         other.bind(path)
         other.listen(1)
         wait_for("the length to be absent", lambda: unix_lengths(agent, path) == set())
     wait_for("the length to be back", lambda: unix_lengths(agent, path) == {0})
+
+
+def check_commands(server: Server, refused: tuple[str, ...], path: str) -> None:
+    """Assert that status and check have the length, and the limit only where netlink works."""
+    for run_by in (refused, ()):
+        (shown,) = [
+            listener
+            for listener in status(server.pid, run_by=run_by)["listeners"]
+            if listener["listener"] == path
+        ]
+        assert shown["gunicorn.backlog"] == 2
+        assert shown["gunicorn.backlog.limit"] == (None if run_by else enforced(2048))
+        assert shown["unreadable"] is None
+    done = run_cli("check", str(server.pid), run_by=refused)
+    assert has_finding(done, "ok", "listener", f"{path}: 2 wait, the limit is unknown"), done
 
 
 def test_reuse_port_without_netlink(
@@ -194,13 +211,13 @@ def test_reuse_port_without_netlink(
     server = serve(
         newest,
         arguments=("--reuse-port",),
-        run_by=refusing("netlink=EAFNOSUPPORT"),
-        environ={"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"},
+        run_by=refusing(BY_A_UNIT),
+        environ={"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.1"},
     )
     wait_until_all_are_idle(agent)
     assert not next_pushes(agent, 1)[0].all("gunicorn.backlog")
-    (line,) = wait_for("the line", lambda: server.our_lines)
-    assert (
-        f"can't be read (inet_diag: {EAFNOSUPPORT}): not sent, all other metrics are{BY_UNIT}"
-        in line
-    )
+    wait_for("both lines", lambda: len(server.our_lines) == 2)
+    lines = server.our_lines
+    read = f"can't be read (inet_diag: {EAFNOSUPPORT}): not sent, all other metrics are{BY_UNIT}"
+    assert sum(read in line for line in lines) == 1
+    assert sum("lost connections can't be counted" in line for line in lines) == 1

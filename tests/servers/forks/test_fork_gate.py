@@ -148,13 +148,13 @@ def median_ms(side: Timed) -> float:
     return statistics.median(fork.whole_ms for fork in side.forks)
 
 
-@forms("rounds", short=2, long=30)
+@forms("rounds", short=1, long=30)
 def test_stopping_during_forks(
     rounds: int, gunicorn: Gunicorn, serve: ServerFactory, tmp_path: Path
 ) -> None:
     """SIGTERM at a random moment: no fork is delayed, and the arbiter exits with 0."""
     chance = random.Random(rounds)
-    most_ms = MOST_MS if rounds > 2 else NOISE_MS
+    most_ms = MOST_MS if rounds > 1 else NOISE_MS
     added_ms, ended_s = [], []
     for number in range(rounds):
         side = Timed(str(number), serve, gunicorn, tmp_path, environ=DEFAULT | BUSY)

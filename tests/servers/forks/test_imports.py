@@ -6,6 +6,7 @@ import http.server
 import ssl
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,12 @@ from agent import StandInAgent
 from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.pushes import wait_until_all_are_idle
+from tests.lab.server import CONFIG, Server
+from tests.lab.waiting import wait_for
 from tests.lab.worker_classes import GEVENT, GTHREAD, PYWSGI, SYNC, WorkerClass
 
 CLIENTS = 4
+CLASSES = (GEVENT, PYWSGI, GTHREAD, SYNC)
 NOT_OURS_TO_IMPORT = {"datadog", "requests", "urllib3"}
 
 
@@ -54,25 +58,47 @@ def https(tmp_path: Path) -> Iterator[dict[str, str]]:
         thread.join()
 
 
-@pytest.mark.parametrize(
-    "worker_class", [SYNC, GTHREAD, GEVENT, PYWSGI], ids=lambda each: each.name
-)
 def test_an_app_that_is_an_https_client(
-    worker_class: WorkerClass,
-    gunicorn: Gunicorn,
-    serve: ServerFactory,
-    agent: StandInAgent,
-    https: dict[str, str],
+    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, https: dict[str, str]
 ) -> None:
-    """The app's requests use the ssl module that gevent patched: we did not import them before."""
-    environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"} | https
+    """The app's requests use the ssl module that gevent patched: we did not import it before.
+
+    HUPs take one arbiter through the classes, so that our imports precede gevent's, too.
+    """
+    environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.1"} | https
+    first, *others = CLASSES
     server = serve(
         gunicorn,
+        workers=1,
+        config=config_of(first),
         environ=environ,
-        arguments=worker_class.arguments,
         app="tests.lab.https_client_app:app",
     )
-    wait_until_all_are_idle(agent)
+    check_client(server, agent)
+    for worker_class in others:
+        former = server.worker_pids()
+        server.reload(config_of(worker_class))
+        wait_for("the class", partial(has_new_worker, server, former))
+        check_client(server, agent)
+    assert "MonkeyPatchWarning" not in server.log
+    assert "Traceback" not in server.log
+
+
+def config_of(worker_class: WorkerClass) -> str:
+    """Return the config of a server with this class."""
+    threads = f"threads = {worker_class.threads}\n" if worker_class.threads else ""
+    return f"{CONFIG}worker_class = {worker_class.name!r}\n{threads}"
+
+
+def has_new_worker(server: Server, former: set[int]) -> bool:
+    """Return whether the only worker was forked after the former one."""
+    pids = server.worker_pids()
+    return len(pids) == 1 and pids.isdisjoint(former)
+
+
+def check_client(server: Server, agent: StandInAgent) -> None:
+    """Assert that the app did not find our packages imported, and that its requests succeed."""
+    wait_until_all_are_idle(agent, 1)
     imported = {name.partition(".")[0] for name in server.get("/modules").decode().split()}
     assert not imported & NOT_OURS_TO_IMPORT
     answers: list[bytes] = []
@@ -84,5 +110,3 @@ def test_an_app_that_is_an_https_client(
     for client in clients:
         client.join()
     assert answers == [b"hello"] * CLIENTS
-    assert "MonkeyPatchWarning" not in server.log
-    assert "Traceback" not in server.log

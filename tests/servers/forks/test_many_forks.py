@@ -16,11 +16,11 @@ from tests.lab.dns import NAME, Names
 from tests.lab.endless_load import EndlessLoad
 from tests.lab.first_request_app import METRIC
 from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.nightly import nightly
 from tests.lab.procfs import descriptors, our_threads, resident_kb, threads
 from tests.lab.pushes import pushes
 from tests.lab.sandbox import with_slow_open
 from tests.lab.server import CONFIG, Server
-from tests.lab.short_and_soak import forms
 from tests.lab.waiting import wait_for
 from tests.lab.worker_classes import GTHREAD, SYNC, WorkerClass
 
@@ -29,7 +29,7 @@ from tests.lab.worker_classes import GTHREAD, SYNC, WorkerClass
 FAST = "import random\nimport datadog\nrandom.random = lambda: 0.0\n"
 INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.1", "GUNICORN_BACKLOG_SAMPLES": "10"}
 MB_PER_10_000_FORKS = 1.0
-LONG = 10_000
+SHORT, LONG = 15, 10_000  # forks
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,20 @@ class Case:
         return Side(server, EndlessLoad(server))
 
 
-CASES = [
-    pytest.param(Case(SYNC, 2, preload=False), id="sync"),
-    pytest.param(Case(SYNC, 4, preload=True), id="sync-preload"),
-    pytest.param(Case(GTHREAD, 4, preload=False), id="gthread"),
-    pytest.param(Case(GTHREAD, 2, preload=True), id="gthread-preload"),
+CASES = {
+    "sync": Case(SYNC, 2, preload=False),
+    "sync-preload": Case(SYNC, 4, preload=True),
+    "gthread": Case(GTHREAD, 4, preload=False),
+    "gthread-preload": Case(GTHREAD, 2, preload=True),
+}
+# By day both classes, one of them with a preloaded app.
+FORMS = [
+    *(pytest.param(CASES[name], SHORT, id=f"{name}-short") for name in ("sync", "gthread-preload")),
+    *(nightly(CASES[name], SHORT, id=f"{name}-short") for name in ("sync-preload", "gthread")),
+    *(
+        pytest.param(case, LONG, id=f"{name}-long", marks=pytest.mark.soak)
+        for name, case in CASES.items()
+    ),
 ]
 
 
@@ -133,8 +142,7 @@ def mb_per_10_000_forks(vitals: Sequence[Vitals]) -> float:
     return slope * 10_000 / 1024
 
 
-@forms("count", short=25, long=LONG)
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(("case", "count"), FORMS)
 def test_no_worker_hangs_and_nothing_grows(
     case: Case, count: int, newest: Gunicorn, serve: ServerFactory, listen: AgentFactory
 ) -> None:
@@ -150,7 +158,7 @@ def test_no_worker_hangs_and_nothing_grows(
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
 def test_the_same_without_us(
     case: Case, newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:

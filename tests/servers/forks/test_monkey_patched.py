@@ -16,7 +16,7 @@ from tests.conftest import AgentFactory, ServerFactory
 from tests.lab.first_request_app import METRIC
 from tests.lab.gunicorn_versions import VERSIONS, Gunicorn
 from tests.lab.procfs import our_threads
-from tests.lab.pushes import next_pushes, pushes, wait_until_all_are_idle
+from tests.lab.pushes import latest, next_pushes, wait_until_all_are_idle
 from tests.lab.server import CONFIG, Server
 from tests.lab.ss import ss
 from tests.lab.thread_traces_app import udp_sockets_to
@@ -31,14 +31,14 @@ EVENTLET_ALL = "import eventlet; eventlet.monkey_patch()\n"
 EVENTLET_BUT_OS = "import eventlet; eventlet.monkey_patch(os=False)\n"
 INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.1", "GUNICORN_BACKLOG_SAMPLES": "4"}
 CRITICAL = (2,)
-HELD = (0, 1, 5)
+HELD = (1, 5)  # and none, after each
+# The arbiter's patch, and the class before and after a reload.
 CASES = [
     *(
-        pytest.param(GEVENT_ALL, each, version, id=f"gevent-{each.name}-{version}")
-        for each in (GEVENT, SYNC)
+        pytest.param(GEVENT_ALL, (GEVENT, SYNC), version, id=f"gevent-{version}")
         for version in VERSIONS
     ),
-    pytest.param(EVENTLET_BUT_OS, EVENTLET, "23.0.0", id="eventlet-eventlet-23.0.0"),
+    pytest.param(EVENTLET_BUT_OS, (EVENTLET, EVENTLET), "23.0.0", id="eventlet-23.0.0"),
 ]
 
 
@@ -46,15 +46,14 @@ class Patched(NamedTuple):
     """A server with a patched arbiter, our Agent, and the app's Agent."""
 
     server: Server
-    worker_class: WorkerClass
     agent: StandInAgent
     apps_agent: StandInAgent
 
-    def check_at_work(self) -> None:
+    def check_at_work(self, worker_class: WorkerClass) -> None:
         """Assert that workers have no copy of our thread, and that all numbers are exact."""
         check_traces(self.server, self.agent)
         for clients in HELD:
-            check_numbers(self.server, self.agent, self.worker_class, clients)
+            check_numbers(self.server, self.agent, worker_class, clients)
         check_the_apps_metrics(self.server, self.apps_agent)
         assert "Traceback" not in self.server.log
 
@@ -72,35 +71,37 @@ def patched(serve: ServerFactory, agent: StandInAgent, apps_agent: StandInAgent)
     def start(patch: str, worker_class: WorkerClass, gunicorn: Gunicorn) -> Patched:
         server = serve(
             gunicorn,
-            config=patch + CONFIG,
-            arguments=worker_class.arguments,
+            config=patch + config_of(worker_class),
             app="tests.lab.thread_traces_app:app",
             environ=INTERVAL
             | {"GUNICORN_BACKLOG_URL": agent.url, "APP_STATSD_PORT": str(port(apps_agent))},
         )
         wait_until_all_are_idle(agent)
-        return Patched(server, worker_class, agent, apps_agent)
+        return Patched(server, agent, apps_agent)
 
     return start
 
 
-@pytest.mark.parametrize(("patch", "worker_class", "version"), CASES)
+@pytest.mark.parametrize(("patch", "classes", "version"), CASES)
 def test_a_patched_arbiter(
     patch: str,
-    worker_class: WorkerClass,
+    classes: tuple[WorkerClass, WorkerClass],
     version: str,
     installed: Callable[[str], Gunicorn],
     patched: Patching,
 ) -> None:
     """An OS thread, no copy in workers, exact numbers, and the app's own metrics.
 
-    The same holds after a kill and a reload of workers. The log has no traceback at the end.
+    The same holds after a kill, and after a reload with another class. The log has no traceback at
+    the end.
     """
-    under_test = patched(patch, worker_class, installed(version))
-    under_test.check_at_work()
-    replace_workers(under_test.server, under_test.agent)
+    first, second = classes
+    under_test = patched(patch, first, installed(version))
+    under_test.check_at_work(first)
+    kill_a_worker(under_test.server, under_test.agent)
     check_traces(under_test.server, under_test.agent)
-    check_numbers(under_test.server, under_test.agent, worker_class, 1)
+    replace_workers(under_test.server, under_test.agent, patch + config_of(second))
+    under_test.check_at_work(second)
     under_test.server.signal(signal.SIGTERM)
     assert under_test.server.process.wait(timeout=20) == 0
     wait_for("the last push", lambda: is_running(under_test.agent) == CRITICAL)
@@ -114,12 +115,17 @@ def test_an_arbiter_with_all_of_eventlet_s_patches(
 
     eventlet's ``os.write`` raises in the signal handler that wakes the arbiter.
     """
-    patched(EVENTLET_ALL, EVENTLET, installed("23.0.0")).check_at_work()
+    patched(EVENTLET_ALL, EVENTLET, installed("23.0.0")).check_at_work(EVENTLET)
+
+
+def config_of(worker_class: WorkerClass) -> str:
+    """Return the config of a server with this class, without a patch."""
+    return f"{CONFIG}worker_class = {worker_class.name!r}\n"
 
 
 def is_running(agent: StandInAgent) -> tuple[float, ...]:
     """Return the status of the latest service check."""
-    return pushes(agent)[-1].values("gunicorn.is_running")
+    return latest(agent).values("gunicorn.is_running")
 
 
 def port(agent: StandInAgent) -> int:
@@ -163,7 +169,8 @@ def check_numbers(
 
 
 def check_the_apps_metrics(server: Server, apps_agent: StandInAgent) -> None:
-    """Assert that the app's metric of each worker arrives once."""
+    """Assert that the app's metric of each worker arrives once, at its first request."""
+    before = apps_metrics(apps_agent)
     answered: set[bytes] = set()
 
     def both_answered() -> bool:
@@ -171,7 +178,7 @@ def check_the_apps_metrics(server: Server, apps_agent: StandInAgent) -> None:
         return len(answered) == WORKERS
 
     wait_for("both workers to answer", both_answered)
-    wait_for("their metrics", lambda: apps_metrics(apps_agent) == WORKERS)
+    wait_for("their metrics", lambda: apps_metrics(apps_agent) == before + WORKERS)
 
 
 def apps_metrics(apps_agent: StandInAgent) -> int:
@@ -181,13 +188,17 @@ def apps_metrics(apps_agent: StandInAgent) -> int:
     return sum(line.name == METRIC for line in sent)
 
 
-def replace_workers(server: Server, agent: StandInAgent) -> None:
-    """Kill a worker, then reload, so that all workers are new."""
+def kill_a_worker(server: Server, agent: StandInAgent) -> None:
+    """Kill a worker, and wait until another one is idle."""
     before = server.worker_pids()
     os.kill(min(before), signal.SIGKILL)
     wait_for("another worker", lambda: server.worker_pids() - before)
     wait_until_all_are_idle(agent)
+
+
+def replace_workers(server: Server, agent: StandInAgent, config: str) -> None:
+    """Reload another config, so that all workers are new."""
     before = server.worker_pids()
-    server.reload()
+    server.reload(config)
     wait_for("new workers", lambda: server.worker_pids().isdisjoint(before))
     wait_until_all_are_idle(agent)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
-import signal
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import groupby, pairwise
 from pathlib import Path
 
 import pytest
@@ -17,28 +15,44 @@ from gunicorn_backlog.metrics.catalog import WORKERS as WORKERS_BY_STATE
 from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.ports import free_port
-from tests.lab.push_streams import wait_until_all_came
 from tests.lab.pushes import next_pushes, pushes
 from tests.lab.server import CONFIG, Server
 from tests.lab.waiting import wait_for
-from tests.lab.worker_classes import CLASSES, NEWEST, SYNC, WORKERS, WorkerClass
-from tests.servers.listeners.test_kinds import SETUPS, Setup, fd, tcp, unix
+from tests.lab.worker_classes import (
+    ASGI,
+    CLASSES,
+    EVENTLET,
+    NEWEST,
+    SYNC,
+    TORNADO,
+    WSGI,
+    WorkerClass,
+)
 
 INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.1", "GUNICORN_BACKLOG_SAMPLES": "4"}
-STEADY = 40  # datagrams of two servers
+STEADY = 20  # datagrams of two servers
+WORKERS = 1  # of each
 SERVERS = ("one", "other")
 OF_ALL_CLASSES = (BACKLOG, LIMIT, DROPPED, WORKERS_BY_STATE, SPAWNED, IN_FLIGHT, IS_RUNNING)
 Series = tuple[str, str, frozenset[str]]
 
-CASES = [
-    pytest.param(case, version, id=f"{case.name.rpartition('.')[2]}-{case.app[10:14]}-{version}")
-    for case in CLASSES
-    for version in (("20.1.0", NEWEST) if case is SYNC else case.versions[-1:])
+# Every class in its newest version, and one class in the oldest; servers keep their app over a HUP.
+GROUPS = [
+    pytest.param("20.1.0", (SYNC,), id="20.1.0"),
+    pytest.param(EVENTLET.versions[-1], (EVENTLET,), id="eventlet"),
+    *(
+        pytest.param(
+            NEWEST,
+            tuple(each for each in CLASSES if each.app == app and NEWEST in each.versions),
+            id=app.partition(":")[0].rpartition(".")[2],
+        )
+        for app in (WSGI, ASGI, TORNADO)
+    ),
 ]
 
 
 def lines(agent: StandInAgent, since: int = 0) -> list[Line]:
-    """Return all lines since that datagram."""
+    """Return all lines since that datagram; of the last ones if negative."""
     return [line for datagram in agent.datagrams[since:] for line in datagram.lines]
 
 
@@ -47,39 +61,67 @@ def binds(found: Iterable[Line]) -> set[str | None]:
     return {line.tag("bind") for line in found}
 
 
-def working(server: str, agent: StandInAgent) -> set[float]:
-    """Return the latest number of this server's busy workers, if all are up."""
-    own = [line for line in lines(agent)[-100:] if line.tag("server") == server]
+def is_working(server: str, agent: StandInAgent, busy: int) -> bool:
+    """Return whether this server's workers are up, and so many of them busy, in the latest push."""
+    own = [line for line in lines(agent, -20) if line.tag("server") == server]
     latest = {line.tag("state"): line.values[0] for line in own if line.name == "gunicorn.workers"}
-    return {latest["working"]} if sum(latest.values()) == WORKERS else set()
+    return latest == {"idle": WORKERS - busy, "working": busy, "starting": 0}
 
 
-@pytest.mark.parametrize(("worker_class", "version"), CASES)
+@pytest.mark.parametrize(("version", "classes"), GROUPS)
 def test_two_servers_of_one_name_share_no_series(
-    worker_class: WorkerClass,
     version: str,
+    classes: Sequence[WorkerClass],
     installed: Callable[[str], Gunicorn],
     serve: ServerFactory,
     agent: StandInAgent,
 ) -> None:
     """Two ports, one Agent, one with a request: each series is of one server, and steady.
 
-    A tag of the test's own names the server; the series are compared without it.
+    HUPs take both servers through several worker classes. A tag of the test's own names the
+    server; the series are compared without it.
     """
+    first, *others = classes
     one, other = (
         serve(
             installed(version),
-            arguments=worker_class.arguments,
-            app=worker_class.app,
+            workers=WORKERS,
+            config=config_of(first),
+            app=first.app,
             environ=INTERVAL
             | {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_TAGS": f"server:{name}"},
         )
         for name in SERVERS
     )
+    check_series(first, one, other, agent)
+    for worker_class in others:
+        for server in (one, other):
+            former = server.worker_pids()
+            server.reload(config_of(worker_class))
+            wait_for("the class", partial(has_new_workers, server, former))
+        check_series(worker_class, one, other, agent)
+
+
+def config_of(worker_class: WorkerClass) -> str:
+    """Return the config of a server with this class."""
+    threads = f"threads = {worker_class.threads}\n" if worker_class.threads else ""
+    return f"{CONFIG}worker_class = {worker_class.name!r}\n{threads}"
+
+
+def has_new_workers(server: Server, former: set[int]) -> bool:
+    """Return whether all workers were forked after the former ones, which are gone."""
+    pids = server.worker_pids()
+    return len(pids) == WORKERS and pids.isdisjoint(former)
+
+
+def check_series(
+    worker_class: WorkerClass, one: Server, other: Server, agent: StandInAgent
+) -> None:
+    """Hold a request of one server, and check the steady series of both."""
     for name in SERVERS:
-        wait_for(f"the workers of {name}", lambda: working(name, agent) == {0})  # noqa: B023
+        wait_for(f"the workers of {name}, {worker_class}", partial(is_working, name, agent, 0))
     one.hold(1)
-    wait_for("the request", lambda: working("one", agent) == {1})
+    wait_for(f"the request of {worker_class}", partial(is_working, "one", agent, 1))
     seen = len(agent.datagrams) + 4  # datagrams in transit
     wait_for("steady pushes", lambda: len(agent.datagrams) > seen + STEADY)
     found = lines(agent, seen)
@@ -88,7 +130,7 @@ def test_two_servers_of_one_name_share_no_series(
     }
     names = {name: {metric for metric, _, _ in its} for name, its in series.items()}
     assert names["one"] == names["other"] >= {metric.name for metric in OF_ALL_CLASSES}
-    assert series["one"].isdisjoint(series["other"])
+    assert series["one"].isdisjoint(series["other"]), worker_class
     at_work = [
         line for line in found if "state:working" in line.tags and line.name == "gunicorn.workers"
     ]
@@ -107,118 +149,51 @@ def series_of(found: Iterable[Line]) -> set[Series]:
     }
 
 
-def port_0(_: Path, __: ExitStack) -> Setup:
-    """127.0.0.1:0: the real port is in gunicorn's log only."""
-    return Setup([], ("127.0.0.1:0",))
-
-
-def unix_first(folder: Path, _: ExitStack) -> Setup:
-    """A Unix socket before a TCP one."""
-    path = str(folder / "app.sock")
-    return Setup([unix(path)], (f"unix:{path}", f"127.0.0.1:{free_port()}"))
-
-
-def reuse_port_by_name(_: Path, __: ExitStack) -> Setup:
-    """reuse_port at ``localhost``."""
-    port = free_port()
-    return Setup([tcp(("127.0.0.1", port))], (f"localhost:{port}",), 1, ("--reuse-port",))
-
-
-def reuse_port_fd(folder: Path, stack: ExitStack) -> Setup:
-    """reuse_port at an inherited socket."""
-    setup = fd(folder, stack)
-    setup.arguments = ("--reuse-port",)
-    return setup
-
-
-def relative(folder: Path, _: ExitStack) -> Setup:
-    """A Unix path that is relative to gunicorn's working directory."""
-    path = unix(str(folder / "app.sock"))
-    return Setup([path], ("unix:app.sock",), arguments=("--chdir", str(folder)))
-
-
-KINDS = SETUPS | {
-    "port 0": port_0,
-    "Unix first": unix_first,
-    "reuse_port, name": reuse_port_by_name,
-    "reuse_port, fd": reuse_port_fd,
-    "relative Unix path": relative,
-}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_bind_of_each_kind_of_listener(
-    kind: str, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, tmp_path: Path
+def test_a_hup_that_changes_bind_ends_one_series_and_begins_another(
+    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, tmp_path: Path
 ) -> None:
-    """Every line from the first push to the last has the first listener's address."""
-    with ExitStack() as stack:
-        setup = KINDS[kind](tmp_path, stack)
-        server = serve(
-            gunicorn,
-            workers=setup.workers,
-            bind=setup.bind,
-            environ=INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url},
-            arguments=setup.arguments,
-            pass_fds=setup.pass_fds,
-            run_by=setup.run_by,
-        )
-        next_pushes(agent, 2)
-        server.signal(signal.SIGTERM)
-        server.process.wait()
-    wait_until_all_came(agent)
-    found = [push for push in pushes(agent) if push.all("gunicorn.is_running")]
-    # gunicorn fails before on_exit: it treats an abstract socket's name as a path.
-    assert found[-1].values("gunicorn.is_running") == (0 if kind == "Unix abstract" else 2,)
-    expected = setup.targets[0].tag if setup.targets else listens_at(server)
-    assert binds(line for push in found for line in push.lines) == {expected}
+    """From a Unix socket to another one, to a TCP port, to two ports: no wrong number between.
 
-
-def listens_at(server: Server) -> str:
-    """Return the address that gunicorn's log names."""
-    (address,) = re.findall(r"Listening at: http://(\S+)", server.log)
-    return str(address)
-
-
-def test_a_hup_that_changes_bind_changes_the_tag(
-    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
-) -> None:
-    """Each push has one value, and no push repeats a former one."""
-    ports = [free_port() for _ in range(4)]  # none twice: leaving workers hold their sockets
+    Each push has one ``bind``, and no push repeats a former one. The former listener's series ends,
+    and the next one's begins within five pushes.
+    """
+    ports = [free_port() for _ in range(3)]  # none twice: leaving workers hold their sockets
+    paths = [str(tmp_path / f"{name}.sock") for name in ("first", "second")]
+    firsts = [*paths, *(f"127.0.0.1:{port}" for port in ports[:2])]
     environ = INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url}
-
-    def config(*own: int) -> str:
-        return f"{CONFIG}bind = {[f'127.0.0.1:{port}' for port in own]}\n"
-
-    server = serve(gunicorn, config=config(ports[0]), bind=(), environ=environ)
+    server = serve(gunicorn, config=bound_to(f"unix:{paths[0]}"), bind=(), environ=environ)
     wait_for("both workers", server.both_worker_pids)
-    next_pushes(agent, 1)
-    for own in (ports[1:2], ports[2:]):
-        server.reload(config(*own))
-        expected = f"127.0.0.1:{own[0]}"
-        wait_for(
-            f"bind:{expected}",
-            partial(lambda it: binds(pushes(agent)[-1].lines) == {it}, expected),
-        )
-    in_turn = [binds(push.lines) for push in pushes(agent)]
+    wait_for(f"bind:{firsts[0]}", partial(is_bound_to, agent, firsts[0]))
+    for own in ([f"unix:{paths[1]}"], firsts[2:3], [firsts[3], f"127.0.0.1:{ports[2]}"]):
+        server.reload(bound_to(*own))
+        wait_for(f"bind:{own[0]}", partial(is_bound_to, agent, own[0].removeprefix("unix:")))
+    next_pushes(agent, 3)
+
+    found = pushes(agent)
+    in_turn = [binds(push.lines) for push in found]
     assert all(len(values) == 1 for values in in_turn)
-    distinct = [
-        values
-        for number, values in enumerate(in_turn)
-        if values != in_turn[number - 1] or not number
-    ]
-    assert distinct == [{f"127.0.0.1:{port}"} for port in ports[:3]]
+    distinct = [values for values, _ in groupby(in_turn)]
+    assert distinct == [{first} for first in firsts]
+    queues = [push.all("gunicorn.backlog") for push in found]
+    assert {value for lines in queues for line in lines for value in line.values} == {0}
+    for former, latter in pairwise(firsts):
+        ended = max(n for n, lines in enumerate(queues) if former in listeners(lines))
+        began = min(n for n, lines in enumerate(queues) if latter in listeners(lines))
+        assert 0 <= began - ended <= 5
+    assert server.our_lines == []
 
 
-def test_both_masters_of_an_upgrade_have_one_bind(
-    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
-) -> None:
-    """Two masters share the sockets; the tag ``app`` separates them."""
-    environ = INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url}
-    server = serve(gunicorn, environ=environ).wait_until_it_serves()
-    server.signal(signal.SIGUSR2)
+def bound_to(*addresses: str) -> str:
+    """Return a config that binds to these addresses."""
+    return f"{CONFIG}bind = {list(addresses)}\n"
 
-    def both() -> bool:
-        return {line.tag("app") for line in lines(agent)[-100:]} == {"lab", "lab.2"}
 
-    wait_for("both masters", both)
-    assert binds(lines(agent)) == {server.address}
+def is_bound_to(agent: StandInAgent, address: str) -> bool:
+    """Return whether the latest push has this ``bind``."""
+    found = pushes(agent)
+    return bool(found) and binds(found[-1].lines) == {address}
+
+
+def listeners(found: Iterable[Line]) -> set[str | None]:
+    """Return the listeners of these lines."""
+    return {line.tag("listener") for line in found}

@@ -16,16 +16,20 @@ from agent import StandInAgent
 from gunicorn_backlog.config.agent_address import Address
 from tests.conftest import AgentFactory, ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.nightly import ALL_VERSIONS
 from tests.lab.ports import free_port
 from tests.lab.procfs import children
 from tests.lab.pushes import next_pushes, pushes, wait_until_all_are_idle
 from tests.lab.sandbox import Network, network, require
-from tests.lab.server import CONFIG
+from tests.lab.server import CONFIG, Server
 from tests.lab.ss import ss_port
 from tests.lab.waiting import wait_for
 
 SOMAXCONN = 3
 PORTS = (8001, 8002)
+RETRANSMITTED_S = 1.5  # clients repeat their SYN after 1 s: these attempts count, too
+DROPPED_S = 0.0  # the kernel drops a connection before connect() returns
+INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.1", "GUNICORN_BACKLOG_SAMPLES": "4"}
 CONNECT = """
 import socket, sys, time
 port, number, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
@@ -64,27 +68,61 @@ def dropped(agent: StandInAgent, port: int) -> float:
     return sum(line.values[0] for line in lines)
 
 
-@pytest.mark.parametrize("reuse_port", [False, True])
-def test_drops_are_those_of_the_kernel(
-    reuse_port: bool, newest: Gunicorn, serve: ServerFactory, net: Network, unix_agent: StandInAgent
+def test_a_clamped_backlog_is_logged_once_and_drops_are_those_of_the_kernel(
+    gunicorn: Gunicorn, serve: ServerFactory, net: Network, unix_agent: StandInAgent
 ) -> None:
-    """The sum of all listeners' drops is nstat's, and each counts at its own listener."""
-    server = serve(
-        newest,
+    """One log line per listener: ``backlog``, the enforced limit, and the setting to raise.
+
+    The sum of all listeners' drops is nstat's, and each drop counts at its own listener.
+    """
+    server = two_listeners(gunicorn, serve, net, unix_agent)
+    wait_until_all_are_idle(unix_agent)
+    for push in next_pushes(unix_agent, 3):
+        for port in PORTS:
+            limit = push.values("gunicorn.backlog.limit", f"listener:127.0.0.1:{port}")
+            assert limit == (SOMAXCONN,)
+    wait_for("the lines", lambda: server.log.count("the kernel enforces") == len(PORTS))
+    check_drops(server, net, unix_agent)
+    lines = server.our_lines
+    assert len(lines) == len(PORTS)
+    clamped = "is set to 2048, the kernel enforces 3: net.core.somaxconn clamps the limit"
+    assert all(clamped in line for line in lines)
+
+
+def test_drops_with_reuse_port_are_those_of_the_kernel(
+    newest: Gunicorn, serve: ServerFactory, net: Network, unix_agent: StandInAgent
+) -> None:
+    """The drops of the workers' sockets add up for each listener."""
+    server = two_listeners(newest, serve, net, unix_agent, "--reuse-port")
+    wait_until_all_are_idle(unix_agent)
+    check_drops(server, net, unix_agent)
+
+
+def two_listeners(
+    gunicorn: Gunicorn,
+    serve: ServerFactory,
+    net: Network,
+    unix_agent: StandInAgent,
+    *arguments: str,
+) -> Server:
+    """Start a server at both ports in the network."""
+    return serve(
+        gunicorn,
         run_by=net.inside(),
         bind=tuple(f"127.0.0.1:{port}" for port in PORTS),
-        arguments=("--timeout", "0", *(["--reuse-port"] if reuse_port else [])),
-        environ={"GUNICORN_BACKLOG_URL": unix_agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"},
+        arguments=("--timeout", "0", *arguments),
+        environ={"GUNICORN_BACKLOG_URL": unix_agent.url} | INTERVAL,
     )
-    wait_until_all_are_idle(unix_agent)
+
+
+def check_drops(server: Server, net: Network, unix_agent: StandInAgent) -> None:
+    """Fill one listener after the other: the drops are nstat's, and only of the full one."""
     for pid in server.worker_pids():
         os.kill(pid, signal.SIGSTOP)
-
-    # Many samples, few pushes: drops within the first interval count, too.
     earlier = 0.0
-    for full, other in (PORTS, PORTS[::-1]):
+    for (full, other), seconds in ((PORTS, RETRANSMITTED_S), (PORTS[::-1], DROPPED_S)):
         before = dropped(unix_agent, other)
-        net.run(sys.executable, "-c", CONNECT, str(full), "30", "1.5")
+        net.run(sys.executable, "-c", CONNECT, str(full), "30", str(seconds))
         next_pushes(unix_agent, 2)
         assert dropped(unix_agent, other) == before
         assert dropped(unix_agent, full) >= 30 - 2 * (SOMAXCONN + 1)
@@ -106,17 +144,16 @@ def test_drops_count_once_where_so_meminfo_is_refused_at_times(
         ),
         bind=(f"127.0.0.1:{PORTS[0]}",),
         arguments=("--timeout", "0"),
-        environ={"GUNICORN_BACKLOG_URL": unix_agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
-        | {"GUNICORN_BACKLOG_SAMPLES": "2"},
+        environ={"GUNICORN_BACKLOG_URL": unix_agent.url} | INTERVAL,
     )
     wait_until_all_are_idle(unix_agent)
     (arbiter,) = server.worker_pids()
     for pid in children(arbiter):
         os.kill(pid, signal.SIGSTOP)
     for _ in range(3):
-        net.run(sys.executable, "-c", CONNECT, str(PORTS[0]), "30", "1.5")
-    next_pushes(unix_agent, 2)
-    assert dropped(unix_agent, PORTS[0]) == net.listen_drops() > 0
+        net.run(sys.executable, "-c", CONNECT, str(PORTS[0]), "30", str(DROPPED_S))
+        next_pushes(unix_agent, 2)
+        assert dropped(unix_agent, PORTS[0]) == net.listen_drops() > 0
 
 
 @pytest.mark.parametrize("reuse_port", [False, True])
@@ -133,7 +170,7 @@ def test_drops_within_one_interval_up_to_the_end_are_not_lost(
         | {"GUNICORN_BACKLOG_SAMPLES": "100"},
     )
     pids = wait_for("both workers", server.both_worker_pids)
-    wait_for("them to be up", lambda: server.log.count("Booting worker") == 2)
+    wait_for("both workers", lambda: server.log.count("Booting worker") == 2)
     net.run("sh", "-c", f"until ss -Hltn | grep -q :{PORTS[0]}; do sleep 0.05; done; sleep 1")
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
@@ -148,28 +185,11 @@ def test_drops_within_one_interval_up_to_the_end_are_not_lost(
     assert dropped(unix_agent, PORTS[0]) == before > 0
 
 
-def test_a_clamped_backlog_is_told_once(
-    gunicorn: Gunicorn, serve: ServerFactory, net: Network, unix_agent: StandInAgent
-) -> None:
-    """The log line has ``backlog``, the enforced limit, and the setting to raise."""
-    server = serve(
-        gunicorn,
-        run_by=net.inside(),
-        environ={"GUNICORN_BACKLOG_URL": unix_agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"},
-    )
-    for push in next_pushes(unix_agent, 3):
-        assert push.values("gunicorn.backlog.limit") == (SOMAXCONN,)
-    wait_for("the line", lambda: "the kernel enforces" in server.log)
-    next_pushes(unix_agent, 2)
-    (line,) = server.our_lines
-    assert "is set to 2048, the kernel enforces 3: net.core.somaxconn clamps the limit" in line
-
-
-def test_an_asgi_worker_that_listens_again_is_told_once(
+def test_an_asgi_worker_that_listens_again_is_logged_once(
     newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """asyncio listens with 100, whatever was asked for: only the kernel's limit tells."""
-    environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
+    """asyncio listens with 100, whatever ``backlog`` is: one line gives the limit and the cause."""
+    environ = {"GUNICORN_BACKLOG_URL": agent.url} | INTERVAL
     server = serve(
         newest, environ=environ, arguments=("--worker-class", "asgi"), app="tests.lab.asgi_app:app"
     )
@@ -194,7 +214,7 @@ def test_the_limit_follows_a_later_listen(
         os.spawnvp(os.P_WAIT, command[0], command)
         _, fds, _, _ = socket.recv_fds(carrier, 1, 1)
     with socket.socket(fileno=fds[0]) as listener:
-        environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
+        environ = {"GUNICORN_BACKLOG_URL": agent.url} | INTERVAL
         bind = (f"fd://{fds[0]}",)
         serve(gunicorn, environ=environ, bind=bind, pass_fds=(fds[0],))
         assert next_pushes(agent, 1)[0].values("gunicorn.backlog.limit") == (SOMAXCONN,)
@@ -205,67 +225,33 @@ def test_the_limit_follows_a_later_listen(
         assert push.values("gunicorn.backlog.limit") == (SOMAXCONN + 4,)
 
 
+@pytest.mark.parametrize("version", ALL_VERSIONS)
 def test_hup_that_changes_bind_with_reuse_port(
-    installed: Callable[[str], Gunicorn], serve: ServerFactory, agent: StandInAgent, tmp_path: Path
+    version: str, installed: Callable[[str], Gunicorn], serve: ServerFactory, agent: StandInAgent
 ) -> None:
     """All sockets count: gunicorn 25 and later then holds one beside the workers'."""
     first, second = free_port(), free_port()
     config = f"{CONFIG}reuse_port = True\nbind = '127.0.0.1:{{port}}'\n"
-    environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
-    arguments = ("--timeout", "0")
-    for version in ("23.0.0", "25.3.0", "27.0.1"):
-        server = serve(
-            installed(version),
-            config=config.format(port=first),
-            bind=(),
-            environ=environ,
-            arguments=arguments,
-        )
-        wait_for("the first", lambda: listeners(agent) == {f"127.0.0.1:{first}"})
-        server.reload(config.format(port=second))
-        wait_for("the second", lambda: listeners(agent) == {f"127.0.0.1:{second}"})
-        pids = wait_for("both workers", server.both_worker_pids)
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        with ExitStack() as clients:
-            for _ in range(9):
-                clients.enter_context(socket.create_connection(("127.0.0.1", second)))
-            (push,) = next_pushes(agent, 1)
-            kernel = ss_port(second)
-            assert sum(queue.recv_q for queue in kernel) == 9
-            assert set(push.values("gunicorn.backlog")) == {9}
-            assert push.values("gunicorn.backlog.limit") == (sum(queue.send_q for queue in kernel),)
-        server.__exit__()
-
-
-def test_hup_that_changes_bind_ends_one_series_and_begins_another(
-    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, tmp_path: Path
-) -> None:
-    """The old listener's tag ends and the new one's begins, without a wrong number between."""
-    first, second = str(tmp_path / "first.sock"), str(tmp_path / "second.sock")
-    environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.1"}
-    server = serve(gunicorn, config=bound_to(first), bind=(), environ=environ)
-    wait_for("the first", lambda: listeners(agent) == {first})
-
-    server.reload(bound_to(second))
-    wait_for("the second", lambda: listeners(agent) == {second})
-    next_pushes(agent, 3)
-
-    story = [
-        frozenset(line.tag("listener") for line in p.all("gunicorn.backlog")) for p in pushes(agent)
-    ]
-    ended = max(n for n, tags in enumerate(story) if first in tags)
-    began = min(n for n, tags in enumerate(story) if second in tags)
-    assert 0 <= began - ended <= 5
-    for push in pushes(agent):
-        for line in push.all("gunicorn.backlog"):
-            assert set(line.values) == {0}
-    assert server.our_lines == []
-
-
-def bound_to(path: str) -> str:
-    """Return a config that binds to a Unix socket."""
-    return f"{CONFIG}bind = 'unix:{path}'\n"
+    server = serve(
+        installed(version),
+        config=config.format(port=first),
+        bind=(),
+        environ={"GUNICORN_BACKLOG_URL": agent.url} | INTERVAL,
+        arguments=("--timeout", "0"),
+    )
+    wait_for("the first", lambda: listeners(agent) == {f"127.0.0.1:{first}"})
+    server.reload(config.format(port=second))
+    wait_for("the second", lambda: listeners(agent) == {f"127.0.0.1:{second}"})
+    for pid in wait_for("both workers", server.both_worker_pids):
+        os.kill(pid, signal.SIGSTOP)
+    with ExitStack() as clients:
+        for _ in range(9):
+            clients.enter_context(socket.create_connection(("127.0.0.1", second)))
+        (push,) = next_pushes(agent, 1)
+        kernel = ss_port(second)
+    assert sum(queue.recv_q for queue in kernel) == 9
+    assert set(push.values("gunicorn.backlog")) == {9}
+    assert push.values("gunicorn.backlog.limit") == (sum(queue.send_q for queue in kernel),)
 
 
 def listeners(agent: StandInAgent) -> set[str | None]:

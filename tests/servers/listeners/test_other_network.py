@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from agent import StandInAgent
@@ -19,9 +20,9 @@ from gunicorn_backlog.kernel import netns_cookie
 from gunicorn_backlog.scoreboard.server_info import ListenerRef
 from tests.conftest import ServerFactory
 from tests.lab.check_command import has_finding
-from tests.lab.cli_command import run_cli, status
+from tests.lab.cli_command import Done, run_cli, status
 from tests.lab.gunicorn_versions import Gunicorn
-from tests.lab.pushes import next_pushes, wait_until_all_are_idle
+from tests.lab.pushes import Push, next_pushes, wait_until_all_are_idle
 from tests.lab.sandbox import Network, network, require
 from tests.lab.server import Server
 from tests.lab.waiting import wait_for
@@ -57,7 +58,7 @@ def handed_over(
             workers=1,
             arguments=("--backlog", str(BACKLOG), "--timeout", "0"),
             run_by=net.inside(*script),
-            environ={"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"},
+            environ={"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.1"},
         )
         wait_until_all_are_idle(agent, 1)
         for pid in server.worker_pids():
@@ -89,66 +90,58 @@ def three_clients(net: Network, path: Path) -> Iterator[None]:
         yield
 
 
-def test_what_the_server_itself_can_read_is_pushed_and_shown(
+def test_a_listener_of_another_network(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, tmp_path: Path
 ) -> None:
-    """TCP: 3 of 5, in pushes and in status. Unix: absent, with the reason, and one log line."""
+    """TCP: 3 of 5, in pushes, status and check. Unix: absent, with the reason, and one log line.
+
+    status reads both listeners where the sockets were created: from the host of a unit with
+    PrivateNetwork= the kernel gives the queue. check names the other namespace and the remedy.
+    """
     path = tmp_path / "app.sock"
     with handed_over(gunicorn, serve, agent, path) as (server, net), three_clients(net, path):
         wait_for("3 waiting", lambda: next_pushes(agent, 1)[0].values("gunicorn.backlog")[0] == 3)
-        (push,) = next_pushes(agent, 1)
-        assert push.values("gunicorn.backlog.limit") == (BACKLOG,)
-        assert push.values("gunicorn.backlog.dropped") == (0,)
-        assert {point.tag("listener") for point in push.all("gunicorn.backlog")} == {
-            "127.0.0.1:8000"
-        }
+        check_push(next_pushes(agent, 1)[0])
         (line,) = wait_for("the line", lambda: server.our_lines)
         assert f"the backlog of {path} can't be read" in line
         assert ELSEWHERE in line
-
-        tcp, unix = status(server.pid)["listeners"]
-        assert (tcp["gunicorn.backlog"], tcp["gunicorn.backlog.limit"]) == (3, BACKLOG)
-        assert (tcp["gunicorn.backlog.dropped"], tcp["dropped_ever"]) == (0, 0)
-        assert tcp["unreadable"] is None
-        assert (unix["gunicorn.backlog"], unix["gunicorn.backlog.limit"]) == (None, None)
-        assert unix["unreadable"] == ELSEWHERE
-
-
-def test_check_names_the_reason_and_what_helps(
-    newest: Gunicorn, serve: ServerFactory, agent: StandInAgent, tmp_path: Path
-) -> None:
-    """The reason is the other namespace, not that the socket is closed."""
-    path = tmp_path / "app.sock"
-    with handed_over(newest, serve, agent, path) as (server, net), three_clients(net, path):
-        wait_for("3 waiting", lambda: next_pushes(agent, 1)[0].values("gunicorn.backlog")[0] == 3)
-        done = run_cli("check", str(server.pid))
-        assert has_finding(done, "ok", "listener", "127.0.0.1:8000: 3 wait, the limit is 5"), done
-        assert has_finding(
-            done, "warning", "listener", f"{path} can't be read from here: {ELSEWHERE}"
-        )
-        assert "-> run this in the network namespace that the socket was created in" in done.out
-        assert "listens no more" not in done.out
-
-
-def test_status_where_the_sockets_were_created_reads_both(
-    newest: Gunicorn, serve: ServerFactory, agent: StandInAgent, tmp_path: Path
-) -> None:
-    """From the host of a unit with PrivateNetwork= the queue is read from the kernel."""
-    path = tmp_path / "app.sock"
-    with handed_over(newest, serve, agent, path) as (server, net), three_clients(net, path):
+        check_status(status(server.pid)["listeners"])
+        check_findings(run_cli("check", str(server.pid)), path)
         tcp, unix = status(server.pid, run_by=net.inside())["listeners"]
     assert (tcp["gunicorn.backlog"], tcp["gunicorn.backlog.limit"]) == (3, BACKLOG)
     assert (unix["gunicorn.backlog"], unix["gunicorn.backlog.limit"]) == (2, BACKLOG)
     assert (tcp["unreadable"], unix["unreadable"]) == (None, None)
 
 
-def test_a_listener_that_is_closed_listens_no_more(
-    newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
-) -> None:
-    """A socket that the server does not hold is closed, not in another namespace."""
-    server = serve(newest, environ={"GUNICORN_BACKLOG_URL": agent.url}).wait_until_it_serves()
+def check_push(push: Push) -> None:
+    """Assert that only the TCP listener has numbers."""
+    assert push.values("gunicorn.backlog.limit") == (BACKLOG,)
+    assert push.values("gunicorn.backlog.dropped") == (0,)
+    assert {point.tag("listener") for point in push.all("gunicorn.backlog")} == {"127.0.0.1:8000"}
+
+
+def check_status(listeners: list[dict[str, Any]]) -> None:
+    """Assert that status has the TCP listener's numbers, and a reason for the Unix one."""
+    tcp, unix = listeners
+    assert (tcp["gunicorn.backlog"], tcp["gunicorn.backlog.limit"]) == (3, BACKLOG)
+    assert (tcp["gunicorn.backlog.dropped"], tcp["dropped_ever"]) == (0, 0)
+    assert tcp["unreadable"] is None
+    assert (unix["gunicorn.backlog"], unix["gunicorn.backlog.limit"]) == (None, None)
+    assert unix["unreadable"] == ELSEWHERE
+
+
+def check_findings(done: Done, path: Path) -> None:
+    """Assert that the reason is the other namespace, not that the socket is closed."""
+    assert has_finding(done, "ok", "listener", "127.0.0.1:8000: 3 wait, the limit is 5"), done
+    assert has_finding(done, "warning", "listener", f"{path} can't be read from here: {ELSEWHERE}")
+    assert "-> run this in the network namespace that the socket was created in" in done.out
+    assert "listens no more" not in done.out
+
+
+def test_a_listener_that_is_closed_no_longer_listens() -> None:
+    """A socket that the server's process does not hold is closed, not in another namespace."""
     for family in (socket.AF_INET, socket.AF_UNIX):
-        (reading,) = ListenerReader(server.pid).read([ListenerRef("gone", int(family), 1, port=1)])
+        (reading,) = ListenerReader(os.getpid()).read([ListenerRef("gone", int(family), 1, port=1)])
         assert (reading.length, reading.why) == (None, "it no longer listens")
 
 

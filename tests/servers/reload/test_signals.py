@@ -1,6 +1,6 @@
-"""HUP, TTIN, TTOU and WINCH, again and again: one thread, each push once, no gap, no fork lost.
+"""HUP, TTIN, TTOU and WINCH, repeatedly: one thread, each push once, no gap, no fork lost.
 
-A short form runs each time; ``pytest -m soak`` runs the long one.
+A short form always runs; ``pytest -m soak`` runs the long one.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -28,33 +29,34 @@ from tests.lab.push_streams import (
     tagging_config,
     wait_until_all_came,
 )
-from tests.lab.pushes import Push, next_pushes
+from tests.lab.pushes import Push, next_pushes, wait_until_all_are_idle
 from tests.lab.server import Server
 from tests.lab.short_and_soak import forms
 from tests.lab.thread_counter import ThreadCounter
 from tests.lab.waiting import wait_for
 
 LONG = 100  # times, when nothing else runs
-INTERVALS_S = (1.0, 1.0, 0.8, 1.5, 0.8)
+INTERVALS_S = (0.5, 0.5, 0.4, 0.8, 0.4)
+LONG_INTERVAL_S = 1.0
 WORKERS = (2, 3, 1)
 DISABLED_EVERY = 4
-SPARE_S = 0.7  # how late a machine with other work may be
+SPARE_S = 0.7  # tolerance for a machine with other load
 
 
 @pytest.fixture
 def other_agent(listen: AgentFactory) -> StandInAgent:
-    """Another Agent's stand-in, to move to."""
+    """A second stand-in Agent, for a change of the address."""
     return listen()
 
 
 @pytest.fixture
 def forks(tmp_path: Path) -> Path:
-    """Return the file in which arbiters write down their forks."""
+    """Return the file to which arbiters write their forks."""
     return tmp_path / "forks"
 
 
 def wait_for_workers(arbiter: int, count: int, without: set[int]) -> set[int]:
-    """Wait until an arbiter has so many workers that hear signals, none of them ``without``."""
+    """Wait until an arbiter has ``count`` workers that handle signals, none in ``without``."""
 
     def settled() -> set[int] | None:
         pids = children(arbiter)
@@ -64,18 +66,24 @@ def wait_for_workers(arbiter: int, count: int, without: set[int]) -> set[int]:
     return wait_for(f"{count} workers", settled)
 
 
+def has_new_worker(arbiter: int, former: set[int]) -> set[int] | None:
+    """Return an arbiter's workers if a new one handles signals; former ones may still leave."""
+    pids = children(arbiter)
+    return pids if any(map(has_own_handlers, pids - former)) else None
+
+
 def check(push: Push) -> float:
     """Return the status of the service check."""
     return push.values("gunicorn.is_running")[0]
 
 
 def wait_until_in_force(reading: int, agent: StandInAgent) -> None:
-    """Wait for a push under the settings that were read in that turn."""
-    wait_for("a push", lambda: reading in {it.reading for it in tagged_pushes(agent)[-1:]})
+    """Wait for a push under the settings of that reading."""
+    wait_for("a push", lambda: reading in {push.reading for push in tagged_pushes(agent)[-1:]})
 
 
 def wait_until_quiet(seconds: float, *agents: StandInAgent) -> None:
-    """Let some time pass after the end of all servers: nobody may push in it."""
+    """Wait after the end of all servers: no push may arrive."""
     wait_until_all_came(*agents)
     before = len(tagged_pushes(*agents))
     end_s = time.monotonic() + seconds
@@ -94,7 +102,7 @@ def test_reloads_with_other_settings(
 ) -> None:
     """HUPs that change interval, url, tags and workers, and that disable and enable us."""
     agents = (agent, other_agent)
-    server = serve(gunicorn, workers=None, config=tagging_config(agent, forks, interval_s=1.0))
+    server = serve(gunicorn, workers=None, config=tagging_config(agent, forks, interval_s=0.5))
     disabled = {it for it in range(1, reloads + 1) if it % DISABLED_EVERY == 3}
     with ThreadCounter() as counter:
         counter.add(server.pid)
@@ -112,7 +120,7 @@ def test_reloads_with_other_settings(
             server.reload(config)
             pids = wait_for_workers(server.pid, workers, pids)
             if reading in disabled:
-                wait_for("its thread to end", lambda: counter.latest(server.pid) == 0)
+                wait_for("the thread to end", lambda: counter.latest(server.pid) == 0)
             else:
                 wait_until_in_force(reading, agents[reading % 2])
         server.signal(signal.SIGTERM)
@@ -140,16 +148,15 @@ def test_reloads_faster_than_the_interval(
     reloads: int, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, forks: Path
 ) -> None:
     """HUPs several times in an interval, with other tags, do not put the push off."""
-    server = serve(
-        gunicorn, workers=None, config=tagging_config(agent, forks, interval_s=2, workers=1)
-    )
+    config = partial(tagging_config, agent, forks, interval_s=LONG_INTERVAL_S, workers=1)
+    server = serve(gunicorn, workers=None, config=config())
     with ThreadCounter() as counter:
         counter.add(server.pid)
         pids = wait_for_workers(server.pid, 1, set())
         next_pushes(agent, 1)
         for reading in range(1, reloads + 1):
-            server.reload(tagging_config(agent, forks, interval_s=2, workers=1, reading=reading))
-            pids = wait_for_workers(server.pid, 1, pids)
+            server.reload(config(reading=reading))
+            pids = wait_for("another worker", partial(has_new_worker, server.pid, pids))
         next_pushes(agent, 1)
         server.signal(signal.SIGTERM)
         assert server.process.wait(20) == 0
@@ -157,20 +164,21 @@ def test_reloads_faster_than_the_interval(
 
     pushes = stream(server.pid, agent)
     times = [push.at_s for push in pushes[:-1]]
-    longest = max(latter - former for former, latter in pairwise(times)) / 2
+    longest = max(latter - former for former, latter in pairwise(times))
+    longest /= LONG_INTERVAL_S
     print(f"{gunicorn.version}: {reloads} HUPs, {len(pushes)} pushes, {longest:.2f} intervals")
-    assert longest <= 1 + SPARE_S / 2
+    assert longest <= 1 + SPARE_S / LONG_INTERVAL_S
     check_pace(pushes, spare_s=SPARE_S)
     check_end(pushes, alone=reloads == LONG)
     check_spawned(pushes, forks, server.pid)
     assert counter.counts(server.pid) == [1]
 
 
-@forms("rounds", short=3, long=LONG)
+@forms("rounds", short=1, long=LONG)
 def test_more_and_fewer_workers(
     rounds: int, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, forks: Path
 ) -> None:
-    """TTIN and TTOU: no push is lost or doubled, and each fork is counted."""
+    """TTIN and TTOU: no push is lost or doubled, and each worker and fork is counted."""
     server = serve(gunicorn, workers=None, config=tagging_config(agent, forks))
     with ThreadCounter() as counter:
         counter.add(server.pid)
@@ -178,11 +186,12 @@ def test_more_and_fewer_workers(
         next_pushes(agent, 1)
         up = len(tagged_pushes(agent))
         for _ in range(rounds):
-            server.signal(signal.SIGTTIN)
-            wait_for_workers(server.pid, 3, set())
-            server.signal(signal.SIGTTOU)
-            wait_for_workers(server.pid, 2, set())
-        next_pushes(agent, 1)
+            for number, workers in ((signal.SIGTTIN, 3), (signal.SIGTTOU, 2)):
+                server.signal(number)
+                wait_for_workers(server.pid, workers, set())
+        for number, workers in ((signal.SIGTTIN, 3), (signal.SIGTTOU, 2)):
+            server.signal(number)
+            wait_until_all_are_idle(agent, workers)
         at_work = tagged_pushes(agent)[up:]
         server.signal(signal.SIGTERM)
         assert server.process.wait(20) == 0
@@ -192,7 +201,7 @@ def test_more_and_fewer_workers(
     assert {sum(push.workers.values()) for push in at_work} <= {2, 3}
     longest = check_pace(pushes, spare_s=SPARE_S)
     check_end(pushes, alone=rounds == LONG)
-    assert check_spawned(pushes, forks, server.pid) == 2 + rounds
+    assert check_spawned(pushes, forks, server.pid) == 2 + rounds + 1
     assert counter.counts(server.pid) == [1]
     print(
         f"{gunicorn.version}: {rounds} TTIN and TTOU; {len(pushes)} pushes, the longest gap "
@@ -202,27 +211,27 @@ def test_more_and_fewer_workers(
 
 @pytest.fixture
 def pid_file(tmp_path: Path) -> Iterator[Path]:
-    """Return where a daemon is to write its pid; it and its workers are killed at the end."""
+    """Return the path for a daemon's pid; the daemon and its workers are killed at the end."""
     path = tmp_path / "pid"
     yield path
-    with suppress(OSError):  # it has ended
+    with suppress(OSError):  # the process has ended
         arbiter = int(path.read_text())
-        if str(path) in Path(f"/proc/{arbiter}/cmdline").read_text():  # not its number's next owner
+        if str(path) in Path(f"/proc/{arbiter}/cmdline").read_text():  # the same process
             for pid in (*children(arbiter), arbiter):
                 os.kill(pid, signal.SIGKILL)
 
 
 def daemon(server: Server, pid_file: Path) -> int:
-    """Return the pid of a daemon's arbiter, when the one that launched it is gone."""
+    """Return the pid of a daemon's arbiter, after the launching process has ended."""
     assert server.process.wait(20) == 0
-    wait_for("its pid", lambda: pid_file.exists() and pid_file.read_text().strip())
+    wait_for("the daemon's pid", lambda: pid_file.exists() and pid_file.read_text().strip())
     return int(pid_file.read_text())
 
 
 def test_a_daemon_without_workers(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, forks: Path, pid_file: Path
 ) -> None:
-    """WINCH has the workers leave when they are done: CRITICAL with none, OK again after a HUP."""
+    """After WINCH the workers end: CRITICAL without workers, OK again after a HUP."""
     config = tagging_config(agent, forks, interval_s=0.5)
     arguments = ("--daemon", "--pid", str(pid_file))
     server = serve(gunicorn, workers=None, config=config, arguments=arguments)
@@ -231,27 +240,27 @@ def test_a_daemon_without_workers(
         counter.add(arbiter)
         wait_for_workers(arbiter, 2, set())
         server.hold(1)
-        wait_for("one at work", lambda: next_pushes(agent, 1)[0].workers["working"] == 1)
+        wait_for("one at work", lambda: server.journal.in_flight().total() == 1)
         os.kill(arbiter, signal.SIGWINCH)
         one = {"idle": 0, "working": 1, "starting": 0}
         wait_for("the other to leave", lambda: next_pushes(agent, 1)[0].workers == one)
-        assert [check(push) for push in next_pushes(agent, 2)] == [0, 0]
+        assert check(next_pushes(agent, 1)[0]) == 0
 
         server.let_go()
         wait_for("none to be left", lambda: not children(arbiter))
-        for push in next_pushes(agent, 3):
+        for push in next_pushes(agent, 2):
             assert push.workers == {"idle": 0, "working": 0, "starting": 0}
             assert check(push) == 2
 
         os.kill(arbiter, signal.SIGHUP)
         wait_for_workers(arbiter, 2, set())
-        wait_for("them to be idle", lambda: next_pushes(agent, 1)[0].workers["idle"] == 2)
+        wait_for("two idle workers", lambda: next_pushes(agent, 1)[0].workers["idle"] == 2)
         assert check(next_pushes(agent, 1)[0]) == 0
         os.kill(arbiter, signal.SIGTERM)
-        wait_for("its end", lambda: not is_alive(arbiter))
+        wait_for("the arbiter's end", lambda: not is_alive(arbiter))
     wait_until_all_came(agent)
 
-    pushes = tagged_pushes(agent)  # its config was first read by the one that launched it
+    pushes = tagged_pushes(agent)  # the launching process read the config first
     longest = check_pace(pushes, spare_s=SPARE_S)
     assert check_spawned(pushes, forks, arbiter) == 4
     assert counter.counts(arbiter) == [1]

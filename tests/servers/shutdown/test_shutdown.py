@@ -1,6 +1,6 @@
 """TERM, INT and QUIT end a server as fast with us as without, and the last push is complete.
 
-A short form always runs; ``pytest -m soak`` runs the long one.
+The comparison is a test for ``pytest -m soak``: it needs a machine without other load.
 """
 
 from __future__ import annotations
@@ -14,20 +14,19 @@ from statistics import median
 import pytest
 from agent import StandInAgent
 
-from tests.conftest import ServerFactory
+from tests.conftest import AgentFactory, ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.procfs import has_own_handlers
 from tests.lab.push_streams import wait_until_all_came
 from tests.lab.pushes import Push, pushes
 from tests.lab.server import Server
-from tests.lab.short_and_soak import forms
 from tests.lab.waiting import wait_for
 from tests.lab.worker_classes import GTHREAD, SYNC, WorkerClass
 
-LONG = 21  # rounds, when nothing else runs
+ROUNDS = 21  # when nothing else runs
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 LIMIT_S = 0.05
-LOOSE_LIMIT_S = 5.0  # of the short form, with other load on the machine
+LOOSE_LIMIT_S = 5.0  # with other load on the machine
 DEADLINE_S = 20
 
 
@@ -49,12 +48,10 @@ def shutdown_s(server: Server, number: signal.Signals) -> float:
         os.close(watched)
 
 
-def in_turns(with_us: Server, without_us: Server, *, with_us_first: bool) -> list[Server]:
-    """Wait until both servers are up; return them in the order of their shutdowns."""
-    for server in (with_us, without_us):
-        server.wait_until_it_serves()
-        wait_for("its workers", lambda: all(map(has_own_handlers, server.worker_pids())))  # noqa: B023
-    return [with_us, without_us] if with_us_first else [without_us, with_us]
+def wait_until_up(server: Server) -> None:
+    """Wait until a server's workers answer and handle signals."""
+    server.wait_until_it_serves()
+    wait_for("its workers", lambda: all(map(has_own_handlers, server.worker_pids())))
 
 
 def is_last(push: Push) -> bool:
@@ -62,33 +59,51 @@ def is_last(push: Push) -> bool:
     return push.values("gunicorn.is_running") == (2,)
 
 
-@forms("rounds", short=1, long=LONG)
+@pytest.mark.parametrize("worker_class", [SYNC, GTHREAD], ids=lambda each: each.name)
+def test_each_signal_ends_a_server(
+    worker_class: WorkerClass, gunicorn: Gunicorn, serve: ServerFactory, listen: AgentFactory
+) -> None:
+    """Each signal ends a server with exit code 0, with other load on the machine within 5 s."""
+    started = {number: with_us(worker_class, gunicorn, serve, listen()) for number in SIGNALS}
+    for number, (server, agent) in started.items():
+        wait_for("a push", lambda: agent.datagrams)  # noqa: B023
+        wait_until_up(server)
+        took_s = shutdown_s(server, number)
+        assert server.process.wait() == 0
+        print(f"{gunicorn.version} {worker_class.name} {number.name}: {took_s * 1000:.0f} ms")
+        assert took_s < LOOSE_LIMIT_S
+
+
+def with_us(
+    worker_class: WorkerClass, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> tuple[Server, StandInAgent]:
+    """Start a server that pushes to this Agent."""
+    environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.5"}
+    return serve(gunicorn, workers=1, arguments=worker_class.arguments, environ=environ), agent
+
+
+@pytest.mark.soak
 @pytest.mark.parametrize("worker_class", [SYNC, GTHREAD], ids=lambda each: each.name)
 def test_a_shutdown_is_as_fast_as_without_us(
-    worker_class: WorkerClass,
-    rounds: int,
-    gunicorn: Gunicorn,
-    serve: ServerFactory,
-    agent: StandInAgent,
+    worker_class: WorkerClass, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
     """Alternating: the medians differ by less than 50 ms, and the last push arrives."""
-    environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.5"}
     for number in SIGNALS:
         took_s: dict[str, list[float]] = {"with": [], "without": []}
-        for turn in range(rounds):
-            arguments = worker_class.arguments
-            ours = serve(gunicorn, workers=1, arguments=arguments, environ=environ)
-            plain = serve(gunicorn, workers=1, arguments=arguments, config="")
+        for turn in range(ROUNDS):
             agent.datagrams.clear()
+            ours, _ = with_us(worker_class, gunicorn, serve, agent)
+            plain = serve(gunicorn, workers=1, arguments=worker_class.arguments, config="")
             wait_for("a push", lambda: agent.datagrams)
-            for server in in_turns(ours, plain, with_us_first=turn % 2 == 0):
+            for server in (ours, plain):
+                wait_until_up(server)
+            for server in (ours, plain) if turn % 2 == 0 else (plain, ours):
                 took_s["with" if server is ours else "without"].append(shutdown_s(server, number))
                 assert server.process.wait() == 0
             wait_until_all_came(agent)
-            assert is_last(pushes(agent)[-2]) or rounds < LONG  # followed by our mark
-        limit_s = LIMIT_S if rounds == LONG else LOOSE_LIMIT_S
+            assert is_last(pushes(agent)[-2])  # followed by our mark
         report(gunicorn, worker_class, number, took_s)
-        assert median(took_s["with"]) - median(took_s["without"]) < limit_s
+        assert median(took_s["with"]) - median(took_s["without"]) < LIMIT_S
 
 
 def report(

@@ -17,7 +17,8 @@ from tests.lab.waiting import wait_for
 FORMS = "udp://host:port, unix:///path, unixgram:///path or unixstream:///path"
 SECONDS = "a number of seconds from 0.1 to 60"
 TAGS = "a list of key:value"
-NAMES = "enabled, interval, samples, url, tags, backlog_type"
+GROUPS = "a list of metric groups: backlog, workers, threads, requests, wait, loop"
+NAMES = "enabled, interval, samples, url, tags, backlog_type, metrics"
 
 CONFIGURE = {
     "interval=0": ("interval=0", SECONDS),
@@ -35,6 +36,8 @@ CONFIGURE = {
     "tags=['a:b,c:d']": ("'a:b,c:d' is malformed", TAGS),
     "tags=['a:b\\n']": (r"'a:b\n' is malformed", TAGS),
     "backlog_type='counter'": ("backlog_type='counter'", "histogram, distribution, gauge"),
+    "metrics=['backlog', 'waits']": ("there is no group 'waits'", GROUPS),
+    "metrics='backlog'": ("metrics='backlog'", GROUPS),
 }
 ENVIRONMENT = {
     "GUNICORN_BACKLOG_INTERVAL=fast": SECONDS,
@@ -47,6 +50,7 @@ ENVIRONMENT = {
     "GUNICORN_BACKLOG_URL=udp://:8125": FORMS,
     "GUNICORN_BACKLOG_TAGS=web": TAGS,
     "GUNICORN_BACKLOG_TYPE=counter": "histogram, distribution, gauge",
+    "GUNICORN_BACKLOG_METRICS=backlog,waits": GROUPS,
 }
 
 

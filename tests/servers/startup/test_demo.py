@@ -31,8 +31,9 @@ from dataclasses import replace
 import demo
 pace = float(sys.argv.pop(1))
 demo.INTERVAL_S *= pace
-demo.SERVICE_TIME_S *= pace
-demo.PHASES = tuple(replace(phase, lasts_s=phase.lasts_s * pace) for phase in demo.PHASES)
+path = f"/sleep/{{0.4 * pace}}"
+phases = [replace(phase, lasts_s=phase.lasts_s * pace, path=path) for phase in demo.SYNC.phases]
+demo.SYNC = replace(demo.SYNC, phases=tuple(phases))
 demo.main()
 """
 

@@ -9,7 +9,8 @@ from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.heartbeats import wait_with_heartbeats
 from tests.lab.pushes import next_pushes, wait_until_all_are_idle
-from tests.lab.server import CONFIG, STARTUP, Server
+from tests.lab.reloading import reload_and_wait
+from tests.lab.server import CONFIG, STARTUP
 from tests.lab.short_interval import EVERY_20_MS, SHORT_CONFIG, SHORT_INTERVALS
 from tests.lab.waiting import wait_for
 
@@ -17,15 +18,6 @@ OWN_WHEN_READY = "def when_ready(server):\n    server.log.info('my when_ready')\
 OWN_POST_WORKER_INIT = "def post_worker_init(worker):\n    worker.log.info('my init')\n"
 INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.1", "GUNICORN_BACKLOG_SAMPLES": "2"}
 WARNED = "when_ready was not called: nothing is pushed"
-
-
-def reload_and_wait(server: Server, config: str | None = None) -> None:
-    """Reload, and wait until the former workers have ended and others run."""
-    former = wait_for("workers", server.worker_pids)
-    server.reload(config)
-    wait_for(
-        "new workers", lambda: server.worker_pids() and former.isdisjoint(server.worker_pids())
-    )
 
 
 def test_an_own_when_ready_below_the_star_import(
@@ -42,7 +34,6 @@ def test_an_own_when_ready_below_the_star_import(
     wait_for("the warning", lambda: server.our_lines)
     wait_for("both workers", server.both_worker_pids)
     reload_and_wait(server)
-    server.get()
     (line,) = server.our_lines
     assert f"[WARNING] gunicorn_backlog: {WARNED}" in line
     assert line.endswith("gunicorn_backlog.hooks.install(globals()) and restart gunicorn")
@@ -50,7 +41,6 @@ def test_an_own_when_ready_below_the_star_import(
     installed = f"{OWN_WHEN_READY}from gunicorn_backlog import hooks\nhooks.install(globals())\n"
     for _ in range(2):
         reload_and_wait(server, installed)
-        server.get()
         wait_for("another warning", lambda: len(server.our_lines) > 1)
     _, line = server.our_lines
     assert "until gunicorn is restarted" in line

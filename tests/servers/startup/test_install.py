@@ -12,15 +12,15 @@ from agent import StandInAgent
 from tests.conftest import AgentFactory, ServerFactory
 from tests.lab.gunicorn_starts import Start, run_starts
 from tests.lab.gunicorn_versions import VERSIONS, Gunicorn
-from tests.lab.pushes import next_pushes, pushes, wait_until_all_are_idle
+from tests.lab.pushes import latest, next_pushes, pushes, wait_until_all_are_idle
 from tests.lab.server import Server
 from tests.lab.short_interval import EVERY_20_MS, SHORT_INTERVALS
 from tests.lab.waiting import wait_for
 
 INSTALL = "\nfrom gunicorn_backlog import hooks\nhooks.install(globals())\n"
 OWN = ("when_ready", "post_worker_init", "on_exit")
-# The arbiter kills its workers, and calls on_exit. A graceful stop leaves it without workers for
-# 0.1 s: a push of that time looks like the last one.
+# The arbiter kills its workers, and calls on_exit. After a graceful stop it has no workers for
+# 0.1 s: pushes of that time look like the last one.
 AT_ONCE = ("--graceful-timeout", "0")
 EMBEDDED = Path(__file__).parents[3] / "examples" / "embedded.py"
 
@@ -172,7 +172,7 @@ def test_own_hooks_run_and_all_metrics_are_pushed(
     server.process.terminate()
 
     assert server.process.wait(timeout=20) == 0
-    wait_for("the last push", lambda: pushes(agent)[-1].values("gunicorn.is_running") == (2,))
+    wait_for("the last push", lambda: latest(agent).values("gunicorn.is_running") == (2,))
     expected = {"when_ready": 1, "post_worker_init": 3, "on_exit": 1}
     for hook in OWN:
         assert server.log.count(f"my {hook}") == (expected[hook] if hook in shape.own else 0)
@@ -206,7 +206,7 @@ def test_an_error_of_an_own_hook_at_the_start_is_gunicorns(
     assert agents["when_ready"].datagrams == []
     agent = agents["post_worker_init"]
     wait_for("the only push", lambda: pushes(agent))
-    assert pushes(agent)[-1].values("gunicorn.is_running") == (2,)
+    assert latest(agent).values("gunicorn.is_running") == (2,)
 
 
 def test_an_error_of_an_own_hook_at_the_end_is_gunicorns(
@@ -252,7 +252,7 @@ def test_the_embedded_example(
     server.process.terminate()
 
     assert server.process.wait(timeout=20) == 0
-    wait_for("the last push", lambda: pushes(agent)[-1].values("gunicorn.is_running") == (2,))
+    wait_for("the last push", lambda: latest(agent).values("gunicorn.is_running") == (2,))
 
 
 def test_install_takes_a_mapping(newest: Gunicorn, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from agent import StandInAgent
 from tests.conftest import AgentFactory, ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.heartbeats import wait_with_heartbeats
-from tests.lab.pushes import next_pushes, pushes, wait_until_all_are_idle
+from tests.lab.pushes import latest, next_pushes, pushes, wait_until_all_are_idle
 from tests.lab.server import CONFIG, Server
 from tests.lab.waiting import wait_for
 
@@ -66,7 +66,7 @@ def test_workers_and_backlog_are_pushed(
     server.process.terminate()
 
     assert server.process.wait(timeout=20) == 0
-    wait_for("the last push", lambda: pushes(agent)[-1].values("gunicorn.is_running") == (2,))
+    wait_for("the last push", lambda: latest(agent).values("gunicorn.is_running") == (2,))
     assert sum(push.values("gunicorn.workers.spawned")[0] for push in pushes(agent)) == 1
     assert "Traceback" not in server.log
     if way == "own hooks":

@@ -16,16 +16,7 @@ from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.server import CONFIG, Server
 from tests.lab.waiting import wait_for
-from tests.lab.worker_classes import (
-    ASGI,
-    CLASSES,
-    GEVENT,
-    GTHREAD,
-    SYNC,
-    TORNADO,
-    WorkerClass,
-    label,
-)
+from tests.lab.worker_classes import CLASSES, GEVENT, GTHREAD, SYNC, WSGI, WorkerClass, label
 
 KEPT = b"GET %s HTTP/1.1\r\nHost: test\r\n\r\n"
 CLOSED = b"%s %s HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
@@ -96,7 +87,7 @@ def test_answers_are_the_same(
     agent: StandInAgent,
 ) -> None:
     """Plain, HEAD, kept alive, streamed, a file, failures, junk and a websocket's echo."""
-    has_websockets = worker_class.app in (ASGI, TORNADO)
+    has_websockets = worker_class.app != WSGI
     path = b"/" if has_websockets else b"/plain"
     # After a refused upgrade a frame is the malformed head of a request, as soon as it ends.
     frames = (HELLO, BYE) if has_websockets else (HELLO + b"\r\n\r\n",)

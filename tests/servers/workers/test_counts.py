@@ -135,9 +135,10 @@ def check(
     assert push.workers == {"idle": WORKERS - len(held), "working": len(held), "starting": 0}
     assert push.values("gunicorn.requests.in_flight") == (serving,)
     assert set(push.values("gunicorn.backlog")) == {waiting}
-    if worker_class.capacity is None:
+    if worker_class.capacity is None:  # the loop's running time, see test_loops
         for name in ("gunicorn.workers.utilization", "gunicorn.workers.saturated"):
-            assert push.all(name) == []
+            # Without utilization: an interval of 0.1 s without a beat of uvloop.
+            assert all(0 <= line.values[0] <= 100 for line in push.all(name))
     else:
         assert serving <= worker_class.capacity
         (utilization,) = push.values("gunicorn.workers.utilization")

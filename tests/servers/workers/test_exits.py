@@ -13,7 +13,7 @@ from agent import StandInAgent
 from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.procfs import descriptors, is_alive, processes, scoreboards
-from tests.lab.pushes import next_pushes, pushes
+from tests.lab.pushes import latest, next_pushes, pushes
 from tests.lab.server import Server
 from tests.lab.short_and_soak import forms
 from tests.lab.short_interval import EVERY_20_MS, SHORT_CONFIG
@@ -32,17 +32,17 @@ def temporary(tmp_path: Path) -> Path:
 
 
 def kill_one_at_work(server: Server) -> int:
-    """Let a worker begin a request, and kill the worker in the middle."""
+    """Let a worker begin a request, and kill the worker during the request."""
     before = server.worker_pids()
     server.hold(1)
     victim = wait_for("one at work", lambda: at_work(server, before))
     os.kill(victim, signal.SIGKILL)
-    wait_for("the arbiter to reap it", lambda: victim not in server.worker_pids())
+    wait_for("the victim to be reaped", lambda: victim not in server.worker_pids())
     return victim
 
 
 def at_work(server: Server, pids: set[int]) -> int | None:
-    """Return a worker that has a client's connection open, as the kernel lists its files."""
+    """Return a worker with an open client connection, by the kernel's list of its files."""
     for pid in pids:
         if sockets(pid) - sockets(server.pid):
             return pid
@@ -50,7 +50,7 @@ def at_work(server: Server, pids: set[int]) -> int | None:
 
 
 def sockets(pid: int) -> set[str]:
-    """Return the sockets that a process has."""
+    """Return the sockets of a process."""
     return {link for link in descriptors(pid).values() if link.startswith("socket:")}
 
 
@@ -64,12 +64,12 @@ def claimed_slots(server: Server) -> int:
 
 
 def who_has(scoreboard: int) -> set[int]:
-    """Return the processes that have a scoreboard open or mapped, of all on this machine."""
+    """Return all processes of this machine with a scoreboard open or mapped."""
     return {pid for pid in processes() if scoreboard in scoreboards(pid)}
 
 
 def members(*, session: int) -> set[int]:
-    """Return the processes of a session that are alive."""
+    """Return the living processes of a session."""
     found = set()
     for pid in filter(is_alive, processes()):
         with suppress(ProcessLookupError):
@@ -127,12 +127,12 @@ def test_a_killed_arbiter_leaves_nothing(
     server.process.wait()
     server.let_go()
     seen = len(pushes(agent))  # a dead process can't push; one push may have been in transit
-    wait_for("its workers to end", lambda: not any(map(is_alive, workers)))
+    wait_for("the workers to end", lambda: not any(map(is_alive, workers)))
 
     assert who_has(scoreboard) == set()
     assert members(session=server.pid) == set()
     assert len(pushes(agent)) <= seen + 1
-    assert pushes(agent)[-1].values("gunicorn.is_running") == (0,)
+    assert latest(agent).values("gunicorn.is_running") == (0,)
     assert not [path for path in set(SHM.iterdir()) - files if "gunicorn" in path.name]
     assert set(temporary.iterdir()) == set()
 
@@ -144,7 +144,7 @@ def test_a_child_of_a_worker_does_not_write_for_it(
     environ = EVERY_20_MS | {"GUNICORN_BACKLOG_URL": agent.url}
     server = serve(gunicorn, workers=1, config=SHORT_CONFIG, environ=environ).wait_until_it_serves()
     server.hold(1, "/fork-and-hold")
-    wait_for("it to work", lambda: next_pushes(agent, 1)[0].workers["working"] == 1)
+    wait_for("one working worker", lambda: next_pushes(agent, 1)[0].workers["working"] == 1)
     for push in next_pushes(agent, 3):
         assert push.workers == {"idle": 0, "working": 1, "starting": 0}
         assert push.values("gunicorn.requests.in_flight") == (1,)

@@ -61,7 +61,7 @@ def test_requests_of_an_http2_connection(
         client.wait(client.get("/plain"))
         check(in_flight=0)
         held = client.get("/hold")
-        wait_for("it to be held", lambda: server.journal.in_flight().total() == 1)
+        wait_for("the held request", lambda: server.journal.in_flight().total() == 1)
         check(in_flight=1)
         server.release.touch()
         client.wait(held)

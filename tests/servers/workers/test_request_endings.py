@@ -1,6 +1,6 @@
-"""Requests that end in every way: in flight never drifts, and is never below 0.
+"""Requests that end in every way: in flight never drifts, and is never negative.
 
-A short form runs each time; ``-m pytest -m soak`` runs the long one.
+A short form always runs; ``-m pytest -m soak`` runs the long one.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def weather(
     serve: ServerFactory,
     agent: StandInAgent,
 ) -> None:
-    """Let chaos clients load a server, and check all pushes during that time."""
+    """Load a server with chaos clients, and check all pushes during that time."""
     environ = {
         "GUNICORN_BACKLOG_URL": agent.url,
         "GUNICORN_BACKLOG_INTERVAL": str(INTERVAL_S),
@@ -58,7 +58,7 @@ def weather(
         gunicorn, arguments=arguments, app=worker_class.app, config=CONFIG, environ=environ
     )
     wait_until_all_are_idle(agent, WORKERS)
-    # Its pool of threads loses one for each SystemExit of the app, before gunicorn 24, for good.
+    # Before gunicorn 24 each SystemExit of the app removes a thread from the pool for good.
     without = {"leave"} if worker_class is GTHREAD and gunicorn.version < "24" else set()
     storm = ChaosClients(server, requests, rarely=max(RARELY, requests // 50), without=without)
     storm.run()
@@ -91,7 +91,7 @@ def test_after_a_storm_nothing_is_in_flight(
     serve: ServerFactory,
     agent: StandInAgent,
 ) -> None:
-    """Each class, on the newest gunicorn that has it."""
+    """Each class returns to zero, on its newest gunicorn."""
     weather(worker_class, REQUESTS, installed(worker_class.versions[-1]), serve, agent)
 
 
@@ -102,7 +102,7 @@ def test_after_a_storm_over_the_oldest_gunicorn(
     serve: ServerFactory,
     agent: StandInAgent,
 ) -> None:
-    """The classes that the oldest gunicorn has, too."""
+    """The classes of the oldest gunicorn return to zero there, too."""
     weather(worker_class, REQUESTS, installed(worker_class.versions[0]), serve, agent)
 
 
@@ -114,5 +114,5 @@ def test_after_a_long_storm(
     serve: ServerFactory,
     agent: StandInAgent,
 ) -> None:
-    """A hundred thousand requests of each class."""
+    """After a hundred thousand requests each class returns to zero."""
     weather(worker_class, MANY_REQUESTS, installed(worker_class.versions[-1]), serve, agent)

@@ -220,7 +220,7 @@ def check_utilization(
 
 
 def share(requests: Sequence[Request], began_s: float, ended_s: float, slots: int) -> float:
-    """Return the percentage of that time in which requests were in flight."""
+    """Return the percentage of the time in which requests were in flight."""
     worked_ns = sum(
         max(0, min(ended_s * 1e9, request.ended_ns) - max(began_s * 1e9, request.began_ns))
         for request in requests

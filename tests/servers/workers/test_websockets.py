@@ -18,6 +18,8 @@ from tests.lab.server import Server, request
 from tests.lab.short_interval import EVERY_20_MS, SHORT_CONFIG
 from tests.lab.waiting import wait_for
 from tests.lab.worker_classes import (
+    AIOHTTP_ASYNCIO,
+    AIOHTTP_UVLOOP,
     ASGI_OWN,
     TORNADO_OWN,
     UVICORN,
@@ -26,7 +28,7 @@ from tests.lab.worker_classes import (
     label,
 )
 
-CLASSES = [ASGI_OWN, UVICORN, UVICORN_FORMER, TORNADO_OWN]
+CLASSES = [ASGI_OWN, UVICORN, UVICORN_FORMER, AIOHTTP_ASYNCIO, AIOHTTP_UVLOOP, TORNADO_OWN]
 
 
 @pytest.mark.parametrize("worker_class", CLASSES, ids=label)
@@ -60,7 +62,7 @@ def test_websockets_and_lost_clients(
 
 
 def check_each(sockets: list[ClientConnection], server: Server, agent: StandInAgent) -> None:
-    """Use one and close one, until none is left."""
+    """Use one and close one, until all are closed."""
     for remaining in (3, 2, 1):
         sockets[-1].send("hello")
         assert sockets[-1].recv() == "hello"

@@ -1,4 +1,4 @@
-"""Which bursts in the backlog are seen at all, and how high they look, by tool."""
+"""Benchmark of bursts in the backlog: the share that each tool reports, and their height."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tests.lab.gunicorn_versions import Gunicorn
 LENGTHS_MS = (50, 100, 200, 500, 1000)
 TOOLS = ("gunicorn_backlog", "gunicorn's own", "hand-written")
 LANES = 10  # servers at the same time
-OF_EACH = 20  # bursts of each length, in each lane
+OF_EACH = 20  # bursts per length and lane
 QUICK_LANES, QUICK_OF_EACH = 4, 1
 SEED = 7
 
 
 def tables(quick: bool) -> list[Table]:
-    """Make bursts, and compare what each tool told of them."""
+    """Cause bursts, and return the tables of their reports by tool."""
     lanes, of_each = (QUICK_LANES, QUICK_OF_EACH) if quick else (LANES, OF_EACH)
     bursts = run(lanes, of_each)
     text = (
@@ -39,29 +39,33 @@ def tables(quick: bool) -> list[Table]:
     )
     return [
         Table(
-            "Seeing: share of bursts that are reported at all",
+            "Burst visibility: share of bursts that are reported",
             f"{text} A burst counts as reported if a value above 0 was sent. The interval is "
             "Wilson's, of 95 %.",
-            [_share(_of(bursts, length), length, tool) for length in LENGTHS_MS for tool in TOOLS],
+            [
+                _share_row(_of_length(bursts, length), length, tool)
+                for length in LENGTHS_MS
+                for tool in TOOLS
+            ],
             middle="share",
             spread="95 % interval",
         ),
         Table(
-            "Seeing: reported peak, as a share of the true one",
+            "Burst visibility: reported peak, as a share of the true peak",
             "The highest value sent of each reported burst, as a share of its connections. A case "
             "with fewer than two reported bursts has no row.",
             [
-                it
+                peaks
                 for length in LENGTHS_MS
                 for tool in TOOLS
-                for it in _peaks(_of(bursts, length), length, tool)
+                for peaks in _peak_rows(_of_length(bursts, length), length, tool)
             ],
         ),
     ]
 
 
 def run(lanes: int, of_each: int) -> list[Burst]:
-    """Return the bursts of all lanes, which run at the same time."""
+    """Return the bursts of all lanes, which run concurrently."""
     gunicorn = Gunicorn(version("gunicorn"), Path(sys.prefix))
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         running = [
@@ -73,22 +77,22 @@ def run(lanes: int, of_each: int) -> list[Burst]:
         return [burst for bursts in found for burst in bursts]
 
 
-def _of(bursts: Sequence[Burst], length_ms: int) -> list[Burst]:
+def _of_length(bursts: Sequence[Burst], length_ms: int) -> list[Burst]:
     return [burst for burst in bursts if burst.length_ms == length_ms]
 
 
 def _peak(burst: Burst, tool: str) -> float:
-    return max(burst.told.get(tool, ()), default=0)
+    return max(burst.reported.get(tool, ()), default=0)
 
 
-def _share(bursts: Sequence[Burst], length_ms: int, tool: str) -> Row:
-    seen = sum(_peak(burst, tool) > 0 for burst in bursts)
-    low, high = wilson(seen, len(bursts))
+def _share_row(bursts: Sequence[Burst], length_ms: int, tool: str) -> Row:
+    reported = sum(_peak(burst, tool) > 0 for burst in bursts)
+    low, high = wilson(reported, len(bursts))
     took_ms = statistics.median(burst.took_ms for burst in bursts)
     return Row(
         f"{length_ms} ms, {tool}",
         "%",
-        100 * seen / len(bursts),
+        100 * reported / len(bursts),
         100 * low,
         100 * high,
         len(bursts),
@@ -96,13 +100,13 @@ def _share(bursts: Sequence[Burst], length_ms: int, tool: str) -> Row:
     )
 
 
-def _peaks(bursts: Sequence[Burst], length_ms: int, tool: str) -> list[Row]:
-    peaks = [100 * peak / it.height for it in bursts if (peak := _peak(it, tool)) > 0]
+def _peak_rows(bursts: Sequence[Burst], length_ms: int, tool: str) -> list[Row]:
+    peaks = [100 * peak / burst.height for burst in bursts if (peak := _peak(burst, tool)) > 0]
     return [row(f"{length_ms} ms, {tool}", "%", peaks)] if len(peaks) > 1 else []
 
 
 def wilson(hits: int, times: int, z: float = 1.96) -> tuple[float, float]:
-    """Return Wilson's interval of a share."""
+    """Return Wilson's confidence interval of a share; ``z`` = 1.96 for 95 %."""
     share = hits / times
     middle = share + z * z / (2 * times)
     reach = z * math.sqrt(share * (1 - share) / times + z * z / (4 * times * times))

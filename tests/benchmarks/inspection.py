@@ -1,4 +1,4 @@
-"""What it costs a server that ``gunicorn-backlog`` looks at it."""
+"""Benchmark of the cost of ``gunicorn-backlog status`` for the inspected server."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ ROUNDS, QUICK_ROUNDS = 20, 3
 REQUESTS, QUICK_REQUESTS = 2000, 200
 WORKERS = 2
 LONGEST_S = "60"
-BEGUN_S = 1.0  # what looks has been imported by then, and looks
+BEGUN_S = 1.0  # the command has finished its imports by then, and samples
 
 TEXT = f"""\
 Processor time of a server's {1 + WORKERS} processes together, per request. One client sends one
 request after the other, {REQUESTS} a round. In turns, no command runs, and `status` takes its ten
 samples a second continuously, as `top` does. The last row is the difference, round by round."""
-ALONE, LOOKED_AT = "without a command", "with `status`"
+ALONE, INSPECTED = "without a command", "with `status`"
 
 
 def tables(quick: bool) -> list[Table]:
-    """Ask one server in turns."""
+    """Return the processor time per request with and without the command, in turns."""
     rounds, requests = (QUICK_ROUNDS, QUICK_REQUESTS) if quick else (ROUNDS, REQUESTS)
     with running(WITH, workers=WORKERS) as server:
         cases = {
             ALONE: partial(_us_per_request, server, requests),
-            LOOKED_AT: partial(_us_while_looked_at, server, requests),
+            INSPECTED: partial(_us_while_inspected, server, requests),
         }
         found = in_turns(cases, rounds)
-    more = differences(found[LOOKED_AT], found[ALONE])
+    more = differences(found[INSPECTED], found[ALONE])
     low, high = interval_of_median(more)
     note = f"the median lies between {low:.1f} and {high:.1f} µs, with 95 %"
     rows = [row(name, "µs", values) for name, values in found.items()]
@@ -51,20 +51,20 @@ def _us_per_request(server: Server, requests: int) -> float:
     return (_used_ns(server) - before_ns) / requests / 1000
 
 
-def _us_while_looked_at(server: Server, requests: int) -> float:
-    with _looking(server.pid):
+def _us_while_inspected(server: Server, requests: int) -> float:
+    with _status_command(server.pid):
         return _us_per_request(server, requests)
 
 
 @contextmanager
-def _looking(pid: int) -> Iterator[None]:
+def _status_command(pid: int) -> Iterator[None]:
     command = [*COMMAND, "status", str(pid), "--json", "--seconds", LONGEST_S]
-    with subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL) as looking:
+    with subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL) as status:
         time.sleep(BEGUN_S)
-        assert looking.poll() is None
+        assert status.poll() is None
         yield
-        assert looking.poll() is None, "it was not looked at to the end"
-        looking.terminate()
+        assert status.poll() is None, "the command ended before the measurement"
+        status.terminate()
 
 
 def _used_ns(server: Server) -> int:

@@ -1,4 +1,4 @@
-"""What is sent of one interval: datagrams and bytes."""
+"""Benchmark of the size of a push: datagrams and bytes."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ tags, since DogStatsD has no tags per datagram."""
 
 
 class Push(NamedTuple):
-    """One interval's datagrams, and their bytes together."""
+    """The number of datagrams of one interval, and the sum of their bytes."""
 
     datagrams: int
     octets: int
 
 
 def tables(quick: bool) -> list[Table]:
-    """Listen to real gunicorns."""
+    """Return the sizes of the pushes of real gunicorns."""
     intervals = QUICK_INTERVALS if quick else INTERVALS
     rows = []
     for words, tags in (("short", SHORT), ("long", LONG)):
-        one = _heard(1, SYNC, tags, intervals)
+        one = _received(1, SYNC, tags, intervals)
         rows.append(_row(f"1 listener, sync, {words} tags", one))
-        threads = _heard(1, THREADS, tags, intervals)
+        threads = _received(1, THREADS, tags, intervals)
         rows.append(_row(f"1 listener, gthread, {words} tags", threads))
         rows.append(_each(f"each further listener, {words} tags", tags, one, intervals))
     return [Table("The push of an interval", TEXT, rows)]
@@ -56,15 +56,15 @@ def _row(name: str, pushes: Sequence[Push]) -> Row:
 
 def _each(name: str, tags: Mapping[str, str], one: Sequence[Push], intervals: int) -> Row:
     base = median([push.octets for push in one])
-    four = _heard(4, SYNC, tags, intervals)
+    four = _received(4, SYNC, tags, intervals)
     octets = [(push.octets - base) / 3 for push in four]
     return row(name, "bytes", octets, note=target(max(octets), TARGET_EACH, "bytes"))
 
 
-def _heard(
+def _received(
     listeners: int, arguments: tuple[str, ...], tags: Mapping[str, str], intervals: int
 ) -> list[Push]:
-    """Return what a server sends of so many intervals."""
+    """Return the pushes of a server in ``intervals`` intervals."""
     more = ("--bind", "127.0.0.1:0") * (listeners - 1)
     with StandInAgent() as agent:
         environ = {"GUNICORN_BACKLOG_URL": agent.url, **tags}
@@ -75,7 +75,7 @@ def _heard(
 
 
 def _pushes(datagrams: Sequence[Datagram]) -> list[Push]:
-    """Return the intervals, but for the first, of which a part may be missing."""
+    """Return all pushes except the first, which may be incomplete."""
     pushes = [Push(0, 0)]
     for datagram in datagrams:
         last = pushes[-1]

@@ -1,0 +1,54 @@
+"""Wrappers of the arbiter's methods that signal and reap workers.
+
+gunicorn looks up ``reap_workers`` and ``kill_worker`` on the instance. gunicorn 20.1.0 and 23.0.0
+reap in a signal handler, which may interrupt the main thread anywhere: also in these wrappers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gunicorn_backlog._gunicorn.protocols import Arbiter, Worker
+
+
+def before_each_reap(arbiter: Arbiter, call: Callable[[], None]) -> None:
+    """Arrange a call before the arbiter reaps dead workers."""
+    reap_workers = arbiter.reap_workers
+
+    @wraps(reap_workers)
+    def call_and_reap_workers() -> None:
+        call()
+        reap_workers()
+
+    arbiter.reap_workers = call_and_reap_workers  # type: ignore[method-assign]  # on purpose
+
+
+def before_each_signal(arbiter: Arbiter, call: Callable[[int, int], None]) -> None:
+    """Arrange a call with pid and signal before the arbiter sends a signal to a worker."""
+    kill_worker = arbiter.kill_worker
+
+    @wraps(kill_worker)
+    def call_and_kill_worker(pid: int, sig: int) -> None:
+        call(pid, sig)
+        kill_worker(pid, sig)
+
+    arbiter.kill_worker = call_and_kill_worker  # type: ignore[method-assign]  # on purpose
+
+
+def after_reap_of(worker: Worker, call: Callable[[], None]) -> None:
+    """Arrange a call when gunicorn has reaped a worker, and closes the worker's heartbeat file.
+
+    The call may also run in a forked worker, where gunicorn closes the files of its siblings.
+    """
+    tmp: Any = worker.tmp
+    close = tmp.close
+
+    def close_and_call() -> None:
+        tmp.__dict__.pop("close", None)  # otherwise the file and this function are a cycle
+        close()
+        call()
+
+    tmp.close = close_and_call

@@ -1,0 +1,1 @@
+"""The command ``advise``: how many workers, threads or CPUs are enough."""

@@ -1,0 +1,169 @@
+"""From a measurement to advice: pure functions."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple
+
+from gunicorn_backlog.cli.advise.measured import Measured
+from gunicorn_backlog.cli.advise.model import Goal, Work, needed, share_longer
+from gunicorn_backlog.cli.errors import InspectError
+
+Bound = Literal["cpu", "cpu_wait", "other"]
+Short = Literal["workers", "threads", "CPUs"]
+
+FACTORS = (1.0, 1.5, 2.0)
+REQUESTS_MIN = 30
+OVERLOADED = 0.98  # busy share from which the true load is unknown: a queue may grow for ever
+ONE_LOCK = 0.7  # CPUs used by a process with threads from which its interpreter lock is short
+EXPONENTIAL = 1.0  # variability, if it can't be measured
+
+
+class Advice(NamedTuple):
+    """What the server needs.
+
+    unit: of ``have`` and ``needed``. work: without event loops. needed_at: by factor of the load;
+    empty for event loops. cpus_needed: by factor. lower_bound: the server is overloaded: it needs
+    at least that many. expected_longer: share of requests (0 to 1) that wait longer than asked, by
+    the model, now; None: overloaded, or event loops.
+    bound: None: not measured. locked: threads wait for their process's interpreter lock.
+    short: None: enough of everything for the load of now.
+    """
+
+    unit: Literal["workers", "threads"]
+    have: int
+    work: Work | None
+    needed_at: dict[float, int]
+    cpus_needed: dict[float, int]
+    lower_bound: bool
+    expected_longer: float | None
+    bound: Bound | None
+    locked: bool
+    short: Short | None
+
+    @property
+    def needed(self) -> int | None:
+        """The number for the load of now."""
+        return self.needed_at.get(1.0)
+
+
+def advise(measured: Measured, goal: Goal) -> Advice:
+    """Return the advice. Raises InspectError if there is too little load."""
+    if measured.requests < REQUESTS_MIN:
+        raise InspectError(
+            f"too little load for advice: {measured.requests} requests in "
+            f"{measured.seconds:.0f} s, {REQUESTS_MIN} are needed (--seconds measures longer)"
+        )
+    if measured.loops is not None:
+        return _of_loops(measured)
+    locked = _is_locked(measured)
+    bound: Bound | None = "cpu" if locked else _bound(measured)
+    overloaded = measured.busy >= OVERLOADED or measured.dropped > 0
+    work, cpu_work = _work(measured, bound), _cpu_work(measured)
+    if overloaded:
+        work = _arriving(measured, work)
+    needed_at = {factor: needed(work.times(factor), goal) for factor in FACTORS}
+    cpus = {factor: needed(cpu_work.times(factor), goal) for factor in FACTORS}
+    if locked:  # each worker serves one request's CPU part at a time
+        threads = max(1, measured.capacity // measured.workers)
+        needed_at = {
+            factor: max(servers, cpus[factor] * threads) for factor, servers in needed_at.items()
+        }
+    if overloaded and bound != "cpu_wait":
+        needed_at = {
+            factor: max(servers, measured.capacity + 1) for factor, servers in needed_at.items()
+        }
+    advice = Advice(
+        unit="workers" if measured.capacity == measured.workers else "threads",
+        have=measured.capacity,
+        work=work,
+        needed_at=needed_at,
+        cpus_needed=cpus,
+        lower_bound=overloaded,
+        expected_longer=(
+            None
+            if overloaded
+            else share_longer(measured.capacity, _work(measured, None), goal.wait_ms)
+        ),
+        bound=bound,
+        locked=locked,
+        short=None,
+    )
+    return advice._replace(short=_short(measured, advice))
+
+
+def _of_loops(measured: Measured) -> Advice:
+    short: Short | None = None
+    bound = _bound(measured)
+    if measured.busy >= ONE_LOCK:
+        short = "CPUs" if _cpus_are_short(measured, bound) else "workers"
+    elif any(pool.queued for pool in measured.loops.pools.values()) if measured.loops else False:
+        short = "threads"
+    return Advice(
+        *("workers", measured.workers, None, {}, {}),
+        lower_bound=False,
+        expected_longer=None,
+        bound=bound,
+        locked=False,
+        short=short,
+    )
+
+
+def _bound(measured: Measured) -> Bound | None:
+    if measured.shares is None:
+        return None
+    names: tuple[Bound, ...] = ("cpu", "cpu_wait", "other")
+    return max(zip(measured.shares, names, strict=True))[1]
+
+
+def _is_locked(measured: Measured) -> bool:
+    """Return whether threads of a process wait for each other's interpreter lock.
+
+    That wait is neither CPU time nor a wait for a CPU: a process uses one CPU while several of its
+    threads are busy.
+    """
+    return (
+        measured.capacity > measured.workers > 0
+        and measured.cpu_share >= ONE_LOCK
+        and measured.load > measured.cpu_load * 1.2
+    )
+
+
+def _work(measured: Measured, bound: Bound | None) -> Work:
+    """Return the work; with too few CPUs without the wait for a CPU, as it would be with enough."""
+    kept = 1.0
+    if bound == "cpu_wait" and measured.shares is not None:
+        kept = 1 - measured.shares.cpu_wait
+    spread = EXPONENTIAL if measured.variability is None else measured.variability
+    return Work(measured.load * kept, measured.service_ms * kept, spread)
+
+
+def _cpu_work(measured: Measured) -> Work:
+    """Return the CPU part of the work."""
+    spread = EXPONENTIAL if measured.variability is None else measured.variability
+    cpu_ms = measured.cpu_load * measured.seconds * 1e3 / measured.requests
+    return Work(measured.cpu_load, cpu_ms, spread)
+
+
+def _arriving(measured: Measured, work: Work) -> Work:
+    """Return the work with the connections by which the queue has grown."""
+    grown = max(0, measured.queue[1] - measured.queue[0])
+    return work.times((measured.requests + grown) / measured.requests)
+
+
+def _cpus_are_short(measured: Measured, bound: Bound | None) -> bool:
+    return bound == "cpu_wait" or measured.cpu_load >= ONE_LOCK * measured.cpus
+
+
+def _short(measured: Measured, advice: Advice) -> Short | None:
+    """Return what is short for the load of now."""
+    assert advice.needed is not None
+    if advice.bound == "cpu_wait":
+        return "CPUs"
+    if advice.needed <= advice.have:
+        return None
+    if advice.bound == "cpu" and advice.cpus_needed[1.0] > math.floor(measured.cpus):
+        return "CPUs"
+    if advice.locked or advice.unit == "workers":
+        return "workers"
+    return "threads"

@@ -1,0 +1,1 @@
+"""The command ``drained``: wait until a server has no request left."""

@@ -1,0 +1,61 @@
+"""The utilization of the busiest worker in an interval."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from gunicorn_backlog.scoreboard.worker_row import WorkerRow
+
+LIVED = 0.5  # least share of the interval
+
+
+class _Work(NamedTuple):
+    """Time that a worker, its threads or its loop has worked until a time."""
+
+    claimed_ns: int
+    worked_ns: int
+    until_ns: int
+
+
+class Busiest:
+    """Compares the latest row of each worker, also of dead ones, with the row an interval ago."""
+
+    def __init__(self, now_ns: int) -> None:
+        self._began_ns = now_ns
+        self._former: dict[int, _Work] = {}  # by pid
+        self._latest: dict[int, tuple[WorkerRow, int]] = {}
+
+    def sample(self, rows: Mapping[int, WorkerRow], now_ns: int) -> None:
+        """Keep the rows of a sample, by pid."""
+        self._latest.update({pid: (row, now_ns) for pid, row in rows.items()})
+
+    def take(self, now_ns: int) -> float | None:
+        """Return the greatest utilization in percent; None: no worker lived long enough."""
+        began_ns, self._began_ns = self._began_ns, now_ns
+        former, self._former, latest, self._latest = self._former, {}, self._latest, {}
+        shares = []
+        for pid, (row, read_ns) in latest.items():
+            work = _work(row, read_ns)
+            if work is None:
+                continue
+            self._former[pid] = work
+            before = former.get(pid)
+            if before is None or before.claimed_ns != row.claimed_ns:
+                if row.claimed_ns < began_ns:  # since when the worker worked is not known
+                    continue
+                before = _Work(row.claimed_ns, 0, row.claimed_ns)
+            elapsed_ns = work.until_ns - before.until_ns
+            if elapsed_ns >= LIVED * (now_ns - began_ns):
+                share = (work.worked_ns - before.worked_ns) / (elapsed_ns * (row.capacity or 1))
+                shares.append(round(100 * min(max(0.0, share), 1.0), 2))
+        return max(shares, default=None)
+
+
+def _work(row: WorkerRow, now_ns: int) -> _Work | None:
+    """Return the work until now; None: not measured."""
+    if row.capacity:
+        return _Work(row.claimed_ns, row.worked_by(now_ns), now_ns)
+    if row.loop is None or not row.loop.measured:
+        return None
+    return _Work(row.claimed_ns, *row.loop.running_time(now_ns))

@@ -1,0 +1,154 @@
+"""Connections that the kernel reset because their listening socket was closed.
+
+A socket is gone when the arbiter does not hold it and the kernel does not list it. Its connections
+are those that the last worker found in the queue when it closed the socket. A worker that was
+killed recorded nothing: then the latest sample counts, and the connections since then do not.
+With ``net.ipv4.tcp_migrate_req`` the kernel moves the connections to another worker's socket.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Callable, Collection, Iterable, Mapping, Set
+from typing import NamedTuple
+
+from gunicorn_backlog.config.tags import listener_tag
+from gunicorn_backlog.kernel import sock_diag
+from gunicorn_backlog.kernel.accept_queue import QueueError
+from gunicorn_backlog.kernel.tcp_migrate_req import migrates
+from gunicorn_backlog.sampling.bind import family_of, numeric
+from gunicorn_backlog.scoreboard.detail_row import SocketState
+from gunicorn_backlog.scoreboard.server_info import ListenerRef
+
+
+class _Watched(NamedTuple):
+    """A socket that may be lost, and the length of its queue in the latest sample."""
+
+    ref: ListenerRef
+    length: int
+
+
+class UnreadableSocketsError(Exception):
+    """Netlink was refused: whether a socket still exists is not known."""
+
+
+class Lost:
+    """Finds the sockets that are gone, and counts their connections once."""
+
+    def __init__(self, *, migrates: Callable[[], bool] = migrates) -> None:
+        self._migrates = migrates
+        self._watched: dict[int, _Watched] = {}  # by inode
+        self._counted: set[int] = set()
+
+    def sample(self, ref: ListenerRef, lengths: Mapping[int, int]) -> None:
+        """Note the queues of a listener's sockets, by inode."""
+        for inode, length in lengths.items():
+            self._watched[inode] = _Watched(ref, length)
+
+    @property
+    def watched(self) -> Set[int]:
+        """The inodes of all sockets that may be lost."""
+        return self._watched.keys()
+
+    def note_untracked(
+        self, states: Iterable[tuple[SocketState | None, ...]], addresses: Iterable[object]
+    ) -> None:
+        """Watch the sockets of workers that lived shorter than a sample (``reuse_port``).
+
+        :param addresses: gunicorn's, in the order of each worker's sockets.
+        """
+        known = list(addresses)
+        for sockets in states:
+            for state, address in zip(sockets, known, strict=False):
+                if state is None or not isinstance(address, tuple):
+                    continue
+                host = numeric(address[0])
+                if host and state.inode not in self._watched and state.inode not in self._counted:
+                    tag, port = listener_tag((host, address[1])), address[1]
+                    ref = ListenerRef(tag, int(family_of(host)), host=host, port=port)
+                    self._watched[state.inode] = _Watched(ref, 0)
+
+    def take(
+        self, held: Collection[int], closed: Iterable[SocketState], *, others_end: bool = True
+    ) -> dict[str, int | None]:
+        """Return the connections that were lost since the last call, by listener.
+
+        None: not known. Raises UnreadableSocketsError.
+
+        :param held: inodes of the sockets that this process has.
+        :param closed: the states that workers recorded.
+        :param others_end: no worker of the arbiter can still close a socket after the last call.
+        """
+        at_close = _latest(closed)
+        lost: dict[str, int | None] = {}
+        gone: dict[ListenerRef, list[int]] = {}
+        existing = _existing({self._watched[it].ref for it in self._watched if it not in held})
+        for inode, (ref, length) in list(self._watched.items()):
+            lost.setdefault(ref.listener, 0)
+            if inode in held:
+                continue
+            if inode in existing or (ref.family == socket.AF_UNIX and _unix_exists(inode)):
+                length = existing.get(inode, length)
+                self._watched[inode] = _Watched(ref, length)
+                if not others_end:
+                    lost[ref.listener] = None
+                continue
+            del self._watched[inode]
+            self._counted.add(inode)
+            gone.setdefault(ref, []).append(at_close.get(inode, length))
+        for ref, lengths in gone.items():
+            addressed = any(other.ref == ref for other in self._watched.values())
+            count, former = self._reset(ref, lengths, addressed=addressed), lost[ref.listener]
+            lost[ref.listener] = None if count is None or former is None else former + count
+        self._counted &= {state.inode for state in closed}
+        return lost
+
+    def _reset(self, ref: ListenerRef, lengths: list[int], *, addressed: bool) -> int | None:
+        """Return the connections of sockets at one address that were not moved to another socket.
+
+        :param addressed: a socket still listens at the address.
+        """
+        lengths = [length for length in lengths if length]
+        if not lengths or ref.family == socket.AF_UNIX or not self._migrates():
+            return sum(lengths)
+        if addressed:
+            return 0
+        return lengths[0] if len(lengths) == 1 else None  # moved from one to the other
+
+
+def _latest(closed: Iterable[SocketState]) -> dict[int, int]:
+    """Return the queue of each socket when the last worker closed it, by inode."""
+    latest: dict[int, SocketState] = {}
+    for state in closed:
+        if state.length is not None:
+            other = latest.get(state.inode)
+            if other is None or state.is_later_than(other):
+                latest[state.inode] = state
+    return {inode: state.length for inode, state in latest.items() if state.length is not None}
+
+
+def _existing(refs: Iterable[ListenerRef]) -> dict[int, int]:
+    """Return the lengths of all TCP listeners at the ports of these listeners, by inode."""
+    ports = {(ref.family, ref.port) for ref in refs if ref.family != socket.AF_UNIX}
+    try:
+        return {
+            listener.inode: listener.queue.length
+            for family, port in ports
+            for listener in sock_diag.inet_listeners(family, port)
+        }
+    except (OSError, QueueError) as error:
+        raise UnreadableSocketsError(str(error)) from error
+
+
+def _unix_exists(inode: int) -> bool:
+    try:
+        sock_diag.unix_queue(inode)
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            return False
+        raise UnreadableSocketsError(os.strerror(error.errno or 0)) from error
+    except QueueError as error:
+        raise UnreadableSocketsError(str(error)) from error
+    return True

@@ -1,0 +1,58 @@
+"""The workers' cumulative counters: what they grew by since the previous push."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from gunicorn_backlog.log import OnceLogger
+from gunicorn_backlog.sampling import sampler_log
+from gunicorn_backlog.sampling.loops import delay_summary
+from gunicorn_backlog.sampling.requests import Begun, BegunError
+from gunicorn_backlog.scoreboard.reader import Reader
+from gunicorn_backlog.scoreboard.wait_histogram import HistogramDelta, WaitsError, WaitSummary
+from gunicorn_backlog.scoreboard.worker_row import WorkerRow
+
+
+class Totals:
+    """The differences of all counters between two pushes; an impossible one is logged once."""
+
+    def __init__(self, reader: Reader, logger: OnceLogger) -> None:
+        """Start from the present counters."""
+        self._reader = reader
+        self._logger = logger
+        self._waits = HistogramDelta(reader.waits())
+        self._delays = HistogramDelta(reader.delays())
+        self._begun = Begun(reader.begun())
+
+    def waits(self, *, measured: bool, from_header: bool) -> WaitSummary | None:
+        """Return the waits of the requests since the last call; None: not measured.
+
+        For the parameters see ``HistogramDelta.update``.
+        """
+        counters = self._reader.waits()
+        try:
+            return self._waits.update(counters, measured=measured, from_header=from_header)
+        except WaitsError as error:
+            sampler_log.warn_waits(self._logger, error)
+            return None
+
+    def delays(self, rows: Mapping[int, WorkerRow]) -> WaitSummary | None:
+        """Return the delays of the event loops since the last call; None: not measured.
+
+        :param rows: of the latest sample, by pid.
+        """
+        try:
+            since = self._delays.difference(self._reader.delays())
+        except WaitsError as error:
+            sampler_log.warn_waits(self._logger, error, "delays")
+            return None
+        return delay_summary(since, rows, time.monotonic_ns())
+
+    def begun(self) -> int | None:
+        """Return the requests handed to the app since the last call; None: not known."""
+        try:
+            return self._begun.update(self._reader.begun())
+        except BegunError as error:
+            sampler_log.warn_begun(self._logger, error)
+            return None

@@ -1,0 +1,84 @@
+"""The accept queue of each listening socket when a worker closes the socket.
+
+If no other process has the socket, the kernel resets these connections. A class of sockets is
+extended, not an instance: sockets have slots. Workers that leave the close to the kernel (sync)
+record when ``run`` ends, and again at the interpreter's exit.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+from gunicorn_backlog.kernel import sock_diag, tcp_info
+from gunicorn_backlog.kernel.accept_queue import QueueError
+from gunicorn_backlog.scoreboard.detail_row import SOCKETS
+from gunicorn_backlog.scoreboard.slot import Slot
+
+Record = Callable[[], None]
+
+
+def record_closed_queues(worker: Any, slot: Slot) -> None:
+    """Record the sockets of a worker, and the queue of each one at its close."""
+    records = list(_instrumented(worker, slot))
+
+    def record_all() -> None:
+        for record in records:
+            record()
+
+    run = worker.run
+
+    def run_and_record() -> None:
+        try:
+            run()
+        finally:
+            record_all()
+
+    worker.run = run_and_record
+    atexit.register(record_all)
+
+
+def _instrumented(worker: Any, slot: Slot) -> Iterator[Record]:
+    """Yield a function for each socket that records the queue of the open socket."""
+    for number, sock in enumerate(list(worker.sockets)[:SOCKETS]):
+        raw = getattr(sock, "sock", sock)  # gunicorn's wrapper, or gevent's socket in its place
+        with suppress(OSError, AttributeError, TypeError):  # closed, or of an unknown class
+            inode = os.fstat(raw.fileno()).st_ino
+            slot.details.write_socket(number, inode)
+            record = _recorder(slot, number, raw, inode)
+            raw.__class__ = _recording(type(raw), record)
+            yield record
+
+
+def _recorder(slot: Slot, number: int, raw: Any, inode: int) -> Record:
+    def record() -> None:
+        with suppress(OSError, QueueError):  # closed already
+            if raw.fileno() >= 0:
+                tcp = raw.family in (socket.AF_INET, socket.AF_INET6)
+                queue = tcp_info.read(raw) if tcp else sock_diag.unix_queue(inode)
+                slot.details.write_socket(number, inode, queue.length)
+
+    return record
+
+
+def _recording(base: type, record: Record) -> type:
+    """Return a class of sockets that records before it closes, or gives away, its descriptor."""
+
+    def close(self: Any) -> None:
+        try:
+            record()
+        finally:
+            base.close(self)  # type: ignore[attr-defined]  # a socket's
+
+    def detach(self: Any) -> int:
+        try:
+            record()
+        finally:
+            fd = base.detach(self)  # type: ignore[attr-defined]  # a socket's
+        return int(fd)
+
+    return type(base.__name__, (base,), {"__slots__": (), "close": close, "detach": detach})

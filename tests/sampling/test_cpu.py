@@ -1,0 +1,131 @@
+"""CPU usage of several processes: means, new and ended ones, and the bounded cost of a reading."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from gunicorn_backlog.kernel.cpu_clock import cpu_ns
+from gunicorn_backlog.sampling.cpu import BUDGET, EVERY_NS, CpuMeter, CpuUsage, CpuWaits
+from tests.lab.waiting import wait_for
+
+BURN = "while True: pass"
+SLEEP = "import time; time.sleep(600)"
+
+
+@contextmanager
+def processes(*programs: str) -> Iterator[list[int]]:
+    """Run Python programs, and yield their pids."""
+    with ExitStack() as stack:
+        running = []
+        for program in programs:
+            process = stack.enter_context(subprocess.Popen([sys.executable, "-c", program]))
+            stack.callback(process.kill)
+            running.append(process.pid)
+        yield running
+
+
+def test_the_mean_of_two_processes() -> None:
+    """A busy and a sleeping process: the mean is half of what the busy one used."""
+    meter = CpuMeter(every_ns=0)
+    with processes(BURN, SLEEP) as (busy, idle):
+        wait_for("both to run", lambda: cpu_ns(idle) > 0 and cpu_ns(busy) > 3e8)
+        meter.add({busy, idle})
+        assert meter.update({busy, idle}).used is not None
+        wait_for("CPU time", lambda: cpu_ns(busy) > 8e8)
+        usage = meter.update({busy, idle})
+        alone = meter_of(busy)
+    assert usage.used is not None
+    assert usage.waited is not None
+    # A busy process always runs or waits; the sleeping one does neither.
+    assert usage.used + usage.waited == pytest.approx(50, abs=4)
+    assert alone.used is not None
+    assert alone.waited is not None
+    assert alone.used + alone.waited == pytest.approx(100, abs=8)
+
+
+def meter_of(pid: int) -> CpuUsage:
+    """Return the usage of one process during 0.4 s of its CPU time."""
+    meter = CpuMeter(every_ns=0)
+    meter.add({pid})
+    begin_ns = cpu_ns(pid)
+    wait_for("CPU time", lambda: cpu_ns(pid) > begin_ns + 4e8)
+    return meter.update({pid})
+
+
+def test_at_most_once_per_second() -> None:
+    """An earlier call returns the former usage; without workers there is none."""
+    now_ns = [10**12]
+    meter = CpuMeter(clock_ns=lambda: now_ns[0])
+    us = {os.getpid()}
+    meter.add(us)
+    now_ns[0] += EVERY_NS
+    first = meter.update(us)
+    assert first.used is not None
+    sum(range(10**6))
+    now_ns[0] += EVERY_NS - 1
+    assert meter.update(us) == first
+    now_ns[0] += 1
+    second = meter.update(us)
+    assert second.used is not None
+    assert second != first
+    assert meter.update(()) == CpuUsage()
+
+
+def test_an_ended_process_is_left_out() -> None:
+    """The mean is that of the living; one reading without any is no error, three are one."""
+    meter = CpuMeter(every_ns=0)
+    with processes(SLEEP) as (pid,):
+        meter.add({pid, os.getpid()})
+    both = {pid, os.getpid()}
+    assert meter.update(both).used is not None
+    assert meter.error == ""
+    for _ in range(2):
+        meter.update({pid})
+        assert meter.error == ""
+    assert meter.update({pid}) == CpuUsage()
+    assert meter.error.startswith("the CPU time of the workers can't be read: ")
+
+
+@pytest.mark.parametrize(("workers", "threads"), [(128, 1), (300, 1), (40, 17), (3, 500)])
+def test_the_cost_of_a_reading_is_bounded(workers: int, threads: int) -> None:
+    """However many threads there are, the files per reading are BUDGET on average.
+
+    Each worker is read equally often, and 128 workers of one thread are read each time.
+    """
+    now_ns, read = [0], Counter[int]()
+
+    def tasks(pid: int) -> dict[int, int]:
+        read[pid] += 1
+        return dict.fromkeys(range(threads), now_ns[0] // 2)  # each waits half of the time
+
+    waits, pids = CpuWaits(lambda: now_ns[0], tasks), range(1, workers + 1)
+    waits.add(pids)
+    readings = 60
+    for _ in range(readings):
+        now_ns[0] += 10**9
+        spent = waits.update(pids)
+        if spent.elapsed_ns and now_ns[0] > 30 * 10**9:
+            assert spent.percent == 50 * threads
+    files = read.total() * (1 + threads)
+    assert files <= (readings + 1) * BUDGET + 1 + threads
+    assert max(read[pid] for pid in pids) - min(read[pid] for pid in pids) <= 2
+    if workers * (1 + threads) <= BUDGET:
+        assert min(read.values()) == readings + 1
+
+
+def test_a_thread_that_began_and_one_whose_id_is_used_again() -> None:
+    """A new thread counts from 0 on, also under the id of an ended one."""
+    now_ns = [0]
+    tasks = {1: 100, 2: 70}
+    waits = CpuWaits(lambda: now_ns[0], lambda pid: dict(tasks))
+    waits.add([7])
+    now_ns[0] = 1000
+    tasks.update({1: 150, 2: 20, 3: 30})
+    assert waits.update([7]) == (50 + 20 + 30, 1000)

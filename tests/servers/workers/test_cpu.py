@@ -1,0 +1,116 @@
+"""``gunicorn.workers.cpu`` and ``.cpu_wait`` of real workers, against other kernel counters."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import threading
+import time
+from contextlib import suppress
+
+import pytest
+from agent import StandInAgent
+
+from tests.conftest import ServerFactory
+from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.procfs import cpu_s
+from tests.lab.pushes import next_pushes, wait_until_all_are_idle
+from tests.lab.server import Server
+from tests.lab.worker_classes import GTHREAD, SYNC, WorkerClass
+
+APP = "tests.lab.cpu_app:app"
+INTERVAL = {"GUNICORN_BACKLOG_SAMPLES": "2"}
+CPU, CPU_WAIT = "gunicorn.workers.cpu", "gunicorn.workers.cpu_wait"
+USED_MS, PERIOD_MS = 40, 160
+PUSHES = 5
+
+
+class Clients:
+    """Clients that send requests one after the other, from threads; ``answered``: their number."""
+
+    def __init__(self, server: Server, path: str, count: int) -> None:
+        self.answered = 0
+        self._ended = False
+        self._server, self._path = server, path
+        self._threads = [threading.Thread(target=self._send) for _ in range(count)]
+        for thread in self._threads:
+            thread.start()
+
+    def _send(self) -> None:
+        while not self._ended:
+            with suppress(OSError):
+                self._server.get(self._path)
+                self.answered += 1
+
+    def end(self) -> None:
+        """Send no more requests, and wait for the responses."""
+        self._ended = True
+        for thread in self._threads:
+            thread.join()
+
+
+def measured(server: Server, agent: StandInAgent) -> tuple[float, float, float]:
+    """Return the means of both metrics over some pushes, and of the workers' CPU by /proc."""
+    workers = server.worker_pids()
+    began_s, before_s = time.monotonic(), sum(map(cpu_s, workers))
+    received = next_pushes(agent, PUSHES)
+    passed_s, used_s = time.monotonic() - began_s, sum(map(cpu_s, workers)) - before_s
+    means = [statistics.mean(push.values(name)[0] for push in received) for name in (CPU, CPU_WAIT)]
+    return means[0], means[1], 100 * used_s / passed_s / len(workers)
+
+
+@pytest.mark.parametrize("worker_class", [SYNC, GTHREAD], ids=lambda case: case.name)
+def test_an_app_that_burns_and_sleeps(
+    worker_class: WorkerClass, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """The share of CPU time is the pushed one within 4 points; so is that of /proc.
+
+    On a machine with other load a request takes longer than its period: the share is that of the
+    requests that the client counts, 25 % at most.
+    """
+    server = serve(
+        gunicorn,
+        workers=1,
+        app=APP,
+        arguments=worker_class.arguments,
+        environ=INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url},
+    )
+    wait_until_all_are_idle(agent, 1)
+    clients = Clients(server, f"/mix/{USED_MS}/{PERIOD_MS}", 1)
+    next_pushes(agent, 1)
+    began_s, answered = time.monotonic(), clients.answered
+    used, waited, oracle = measured(server, agent)
+    period_ms = 1e3 * (time.monotonic() - began_s) / (clients.answered - answered)
+    clients.end()
+    share = 100 * USED_MS / period_ms
+    print(f"cpu {used:.1f} %, cpu_wait {waited:.1f} %; client {share:.1f} %, /proc {oracle:.1f} %")
+    assert period_ms >= PERIOD_MS
+    assert used == pytest.approx(share, abs=4)
+    assert used == pytest.approx(oracle, abs=4)
+    assert waited >= 0
+
+
+def test_three_busy_workers_on_one_core(
+    newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """Each worker runs a third of the time, and waits for the rest, within 8 points.
+
+    Other processes on the core take a part of the workers' time; /proc has the part that is left.
+    """
+    core = str(max(os.sched_getaffinity(0)))
+    server = serve(
+        newest,
+        workers=3,
+        app=APP,
+        run_by=("taskset", "-c", core),
+        environ=INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url},
+    )
+    wait_until_all_are_idle(agent, 3)
+    clients = Clients(server, "/burn/0.5", 8)
+    next_pushes(agent, 2)  # until all workers are busy
+    used, waited, oracle = measured(server, agent)
+    clients.end()
+    print(f"cpu {used:.1f} %, cpu_wait {waited:.1f} %, by /proc {oracle:.1f} % of a third")
+    assert waited == pytest.approx(100 - oracle, abs=8)
+    assert used == pytest.approx(oracle, abs=8)
+    assert waited >= 100 * 2 / 3 - 8

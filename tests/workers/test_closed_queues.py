@@ -1,0 +1,98 @@
+"""The queue of a worker's sockets at their close, with Python's and gevent's sockets."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gunicorn_backlog.scoreboard.detail_row import SocketState
+from gunicorn_backlog.scoreboard.kind import Kind
+from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
+from gunicorn_backlog.workers.closed_queues import record_closed_queues
+
+
+@dataclass
+class Wrapper:
+    """gunicorn's socket: a wrapper of Python's."""
+
+    sock: Any
+
+
+@dataclass
+class Worker:
+    """A worker with these sockets."""
+
+    sockets: list[Any]
+    ran: list[None] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Do nothing."""
+        self.ran.append(None)
+
+
+def plain() -> socket.socket:
+    """Return a listener of Python."""
+    return socket.create_server(("127.0.0.1", 0))
+
+
+def geventlike() -> Any:
+    """Return a listener of gevent."""
+    return import_module("gevent.socket").socket(fileno=plain().detach())
+
+
+def at_close(scoreboard: Scoreboard, number: int = 0) -> int | None:
+    """Return the recorded length of a socket's queue."""
+    ((_, detail),) = scoreboard.reader.details()
+    state = detail.sockets[number]
+    assert state is not None
+    return state.length
+
+
+@pytest.mark.parametrize("opened", [plain, geventlike])
+@pytest.mark.parametrize("close", ["close", "detach"])
+def test_the_queue_at_the_close(opened: Callable[[], Any], close: str) -> None:
+    """Open: none. Closed or given away: its connections; a later end changes nothing."""
+    scoreboard = Scoreboard(slots=1, thread_rows=0)
+    sock = opened()
+    address, inode = sock.getsockname(), os.fstat(sock.fileno()).st_ino
+    worker = Worker([Wrapper(sock) if opened is plain else sock])
+    record_closed_queues(worker, scoreboard.claim(os.getpid(), 1, Kind.ASGI, 0))
+    ((_, detail),) = scoreboard.reader.details()
+    assert detail.sockets[0] == SocketState(inode, None)
+    clients = [socket.create_connection(address) for _ in range(3)]
+    accepted, _ = sock.accept()
+    given = getattr(sock, close)()
+    assert sock.fileno() == -1
+    assert at_close(scoreboard) == 2
+    worker.run()
+    assert worker.ran == [None]
+    assert at_close(scoreboard) == 2
+    for each in (*clients, accepted):
+        each.close()
+    if given is not None:
+        os.close(given)
+
+
+def test_sockets_that_are_left_open(tmp_path: Path) -> None:
+    """When ``run`` ends the queue is recorded, TCP and Unix; a closed socket is left out."""
+    scoreboard = Scoreboard(slots=1, thread_rows=0)
+    path = str(tmp_path / "socket")
+    with plain() as tcp, socket.socket(socket.AF_UNIX) as unix, plain() as closed:
+        unix.bind(path)
+        unix.listen()
+        closed.close()
+        worker = Worker([Wrapper(tcp), Wrapper(unix), Wrapper(closed)])
+        record_closed_queues(worker, scoreboard.claim(os.getpid(), 1, Kind.SYNC, 1))
+        with socket.create_connection(tcp.getsockname()), socket.socket(socket.AF_UNIX) as client:
+            client.connect(path)
+            worker.run()
+            assert (at_close(scoreboard, 0), at_close(scoreboard, 1)) == (1, 1)
+    ((_, detail),) = scoreboard.reader.details()
+    assert detail.sockets[2] is None
