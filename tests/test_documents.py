@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 import pytest
 
+import gunicorn_backlog
+
 ROOT = Path(__file__).parents[1]
+PACKAGE = Path(gunicorn_backlog.__file__).parent  # elsewhere, if installed from a wheel
 CONTRIBUTING = ".github/CONTRIBUTING.md"
 DOCUMENTS = sorted(
     str(path.relative_to(ROOT))
@@ -32,7 +36,7 @@ def missing_paths(text: str) -> list[str]:
     """Return the paths in backticks that exist neither in the package nor in the repository."""
     found = re.findall(r"`([\w./-]*(?:\w/|\.\w+))`", text)
     paths = [path for path in found if "/" in path or path.endswith((".md", ".py"))]
-    places = (ROOT, ROOT / "gunicorn_backlog")
+    places = (ROOT, PACKAGE.parent, PACKAGE)
     return [path for path in paths if not any((place / path).exists() for place in places)]
 
 
@@ -45,10 +49,11 @@ def broken_links(document: str, text: str) -> list[str]:
 def leads_somewhere(document: str, text: str, link: str) -> bool:
     """Return whether the file of a relative link exists, and has the heading."""
     path, _, anchor = link.partition("#")
-    target = (ROOT / document).parent / path
-    if not target.exists():
+    relative = os.path.normpath(Path(document).parent / path)
+    targets = [top / relative for top in (ROOT, PACKAGE.parent) if (top / relative).exists()]
+    if not targets:
         return False
-    return not anchor or anchor in anchors(target.read_text() if path else text)
+    return not anchor or anchor in anchors(targets[0].read_text() if path else text)
 
 
 def test_every_path_in_contributing_exists() -> None:

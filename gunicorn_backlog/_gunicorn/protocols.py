@@ -142,6 +142,7 @@ class AiohttpWorker(Worker, Protocol):
 
     sockets: Sequence[WorkerSocket]
     loop: Any  # asyncio's or uvloop's; made before the app is loaded
+    max_requests: int
 
 
 class UvicornConfig(Protocol):

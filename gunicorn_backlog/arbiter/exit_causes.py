@@ -24,17 +24,21 @@ _CREDIT_S = 10.0  # longest time from the OOM killer's choice to the reap of its
 class WorkerEnd:
     """What is known of a worker's end; the main thread fills in the attributes.
 
-    worker: gunicorn's object.
+    It does not hold gunicorn's object: the class of a worker may belong to a former config.
+
+    pid, age: of the worker.
+    aborted: gunicorn ended the worker after its timeout.
     sent: the signals that gunicorn sent, as bits.
     status: exit code, or the negative number of the signal; None: not seen.
     flags: of the worker's slot.
     sockets: of the worker's detail row.
     """
 
-    __slots__ = ("flags", "sent", "sockets", "status", "worker")
+    __slots__ = ("aborted", "age", "flags", "pid", "sent", "sockets", "status")
 
     def __init__(self, worker: Worker) -> None:
-        self.worker = worker
+        self.pid, self.age = worker.pid, worker.age
+        self.aborted = False
         self.sent = 0
         self.status: int | None = None
         self.flags = 0
@@ -72,7 +76,7 @@ class OomCredit:
 def cause(end: WorkerEnd, oom: OomCredit) -> str:
     """Return the reason, one of ``catalog.EXIT_REASONS``."""
     status, sent = end.status, end.sent
-    if end.worker.aborted:
+    if end.aborted:
         return "timeout"
     if status in BOOT_CODES:
         return "boot"
@@ -97,6 +101,6 @@ def describe(end: WorkerEnd, reason: str) -> str:
         name = f"signal {-end.status}"
     why = ", the OOM killer of its cgroup" if reason == "oom" else ""
     return (
-        f"worker {end.worker.pid} was killed by {name}, which gunicorn did not send{why}; further "
+        f"worker {end.pid} was killed by {name}, which gunicorn did not send{why}; further "
         "ones are only counted in gunicorn.workers.exited"
     )

@@ -81,7 +81,9 @@ class Exits:
             self._record_workers()
             worker = self._arbiter.WORKERS.get(pid)
             if worker is not None and worker.age in self._ends:
-                self._ends[worker.age].sent |= 1 << sig
+                end = self._ends[worker.age]
+                end.sent |= 1 << sig
+                end.aborted = worker.aborted  # gunicorn sets this before its first signal
         except Exception as error:
             self._logger.exception("noting a signal", error)
 
@@ -109,7 +111,7 @@ class Exits:
 
     def _read_slot(self, end: WorkerEnd) -> None:
         if self.reader is not None:
-            found = self.reader.find(end.worker.pid, end.worker.age)
+            found = self.reader.find(end.pid, end.age)
             if found is not None:
                 slot, details = found
                 end.flags, end.sockets = slot.flags, details.sockets
@@ -126,7 +128,7 @@ class Exits:
         self._oom.update()
         self.sockets = [end.sockets for end in list(self._ends.values()) if end.sockets]
         for end in self._take_ends(sampled):
-            self.youngest = max(self.youngest, end.worker.age)
+            self.youngest = max(self.youngest, end.age)
             if end.status is None:
                 self._read_slot(end)
                 self.sockets.append(end.sockets)

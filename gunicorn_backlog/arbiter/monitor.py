@@ -75,12 +75,13 @@ class Monitor:
 
         Called in the worker's process. Without a free slot a warning is logged.
         """
-        scoreboard = self._pipeline.scoreboard if self._pipeline.settings.enabled else None
+        settings = self._pipeline.settings
+        scoreboard = self._pipeline.scoreboard if settings.enabled else None
         if scoreboard is None or self._instrumented is worker:
             return
         self._instrumented = worker
         try:
-            registry.instrument(worker, scoreboard)
+            registry.instrument(worker, scoreboard, exposes=settings.request_wait)
         except ClaimError as error:
             self._logger.warn(
                 "not instrumented", f"worker {worker.pid} is not instrumented: {error}"

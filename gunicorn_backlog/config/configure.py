@@ -105,6 +105,7 @@ def configure(
     tags: Iterable[str] | None = None,
     backlog_type: BacklogType | None = None,
     metrics: Iterable[Group] | None = None,
+    request_wait: bool | None = None,
 ) -> None:
     """Set options in ``gunicorn.conf.py``; an argument that is absent or None has its default.
 
@@ -119,6 +120,9 @@ def configure(
         ``distribution`` or ``gauge``.
     :param metrics: the groups of metrics to push: ``backlog``, ``workers``, ``threads``,
         ``requests``, ``wait``, ``loop``. Default: all. ``gunicorn.is_running`` is always pushed.
+    :param request_wait: workers expose each request's wait to the app: ``waited_ms()``,
+        ``environ["gunicorn_backlog.waited_ms"]`` and
+        ``scope["extensions"]["gunicorn_backlog"]["waited_ms"]``. Default False.
 
     Raises ConfigError, which stops gunicorn, while gunicorn starts. After a HUP nothing is raised:
     the former settings stay in force, and one log line reports the error.

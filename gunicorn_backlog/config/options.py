@@ -101,13 +101,13 @@ def _check_backlog_type(value: object) -> object:
     return value
 
 
-_check_enabled = _typed(bool)
+_check_switch = _typed(bool)
 _check_interval = _typed((int, float), lambda value: float(_in_range(value, INTERVAL_S)))
 _check_samples = _typed(int, lambda value: _in_range(value, SAMPLES))
 _check_url = _typed(str, agent_address.parse)
 
 
-def _read_enabled(text: str) -> object:
+def _read_switch(text: str) -> object:
     word = text.lower()
     return word in _TRUE if word in _TRUE | _FALSE else text
 
@@ -130,13 +130,14 @@ _GROUPS_ALLOWED = f"a list of metric groups: {', '.join(GROUPS)}"
 _TYPE_ALLOWED = ", ".join(get_args(BacklogType))
 
 _OPTIONS = (
-    Option("enabled", True, SWITCH, _check_enabled, _read_enabled),
+    Option("enabled", True, SWITCH, _check_switch, _read_switch),
     Option("interval", 1.0, _INTERVAL_ALLOWED, _check_interval, _read_interval),
     Option("samples", 10, _SAMPLES_ALLOWED, _check_samples, _read_samples),
     Option("url", None, agent_address.URL_FORMS, _check_url, str),
     Option("tags", (), f"a list of {tags.FORM}", _check_tags, _read_list),
     Option("backlog_type", "histogram", _TYPE_ALLOWED, _check_backlog_type, str, env="TYPE"),
     Option("metrics", GROUPS, _GROUPS_ALLOWED, _check_metrics, _read_list),
+    Option("request_wait", False, SWITCH, _check_switch, _read_switch),
 )
 OPTIONS = {option.name: option for option in _OPTIONS}
 VARIABLES = {option.variable: option for option in _OPTIONS}

@@ -45,6 +45,7 @@ class Settings(NamedTuple):
     ``dogstatsd_tags``; in order of precedence, the tags of the ``datadog`` client come between.
     ``backlog_type``: the type of ``gunicorn.backlog``.
     ``metrics``: the groups of metrics that are pushed.
+    ``request_wait``: workers expose each request's wait to the app.
     ``prefix``: gunicorn's ``statsd_prefix`` for all metric names.
     ``unusable``: one line per ignored setting of Datadog or gunicorn, with the reason.
     """
@@ -59,6 +60,7 @@ class Settings(NamedTuple):
     prefix: str = ""
     backlog_type: BacklogType = "histogram"
     metrics: tuple[Group, ...] = GROUPS
+    request_wait: bool = False
     unusable: tuple[str, ...] = ()
 
     @property
@@ -102,6 +104,7 @@ def load(
         prefix=_prefix(cfg.statsd_prefix),
         backlog_type=options["backlog_type"],
         metrics=options["metrics"],
+        request_wait=options["request_wait"],
         unusable=tuple(_short(line, _LINE_MAX) for line in unusable),
     )
 

@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.workers.app_proxy import before_run
+from gunicorn_backlog.workers.exposed_loop_waits import waits_of
+from gunicorn_backlog.workers.exposed_wait import scoped_async
 from gunicorn_backlog.workers.in_flight import InFlight
 from gunicorn_backlog.workers.loops.watch import watch_asyncio
+from gunicorn_backlog.workers.max_requests import MaxRequests
 from gunicorn_backlog.workers.received_wait import NOT_KNOWN_NS, Headers, ReceivedWaits
 
 if TYPE_CHECKING:
@@ -22,25 +25,37 @@ if TYPE_CHECKING:
     from gunicorn_backlog.workers.registry import Allocate
 
 
-def instrument(worker: AiohttpWorker, allocate: Allocate) -> None:
+def instrument(worker: AiohttpWorker, allocate: Allocate, *, exposes: bool = False) -> None:
     """Replace the class of ``Server.__call__``, a global of its module, and watch the loop."""
     server: Any = sys.modules["aiohttp.web_server"]
     handler = server.RequestHandler
     slot = allocate(Kind.ASGI, 0)
-    waits = ReceivedWaits(slot, worker.sockets)
-    server.RequestHandler = _instrumented(handler, worker, InFlight(slot), waits)
+    waits = waits_of(slot, worker.sockets, exposes=exposes)
+    if worker.max_requests:
+        worker.max_requests = MaxRequests.of(worker.max_requests, slot)
+    server.RequestHandler = _instrumented(handler, worker, InFlight(slot), waits, exposes=exposes)
     before_run(worker, lambda: waits.follow(watch_asyncio(slot, lambda: worker.loop)))
 
 
 def _instrumented(
-    handler: Any, worker: AiohttpWorker, in_flight: InFlight, waits: ReceivedWaits
+    handler: Any,
+    worker: AiohttpWorker,
+    in_flight: InFlight,
+    waits: ReceivedWaits,
+    *,
+    exposes: bool,
 ) -> type:
     """Return a subclass of aiohttp's ``RequestHandler``, the protocol of one connection.
 
     ``_handle_request`` ends when the answer is written, a websocket's with its connection. aiohttp
     answers a malformed request with another handler than the app's; this is no request.
     """
-    handle_app_request = in_flight.counted_async(handler._handle_request)
+    serve_request, serve_websocket = (
+        in_flight.counted_async(handler._handle_request, ages=ages) for ages in (True, False)
+    )
+    if exposes:
+        serve_request = scoped_async(serve_request)
+        serve_websocket = scoped_async(serve_websocket)
 
     class RequestHandler(handler):  # type: ignore[misc]  # aiohttp is not imported here
         __slots__ = ("_backlog_arrived_ns", "_backlog_started")
@@ -61,7 +76,9 @@ def _instrumented(
                 )
                 return answer
             start = partial(waits.start, request_handler, arrived_ns, _headers)
-            return handle_app_request(self, request, start_time, start)
+            is_websocket = request.headers.get("Upgrade", "").lower() == "websocket"
+            handle = serve_websocket if is_websocket else serve_request
+            return handle(self, request, start_time, start)
 
     if hasattr(handler, "_request_count"):  # a member of its instances, by __slots__
         RequestHandler.data_received = _measured(handler.data_received, waits, worker)

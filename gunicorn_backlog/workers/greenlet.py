@@ -12,6 +12,9 @@ from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.slot import Slot
 from gunicorn_backlog.workers import request_wait, wsgi
 from gunicorn_backlog.workers.app_proxy import before_run
+from gunicorn_backlog.workers.exposed_loop_waits import waits_of
+from gunicorn_backlog.workers.exposed_requests import expose_environ
+from gunicorn_backlog.workers.exposed_wait import add_to_environ, scoped
 from gunicorn_backlog.workers.in_flight import InFlight
 from gunicorn_backlog.workers.loops.beat import Beat
 from gunicorn_backlog.workers.loops.watch import watch_eventlet, watch_gevent
@@ -22,16 +25,16 @@ if TYPE_CHECKING:
     from gunicorn_backlog.workers.registry import Allocate
 
 
-def instrument(worker: GreenletWorker, allocate: Allocate) -> None:
+def instrument(worker: GreenletWorker, allocate: Allocate, *, exposes: bool = False) -> None:
     """Wrap ``handle_request``, and from gunicorn 25 on ``handle_http2_request``; watch the hub."""
     watch = _watch(type(worker))
     if getattr(worker, "server_class", None) is not None:  # gevent_pywsgi
         slot = allocate(Kind.WSGI, 0)
-        waits = ReceivedWaits(slot, worker.sockets)
-        _instrument_pywsgi(worker, slot, waits)
+        waits = waits_of(slot, worker.sockets, exposes=exposes)
+        _instrument_pywsgi(worker, slot, waits, exposes)
         before_run(worker, lambda: waits.follow(watch(slot) if watch is not None else None))
         return
-    slot = _instrument_handlers(worker, allocate)
+    slot = _instrument_handlers(worker, allocate, exposes)
     if watch is not None:
         before_run(worker, lambda: watch(slot))
 
@@ -43,7 +46,7 @@ def _watch(worker_class: type) -> Callable[[Slot], Beat | None] | None:
     return next(filter(None, watches), None)
 
 
-def _instrument_handlers(worker: GreenletWorker, allocate: Allocate) -> Slot:
+def _instrument_handlers(worker: GreenletWorker, allocate: Allocate, exposes: bool) -> Slot:
     measures_wait = request_wait.tcp_measures_wait(worker.sockets)
     slot = allocate(Kind.GREENLET, 0, measures_wait=measures_wait)
     in_flight = InFlight(slot)
@@ -54,14 +57,19 @@ def _instrument_handlers(worker: GreenletWorker, allocate: Allocate) -> Slot:
         request_at=1,
         socket_at=2,
         counts=False,
+        exposes=exposes,
     )
+    if exposes:
+        expose_environ(worker)
     worker.handle_request = in_flight.counted(handle_request)
     if hasattr(worker, "handle_http2_request"):
         worker.handle_http2_request = in_flight.counted(worker.handle_http2_request)
     return slot
 
 
-def _instrument_pywsgi(worker: GreenletWorker, slot: Slot, waits: ReceivedWaits) -> None:
+def _instrument_pywsgi(
+    worker: GreenletWorker, slot: Slot, waits: ReceivedWaits, exposes: bool
+) -> None:
     """Wrap the handler of gevent's pywsgi or of a derived server.
 
     The handler runs the app for each request, as soon as it has read the head. The app is wrapped
@@ -72,15 +80,24 @@ def _instrument_pywsgi(worker: GreenletWorker, slot: Slot, waits: ReceivedWaits)
     if not hasattr(handler, "run_application"):
         wsgi.instrument(worker, slot)
         return
-    run_application = handler.run_application
+    run_application = _exposed(handler.run_application) if exposes else handler.run_application
 
     def run_application_measured(self: Any) -> object:
         arrived_ns = waits.arrived_ns(getattr(self, "socket", None))
         return waits.start(run_application, arrived_ns, _headers, self)
 
-    counted = InFlight(slot).counted(run_application_measured)
+    measured = scoped(run_application_measured) if exposes else run_application_measured
+    counted = InFlight(slot).counted(measured)
     worker.wsgi_handler = type(handler.__name__, (handler,), {"run_application": counted})
     waits.begin()
+
+
+def _exposed(run_application: Any) -> Any:
+    def run_application_exposed(self: Any) -> object:
+        add_to_environ(self.environ)
+        return run_application(self)
+
+    return run_application_exposed
 
 
 def _headers(handler: Any) -> Headers:

@@ -24,6 +24,7 @@ from gunicorn_backlog.scoreboard.slot import (
     Slot,
 )
 from gunicorn_backlog.workers import request_wait
+from gunicorn_backlog.workers.exposed_requests import expose_environ
 from gunicorn_backlog.workers.handshake_waits import HandshakeWaits
 from gunicorn_backlog.workers.request_counters import track_busy_threads
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def instrument(worker: ThreadWorker, allocate: Allocate) -> None:
+def instrument(worker: ThreadWorker, allocate: Allocate, *, exposes: bool = False) -> None:
     """Wrap ``handle``, ``handle_request`` and ``enqueue_req``, and the methods of HTTP/2.
 
     ``handle`` calls ``handle_request`` when a request's head has been read.
@@ -44,8 +45,8 @@ def instrument(worker: ThreadWorker, allocate: Allocate) -> None:
     slot = allocate(Kind.GTHREAD, _size_of_pool(worker), measures_wait=measures_wait)
     pool = Pool(slot)
     busy: dict[int, Record] = {}  # by thread
-    last_wait = request_wait.last_wait_of(worker.sockets, is_ssl=worker.cfg.is_ssl)
-    _instrument_requests(worker, slot, last_wait, busy)
+    last_wait = request_wait.last_wait_of(worker.sockets, is_ssl=worker.cfg.is_ssl, exposes=exposes)
+    _instrument_requests(worker, slot, last_wait, busy, exposes)
     beyond = pool.without_record(worker.handle)
     worker.handle = track_busy_threads(
         worker.handle, slot.threads, last_wait, beyond=beyond, busy=busy
@@ -103,7 +104,11 @@ def _size_of_pool(worker: ThreadWorker) -> int:
 
 
 def _instrument_requests(
-    worker: ThreadWorker, slot: Slot, last_wait: LastWait, busy: Mapping[int, Record]
+    worker: ThreadWorker,
+    slot: Slot,
+    last_wait: LastWait,
+    busy: Mapping[int, Record],
+    exposes: bool,
 ) -> None:
     handshake_waits = HandshakeWaits() if worker.cfg.is_ssl else None
     worker.handle_request = request_wait.instrument_requests(
@@ -116,7 +121,10 @@ def _instrument_requests(
         handshake_waits=handshake_waits,
         last_wait=last_wait,
         busy=busy,
+        exposes=exposes,
     )
+    if exposes:
+        expose_environ(worker)
     if handshake_waits is not None:
         worker.handle = handshake_waits.instrument(worker.handle, 0, in_connection=True)
 

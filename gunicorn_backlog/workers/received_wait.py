@@ -42,15 +42,15 @@ from gunicorn_backlog.scoreboard.slot import Slot
 from gunicorn_backlog.scoreboard.wait_histogram import EXACT_MS, bucket_of
 from gunicorn_backlog.workers.last_wait import FRESH_NS, TICK_MS
 from gunicorn_backlog.workers.loops.beat import Beat, LoopMeter, Unmeasured
-from gunicorn_backlog.workers.request_start_header import header_wait_s
-from gunicorn_backlog.workers.request_wait import NO_REQUEST, tcp_measures_wait
+from gunicorn_backlog.workers.request_start_header import NO_REQUEST, header_wait_s
+from gunicorn_backlog.workers.request_wait import tcp_measures_wait
 from gunicorn_backlog.workers.tcp_wait import NO_SOCKET, is_refusal
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import WorkerSocket
 
 NOT_KNOWN_NS = 0
-_MS_NS = 1_000_000
+MS_NS = 1_000_000
 
 T = TypeVar("T")
 Headers = Iterable[tuple[str, str]]
@@ -65,6 +65,7 @@ class ReceivedWaits:
         "_fresh_until_ns",
         "_has_unix",
         "_meter",
+        "_skips",
         "_slot",
         "_waited_ns",
     )
@@ -74,13 +75,16 @@ class ReceivedWaits:
         slot: Slot,
         sockets: Sequence[WorkerSocket],
         *,
+        skips: bool = True,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        """Look at the worker's listening sockets."""
+        """Look at the worker's listening sockets; ``skips=False``: measure each wait."""
         self._meter: LoopMeter = Unmeasured()
         self._slot = slot
         self._by_tcp = tcp_measures_wait(sockets)
         self._has_unix = any(sock.family == socket.AF_UNIX for sock in sockets)
+        # In a worker with Unix sockets, too, each connection has to be looked at.
+        self._skips = skips and not self._has_unix
         self._clock_ns = clock_ns
         self._fresh_until_ns = self._waited_ns = 0
 
@@ -130,9 +134,8 @@ class ReceivedWaits:
             if not is_refusal(error):
                 raise
             return NOT_KNOWN_NS
-        self._waited_ns = waited_ns = waited_ms * _MS_NS
-        # In a worker with Unix sockets, too, each connection has to be looked at.
-        skips = waited_ms <= TICK_MS and not self._has_unix
+        self._waited_ns = waited_ns = waited_ms * MS_NS
+        skips = waited_ms <= TICK_MS and self._skips
         self._fresh_until_ns = now_ns + FRESH_NS if skips else 0
         return int(now_ns - waited_ns)
 
@@ -154,18 +157,22 @@ class ReceivedWaits:
         if arrived_ns is None:
             self._count_header(headers, request)
         elif arrived_ns != NOT_KNOWN_NS:
-            waited_ms = (self._clock_ns() - arrived_ns + _MS_NS // 2) // _MS_NS
+            waited_ms = (self._clock_ns() - arrived_ns + MS_NS // 2) // MS_NS
             bucket = waited_ms if waited_ms < EXACT_MS else bucket_of(waited_ms)
             slot = self._slot
             slot.counters[bucket] = waits = slot.counters[bucket] + 1
             slot.waits[bucket] = waits
         return app(request, *args)
 
-    def _count_header(self, headers: Callable[[Any], Headers], request: Any) -> None:
+    def _count_header(self, headers: Callable[[Any], Headers], request: Any) -> int | None:
+        """Count the wait by a proxy's header, and return the wait in ms."""
         try:
             pairs = [(name.upper(), value) for name, value in headers(request)]
             waited_s = header_wait_s(pairs, time.time())
         except NO_REQUEST:
-            return
-        if waited_s is not None:
-            self._slot.count_wait(bucket_of(round(1000 * waited_s)))
+            return None
+        if waited_s is None:
+            return None
+        waited_ms = round(1000 * waited_s)
+        self._slot.count_wait(bucket_of(waited_ms))
+        return waited_ms

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.slot import Slot
@@ -37,10 +37,10 @@ class Family(NamedTuple):
     function: str
     classes: frozenset[str]
 
-    def load(self) -> Callable[[Any, Allocate], None]:
+    def load(self) -> Callable[..., None]:
         """Import the family's module, and return its function."""
         module = import_module(f"{__package__}.{self.module}")
-        function: Callable[[Any, Allocate], None] = getattr(module, self.function)
+        function: Callable[..., None] = getattr(module, self.function)
         return function
 
 
@@ -83,12 +83,14 @@ def prepare(arbiter: Arbiter) -> None:
         family.load()
 
 
-def instrument(worker: Worker, scoreboard: Scoreboard) -> None:
+def instrument(worker: Worker, scoreboard: Scoreboard, *, exposes: bool = False) -> None:
     """Allocate a slot for a worker and instrument the worker, in the worker's process.
 
     A worker of an unknown class also gets a slot, as proof that the worker is up. A failed
     instrumentation leaves a slot of ``Kind.FAILED``: a subclass lacks attributes of its base class,
     or the pool has more threads than free rows. Raises ClaimError, and the instrumentation's error.
+
+    :param exposes: the setting ``request_wait``.
     """
     slots: list[Slot] = []
 
@@ -102,7 +104,7 @@ def instrument(worker: Worker, scoreboard: Scoreboard) -> None:
         allocate(Kind.UNKNOWN, 0)
         return
     try:
-        family.load()(worker, allocate)
+        family.load()(worker, allocate, exposes=exposes)
         note_max_requests(worker, slots[0])
         record_closed_queues(worker, slots[0])
     except Exception:

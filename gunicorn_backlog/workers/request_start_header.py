@@ -17,6 +17,9 @@ ROUNDED_S = 0.001  # a rounded start may lie in the future by this much
 _START = re.compile(r"\s*(?:t=)?(\d{10}(?:\d{3}){0,2})(\.\d{1,9})?\s*", re.ASCII)
 _PER_SECOND = {10: 1, 13: 10**3, 16: 10**6}
 
+# Errors of a header's wait in a subclass that passes other arguments than gunicorn does.
+NO_REQUEST = (AttributeError, IndexError, TypeError, ValueError)
+
 
 def header_wait_s(headers: Iterable[tuple[str, str]], now_s: float) -> float | None:
     """Return the time since a proxy passed the request on, in s; None without a valid header.

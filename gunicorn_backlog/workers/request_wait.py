@@ -27,8 +27,9 @@ from gunicorn_backlog.kernel.accept_queue import QueueError
 from gunicorn_backlog.scoreboard.slot import BEGUN, SINCE_NS, Record, Slot
 from gunicorn_backlog.scoreboard.wait_histogram import bucket_of
 from gunicorn_backlog.workers import tcp_wait
+from gunicorn_backlog.workers.exposed_requests import exposed_requests, wait_of
 from gunicorn_backlog.workers.last_wait import LastWait
-from gunicorn_backlog.workers.request_start_header import header_wait_s
+from gunicorn_backlog.workers.request_start_header import NO_REQUEST, header_wait_s
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import WorkerSocket
@@ -36,15 +37,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Measure = Callable[[tuple[Any, ...]], int]
-FRESH_NS = 0
-
-# Errors of a header's wait in a subclass that passes other arguments than gunicorn does.
-NO_REQUEST = (AttributeError, IndexError, TypeError, ValueError)
 
 
-def last_wait_of(sockets: Sequence[WorkerSocket], *, is_ssl: bool) -> LastWait:
+def last_wait_of(
+    sockets: Sequence[WorkerSocket], *, is_ssl: bool, exposes: bool = False
+) -> LastWait:
     """Return the last wait of a worker; see ``last_wait`` for the workers that skip nothing."""
-    return LastWait(skips=len(sockets) == 1 and not is_ssl)
+    return LastWait(skips=len(sockets) == 1 and not is_ssl and not exposes)
 
 
 def tcp_measures_wait(sockets: Sequence[WorkerSocket]) -> bool:
@@ -71,6 +70,7 @@ def instrument_requests(
     counts: bool = True,
     last_wait: LastWait | None = None,
     busy: Mapping[int, Record] | None = None,
+    exposes: bool = False,
 ) -> Callable[..., T]:
     """Return ``handle_request`` as a function that counts each request and records its wait.
 
@@ -87,9 +87,14 @@ def instrument_requests(
     :param counts: False: record waits only; the caller counts the requests.
     :param last_wait: permits to skip a measurement; None: measure each wait.
     :param busy: the records of the worker's threads, by ident; None: the worker has one thread.
+    :param exposes: the setting ``request_wait``.
     """
     busy = {} if busy is None else busy
-    if tcp_measures_wait(sockets):
+    by_tcp = tcp_measures_wait(sockets)
+    if exposes:
+        wait_ms = wait_of(request_at, socket_at, in_connection, handshake_waits, by_tcp)
+        return exposed_requests(handle_request, slot, wait_ms, counts=counts, busy=busy)
+    if by_tcp:
         if last_wait is None:
             last_wait = LastWait(skips=False)
         measure = tcp_wait.measurement(socket_at, in_connection, handshake_waits, last_wait)

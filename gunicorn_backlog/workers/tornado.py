@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.workers import wsgi
 from gunicorn_backlog.workers.app_proxy import before_run
+from gunicorn_backlog.workers.exposed_loop_waits import waits_of
+from gunicorn_backlog.workers.exposed_wait import add_to_environ, scoped, scoped_async
 from gunicorn_backlog.workers.in_flight import InFlight
 from gunicorn_backlog.workers.loops.watch import watch_asyncio
 from gunicorn_backlog.workers.received_wait import Headers, ReceivedWaits
@@ -25,19 +27,19 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def instrument(worker: WSGIWorker, allocate: Allocate) -> None:
+def instrument(worker: WSGIWorker, allocate: Allocate, *, exposes: bool = False) -> None:
     """Wrap the WSGI app, or tornado's methods that run its request handlers; watch the loop."""
     app = worker.wsgi
     slot = allocate(Kind.WSGI, 0)
-    waits = ReceivedWaits(slot, worker.sockets)
+    waits = waits_of(slot, worker.sockets, exposes=exposes)
     if _is_a(app, "tornado.web", "Application"):
-        _count_handlers(InFlight(slot), waits)
+        _count_handlers(InFlight(slot), waits, exposes)
     elif _is_a(app, "tornado.wsgi", "WSGIContainer"):
         app.wsgi_application = wsgi.counted(app.wsgi_application, InFlight(slot))
     else:
         wsgi.instrument(worker, slot)
     if not _is_a(app, "tornado.web", "Application"):
-        _measure_container(waits)
+        _measure_container(waits, exposes)
     waits.begin()
     before_run(worker, lambda: waits.follow(watch_asyncio(slot, _loop)))
 
@@ -63,7 +65,7 @@ def _headers(request: Any) -> Headers:
     return pairs
 
 
-def _measure_container(waits: ReceivedWaits) -> None:
+def _measure_container(waits: ReceivedWaits, exposes: bool) -> None:
     """Wrap ``WSGIContainer.environ``, which the container calls right before the app.
 
     With an executor of the app's own the wait ends when the request is handed to the executor.
@@ -74,11 +76,27 @@ def _measure_container(waits: ReceivedWaits) -> None:
     def environ_measured(*args: Any) -> Any:
         return _start(waits, lambda request: environ(*args), args[-1])
 
+    def environ_exposed(*args: Any) -> Any:
+        made = environ_measured(*args)
+        add_to_environ(made)
+        return made
+
+    measured = environ_exposed if exposes else environ_measured
     is_static = isinstance(getattr_static(container, "environ"), staticmethod)  # before tornado 6.3
-    container.environ = staticmethod(environ_measured) if is_static else environ_measured
+    container.environ = staticmethod(measured) if is_static else measured
+    if exposes:
+        _scope_container(container)
 
 
-def _count_handlers(in_flight: InFlight, waits: ReceivedWaits) -> None:
+def _scope_container(container: Any) -> None:
+    """Wrap the method that calls the app, so that the wait ends with the request."""
+    if iscoroutinefunction(getattr(container, "handle_request", None)):  # since tornado 6.3
+        container.handle_request = scoped_async(container.handle_request)
+    else:
+        container.__call__ = scoped(container.__call__)
+
+
+def _count_handlers(in_flight: InFlight, waits: ReceivedWaits, exposes: bool) -> None:
     """Wrap ``RequestHandler._execute`` and ``WSGIContainer.handle_request``, in this process.
 
     ``_execute`` ends with the handler, a websocket's with its connection. ``handle_request`` goes
@@ -90,13 +108,17 @@ def _count_handlers(in_flight: InFlight, waits: ReceivedWaits) -> None:
     counting = [web.Application]
     if iscoroutinefunction(getattr(container, "handle_request", None)):  # since tornado 6.3
         container.handle_request = in_flight.counted_async(container.handle_request)
-        _measure_container(waits)
+        _measure_container(waits, exposes)
         counting.append(container)
-    web.RequestHandler._execute = _counted(web, in_flight, waits, tuple(counting))
+    web.RequestHandler._execute = _counted(web, in_flight, waits, tuple(counting), exposes)
 
 
 def _counted(
-    web: Any, in_flight: InFlight, waits: ReceivedWaits, counting: tuple[type, ...]
+    web: Any,
+    in_flight: InFlight,
+    waits: ReceivedWaits,
+    counting: tuple[type, ...],
+    exposes: bool,
 ) -> Any:
     """Return ``_execute`` with a count; a FallbackHandler does not count if its fallback does."""
     execute, fallback_handler = web.RequestHandler._execute, web.FallbackHandler
@@ -106,7 +128,8 @@ def _counted(
             waits, lambda request: execute(handler, *args, **named), handler.request
         )
 
-    execute_counted = in_flight.counted_async(execute_measured)
+    measured = scoped_async(execute_measured) if exposes else execute_measured
+    execute_counted = in_flight.counted_async(measured)
 
     def execute_once(handler: Any, *args: object, **named: object) -> Any:
         if isinstance(handler, fallback_handler) and isinstance(handler.fallback, counting):

@@ -61,7 +61,7 @@ def test_causes(
     oom = OomCredit(Counter(tmp_path / "missing"))
     assert cause(end, oom) == reason
     assert reason in EXIT_REASONS
-    end.worker.aborted = True
+    end.aborted = True
     assert cause(end, oom) == "timeout"
 
 

@@ -73,6 +73,7 @@ if sys.version_info >= (3, 12):
         try:
             request()
         finally:
+            monitoring.set_events(monitoring.OPTIMIZER_ID, monitoring.events.NO_EVENTS)
             monitoring.free_tool_id(monitoring.OPTIMIZER_ID)
         return count
 

@@ -149,8 +149,8 @@ def class_finding(name: str, kind: int | None, load_error: str = "") -> Finding:
         on_linux = "states, requests, utilization and waits"
         reported = on_linux if sys.platform == "linux" else "states, requests and utilization"
         return ok("worker class", f"{name}: {reported} are reported")
-    text = f"{name}: states and requests are reported; no utilization, since it has no capacity"
-    return ok("worker class", text)
+    reported = "states, requests, the event loop and the pools of threads behind it"
+    return ok("worker class", f"{name}: {reported} are reported")
 
 
 def reuse_port_findings(

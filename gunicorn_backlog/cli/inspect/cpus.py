@@ -14,17 +14,17 @@ CGROUPS = Path("/sys/fs/cgroup")
 
 def cpus(pid: int, root: Path = CGROUPS) -> float:
     """Return the number of CPUs that a process may use at a time. Raises OSError."""
-    quotas = [] if (text := _cgroups(pid)) is None else list(_quotas(text, root))
-    return min([len(os.sched_getaffinity(pid)), *quotas])
+    affinity = os.sched_getaffinity(pid)
+    return min([len(affinity), *quotas(_cgroups(pid), root)])
 
 
-def _cgroups(pid: int) -> str | None:
+def _cgroups(pid: int) -> str:
     with suppress(OSError):
         return (PROC / str(pid) / "cgroup").read_text()
-    return None
+    return ""
 
 
-def _quotas(text: str, root: Path) -> Iterator[float]:
+def quotas(text: str, root: Path = CGROUPS) -> Iterator[float]:
     """Yield the quotas of the cgroups of ``/proc/PID/cgroup`` and of those above (cgroups(7)).
 
     A path that does not exist here belongs to another cgroup namespace.

@@ -12,6 +12,7 @@ from typing import Any
 
 from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.scoreboard.loop_row import POOLS, LoopRow, PoolState
+from gunicorn_backlog.scoreboard.slot import BEGUN, Slot
 from gunicorn_backlog.workers.loops.executors import Executors
 
 ReadPool = Callable[[], PoolState | None]
@@ -56,9 +57,9 @@ def asyncio_pools(row: LoopRow, loop: Any) -> Pools:
     )
 
 
-def gevent_pools(row: LoopRow, hub: Any) -> Pools:
+def gevent_pools(slot: Slot, hub: Any) -> Pools:
     """Return the pool behind a hub of gevent."""
-    return Pools(row, {"gevent": GeventPool(hub)})
+    return Pools(slot.loop, {"gevent": GeventPool(slot, hub)})
 
 
 def anyio_pool() -> PoolState | None:
@@ -79,14 +80,16 @@ def anyio_pool() -> PoolState | None:
 class GeventPool:
     """Reads the thread pool of a hub; the hub's attribute does not create it.
 
-    gevent itself creates the pool to look the host's name up: a pool counts as used from the first
-    read that finds a task. ``len`` is the number of unfinished tasks, ``size`` that of threads. A
-    full pool accepts one task more; further greenlets wait for its semaphore, a private attribute
-    of gevent 26.
+    gevent itself creates the pool to look the host's name up at the start: a pool counts as used
+    from the first read that finds a task after the worker's first request. ``len`` is the number
+    of unfinished tasks, ``size`` that of threads. A full pool accepts one task more; further
+    greenlets wait for its semaphore, a private attribute of gevent 26.
     """
 
-    def __init__(self, hub: Any) -> None:
+    def __init__(self, slot: Slot, hub: Any) -> None:
         self._hub = hub
+        self._words = slot.words
+        self._begun_before = slot.words[BEGUN]
         self._is_used = False
 
     def __call__(self) -> PoolState | None:
@@ -95,7 +98,7 @@ class GeventPool:
         if pool is None:
             return None
         tasks, threads = len(pool), pool.size
-        self._is_used |= tasks > 0
+        self._is_used |= tasks > 0 and self._words[BEGUN] > self._begun_before
         if not self._is_used:
             return None
         semaphore = getattr(pool, "_available_worker_threads_greenlet_sem", None)

@@ -73,7 +73,7 @@ def _watch_gevent(slot: Slot) -> Beat:
     hub = sys.modules["gevent"].get_hub()
     meter = gevent_hub.time_polls(hub.loop, slot.loop) or Unmeasured()
     beat = Beat(slot, meter, gevent_hub.call_later(hub.loop))
-    beat.callbacks.append(gevent_pools(slot.loop, hub))
+    beat.callbacks.append(gevent_pools(slot, hub))
     beat.start()
     return beat
 

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from typing import NamedTuple
 
-MEAN_MS = 100.0
+MEAN_MS = 200.0
 
 
 class Service(NamedTuple):

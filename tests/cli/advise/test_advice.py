@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
+import gunicorn_backlog.cli
 from gunicorn_backlog.cli.advise.advice import Advice, advise
 from gunicorn_backlog.cli.advise.measured import LoopUse, Measured, PoolUse, Shares, Waits
 from gunicorn_backlog.cli.advise.model import Goal
@@ -178,3 +182,13 @@ def test_what_is_not_measured() -> None:
     advice, shown = lines(SLEEPY._replace(shares=None, waits=None, variability=None))
     assert (advice.bound, advice.needed, advice.short) == (None, 5, "workers")
     assert "the service varies like an exponential distribution" in shown
+
+
+def test_the_readme_documents_each_field() -> None:
+    """The table in the command's README has each field of the JSON, in order, and no other."""
+    readme = Path(gunicorn_backlog.cli.__file__).with_name("README.md").read_text()
+    table = readme[readme.index("| field of `advise --json` |") :].partition("\n\n")[0]
+    documented = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    assert list(report(SLEEPY, advise(SLEEPY, GOAL))) == documented
+    loops = LOOPS._replace(loops=LoopUse(DELAYS, {}))
+    assert list(report(loops, advise(loops, GOAL))) == documented

@@ -18,19 +18,27 @@ from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.server import Server
 
-LOADS = (1.0, 2.0, 4.0, 7.0)
+LOADS = (1.0, 2.0, 4.0, 6.0)
 MEASURED_S = 45.0
 LOADED_S = 60.0
 LONG_MS, LIMIT = 100.0, 0.05
 AT_A_TIME = 3
+# A server with many more workers than needed: only a machine without free CPUs makes it wait.
+CONTROL = 10
+CONTROL_LIMIT = 0.005
+TRIES = 3
 
 
 class Outcome(NamedTuple):
-    """The advice, and the share of waits that are too long by the number of workers."""
+    """The advice, and the share of waits that are too long by the number of workers.
+
+    control: the share of a server with CONTROL workers more.
+    """
 
     case: str
     needed: int
     shares: dict[int, float]
+    control: float
 
     @property
     def is_right(self) -> bool:
@@ -40,6 +48,15 @@ class Outcome(NamedTuple):
 
 
 def measure(gunicorn: Gunicorn, folder: Path, name: str, load: float) -> Outcome:
+    """Return a case's outcome; a measurement that the machine has disturbed is repeated."""
+    for _ in range(TRIES):
+        outcome = measure_once(gunicorn, folder, name, load)
+        if outcome.control <= CONTROL_LIMIT:
+            break
+    return outcome
+
+
+def measure_once(gunicorn: Gunicorn, folder: Path, name: str, load: float) -> Outcome:
     """Take advice from a server with enough workers, and try the number and its neighbours."""
     case = f"{name}, {load:g} Erlang"
     with Server(gunicorn, folder, workers=round(load) + 4, app=APP) as server:
@@ -51,7 +68,7 @@ def measure(gunicorn: Gunicorn, folder: Path, name: str, load: float) -> Outcome
     with ExitStack() as stack:
         servers = [
             stack.enter_context(Server(gunicorn, folder, workers=number, app=APP))
-            for number in numbers
+            for number in (*numbers, needed + CONTROL)
         ]
         for server in servers:
             server.wait_until_it_serves()
@@ -61,7 +78,8 @@ def measure(gunicorn: Gunicorn, folder: Path, name: str, load: float) -> Outcome
         statistics.mean(wait_ms > LONG_MS for wait_ms in waits[str(server.port)])
         for server in servers
     ]
-    outcome = Outcome(case, needed, dict(zip(numbers, shares, strict=True)))
+    *shares, control = shares
+    outcome = Outcome(case, needed, dict(zip(numbers, shares, strict=True)), control)
     print(outcome, "right" if outcome.is_right else "wrong", flush=True)
     return outcome
 
@@ -72,7 +90,7 @@ def test_the_number_of_workers(newest: Gunicorn, tmp_path: Path) -> None:
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         futures = [
             pool.submit(measure, newest, tmp_path, name, load)
-            for load, name in product(LOADS, SERVICES)
+            for name, load in product(SERVICES, LOADS)  # at a time different loads
         ]
         outcomes = [future.result() for future in futures]
     right = [outcome for outcome in outcomes if outcome.is_right]
@@ -83,18 +101,23 @@ def test_the_number_of_workers(newest: Gunicorn, tmp_path: Path) -> None:
 
 @pytest.mark.soak
 def test_more_workers_for_cpu_bound_work(newest: Gunicorn, serve: ServerFactory) -> None:
-    """On full CPUs the advice is that more workers do not help, and the throughput confirms it."""
+    """On full CPUs the advice is that more workers do not help, and the throughput confirms it.
+
+    Among other processes more workers get a larger part of the CPUs: the throughput is scaled to
+    all of both CPUs.
+    """
     rates, shorts = {}, {}
     for workers in (2, 4):
         server = serve(newest, workers=workers, app=APP, run_by=("taskset", "-c", "0,1"))
         server.wait_until_it_serves()
         with closed_loop(server, "/mix/20/0", 8):
             found = advice(server, "--wait", "20ms", seconds=20)
-        rates[workers] = found["requests"] / found["seconds"]
+        used = found["load"] * found["shares"]["cpu"]
+        rates[workers] = found["requests"] / found["seconds"] * found["cpus"] / used
         shorts[workers] = found["bound"], found["short"], found["lower_bound"]
         server.process.terminate()
         server.process.wait(timeout=40)
     print(rates, shorts)
     assert {short for _, short, _ in shorts.values()} == {"CPUs"}
     assert all(bound in ("cpu", "cpu_wait") for bound, _, _ in shorts.values())
-    assert rates[4] < 1.25 * rates[2]
+    assert rates[4] == pytest.approx(rates[2], rel=0.15)

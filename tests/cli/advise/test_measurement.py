@@ -19,7 +19,7 @@ from tests.lab.server import Server
 from tests.lab.worker_classes import ASGI_OWN, GTHREAD, SYNC, WorkerClass
 
 APP = "tests.lab.cpu_app:app"
-SECONDS = 6.0
+SECONDS = 8.0
 
 
 def poisson(

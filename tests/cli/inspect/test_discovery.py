@@ -106,7 +106,9 @@ def all_idle(pid: int, run_by: tuple[str, ...]) -> dict[str, Any] | None:
 
 
 # Workers without a slot, and a process of the same user that is no worker.
+# Python 3.13 imports hashlib at random.seed(); the workers cannot read a Python in root's home.
 OF_NOBODY = """
+import hashlib
 import subprocess
 from gunicorn_backlog.hooks import when_ready as ours
 user, preload_app = "65534", True

@@ -112,17 +112,16 @@ def check_metrics(metrics: dict[str, Any], push: Push, since_s: float) -> None:
         elif line.tag("listener") is None:
             pushed[line.name] = line.values[0]
     assert metrics.keys() == pushed.keys()
+    has_loop = "gunicorn.loop.delay.avg" in metrics  # what else the loop does differs
     for name, value in pushed.items():
         if name == "gunicorn.requests.oldest":
-            assert 0 < metrics[name] <= value
+            assert 0 < value - metrics[name] < push.at_s - since_s
         elif name.startswith("gunicorn.loop.delay."):  # of other beats than in the push
             assert 0 <= metrics[name] < 60_000
         elif name in SHARES:
-            assert metrics[name] == pytest.approx(value, abs=1)
-        elif name == "gunicorn.requests.oldest":
-            assert 0 < value - metrics[name] < push.at_s - since_s
-        elif name.startswith("gunicorn.loop.delay."):
-            assert metrics[name] >= 0
+            assert metrics[name] == pytest.approx(value, abs=5 if has_loop else 1)
+        elif name in CPU_TIMES:  # of different seconds, on a machine with other load
+            assert 0 <= metrics[name] <= 100 * CLIENTS
         else:
             assert metrics[name] == value, name
 

@@ -12,6 +12,7 @@ import pytest
 from agent import StandInAgent
 
 from gunicorn_backlog.config.agent_address import Address
+from gunicorn_backlog.metrics.catalog import EXIT_REASONS
 from tests.conftest import AgentFactory, ServerFactory
 from tests.lab.gunicorn_versions import VERSIONS, Gunicorn
 from tests.lab.pushes import Push, next_pushes, wait_until_all_are_idle
@@ -21,7 +22,7 @@ from tests.lab.ss import enforced
 from tests.lab.third_party_agents import datadog_server, netdata
 from tests.lab.waiting import wait_for
 
-UDP_PAYLOAD = 1432  # bytes at most
+UDP_PAYLOAD, UNIX_PAYLOAD = 1432, 8192  # bytes at most
 METRICS = ("workers", "workers.spawned", "requests.in_flight", "backlog.limit", "backlog")
 
 
@@ -38,6 +39,9 @@ def test_the_same_points_arrive_over_udp(
 ) -> None:
     """One push is one payload with all points."""
     check_points(gunicorn, serve, agent)
+
+
+PERCENT = ("gunicorn.workers.timeout_used", "gunicorn.workers.cpu", "gunicorn.workers.cpu_wait")
 
 
 def check_points(gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent) -> None:
@@ -61,26 +65,38 @@ def check_points(gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent) 
         assert set(samples) == {1}
         (oldest_s,) = push.values("gunicorn.requests.oldest")
         assert 0 < oldest_s < push.at_s - since_s
-        assert [(line.name, line.type, line.values, sorted(line.tags)) for line in push.lines] == [
+        for name in PERCENT:
+            assert 0 <= push.values(name)[0] <= 100
+        points = [
+            (line.name, line.type, line.values, sorted(line.tags))
+            for line in push.lines
+            if line.name not in (*PERCENT, "gunicorn.requests.oldest")
+        ]
+        assert points == [
             ("gunicorn.backlog", "h", samples, ["app:lab", bind, listener]),
             ("gunicorn.backlog.limit", "g", (enforced(2048),), ["app:lab", bind, listener]),
             ("gunicorn.backlog.dropped", "c", (0,), ["app:lab", bind, listener]),
+            ("gunicorn.backlog.lost", "c", (0,), ["app:lab", bind, listener]),
             ("gunicorn.workers", "g", (0,), ["app:lab", bind, "state:idle"]),
             ("gunicorn.workers", "g", (2,), ["app:lab", bind, "state:working"]),
             ("gunicorn.workers", "g", (0,), ["app:lab", bind, "state:starting"]),
             ("gunicorn.requests.in_flight", "g", (2,), ["app:lab", bind]),
             ("gunicorn.workers.spawned", "c", (0,), ["app:lab", bind]),
+            *(
+                ("gunicorn.workers.exited", "c", (0,), ["app:lab", bind, f"reason:{reason}"])
+                for reason in EXIT_REASONS
+            ),
             ("gunicorn.workers.utilization", "g", (100,), ["app:lab", bind]),
+            ("gunicorn.workers.busiest", "g", (100,), ["app:lab", bind]),
             ("gunicorn.workers.saturated", "g", (100,), ["app:lab", bind]),
             ("gunicorn.requests.begun", "c", (0,), ["app:lab", bind]),
-            ("gunicorn.requests.oldest", "g", (oldest_s,), ["app:lab", bind]),
             ("gunicorn.request.wait.avg", "g", (0,), ["app:lab", bind]),
             ("gunicorn.request.wait.max", "g", (0,), ["app:lab", bind]),
             ("gunicorn.request.wait.95percentile", "g", (0,), ["app:lab", bind]),
             ("gunicorn.request.wait.count", "c", (0,), ["app:lab", bind]),
             ("gunicorn.is_running", "_sc", (0,), ["app:lab", bind]),
         ]
-    assert max(sizes) <= UDP_PAYLOAD
+    assert max(sizes) <= (UDP_PAYLOAD if agent.url.startswith("udp") else UNIX_PAYLOAD)
 
 
 def pushes_with(agent: StandInAgent, *, samples: int) -> list[Push]:

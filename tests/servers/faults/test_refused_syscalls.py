@@ -68,8 +68,12 @@ def path(tmp_path: Path) -> Iterator[str]:
     path.unlink(missing_ok=True)
 
 
-TCP = {"backlog": {1.0}, "backlog.limit": {float(enforced(2048))}, "backlog.dropped": {0.0}}
-UNIX = {"backlog": {0.0}, "backlog.limit": {float(enforced(2048))}}
+UNIX = {
+    "backlog": {0.0},
+    "backlog.limit": {float(enforced(2048))},
+    "backlog.lost": {0.0},
+}
+TCP = UNIX | {"backlog": {1.0}, "backlog.dropped": {0.0}}
 PLACES: dict[str, Callable[[Gunicorn], tuple[str, ...]]] = {
     "uid 65534": lambda gunicorn: as_nobody(gunicorn.folder),
     "pid 1": lambda _: as_pid_1(),
@@ -127,7 +131,7 @@ def test_refused_numbers_are_absent_and_logged(
 
 def check_refused(refused: str, server: Server, agent: StandInAgent, path: str) -> None:
     """Assert that the other numbers are pushed, and that the lines have cause and remedy."""
-    expected = {server.address: dict(TCP), path: {"backlog": {0.0}}}
+    expected = {server.address: dict(TCP), path: {"backlog": {0.0}, "backlog.lost": {0.0}}}
     if "SO_MEMINFO" in refused:
         del expected[server.address]["backlog.dropped"]
     elif "TCP_INFO" in refused:
@@ -136,6 +140,8 @@ def check_refused(refused: str, server: Server, agent: StandInAgent, path: str) 
     for push in next_pushes(agent, 2):
         assert seen(push) == expected
         assert push.workers == BOTH_WORKING
+        waits = push.all("gunicorn.request.wait.avg")
+        assert bool(waits) == ("TCP_INFO" not in refused.split(","))
     wait_for("the lines", lambda: len(server.our_lines) == len(REFUSED[refused]))
     lines = server.our_lines
     for text in REFUSED[refused].values():
@@ -210,8 +216,8 @@ def test_reuse_port_without_netlink(
     )
     wait_until_all_are_idle(agent)
     assert not next_pushes(agent, 1)[0].all("gunicorn.backlog")
-    (line,) = wait_for("the line", lambda: server.our_lines)
-    assert (
-        f"can't be read (inet_diag: {EAFNOSUPPORT}): not sent, all other metrics are{BY_UNIT}"
-        in line
-    )
+    wait_for("both lines", lambda: len(server.our_lines) == 2)
+    lines = server.our_lines
+    read = f"can't be read (inet_diag: {EAFNOSUPPORT}): not sent, all other metrics are{BY_UNIT}"
+    assert sum(read in line for line in lines) == 1
+    assert sum("lost connections can't be counted" in line for line in lines) == 1
