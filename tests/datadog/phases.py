@@ -147,7 +147,10 @@ def record(
     lasts_s: float = LASTS_S,
     interval_s: float = INTERVAL_S,
 ) -> Recording:
-    """Run a phase's server and load, and return the recorded pushes."""
+    """Run a phase's server and load, and return the recorded pushes.
+
+    :param lasts_s: of the load; a recording from the start also has the time of the start.
+    """
     began_s = time.monotonic()
     with StandInAgent() as agent:
         environ = {
@@ -168,8 +171,9 @@ def record(
             wait_until_all_are_idle(agent, phase.workers)
             if not phase.from_the_start:
                 began_s = time.monotonic()
-            phase.happens(server, began_s + lasts_s - time.monotonic())
-            return Recording.of(list(agent.datagrams), began_s, began_s + lasts_s)
+            ends_s = time.monotonic() + lasts_s
+            phase.happens(server, lasts_s)
+            return Recording.of(list(agent.datagrams), began_s, ends_s)
 
 
 def main() -> None:

@@ -124,6 +124,8 @@ def test_a_fresh_recording_looks_like_the_one_that_is_kept(
         fresh = record(
             PHASES[phase], newest, tmp_path, lasts_s=SHORT_S, interval_s=SHORT_INTERVAL_S
         )
+        if not fresh.pushes:  # a killed server may have had no time to push on a busy machine
+            return False
         assert series(fresh) >= series(kept)
         return ALIKE[phase](fresh)
 
