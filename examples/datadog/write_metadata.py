@@ -13,16 +13,19 @@ from pathlib import Path
 from gunicorn_backlog.metrics.catalog import (
     BACKLOG,
     CATALOG,
+    CPU_WAIT,
     DEEPEST,
     DELAY_95,
     DELAY_AVG,
     DELAY_MAX,
     DROPPED,
+    LOST,
     OLDEST,
     QUEUED,
     SATURATED,
     SPAWNED,
     STRANDED,
+    TIMEOUT_USED,
     WAIT_95,
     WAIT_AVG,
     WAIT_MAX,
@@ -40,6 +43,7 @@ BAD_IF_HIGH = (
     *(WAIT_AVG, WAIT_MAX, WAIT_95),
     *(DELAY_AVG, DELAY_MAX, DELAY_95),
     *(OLDEST, STRANDED),
+    *(LOST, TIMEOUT_USED, CPU_WAIT),
 )
 # The Agent's aggregates of a histogram, without ``.count``, which counts values.
 AGGREGATES = {

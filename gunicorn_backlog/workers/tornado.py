@@ -130,10 +130,13 @@ def _counted(
 
     measured = scoped_async(execute_measured) if exposes else execute_measured
     execute_counted = in_flight.counted_async(measured)
+    serve_websocket = in_flight.counted_async(measured, ages=False)
 
     def execute_once(handler: Any, *args: object, **named: object) -> Any:
         if isinstance(handler, fallback_handler) and isinstance(handler.fallback, counting):
             return execute(handler, *args, **named)
-        return execute_counted(handler, *args, **named)
+        is_websocket = hasattr(handler, "ws_connection")  # of tornado.websocket.WebSocketHandler
+        serve = serve_websocket if is_websocket else execute_counted
+        return serve(handler, *args, **named)
 
     return execute_once

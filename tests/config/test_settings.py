@@ -29,6 +29,7 @@ def test_defaults() -> None:
         ("TAGS", "a:b, c:d", "tags", ("a:b", "c:d")),
         ("TYPE", "gauge", "backlog_type", "gauge"),
         ("METRICS", "wait, backlog,wait", "metrics", ("backlog", "wait")),
+        ("REQUEST_WAIT", "1", "request_wait", True),
     ],
 )
 def test_environment_comes_before_configure(
@@ -43,6 +44,7 @@ def test_environment_comes_before_configure(
         "tags": ["e:f"],
         "backlog_type": "distribution",
         "metrics": ["loop"],
+        "request_wait": False,
     }
     loaded = load(Cfg(), configured, {f"GUNICORN_BACKLOG_{variable}": text})
     assert getattr(loaded, field) == value

@@ -76,8 +76,8 @@ PHASES = {
         arguments=TWO_BY_TWO,
     ),
     "saturated_loops": Phase(
-        "5 clients without pauses, each request occupies the event loop for 0.02 s; 1 asgi worker",
-        loads.demo_clients(5, "/block/0.02"),
+        "2 clients without pauses, each request occupies the event loop for 0.05 s; 1 asgi worker",
+        loads.demo_clients(2, "/block/0.05"),
         workers=1,
         arguments=ASGI,
         app=ASYNC_APP,

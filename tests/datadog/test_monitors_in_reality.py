@@ -27,7 +27,7 @@ FIRE: dict[str, set[str]] = {
     "healthy_loops": set(),
     "saturated": WAITING,
     "saturated_threads": {"saturated_workers", "requests_waiting", "pool_full"},
-    "saturated_loops": {"saturated_workers", "backlog_not_draining"},
+    "saturated_loops": {"saturated_workers"},
     "overflow": WAITING | {"backlog_near_limit", "connections_dropped"},
     "slow": {"requests_waiting"},
     "stranded": {"requests_stranded", "requests_waiting"},

@@ -105,10 +105,10 @@ def test_one_of_two_servers_of_one_name_on_a_host(name: str, phase: str, group: 
 
 
 def test_without_bind_one_of_two_servers_hides_the_other() -> None:
-    """A running server hides a stopped one, and a slow one hides a saturated one."""
+    """A running server hides a stopped one, and a half-busy one hides a saturated one."""
     for name, phase, well, by in (
         ("not_running", "stopped", "healthy", ',"bind"'),
-        ("saturated_workers", "saturated", "slow", ",bind"),
+        ("saturated_workers", "saturated", "near_timeout", ",bind"),
     ):
         bad = with_listener(received(recorded(phase)), "bad")
         both = together(bad, with_listener(received(recorded(well)), "well"))

@@ -113,7 +113,10 @@ ALIKE: dict[str, Callable[[Recording], bool]] = {
 def test_a_fresh_recording_looks_like_the_one_that_is_kept(
     phase: str, newest: Gunicorn, tmp_path: Path
 ) -> None:
-    """Three seconds have the same series, and the properties of the phase."""
+    """Three seconds have all series of the stored one, and the properties of the phase.
+
+    A metric that a class has got since then is added when the phase is recorded again.
+    """
     kept = recorded(phase)
     assert ALIKE[phase](kept)
 
@@ -121,7 +124,7 @@ def test_a_fresh_recording_looks_like_the_one_that_is_kept(
         fresh = record(
             PHASES[phase], newest, tmp_path, lasts_s=SHORT_S, interval_s=SHORT_INTERVAL_S
         )
-        assert series(fresh) == series(kept)
+        assert series(fresh) >= series(kept)
         return ALIKE[phase](fresh)
 
     wait_for("a recording alike", is_alike)

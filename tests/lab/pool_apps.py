@@ -54,11 +54,11 @@ def with_fastapi() -> Any:
 
 def with_django() -> Any:
     """Return Django's ASGI handler with a synchronous view, for which each request has a thread."""
-    import django  # type: ignore[import-untyped]  # has no stubs
-    from django.conf import settings  # type: ignore[import-untyped]
-    from django.core.asgi import get_asgi_application  # type: ignore[import-untyped]
-    from django.http import HttpRequest, HttpResponse  # type: ignore[import-untyped]
-    from django.urls import path  # type: ignore[import-untyped]
+    import django
+    from django.conf import settings
+    from django.core.asgi import get_asgi_application
+    from django.http import HttpRequest, HttpResponse
+    from django.urls import path
 
     def view(_: HttpRequest) -> HttpResponse:
         return HttpResponse(hold())

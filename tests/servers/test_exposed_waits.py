@@ -71,8 +71,9 @@ def exposing(
     def start(
         worker_class: WorkerClass, version: str, *, setting: str = "1", unix: Path | None = None
     ) -> Server:
-        log: tuple[str, ...] = ("--access-logfile", "-", "--access-logformat", LOGGED)
-        log = log if worker_class in ONLY_LOGS else ()  # aiohttp refuses the format
+        log: tuple[str, ...] = ()
+        if worker_class in ONLY_LOGS:  # aiohttp refuses the format
+            log = ("--access-logfile", "-", "--access-logformat", LOGGED)
         environ = {"GUNICORN_BACKLOG_REQUEST_WAIT": setting, "SINK": str(tmp_path / "sink")}
         return serve(
             installed(version),

@@ -192,3 +192,9 @@ def test_the_readme_documents_each_field() -> None:
     assert list(report(SLEEPY, advise(SLEEPY, GOAL))) == documented
     loops = LOOPS._replace(loops=LoopUse(DELAYS, {}))
     assert list(report(loops, advise(loops, GOAL))) == documented
+
+
+def test_the_readmes_example() -> None:
+    """The example in the command's README is the text of a measurement above."""
+    readme = Path(gunicorn_backlog.cli.__file__).with_name("README.md").read_text()
+    assert f"\n```\n{lines(SLEEPY)[1]}\n```\n" in readme

@@ -18,7 +18,7 @@ FORMS = "udp://host:port, unix:///path, unixgram:///path or unixstream:///path"
 SECONDS = "a number of seconds from 0.1 to 60"
 TAGS = "a list of key:value"
 GROUPS = "a list of metric groups: backlog, workers, threads, requests, wait, loop"
-NAMES = "enabled, interval, samples, url, tags, backlog_type, metrics"
+NAMES = "enabled, interval, samples, url, tags, backlog_type, metrics, request_wait"
 
 CONFIGURE = {
     "interval=0": ("interval=0", SECONDS),

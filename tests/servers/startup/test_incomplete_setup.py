@@ -7,6 +7,7 @@ from agent import StandInAgent
 
 from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.heartbeats import wait_with_heartbeats
 from tests.lab.pushes import next_pushes, wait_until_all_are_idle
 from tests.lab.reloading import reload_and_wait
 from tests.lab.server import CONFIG, STARTUP
@@ -15,6 +16,7 @@ from tests.lab.waiting import wait_for
 
 OWN_WHEN_READY = "def when_ready(server):\n    server.log.info('my when_ready')\n"
 OWN_POST_WORKER_INIT = "def post_worker_init(worker):\n    worker.log.info('my init')\n"
+INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.1", "GUNICORN_BACKLOG_SAMPLES": "2"}
 WARNED = "when_ready was not called: nothing is pushed"
 
 
@@ -26,7 +28,7 @@ def test_an_own_when_ready_below_the_star_import(
     - Of two workers the first logs one; workers after a reload log none.
     - The advice includes a restart; the first reload without one causes one more warning.
     """
-    environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.1"}
+    environ = INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url}
     server = serve(gunicorn, config=CONFIG + OWN_WHEN_READY, environ=environ)
     server.wait_until_it_serves()
     wait_for("the warning", lambda: server.our_lines)
@@ -63,8 +65,7 @@ def test_an_own_post_worker_init_below_the_star_import(
     config = SHORT_CONFIG + OWN_POST_WORKER_INIT
     server = serve(gunicorn, workers=1, config=config, environ=environ, arguments=arguments)
     server.wait_until_it_serves()
-    # Each request of a sync worker is followed by a heartbeat; those of gthread come each second.
-    wait_for("the warning", lambda: server.get() and server.our_lines)
+    wait_with_heartbeats(server, "the warning", lambda: server.our_lines)
 
     wait_for("no states", lambda: next_pushes(agent, 1)[0].workers == {"": 1})
     (line,) = server.our_lines
@@ -76,7 +77,7 @@ def test_hooks_that_a_reload_adds(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
     """gunicorn calls when_ready only at its start: one warning of two workers names the remedy."""
-    environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.1"}
+    environ = INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url}
     server = serve(gunicorn, config="\n", environ=environ).wait_until_it_serves()
     wait_for("both workers", server.both_worker_pids)
     reload_and_wait(server, CONFIG)
@@ -111,22 +112,25 @@ def test_hooks_that_a_reload_removes(
 
     A config without hooks removes ours, and so does an own when_ready.
     """
-    environ = EVERY_20_MS | {"GUNICORN_BACKLOG_URL": agent.url}
-    server = serve(gunicorn, workers=1, config=SHORT_CONFIG, environ=environ)
-    wait_until_all_are_idle(agent, workers=1)
+    # With rare samples and two forks for each reload, at least one fork gets the gate.
+    environ = INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url}
+    server = serve(gunicorn, environ=environ)
+    wait_until_all_are_idle(agent)
     for times, config in ((1, "\n"), (2, OWN_WHEN_READY)):
         for _ in range(3):
+            wait_for("both workers", server.both_worker_pids)
             reload_and_wait(server, config)
             wait_for("the warning", lambda: len(server.our_lines) == times)  # noqa: B023
 
         pushed = len(agent.datagrams)
         with pytest.raises(AssertionError, match="in vain"):
-            wait_for("a push", lambda: len(agent.datagrams) > pushed, deadline_s=0.5)  # noqa: B023
+            wait_for("a push", lambda: len(agent.datagrams) > pushed, deadline_s=1)  # noqa: B023
         assert len(server.our_lines) == times
         line = server.our_lines[-1]
         assert "[WARNING] gunicorn_backlog: a reload removed the hooks from the config" in line
-        reload_and_wait(server, SHORT_CONFIG)
-        wait_until_all_are_idle(agent, workers=1)
+        wait_for("both workers", server.both_worker_pids)
+        reload_and_wait(server, CONFIG)
+        wait_until_all_are_idle(agent)
         lines = times + 1
         wait_for("a startup line", lambda: len(STARTUP.findall(server.log)) == lines)  # noqa: B023
         assert len(server.our_lines) == times

@@ -11,6 +11,7 @@ from agent import StandInAgent
 
 from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.heartbeats import wait_with_heartbeats
 from tests.lab.pushes import next_pushes, pushes, wait_until_all_are_idle
 from tests.lab.server import CONFIG, Server
 from tests.lab.waiting import wait_for
@@ -74,7 +75,7 @@ def test_a_logger_class_that_is_not_gunicorns(
     server = serve(gunicorn, workers=1, config=config, environ=environ)
     server.wait_until_it_serves()
 
-    wait_for("the thread's line", lambda: server.get() and len(ours(server)) == 2)  # heartbeats
+    wait_with_heartbeats(server, "the thread's line", lambda: len(ours(server)) == 2)
     start, warning = ours(server)
     assert (start["level"], warning["level"]) == ("info", "warning")
     assert "1 sync worker," in start["message"]
@@ -120,7 +121,7 @@ def test_gunicorns_statsd_logger_counts_none_of_our_lines(
     config = CONFIG + "def post_worker_init(worker):\n    pass\n"
     server = serve(gunicorn, workers=1, config=config, environ=INTERVAL, arguments=arguments)
     server.wait_until_it_serves()
-    wait_for("our warning", lambda: server.get() and server.our_lines)  # heartbeats
+    wait_with_heartbeats(server, "our warning", lambda: server.our_lines)
     next_pushes(agent, 2)
 
     names = {line.name for datagram in agent.datagrams for line in datagram.lines}

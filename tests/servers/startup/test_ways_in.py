@@ -9,6 +9,7 @@ from agent import StandInAgent
 
 from tests.conftest import AgentFactory, ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.heartbeats import wait_with_heartbeats
 from tests.lab.pushes import latest, next_pushes, pushes, wait_until_all_are_idle
 from tests.lab.server import CONFIG, Server
 from tests.lab.waiting import wait_for
@@ -116,8 +117,7 @@ def test_a_config_without_post_worker_init(
     environ = INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url}
     server = serve(newest, workers=1, config=config, environ=environ).wait_until_it_serves()
 
-    # A heartbeat reveals a worker without a slot; one follows each answer.
-    wait_for("the line", lambda: server.get() and "post_worker_init" in server.log)
+    wait_with_heartbeats(server, "the line", lambda: "post_worker_init" in server.log)
     (push, *_) = next_pushes(agent, 1)
 
     assert push.workers == {"": 1}

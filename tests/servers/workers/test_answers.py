@@ -26,6 +26,7 @@ UPGRADE = (
 )
 HELLO, BYE = b"\x81\x85\0\0\0\0hello", b"\x88\x82\0\0\0\0\x03\xe8"  # frames with a mask of zeros
 ECHO = b"\x81\x05hello"
+EXPOSING = {"GUNICORN_BACKLOG_REQUEST_WAIT": "1"}
 TRACE = ("-qq", "-e", "trace=sendfile", "-o")
 QUIET_S = 2.0  # after that long a server is silent
 
@@ -98,14 +99,15 @@ def test_answers_are_the_same(
             config=config,
             arguments=worker_class.arguments,
             app=worker_class.app,
-            environ={"GUNICORN_BACKLOG_URL": agent.url},
+            environ={"GUNICORN_BACKLOG_URL": agent.url} | exposing,
         )
-        for config in (CONFIG, "")
+        for config, exposing in ((CONFIG, {}), (CONFIG, EXPOSING), ("", {}))
     ]
-    with_us, without_us = (
+    with_us, exposed, without_us = (
         answers(server.wait_until_it_serves(), path, frames) for server in servers
     )
     assert with_us == without_us
+    assert exposed == without_us
     assert b" 200 OK\r\n" in with_us["plain"]
     assert with_us["kept alive"].count(b" 200 OK\r\n") == (1 if worker_class is SYNC else 2)
     if has_websockets:
@@ -124,22 +126,24 @@ def test_sendfile_is_called_as_before(
     strace = shutil.which("strace")
     if strace is None:
         pytest.skip("strace is not installed (Debian: strace)")
-    traces = [tmp_path / "with", tmp_path / "without"]
+    traces = [tmp_path / "with", tmp_path / "exposing", tmp_path / "without"]
     servers = [
         serve(
             gunicorn,
             workers=1,
             config=config,
             arguments=worker_class.arguments,
-            environ={"GUNICORN_BACKLOG_URL": agent.url},
+            environ={"GUNICORN_BACKLOG_URL": agent.url} | exposing,
             run_by=(strace, "-f", "--seccomp-bpf", *TRACE, str(trace)),
         )
-        for trace, config in zip(traces, (CONFIG, ""), strict=True)
+        for trace, config, exposing in zip(
+            traces, (CONFIG, CONFIG, ""), ({}, EXPOSING, {}), strict=True
+        )
     ]
     for server in servers:
         file = server.wait_until_it_serves().get("/file")
         assert file.startswith(b"# gunicorn_backlog")
     wait_for("the traces", lambda: all(trace.exists() for trace in traces))
     calls = [trace.read_text().count("sendfile(") for trace in traces]
-    assert calls[0] == calls[1]
+    assert calls[0] == calls[1] == calls[2]
     assert (calls[0] > 0) == (worker_class is not GEVENT)

@@ -13,7 +13,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
-from tests.lab.pushes import next_pushes, wait_for_in_flight, wait_until_all_are_idle
+from tests.lab.pushes import latest, next_pushes, wait_for_in_flight, wait_until_all_are_idle
 from tests.lab.server import Server, request
 from tests.lab.short_interval import EVERY_20_MS, SHORT_CONFIG
 from tests.lab.waiting import wait_for
@@ -68,6 +68,7 @@ def check_each(sockets: list[ClientConnection], server: Server, agent: StandInAg
         assert sockets[-1].recv() == "hello"
         wait_for("the app to agree", partial(holds, server, remaining))
         wait_for_in_flight(agent, remaining)
+        assert latest(agent).values("gunicorn.requests.oldest") == (0,)  # a websocket has no age
         for push in next_pushes(agent, 3):
             assert push.values("gunicorn.requests.in_flight") == (remaining,)
             assert push.workers == {"idle": 0, "working": 1, "starting": 0}
