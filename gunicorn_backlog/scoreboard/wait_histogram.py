@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 LONGEST_MS = 600_000
@@ -113,8 +114,7 @@ class HistogramDelta:
 
 def _of_rank(waits: Sequence[tuple[float, int]], rank: int) -> float:
     """Return the wait of the request with that rank, from 1 on."""
-    for middle_ms, count in waits:
-        rank -= count
-        if rank <= 0:
-            return middle_ms
-    return waits[-1][0]
+    ranks = accumulate(count for _, count in waits)
+    return next(
+        middle_ms for (middle_ms, _), last in zip(waits, ranks, strict=True) if rank <= last
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -77,3 +78,14 @@ def test_merge_takes_the_service_from_the_first_source() -> None:
 def test_a_listeners_address_as_a_tag(address: object, tag: str) -> None:
     """Readable, and without characters that Datadog replaces."""
     assert listener_tag(address) == tag
+
+
+def test_a_relative_path_in_a_removed_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel has no path of a removed working directory."""
+    folder = tmp_path / "removed"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    assert listener_tag("app.sock") == "app.sock"

@@ -72,6 +72,17 @@ def test_who_is_dead() -> None:
         assert dead(living + others) == {(row.pid, row.age) for row in others}
 
 
+def test_a_process_of_another_user_is_not_dead() -> None:
+    """Nobody may not signal process 1, which lives."""
+    pid = os.fork()
+    if pid == 0:
+        if os.geteuid() == 0:
+            os.setuid(65534)
+        os._exit(len(dead([line(1, 1)])))
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
 def test_what_is_taken() -> None:
     """Slots of all other living workers are taken; age separates two workers of one pid."""
     ours = 10
