@@ -45,7 +45,7 @@ def cost_of(request: Callable[[], object], prepare: Callable[[], object]) -> Cos
 
     def lowest(count: Callable[[Callable[[], object]], int]) -> int:
         counts = []
-        for _ in range(5):
+        for _ in range(20):
             prepare()
             counts.append(count(request))
         return min(counts)

@@ -68,7 +68,7 @@ def test_its_summary_shows_each_phase(pace: float) -> None:
     for phase in ("idle", "drained"):
         backlog, _, working, idle, in_flight = seen[phase]
         assert (backlog, working, idle, in_flight) == ("0", "0", "2", "0")
-    assert seen["busy"][0] == "0"
+    assert seen["busy"][0] in ("0", "0..1")  # the only client's next request may wait a moment
     backlog, limit, working, idle, in_flight = seen["saturated"]
     assert int(backlog.partition("..")[0]) > 0
     assert int(limit) > 0
