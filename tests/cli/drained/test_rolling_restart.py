@@ -21,6 +21,7 @@ from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.nginx import FRAME
 from tests.lab.ports import free_port
 from tests.lab.process_group import Group
+from tests.lab.procfs import children
 from tests.lab.server import Server
 from tests.lab.short_and_soak import forms
 from tests.lab.waiting import wait_for
@@ -54,9 +55,11 @@ class Balancer:
         self.config.write_text(FRAME.format(folder=self.config.parent, site=site, user=user))
 
     def tell(self, servers: Sequence[Server], down: Server | None = None) -> None:
-        """Change the servers."""
+        """Change the servers, and wait until nginx has reloaded: its former processes may go on."""
+        former = children(self.process.pid)
         self.write(servers, down)
         self.process.send_signal(signal.SIGHUP)
+        wait_for("nginx to reload", lambda: children(self.process.pid) - former)
 
 
 @contextmanager
@@ -132,7 +135,7 @@ def test_no_request_fails(
                 wait_for("requests", lambda: len(load.answers) > before + 20)  # noqa: B023
     median_s = statistics.median(durations)
     failed = [each for each in load.answers if each != "200"]
-    print(f"{len(durations)} restarts, {len(load.answers)} requests, {len(failed)} failed")
+    print(f"{len(durations)} restarts, {len(load.answers)} requests, failed: {failed}")
     print(f"drained: median {median_s:.1f} s, longest {max(durations):.1f} s")
     assert failed == []
     assert len(load.answers) > 100 * rounds
