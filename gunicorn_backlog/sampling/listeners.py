@@ -49,7 +49,7 @@ class Listeners:
         inodes = set()
         for listener in list(self._arbiter.LISTENERS):
             sock: Any = listener.sock
-            with suppress(OSError, AttributeError):  # closed meanwhile
+            with suppress(OSError, AttributeError):  # another thread closed it
                 inodes.add(os.fstat(sock.fileno()).st_ino)
         return inodes
 

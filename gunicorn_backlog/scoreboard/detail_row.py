@@ -77,7 +77,7 @@ def _decode_socket(word: int) -> SocketState:
 class DetailRow:
     """A detail row, for its owner.
 
-    words: the words in the shared memory; assigned anew by ``detach``.
+    words: the words in the shared memory; ``detach`` replaces them.
     """
 
     __slots__ = ("words",)

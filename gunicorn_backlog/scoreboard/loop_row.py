@@ -161,7 +161,7 @@ def decode_loop(octets: bytes | bytearray | memoryview, at: int = 0) -> LoopStat
 class LoopRow:
     """A loop row, for its owner.
 
-    words: the words in the shared memory; assigned anew by ``detach``.
+    words: the words in the shared memory; ``detach`` replaces them.
     """
 
     __slots__ = ("words",)

@@ -30,7 +30,7 @@ class NotDrainedError(InspectError):
 def wait_until_drained(server: Server, limits: Limits) -> str:
     """Wait, and return one line for the user. Raises InspectError.
 
-    A server that ends meanwhile has no request left.
+    A server that ends during the wait counts as drained.
     """
     began_s = time.monotonic()
     try:
