@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from socket import SOCK_DGRAM
@@ -22,6 +22,8 @@ from tests.lab.server import Server
 
 ServerFactory = Callable[..., Server]
 AgentFactory = Callable[..., StandInAgent]
+SERVERS = pytest.StashKey[list[Server]]()
+LOG_SHOWN = 4000  # characters
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -90,15 +92,31 @@ def agent(listen: AgentFactory) -> StandInAgent:
 
 
 @pytest.fixture
-def serve(tmp_path: Path, listen: AgentFactory) -> Iterator[ServerFactory]:
+def serve(
+    request: pytest.FixtureRequest, tmp_path: Path, listen: AgentFactory
+) -> Iterator[ServerFactory]:
     """Start servers; all their processes end before any Agent."""
+    servers = request.node.stash.setdefault(SERVERS, [])
     with ExitStack() as stack:
 
         def start(gunicorn: Gunicorn, **options: object) -> Server:
             server = Server(gunicorn, tmp_path, **options)  # type: ignore[arg-type]  # passed on
-            return stack.enter_context(server)
+            servers.append(stack.enter_context(server))
+            return server
 
         yield start
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the end of each server's log with a failed test."""
+    report = yield
+    if report.failed:
+        for server in item.stash.get(SERVERS, []):
+            report.sections.append((f"gunicorn at {server.address}", server.log[-LOG_SHOWN:]))
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -99,8 +99,9 @@ class SyncWorker(Worker, Protocol):
 
 
 class ThreadWorker(Worker, Protocol):
-    """``gunicorn.workers.gthread.ThreadWorker``; its HTTP/2 methods exist since gunicorn 25."""
+    """``gunicorn.workers.gthread.ThreadWorker``; its last three methods exist in gunicorn 25."""
 
+    alive: bool
     cfg: WorkerConfig
     sockets: Sequence[WorkerSocket]
     tpool: object
@@ -109,6 +110,7 @@ class ThreadWorker(Worker, Protocol):
     enqueue_req: Callable[..., object]  # called before that, in the main thread
     handle_http2: Callable[..., object]
     handle_http2_request: Callable[..., object]
+    set_accept_enabled: Callable[[bool], None]
 
 
 class GreenletWorker(Worker, Protocol):

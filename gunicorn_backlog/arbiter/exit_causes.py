@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 from gunicorn_backlog.kernel.cgroup import OomKills
 from gunicorn_backlog.scoreboard.detail_row import SocketState
-from gunicorn_backlog.scoreboard.slot import MAX_REQUESTS
+from gunicorn_backlog.scoreboard.slot import RECYCLED
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import Worker
 
+# Signals by which gunicorn ends a worker, as bits
+ENDING = 1 << signal.SIGTERM | 1 << signal.SIGQUIT | 1 << signal.SIGKILL
 # WORKER_BOOT_ERROR and APP_LOAD_ERROR of gunicorn's arbiter
 BOOT_CODES = frozenset({3, 4})
-_ENDING = 1 << signal.SIGTERM | 1 << signal.SIGQUIT | 1 << signal.SIGKILL
 _KILLING = frozenset({-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT})
 _CREDIT_S = 10.0  # longest time from the OOM killer's choice to the reap of its victim
 
@@ -30,18 +31,18 @@ class WorkerEnd:
     aborted: gunicorn ended the worker after its timeout.
     sent: the signals that gunicorn sent, as bits.
     status: exit code, or the negative number of the signal; None: not seen.
-    flags: of the worker's slot.
+    leaving: of the worker's slot.
     sockets: of the worker's detail row.
     """
 
-    __slots__ = ("aborted", "age", "flags", "pid", "sent", "sockets", "status")
+    __slots__ = ("aborted", "age", "leaving", "pid", "sent", "sockets", "status")
 
     def __init__(self, worker: Worker) -> None:
         self.pid, self.age = worker.pid, worker.age
         self.aborted = False
         self.sent = 0
         self.status: int | None = None
-        self.flags = 0
+        self.leaving = 0
         self.sockets: tuple[SocketState | None, ...] = ()
 
 
@@ -82,12 +83,12 @@ def cause(end: WorkerEnd, oom: OomCredit) -> str:
         return "boot"
     if status == -signal.SIGKILL and not sent & 1 << signal.SIGKILL and oom.take():
         return "oom"
-    if sent & _ENDING:
+    if sent & ENDING:
         return "asked"
     if status is None:
         return "unknown"
     if status == 0:
-        return "recycled" if end.flags & MAX_REQUESTS else "asked"
+        return "recycled" if end.leaving == RECYCLED else "asked"
     return "killed" if status in _KILLING else "crashed"
 
 

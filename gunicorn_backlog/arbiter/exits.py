@@ -17,7 +17,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from gunicorn_backlog._gunicorn.reaping import after_reap_of, before_each_reap, before_each_signal
-from gunicorn_backlog.arbiter.exit_causes import OomCredit, WorkerEnd, cause, describe
+from gunicorn_backlog.arbiter.exit_causes import ENDING, OomCredit, WorkerEnd, cause, describe
 from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.metrics.catalog import EXIT_REASONS
 from gunicorn_backlog.scoreboard.detail_row import SocketState
@@ -114,9 +114,13 @@ class Exits:
             found = self.reader.find(end.pid, end.age)
             if found is not None:
                 slot, details = found
-                end.flags, end.sockets = slot.flags, details.sockets
+                end.leaving, end.sockets = slot.leaving, details.sockets
 
     # In our thread.
+
+    def asked(self) -> frozenset[int]:
+        """Return the pids of the workers that gunicorn has asked to exit."""
+        return frozenset([end.pid for end in list(self._ends.values()) if end.sent & ENDING])
 
     def take(self, sampled: Collection[int]) -> dict[str, int]:
         """Return the number of exits since the last call, by reason.

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from gunicorn_backlog.scoreboard.detail_row import DetailState
 from gunicorn_backlog.scoreboard.kind import GTHREAD
-from gunicorn_backlog.scoreboard.slot import LEAVING, MAX_REQUESTS, SlotRecord
+from gunicorn_backlog.scoreboard.slot import SlotRecord
 from gunicorn_backlog.scoreboard.worker_row import WorkerRow
 
 _MOST = 1 << 32  # requests between two pushes; only an overwritten counter grows by more
@@ -43,20 +43,20 @@ def oldest_s(rows: Mapping[int, WorkerRow], now_ns: int) -> float:
 def stranded(
     rows: Mapping[int, WorkerRow],
     waiting: Mapping[int, int],
-    leaving: Collection[int] = (),
+    asked: Collection[int] = (),
 ) -> int:
     """Return the number of requests that wait at a full worker while another one is free.
 
     :param rows: of workers with a capacity, by pid.
     :param waiting: connections in a worker's own accept queue (``reuse_port``), by pid.
-    :param leaving: pids of workers that the arbiter has asked to exit.
+    :param asked: pids of workers that gunicorn has asked to exit.
     """
     queued = free = 0
     for pid, row in rows.items():
         idle = row.capacity - row.busy
         if idle <= 0:
             queued += row.queued + waiting.get(pid, 0)
-        elif not row.flags & (LEAVING | MAX_REQUESTS) and pid not in leaving:
+        elif not row.leaving and pid not in asked:
             free += idle
     return min(queued, free)
 
@@ -96,16 +96,17 @@ class RequestSampler:
         rows: Mapping[int, WorkerRow],
         now_ns: int,
         waiting: Mapping[int, int] | None = None,
-        leaving: Collection[int] = (),
+        asked: Collection[int] = (),
     ) -> RequestSample:
         """Return a sample; a stranded request is in this sample and in the previous one.
 
         :param waiting: None: no worker has an accept queue of its own.
+        :param asked: pids of workers that gunicorn has asked to exit.
         """
         if not has_queues(rows, has_sockets=waiting is not None):
             self._stranded_before = 0
             return RequestSample(oldest_s(rows, now_ns), None)
-        now = stranded(rows, waiting or {}, leaving)
+        now = stranded(rows, waiting or {}, asked)
         before, self._stranded_before = self._stranded_before, now
         return RequestSample(oldest_s(rows, now_ns), min(before, now))
 

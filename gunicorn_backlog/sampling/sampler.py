@@ -65,7 +65,7 @@ class Sampler:
         self._cpu = CpuMeter()
         self._running: Mapping[int, int] = {}  # age by pid, of the latest sample
         self._totals: Totals | None = None
-        self._rows: Mapping[int, WorkerRow] = {}  # of the latest sample
+        self._rows: Mapping[int, WorkerRow] = {}  # of the latest sample; empty: one is unread
         self._requests = RequestSampler()
         self._all_known = False  # whether the state of each worker is known
         self._all_measured = False  # whether the utilization of each worker is measured
@@ -90,8 +90,11 @@ class Sampler:
         if self._scoreboard is not None:
             self._totals = Totals(self._scoreboard.reader, self._logger)
 
-    def sample(self) -> Sample:
-        """Return a sample of all listeners and workers."""
+    def sample(self, asked: Collection[int] = ()) -> Sample:
+        """Return a sample of all listeners and workers.
+
+        :param asked: pids of workers that gunicorn has asked to exit.
+        """
         if self._arbiter.cfg is not self._cfg:
             self._cfg = self._arbiter.cfg
             # Not in each sample: gunicorn's look-up of a setting takes many steps.
@@ -103,7 +106,7 @@ class Sampler:
         running = _gunicorn.worker_ages(self._arbiter)
         self.ages = running.values()
         counts, work = self._workers(running)
-        requests = self._sample_requests(counts)
+        requests = self._sample_requests(counts, asked)
         # Not the arbiter's count: gunicorn raises this count before the fork.
         return Sample(queues, counts, work, max(self.ages, default=0), requests)
 
@@ -185,10 +188,10 @@ class Sampler:
         if self._scoreboard is None:
             return WorkerCounts(0, 0, 0, len(running), None), None
         rows = self._scoreboard.reader.read(running)
+        self._rows = {} if rows.unread else rows.by_pid
         if rows.unread:
             return self._unread(len(running)), None
         self._unread_in_a_row = 0
-        self._rows = rows.by_pid
         work = self._utilization.update(rows.by_pid)
         self._busiest.sample(rows.by_pid, self._utilization.sampled_ns)
         counts = self._count(running, rows)
@@ -216,7 +219,9 @@ class Sampler:
             sampler_log.warn_unmeasured_loop(self._logger)
         return counts
 
-    def _sample_requests(self, counts: WorkerCounts | None) -> RequestSample | None:
+    def _sample_requests(
+        self, counts: WorkerCounts | None, asked: Collection[int]
+    ) -> RequestSample | None:
         if counts is None:
             return None
         self._all_known = self._scoreboard is not None and counts.unknown == 0
@@ -226,7 +231,7 @@ class Sampler:
         if lengths:
             details = self._scoreboard.reader.details()
             waiting = waiting_by_pid(details, lengths)
-        return self._requests.sample(self._rows, time.monotonic_ns(), waiting)
+        return self._requests.sample(self._rows, time.monotonic_ns(), waiting, asked)
 
     def _unread(self, running: int) -> WorkerCounts | None:
         """Return None; after UNREAD_IN_A_ROW calls the number of workers, without states."""

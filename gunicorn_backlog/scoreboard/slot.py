@@ -14,7 +14,7 @@ offset  size  field           meaning; the allocation writes all fields
 16      8     claimed_ns      time of the allocation
 24      32    (a record)      four words, see below
 56      4     threads_at      of a pool: its first thread row
-60      4     flags           LEAVING, MAX_REQUESTS
+60      4     leaving         LEAVING or RECYCLED; 0: the worker accepts connections
 ======  ====  ==============  ===================================================================
 
 The record of ``Kind.SYNC`` and of each thread of a pool, which serve one connection at a time:
@@ -80,15 +80,15 @@ SUBMITTED, RETURNED, ASIDE = range(3)
 # Amounts that one thread adds to ASIDE
 IDLE_HTTP2, OVERFLOW = 1, 1 << 32
 
-# Flags. LEAVING: the worker accepts no more connections. MAX_REQUESTS: the worker has served its
+# LEAVING: the worker accepts no more connections. RECYCLED: the worker has served its
 # ``max_requests``, and exits for this reason.
-LEAVING, MAX_REQUESTS = 1, 2
+LEAVING, RECYCLED = 1, 2
 
 NO_THREAD_ROWS = memoryview(b"")
 
 _RECORD = slice(24, 56)
 _MEASURES_WAIT = slice(10, 12)
-_FLAGS = slice(60, 64)
+_LEAVING = slice(60, 64)
 _NONSENSE = 1 << 63  # only an overwritten counter reaches this
 
 
@@ -137,7 +137,7 @@ class Slot(Record):
     """
 
     __slots__ = (
-        "_flags",
+        "_leaving",
         "_measures_wait",
         "counters",
         "delay_counters",
@@ -161,7 +161,7 @@ class Slot(Record):
         """Wrap the bytes of a slot, and of the rows of its threads."""
         super().__init__(rows.slot[_RECORD].cast("q"))
         self.numbers = self.words.tolist()
-        self._flags = rows.slot[_FLAGS].cast("I")
+        self._leaving = rows.slot[_LEAVING].cast("I")
         self._measures_wait = rows.slot[_MEASURES_WAIT].cast("H")
         self.shared = kind in MULTITHREADED
         self.lock = original("_thread", "allocate_lock")()
@@ -189,10 +189,15 @@ class Slot(Record):
         """Record that the wait of each request is measured from now on."""
         self._measures_wait[0] = 1
 
-    def set_flag(self, flag: int) -> None:
-        """Set LEAVING or MAX_REQUESTS."""
-        with self.lock:
-            self._flags[0] |= flag
+    # Without the lock: a signal handler may close the listening sockets.
+
+    def note_leaving(self) -> None:
+        """Record that the worker accepts no more connections."""
+        self._leaving[0] = self._leaving[0] or LEAVING
+
+    def note_recycled(self) -> None:
+        """Record that the worker has served its ``max_requests``."""
+        self._leaving[0] = RECYCLED
 
     def detach(self) -> None:
         """Store nothing in the shared memory from now on.
@@ -204,7 +209,7 @@ class Slot(Record):
             record.detach()
         self.loop.detach()
         self.details.detach()
-        self._flags = memoryview(bytearray(_FLAGS.stop - _FLAGS.start)).cast("I")
+        self._leaving = memoryview(bytearray(4)).cast("I")
         self._measures_wait = memoryview(bytearray(2)).cast("H")
         self.waits = memoryview(bytearray(self.waits.nbytes)).cast("Q")
         self.delays = memoryview(bytearray(self.delays.nbytes)).cast("Q")
@@ -235,4 +240,4 @@ class SlotRecord(NamedTuple):
     word_2: int
     word_3: int
     threads_at: int
-    flags: int = 0
+    leaving: int = 0

@@ -41,7 +41,7 @@ class WorkerRow:
     oldest_ns: time at which the head of the oldest request in flight was parsed, CLOCK_MONOTONIC;
         None: no request, or not recorded.
     starts_ns: of a pool, the starts of all requests, as ``oldest_ns``.
-    flags: LEAVING, MAX_REQUESTS.
+    leaving: LEAVING or RECYCLED; 0: the worker accepts connections.
     loop: the event loop; None: the kind has none.
     """
 
@@ -56,7 +56,7 @@ class WorkerRow:
     timed_busy: int
     worked_ns: int
     oldest_ns: int | None = None
-    flags: int = 0
+    leaving: int = 0
     loop: LoopState | None = None
     starts_ns: tuple[int, ...] = ()
 
@@ -91,7 +91,7 @@ def decode_slots(
     rows, pools = {}, []
     loops = None
     for index, slot in enumerate(SLOT.iter_unpack(octets)):
-        pid, age, kind, waits, capacity, claimed_ns, word, _, since_ns, begun, _, flags = slot
+        pid, age, kind, waits, capacity, claimed_ns, word, _, since_ns, begun, _, leaving = slot
         if kind == GTHREAD:
             pools.append(SlotRecord._make(slot))
         elif running.get(pid) == age:
@@ -99,16 +99,16 @@ def decode_slots(
             if kind != SYNC:  # the word is the number of requests in flight
                 if not 0 <= word <= MOST or kind > _LAST_KIND:
                     continue
-                row = WorkerRow(*fixed, word, word, 0, begun, 0, 0, since_ns or None, flags)
+                row = WorkerRow(*fixed, word, word, 0, begun, 0, 0, since_ns or None, leaving)
                 if kind in LOOP_KINDS:
                     loops = loops or loop_rows()
                     row.loop = decode_loop(loops, index * LOOP_ROW.size)
             elif capacity != 1:
                 continue
             elif word >= 0:  # the word is the time worked
-                row = WorkerRow(*fixed, 0, 0, 0, begun, 0, word, None, flags)
+                row = WorkerRow(*fixed, 0, 0, 0, begun, 0, word, None, leaving)
             else:
-                row = WorkerRow(*fixed, 1, 1, 0, begun, 1, word, since_ns or None, flags)
+                row = WorkerRow(*fixed, 1, 1, 0, begun, 1, word, since_ns or None, leaving)
             rows[pid] = row
     return rows, pools
 
@@ -118,7 +118,7 @@ def decode_pool(pool: SlotRecord, words: memoryview) -> WorkerRow:
 
     :param words: of all thread rows.
     """
-    _, _, kind, waits, capacity, claimed_ns, *words_of_pool, rows_at, flags = pool
+    _, _, kind, waits, capacity, claimed_ns, *words_of_pool, rows_at, leaving = pool
     submitted, returned, aside, begun = words_of_pool
     step = thread_rows_for(capacity) // 3 * WORDS_PER_ROW
     work_at = rows_at * WORDS_PER_ROW
@@ -137,7 +137,7 @@ def decode_pool(pool: SlotRecord, words: memoryview) -> WorkerRow:
     fixed, work = (kind, waits, capacity, claimed_ns), (timed_busy, sum(work_ns))
     oldest_ns = min(starts_ns, default=None)
     return WorkerRow(
-        *(*fixed, busy, in_flight, queued, begun, *work, oldest_ns, flags), starts_ns=starts_ns
+        *(*fixed, busy, in_flight, queued, begun, *work, oldest_ns, leaving), starts_ns=starts_ns
     )
 
 

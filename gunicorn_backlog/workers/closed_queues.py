@@ -1,4 +1,4 @@
-"""The accept queue of each listening socket when a worker closes the socket.
+"""The accept queue of each listening socket when a worker closes the socket, and leaves.
 
 If no other process has the socket, the kernel resets these connections. A class of sockets is
 extended, not an instance: sockets have slots. Workers that leave the close to the kernel (sync)
@@ -37,6 +37,7 @@ def record_closed_queues(worker: Any, slot: Slot) -> None:
             run()
         finally:
             record_all()
+            slot.note_leaving()
 
     worker.run = run_and_record
     atexit.register(record_all)
@@ -50,7 +51,7 @@ def _instrumented(worker: Any, slot: Slot) -> Iterator[Record]:
             inode = os.fstat(raw.fileno()).st_ino
             slot.details.write_socket(number, inode)
             record = _recorder(slot, number, raw, inode)
-            raw.__class__ = _recording(type(raw), record)
+            raw.__class__ = _recording(type(raw), record, slot)
             yield record
 
 
@@ -65,12 +66,13 @@ def _recorder(slot: Slot, number: int, raw: Any, inode: int) -> Record:
     return record
 
 
-def _recording(base: type, record: Record) -> type:
+def _recording(base: type, record: Record, slot: Slot) -> type:
     """Return a class of sockets that records before it closes, or gives away, its descriptor."""
 
     def close(self: Any) -> None:
         try:
             record()
+            slot.note_leaving()
         finally:
             base.close(self)  # type: ignore[attr-defined]  # a socket's
 

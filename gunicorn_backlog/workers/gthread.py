@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 def instrument(worker: ThreadWorker, allocate: Allocate, *, exposes: bool = False) -> None:
-    """Wrap ``handle``, ``handle_request`` and ``enqueue_req``, and the methods of HTTP/2.
+    """Wrap ``handle``, ``handle_request``, ``enqueue_req``, and methods of newer gunicorns.
 
     ``handle`` calls ``handle_request`` when a request's head has been read.
     """
@@ -54,6 +54,8 @@ def instrument(worker: ThreadWorker, allocate: Allocate, *, exposes: bool = Fals
     worker.enqueue_req = pool.counted(worker.enqueue_req)
     if hasattr(worker, "handle_http2"):
         _instrument_http2(worker, pool, slot)
+    if hasattr(worker, "set_accept_enabled"):
+        _note_last_accept(worker, slot)
 
 
 class Pool:
@@ -127,6 +129,21 @@ def _instrument_requests(
         expose_environ(worker)
     if handshake_waits is not None:
         worker.handle = handshake_waits.instrument(worker.handle, 0, in_connection=True)
+
+
+def _note_last_accept(worker: ThreadWorker, slot: Slot) -> None:
+    """Record when the worker ceases to accept for good; it closes its sockets much later.
+
+    Without this method, as in gunicorn 20.1.0 and 23.0.0, it closes them at once.
+    """
+    set_accept_enabled = worker.set_accept_enabled
+
+    def set_and_note(enabled: bool) -> None:
+        set_accept_enabled(enabled)
+        if not worker.alive:
+            slot.note_leaving()
+
+    worker.set_accept_enabled = set_and_note
 
 
 def _instrument_http2(worker: ThreadWorker, pool: Pool, slot: Slot) -> None:

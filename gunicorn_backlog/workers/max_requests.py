@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from gunicorn_backlog.scoreboard.slot import MAX_REQUESTS, Slot
+from gunicorn_backlog.scoreboard.slot import Slot
 
 
 def note_max_requests(worker: Any, slot: Slot) -> None:
@@ -20,7 +20,7 @@ def note_max_requests(worker: Any, slot: Slot) -> None:
             run()
         finally:
             if getattr(worker, "nr", 0) >= getattr(worker, "max_requests", sys.maxsize):
-                slot.set_flag(MAX_REQUESTS)
+                slot.note_recycled()
 
     worker.run = run_and_note
 
@@ -55,5 +55,5 @@ class MaxRequests(int):
 
     def _noted(self, *, reached: bool) -> bool:
         if reached:
-            self.slot.set_flag(MAX_REQUESTS)
+            self.slot.note_recycled()
         return reached

@@ -1,4 +1,4 @@
-"""The cause of an exit, by status, signals, flag and OOM counter."""
+"""The cause of an exit, by status, signals, slot and OOM counter."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from gunicorn_backlog.arbiter.exit_causes import OomCredit, WorkerEnd, cause, describe
 from gunicorn_backlog.kernel.cgroup import OomKills
 from gunicorn_backlog.metrics.catalog import EXIT_REASONS
-from gunicorn_backlog.scoreboard.slot import LEAVING, MAX_REQUESTS
+from gunicorn_backlog.scoreboard.slot import LEAVING, RECYCLED
 from tests.lab.fake_arbiter import Worker
 
 TERM, QUIT, KILL, INT = signal.SIGTERM, signal.SIGQUIT, signal.SIGKILL, signal.SIGINT
@@ -25,17 +25,17 @@ class Counter(OomKills):
 
 
 @pytest.mark.parametrize(
-    ("status", "sent", "flags", "reason"),
+    ("status", "sent", "leaving", "reason"),
     [
         (0, (), 0, "asked"),
         (0, (), LEAVING, "asked"),
-        (0, (), MAX_REQUESTS | LEAVING, "recycled"),
-        (0, (TERM,), MAX_REQUESTS, "asked"),
+        (0, (), RECYCLED, "recycled"),
+        (0, (TERM,), RECYCLED, "asked"),
         (-TERM, (TERM,), 0, "asked"),
         (-KILL, (TERM, KILL), 0, "asked"),
         (1, (QUIT,), 0, "asked"),
         (None, (TERM,), 0, "asked"),
-        (None, (), MAX_REQUESTS, "unknown"),
+        (None, (), RECYCLED, "unknown"),
         (None, (USR1,), 0, "unknown"),
         (3, (), 0, "boot"),
         (4, (TERM,), 0, "boot"),
@@ -45,19 +45,19 @@ class Counter(OomKills):
         (-SEGV, (), 0, "crashed"),
         (-ABRT, (), 0, "crashed"),
         (1, (), 0, "crashed"),
-        (255, (), MAX_REQUESTS, "crashed"),
+        (255, (), RECYCLED, "crashed"),
     ],
 )
 def test_causes(
     status: int | None,
     sent: tuple[signal.Signals, ...],
-    flags: int,
+    leaving: int,
     reason: str,
     tmp_path: Path,
 ) -> None:
     """Each status with its reason; one that gunicorn aborted is a timeout, whatever its status."""
     end = WorkerEnd(Worker(7, 1))
-    end.status, end.flags, end.sent = status, flags, sum(1 << number for number in sent)
+    end.status, end.leaving, end.sent = status, leaving, sum(1 << number for number in sent)
     oom = OomCredit(Counter(tmp_path / "missing"))
     assert cause(end, oom) == reason
     assert reason in EXIT_REASONS

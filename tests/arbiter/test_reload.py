@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Collection
 from typing import Any
 
 import pytest
@@ -154,9 +155,9 @@ def test_a_late_config_that_disables_it(
     monkeypatch.setattr(reload, "RELOAD_WITHOUT_FORK_S", 0.1)
     sample, enabled = Sampler.sample, []
 
-    def noted(sampler: Sampler) -> Sample:
+    def noted(sampler: Sampler, asked: Collection[int]) -> Sample:
         enabled.append(monitor._pipeline.settings.enabled)
-        return sample(sampler)
+        return sample(sampler, asked)
 
     monitor = started()
     monkeypatch.setattr(Sampler, "sample", noted)

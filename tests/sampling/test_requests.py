@@ -15,15 +15,15 @@ from gunicorn_backlog.sampling.requests import (
 )
 from gunicorn_backlog.scoreboard.detail_row import DetailState, SocketState
 from gunicorn_backlog.scoreboard.kind import Kind
-from gunicorn_backlog.scoreboard.slot import LEAVING, MAX_REQUESTS, SlotRecord
+from gunicorn_backlog.scoreboard.slot import LEAVING, RECYCLED, SlotRecord
 from gunicorn_backlog.scoreboard.worker_row import WorkerRow
 
 SECOND_NS = 10**9
 
 
-def pool(busy: int, queued: int = 0, flags: int = 0) -> WorkerRow:
+def pool(busy: int, queued: int = 0, leaving: int = 0) -> WorkerRow:
     """Return the row of a gthread worker with two threads."""
-    return WorkerRow(Kind.GTHREAD, 0, 2, 0, busy, busy, queued, 0, busy, 0, None, flags)
+    return WorkerRow(Kind.GTHREAD, 0, 2, 0, busy, busy, queued, 0, busy, 0, None, leaving)
 
 
 def sync(busy: int = 0, oldest_ns: int | None = None) -> WorkerRow:
@@ -59,8 +59,8 @@ def test_the_oldest_of_all_workers() -> None:
         ({1: pool(2, 3), 2: pool(2, 1)}, 0),
         ({1: pool(1, 3), 2: pool(0)}, 0),  # a thread is about to take it
         ({1: pool(2, 3)}, 0),
-        ({1: pool(2, 3), 2: pool(0, flags=LEAVING)}, 0),
-        ({1: pool(2, 3), 2: pool(0, flags=MAX_REQUESTS)}, 0),
+        ({1: pool(2, 3), 2: pool(0, leaving=LEAVING)}, 0),
+        ({1: pool(2, 3), 2: pool(0, leaving=RECYCLED)}, 0),
         ({1: pool(2, 3, LEAVING), 2: pool(1)}, 1),
     ],
 )
@@ -71,7 +71,7 @@ def test_stranded_requests(rows: dict[int, WorkerRow], count: int) -> None:
 
 def test_a_worker_that_is_asked_to_exit_takes_nothing() -> None:
     """Its free threads do not count."""
-    assert stranded({1: pool(2, 3), 2: pool(0)}, {}, leaving={2}) == 0
+    assert stranded({1: pool(2, 3), 2: pool(0)}, {}, asked={2}) == 0
 
 
 def test_accept_queues_of_workers() -> None:

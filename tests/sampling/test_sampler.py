@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import struct
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -18,8 +19,9 @@ from gunicorn_backlog.sampling.sampler import BOOT_SPARE_S, UNREAD_IN_A_ROW, Sam
 from gunicorn_backlog.sampling.worker_counts import WorkerCounter, WorkerCounts
 from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.layout import SLOTS_AT
+from gunicorn_backlog.scoreboard.loop_row import BEAT_NS
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.slot import WORK_NS
+from gunicorn_backlog.scoreboard.slot import SLOT, WORK_NS
 from gunicorn_backlog.scoreboard.wait_histogram import WaitSummary
 from tests.lab.fake_arbiter import Arbiter, Cfg, Listener, Worker
 
@@ -119,6 +121,21 @@ def test_waits_that_can_not_be(arbiter: Arbiter, caplog: pytest.LogCaptureFixtur
     slot.waits[20] += 1
     assert sampler.waits() == WaitSummary(1, 20, 20, 20)
     assert sampler.waits() == WaitSummary(0, 0, 0, 0)
+
+
+def test_delays_while_a_worker_can_not_be_read(arbiter: Arbiter) -> None:
+    """The rows of an earlier sample show no beat that is overdue now: no delays are reported."""
+    scoreboard = Scoreboard(slots=2)
+    sampler = sampling(arbiter, scoreboard)
+    sampler.begin(0)
+    slot = scoreboard.claim(1, 1, Kind.ASGI, 0)
+    slot.loop.words[BEAT_NS] = time.monotonic_ns()
+    sampler.sample()
+    assert sampler.delays() is not None
+    scoreboard.claim(2, 2, Kind.GTHREAD, 2)
+    struct.pack_into("=I", scoreboard._memory, SLOTS_AT + SLOT.size + THREADS_AT, 2**32 - 1)
+    sampler.sample()
+    assert sampler.delays() is None
 
 
 def claimed(scoreboard: Scoreboard, *pids: int) -> None:

@@ -9,7 +9,7 @@ from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.layout import INFO_SIZE, Layout
 from gunicorn_backlog.scoreboard.loop_row import BEAT_NS, PoolState
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.slot import LEAVING, MAX_REQUESTS, SUBMITTED, TAKEN
+from gunicorn_backlog.scoreboard.slot import LEAVING, RECYCLED, SUBMITTED, TAKEN
 
 SLOTS, THREAD_ROWS, COUNTERS = 3, 12, 264
 SLOTS_AT = 64
@@ -51,9 +51,13 @@ def test_regions() -> None:
     assert words(memory[DETAILS_AT:WAITS_AT]) == {3: 3 << 32 | 5 << 14 | 7}
     assert words(memory[WAITS_AT:DELAYS_AT]) == {5: 1}
     assert not any(memory[DELAYS_AT:])
-    slot.set_flag(MAX_REQUESTS)
-    slot.set_flag(LEAVING)
-    assert struct.unpack_from("=I", memory, SLOTS_AT + 60) == (3,)
+    for note, state in (
+        (slot.note_leaving, LEAVING),
+        (slot.note_recycled, RECYCLED),
+        (slot.note_leaving, RECYCLED),
+    ):
+        note()
+        assert struct.unpack_from("=I", memory, SLOTS_AT + 60) == (state,)
 
 
 def test_the_second_slot() -> None:

@@ -258,11 +258,11 @@ def test_begun_and_delays_survive_the_owner() -> None:
     assert (other.words[3], scoreboard.reader.begun()) == (3, 3)
 
 
-def test_each_owner_begins_without_sockets_pools_and_flags() -> None:
-    """A former owner's loop, sockets and flags do not appear as the next owner's."""
+def test_each_owner_begins_without_sockets_and_pools() -> None:
+    """A former owner's sockets and pools, and that it was leaving, are not the next owner's."""
     scoreboard = Scoreboard(slots=1, thread_rows=0)
     slot = scoreboard.claim(os.getpid(), 1, Kind.ASGI, 0)
-    slot.set_flag(LEAVING)
+    slot.note_leaving()
     slot.details.write_socket(5, 76)
     slot.details.write_socket(6, 77, 2**40, clock_ns=lambda: 0)
     slot.details.write_socket(7, 78, 0)  # has no word
@@ -270,8 +270,8 @@ def test_each_owner_begins_without_sockets_pools_and_flags() -> None:
     ((_, detail),) = scoreboard.reader.details()
     assert detail.sockets == (*[None] * 5, SocketState(76, None), SocketState(77, 2**18 - 2))
     row = scoreboard.reader.read({os.getpid(): 1}).by_pid[os.getpid()]
-    assert (row.flags, row.loop and row.loop.pools) == (LEAVING, (("anyio", PoolState(1, 2, 3)),))
+    assert (row.leaving, row.loop and row.loop.pools) == (LEAVING, (("anyio", PoolState(1, 2, 3)),))
     scoreboard.claim(os.getpid(), 2, Kind.ASGI, 0)
     ((_, detail),) = scoreboard.reader.details()
     row = scoreboard.reader.read({os.getpid(): 2}).by_pid[os.getpid()]
-    assert (detail.sockets, row.flags, row.loop and row.loop.pools) == ((None,) * 7, 0, ())
+    assert (detail.sockets, row.leaving, row.loop and row.loop.pools) == ((None,) * 7, 0, ())

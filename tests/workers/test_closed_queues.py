@@ -15,6 +15,7 @@ import pytest
 from gunicorn_backlog.scoreboard.detail_row import SocketState
 from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
+from gunicorn_backlog.scoreboard.slot import LEAVING
 from gunicorn_backlog.workers.closed_queues import record_closed_queues
 
 
@@ -55,6 +56,12 @@ def at_close(scoreboard: Scoreboard, number: int = 0) -> int | None:
     return state.length
 
 
+def leaving(scoreboard: Scoreboard) -> int:
+    """Return whether the worker accepts no more connections, as in its slot."""
+    ((slot, _),) = scoreboard.reader.details()
+    return slot.leaving
+
+
 @pytest.mark.parametrize("opened", [plain, geventlike])
 @pytest.mark.parametrize("close", ["close", "detach"])
 def test_the_queue_at_the_close(opened: Callable[[], Any], close: str) -> None:
@@ -71,7 +78,10 @@ def test_the_queue_at_the_close(opened: Callable[[], Any], close: str) -> None:
     given = getattr(sock, close)()
     assert sock.fileno() == -1
     assert at_close(scoreboard) == 2
+    # A server may give its socket to another object, and accept there.
+    assert leaving(scoreboard) == (LEAVING if close == "close" else 0)
     worker.run()
+    assert leaving(scoreboard) == LEAVING
     assert worker.ran == [None]
     assert at_close(scoreboard) == 2
     for each in (*clients, accepted):

@@ -20,6 +20,7 @@ from gunicorn_backlog.scoreboard.loop_row import LoopState, Meter
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from gunicorn_backlog.scoreboard.slot import Slot
 from gunicorn_backlog.scoreboard.wait_histogram import BUCKETS, bucket_of
+from gunicorn_backlog.workers import loops
 from gunicorn_backlog.workers.loops import uvloop_loop
 from gunicorn_backlog.workers.loops.beat import Beat, Unmeasured
 from gunicorn_backlog.workers.loops.poll_timer import PollTimer
@@ -470,6 +471,49 @@ def test_a_loop_that_is_not_there(board: Board, caplog: pytest.LogCaptureFixture
     """An error is logged and not raised."""
     assert watch_asyncio(board.slot, asyncio.get_running_loop) is None
     assert "watching the event loop failed" in caplog.text
+
+
+class LoopWithoutExecutors(asyncio.SelectorEventLoop):
+    """A loop that does not show its executors."""
+
+    @property
+    def set_default_executor(self) -> Any:
+        """Raise AttributeError."""
+        raise AttributeError("no executors")
+
+
+def test_a_loop_whose_executors_can_not_be_watched(
+    board: Board, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The loop has a beat and a running time, and the error is logged."""
+
+    async def main() -> None:
+        board.watch_running()
+        await board.until(lambda it: it.measured)
+
+    run(LoopWithoutExecutors(), main())
+    assert [record.getMessage().partition(",")[0] for record in caplog.records] == [
+        "gunicorn_backlog: watching the executors failed"
+    ]
+
+
+def test_a_python_without_ctypes(
+    board: Board, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A uvloop has a beat there, and no running time."""
+    monkeypatch.delattr(loops, "uvloop_loop")
+    monkeypatch.delitem(sys.modules, uvloop_loop.__name__)
+    monkeypatch.setitem(sys.modules, "ctypes", None)
+
+    async def main() -> None:
+        board.watch_running()
+        state = await board.until(lambda it: it.beat_ns > 0)
+        assert state.meter == Meter.ABSENT
+
+    run(uvloop.new_event_loop(), main())
+    assert [record.getMessage().partition(",")[0] for record in caplog.records] == [
+        "gunicorn_backlog: measuring the event loop failed"
+    ]
 
 
 SCRIPT = """

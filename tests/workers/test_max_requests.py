@@ -1,4 +1,4 @@
-"""The flag of a worker that has served max_requests."""
+"""The mark of a worker that has served max_requests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.slot import MAX_REQUESTS, Slot
+from gunicorn_backlog.scoreboard.slot import RECYCLED, Slot
 from gunicorn_backlog.workers.max_requests import MaxRequests, note_max_requests
 
 
@@ -19,10 +19,10 @@ def claim(scoreboard: Scoreboard) -> Slot:
     return scoreboard.claim(os.getpid(), 1, Kind.SYNC, 1)
 
 
-def flags(scoreboard: Scoreboard) -> int:
-    """Return the flags of the only slot."""
+def leaving(scoreboard: Scoreboard) -> int:
+    """Return ``leaving`` of the only slot."""
     (slot,) = scoreboard.reader.claimed()
-    return slot.flags
+    return slot.leaving
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Worker:
             raise SystemExit(0)
 
 
-@pytest.mark.parametrize(("nr", "expected"), [(4, 0), (5, MAX_REQUESTS), (9, MAX_REQUESTS)])
+@pytest.mark.parametrize(("nr", "expected"), [(4, 0), (5, RECYCLED), (9, RECYCLED)])
 @pytest.mark.parametrize("raises", [False, True])
 def test_gunicorns_count_at_the_end(nr: int, expected: int, raises: bool) -> None:
     """The count decides when ``run`` ends, also by an exception."""
@@ -50,7 +50,7 @@ def test_gunicorns_count_at_the_end(nr: int, expected: int, raises: bool) -> Non
         worker.run()
     except SystemExit:
         assert raises
-    assert flags(scoreboard) == expected
+    assert leaving(scoreboard) == expected
 
 
 def test_a_limit_that_a_server_compares() -> None:
@@ -60,6 +60,6 @@ def test_a_limit_that_a_server_compares() -> None:
         limit = MaxRequests.of(5, claim(scoreboard)) + 3
         assert (limit, f"{limit}") == (8, "8")
         assert not compare(below, limit)
-        assert flags(scoreboard) == 0
+        assert leaving(scoreboard) == 0
         assert compare(reached, limit)
-        assert flags(scoreboard) == MAX_REQUESTS
+        assert leaving(scoreboard) == RECYCLED

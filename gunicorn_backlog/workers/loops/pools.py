@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from gunicorn_backlog.log import OnceLogger
+from gunicorn_backlog.log import OnceLogger, log_errors
 from gunicorn_backlog.scoreboard.loop_row import POOLS, LoopRow, PoolState
 from gunicorn_backlog.scoreboard.slot import BEGUN, Slot
 from gunicorn_backlog.workers.loops.executors import Executors
@@ -50,11 +51,12 @@ class Pools:
 
 
 def asyncio_pools(row: LoopRow, loop: Any) -> Pools:
-    """Return the pools behind a loop with asyncio's interface."""
-    executors = Executors(loop)
-    return Pools(
-        row, {"anyio": anyio_pool, "asgiref": executors.asgiref, "default": executors.default}
-    )
+    """Return the pools behind a loop with asyncio's interface, without those it does not show."""
+    readers: dict[str, ReadPool] = {"anyio": anyio_pool}
+    executors = log_errors(OnceLogger(), "watching the executors", partial(Executors, loop))
+    if executors is not None:
+        readers |= {"asgiref": executors.asgiref, "default": executors.default}
+    return Pools(row, readers)
 
 
 def gevent_pools(slot: Slot, hub: Any) -> Pools:

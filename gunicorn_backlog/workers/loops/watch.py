@@ -38,20 +38,25 @@ def _logged(watch: Callable[[], Beat]) -> Beat | None:
 
 def _watch_asyncio(slot: Slot, get_loop: Callable[[], Any]) -> Beat:
     loop = get_loop()
-    beat = Beat(slot, _asyncio_meter(slot, loop), loop.call_later)
+    beat = Beat(slot, _meter(partial(_asyncio_meter, slot, loop)), loop.call_later)
     loop.stop = _before(loop.stop, beat.loop_stopped)
     beat.callbacks.append(asyncio_pools(slot.loop, loop))
     beat.start()
     return beat
 
 
-def _asyncio_meter(slot: Slot, loop: Any) -> LoopMeter:
+def _meter(find: Callable[[], LoopMeter | None]) -> LoopMeter:
+    """Return a meter of the running time; the beat goes on without one."""
+    return log_errors(OnceLogger(), "measuring the event loop", find) or Unmeasured()
+
+
+def _asyncio_meter(slot: Slot, loop: Any) -> LoopMeter | None:
     if not _is_uvloop(loop):
-        return asyncio_loop.time_polls(loop, slot.loop) or Unmeasured()
+        return asyncio_loop.time_polls(loop, slot.loop)
     # Imported late: ctypes takes 1 MB, and the arbiter imports this module.
     from gunicorn_backlog.workers.loops import uvloop_loop
 
-    return uvloop_loop.read_idle_total(loop, slot.loop) or Unmeasured()
+    return uvloop_loop.read_idle_total(loop, slot.loop)
 
 
 def _is_uvloop(loop: object) -> bool:
@@ -71,7 +76,7 @@ def _before(stop: Callable[[], None], step: Callable[[], None]) -> Callable[[], 
 
 def _watch_gevent(slot: Slot) -> Beat:
     hub = sys.modules["gevent"].get_hub()
-    meter = gevent_hub.time_polls(hub.loop, slot.loop) or Unmeasured()
+    meter = _meter(partial(gevent_hub.time_polls, hub.loop, slot.loop))
     beat = Beat(slot, meter, gevent_hub.call_later(hub.loop))
     beat.callbacks.append(gevent_pools(slot, hub))
     beat.start()
@@ -80,7 +85,7 @@ def _watch_gevent(slot: Slot) -> Beat:
 
 def _watch_eventlet(slot: Slot) -> Beat:
     hub = sys.modules["eventlet.hubs"].get_hub()
-    meter = eventlet_hub.time_polls(hub, slot.loop) or Unmeasured()
+    meter = _meter(partial(eventlet_hub.time_polls, hub, slot.loop))
     beat = Beat(slot, meter, hub.schedule_call_global)
     beat.start()
     return beat

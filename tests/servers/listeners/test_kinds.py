@@ -94,9 +94,7 @@ def unix(address: str) -> Target:
 
 def free(host: str = "127.0.0.1") -> tuple[str, int]:
     """Return an address with a free port."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
-        sock.bind((host, 0))
-        return host, int(sock.getsockname()[1])
+    return host, free_port(host=host)
 
 
 def v4(_: Path, __: ExitStack) -> Setup:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable
 
@@ -111,16 +113,46 @@ def test_stranded_requests(newest: Gunicorn, serve: ServerFactory, agent: StandI
     assert all(stranded == waited for stranded, waited in rounds), rounds
 
 
-def one_round(server: Server, agent: StandInAgent) -> tuple[bool, bool]:
+def test_a_leaving_worker_strands_nothing(
+    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """The free thread of a worker that received SIGTERM, from anybody, takes no request."""
+    arguments = (*GTHREAD.arguments, "--graceful-timeout", "60")
+    server = serve(gunicorn, arguments=arguments, environ=settings(agent)).wait_until_it_serves()
+    wait_until_all_are_idle(agent)
+
+    def half_free() -> int | None:
+        """Return the worker with one request while the other one has three."""
+        stranded, _ = one_round(server, agent, let_go=False)
+        workers = [pid for pid, count in server.journal.in_flight().items() if count == 1]
+        if stranded and workers:
+            return workers[0]
+        end_round(server, agent)
+        return None
+
+    os.kill(wait_for("a stranded request", half_free), signal.SIGTERM)
+    stranded = "gunicorn.requests.stranded"
+    wait_for("none stranded", lambda: latest(agent).values(stranded) == (0,))
+    assert {push.values(stranded) for push in next_pushes(agent, 3)} == {(0,)}
+    assert in_the_server(latest(agent)) == 4
+
+
+def one_round(server: Server, agent: StandInAgent, *, let_go: bool = True) -> tuple[bool, bool]:
     """Hold four requests; return whether requests are stranded, and whether a client waits."""
     server.hold(4)
     wait_for("four connections", lambda: in_the_server(latest(agent)) == 4)
     push = next_pushes(agent, 1)[0]
     waits = server.journal.in_flight().total() < 4
     stranded = push.values("gunicorn.requests.stranded")[0] > 0
+    if let_go:
+        end_round(server, agent)
+    return stranded, waits
+
+
+def end_round(server: Server, agent: StandInAgent) -> None:
+    """Answer the held requests."""
     server.let_go()
     wait_for("an idle server", lambda: in_the_server(latest(agent)) == 0)
-    return stranded, waits
 
 
 def in_the_server(push: Push) -> float:
