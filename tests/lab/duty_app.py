@@ -3,8 +3,9 @@
 ``/duty/KIND/PERCENT/SECONDS`` works for a share of each period, and answers with the times of all
 work, in ns of the monotonic clock. ASGI, tornado: KIND is ``callback``, ``task`` or ``storm``, an
 endless chain of ``call_soon``. WSGI, with gevent or eventlet: ``spawn``, ``request`` or ``storm``.
-``/block/SECONDS`` blocks the loop without using the processor. ``/fail`` raises, ``/cancel``
-cancels its own task.
+``/block/SECONDS`` blocks the loop without using the processor. ``/hog/THREADS/SECONDS`` runs Python
+code in threads, and answers with the delays of a timer of the app, in ms. ``/fail`` raises,
+``/cancel`` cancels its own task.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -82,6 +84,22 @@ async def in_a_storm(slices: Slices, percent: int, end_ns: int) -> None:
     await done
 
 
+async def beside_threads(threads: int, seconds: float) -> list[float]:
+    """Return the delays of a timer while threads hold Python's lock."""
+    loop, delays = asyncio.get_running_loop(), []
+    end_ns = time.monotonic_ns() + int(seconds * 1e9)
+    hogs = [threading.Thread(target=work, args=([], end_ns)) for _ in range(threads)]
+    for hog in hogs:
+        hog.start()
+    while time.monotonic_ns() < end_ns:
+        due_s = loop.time() + PERIOD_NS / 1e9
+        await asyncio.sleep(PERIOD_NS / 1e9)
+        delays.append((loop.time() - due_s) * 1000)
+    for hog in hogs:
+        hog.join()
+    return delays
+
+
 ASYNC = {"task": in_tasks, "callback": in_callbacks, "storm": in_a_storm}
 
 
@@ -95,6 +113,8 @@ async def run_async(path: str) -> bytes:
             return json.dumps(slices).encode()
         case ["block", seconds]:
             time.sleep(float(seconds))
+        case ["hog", threads, seconds]:
+            return json.dumps(await beside_threads(int(threads), float(seconds))).encode()
         case ["fail"]:
             raise RuntimeError("as asked")
         case ["cancel"]:
