@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.lab.check_command import WriteConfig
+from tests.lab.config_reader import ConfigReader
 from tests.lab.python_files import write_python
 
 
@@ -20,3 +22,10 @@ def config(tmp_path: Path) -> WriteConfig:
         return ("--config", str(path), "--backlog", "5")
 
     return write
+
+
+@pytest.fixture(scope="session")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConfigReader]:
+    """A process that reads configs."""
+    with ConfigReader(tmp_path_factory.mktemp("configs")) as found:
+        yield found

@@ -16,6 +16,7 @@ from gunicorn_backlog.cli.check.config import GunicornConfig
 from gunicorn_backlog.config.agent_address import DISABLED
 from gunicorn_backlog.scoreboard.kind import Kind
 from tests.lab.check_command import FAILED, LEVELS, OK, WARNING, WriteConfig, check, has_finding
+from tests.lab.config_reader import ConfigReader
 from tests.lab.procfs import is_alive
 from tests.lab.server import CONFIG
 from tests.lab.waiting import wait_for
@@ -113,10 +114,9 @@ from tests.lab.waiting import wait_for
         ),
     ],
 )
-def test_hooks(text: str, level: str, line: str, config: WriteConfig) -> None:
+def test_hooks(text: str, level: str, line: str, config: WriteConfig, reader: ConfigReader) -> None:
     """The findings list which of our hooks gunicorn would call."""
-    read = of_config.read(config(text))
-    assert not isinstance(read, str)
+    read = reader.read(config(text))
     findings = read.findings
     of_hooks = [
         finding.text
@@ -138,28 +138,30 @@ def of_hooks(read: GunicornConfig | str) -> list[str]:
     return [text for text in texts if not text.startswith(("when_ready", "on_exit"))]
 
 
-def test_install(config: WriteConfig) -> None:
+def test_install(config: WriteConfig, reader: ConfigReader) -> None:
     """install() keeps an earlier hook, unless a later statement binds that name again."""
     kept = "post_worker_init is the config's own and ours: hooks.install() keeps both"
-    assert of_hooks(of_config.read(config(f"{OWN}{INSTALL}"))) == [kept]
-    assert of_hooks(of_config.read(config(INSTALL))) == ["post_worker_init is ours"]
+    assert of_hooks(reader.read(config(f"{OWN}{INSTALL}"))) == [kept]
+    assert of_hooks(reader.read(config(INSTALL))) == ["post_worker_init is ours"]
     again = "post_worker_init is bound again (line 3), after line 2 binds ours: ours never runs"
-    assert of_hooks(of_config.read(config(f"{INSTALL}{OWN}"))) == [again]
+    assert of_hooks(reader.read(config(f"{INSTALL}{OWN}"))) == [again]
     lost = "post_worker_init of the config (line 1) is replaced by the import of ours in line 3"
-    assert of_hooks(of_config.read(config(f"{OWN}{CONFIG}{INSTALL}"))) == [lost]
+    assert of_hooks(reader.read(config(f"{OWN}{CONFIG}{INSTALL}"))) == [lost]
 
 
 @pytest.mark.parametrize("added", ["hooks.install({})", "vars(hooks)"])
-def test_ours_without_a_statement_that_binds_it(added: str, config: WriteConfig) -> None:
+def test_ours_without_a_statement_that_binds_it(
+    added: str, config: WriteConfig, reader: ConfigReader
+) -> None:
     """If the source binds only the config's own hook, ours may have replaced that hook."""
     update = f"from gunicorn_backlog import hooks\nglobals().update({added})\n"
     hidden = (
         "post_worker_init is ours, and may replace the config's own (line {}): the source does not "
         "show where ours is bound"
     )
-    assert of_hooks(of_config.read(config(f"{OWN}{update}"))) == [hidden.format(1)]
-    assert of_hooks(of_config.read(config(f"{CONFIG}{OWN}{update}"))) == [hidden.format(2)]
-    assert of_hooks(of_config.read(config(update))) == ["post_worker_init is ours"]
+    assert of_hooks(reader.read(config(f"{OWN}{update}"))) == [hidden.format(1)]
+    assert of_hooks(reader.read(config(f"{CONFIG}{OWN}{update}"))) == [hidden.format(2)]
+    assert of_hooks(reader.read(config(update))) == ["post_worker_init is ours"]
 
 
 @pytest.mark.parametrize(
@@ -170,9 +172,11 @@ def test_ours_without_a_statement_that_binds_it(added: str, config: WriteConfig)
         f"import functools\n{CONFIG}post_worker_init = functools.reduce(max, [post_worker_init])\n",
     ],
 )
-def test_an_own_hook_that_is_not_bound(text: str, config: WriteConfig) -> None:
+def test_an_own_hook_that_is_not_bound(
+    text: str, config: WriteConfig, reader: ConfigReader
+) -> None:
     """An own hook is not reported as replaced if its statement never runs or binds our hook."""
-    assert of_hooks(of_config.read(config(text))) == ["post_worker_init is ours"]
+    assert of_hooks(reader.read(config(text))) == ["post_worker_init is ours"]
 
 
 def test_a_config_of_several_files(
@@ -193,15 +197,15 @@ def test_a_config_of_several_files(
     assert of_hooks(of_config.read(config(f"from base_ours import *\n{OWN}"))) == [again]
 
 
-def test_a_config_that_is_nested_deeply(config: WriteConfig) -> None:
+def test_a_config_that_is_nested_deeply(config: WriteConfig, reader: ConfigReader) -> None:
     """gunicorn reads the config; ``check`` reports that the source is too deeply nested to read."""
     chain = "def f0(worker): pass\n"
     chain += "".join(f"def f{n}(worker): f{n - 1}(worker)\n" for n in range(1, 2000))
     own = f"{CONFIG}{chain}def post_worker_init(worker): f1999(worker)\n"
     again = "post_worker_init is bound again (line 2002), after line 1 binds ours: ours never runs"
-    assert of_hooks(of_config.read(config(own))) == [again]
+    assert of_hooks(reader.read(config(own))) == [again]
     branches = "if 1:\n    pass\n" + "elif 1:\n    pass\n" * 1100
-    found = of_hooks(of_config.read(config(f"{CONFIG}{branches}")))
+    found = of_hooks(reader.read(config(f"{CONFIG}{branches}")))
     assert found[0] == "post_worker_init is ours"
     assert " is not read: it is nested too deeply; " in found[1]
 
@@ -255,20 +259,20 @@ def test_a_config_that_changes_the_folder(
         ),
     ],
 )
-def test_gunicorns_own_metric(text: str, line: str, config: WriteConfig) -> None:
+def test_gunicorns_own_metric(
+    text: str, line: str, config: WriteConfig, reader: ConfigReader
+) -> None:
     """The warning appears only with a logger that pushes to StatsD."""
-    read = of_config.read(config(f"{CONFIG}enable_backlog_metric = True\n{text}"))
-    assert not isinstance(read, str), read
+    read = reader.read(config(f"{CONFIG}enable_backlog_metric = True\n{text}"))
     found = [finding for finding in read.findings if finding.what == "metrics"]
     assert [(finding.level, line in finding.text) for finding in found] == [
         (LEVELS["warning"], True)
     ] * bool(line)
 
 
-def test_workers_that_lose_their_queues(config: WriteConfig) -> None:
+def test_workers_that_lose_their_queues(config: WriteConfig, reader: ConfigReader) -> None:
     """reuse_port with max_requests loses connections; the remedies are named."""
-    read = of_config.read(config(f"{CONFIG}reuse_port = True\nmax_requests = 1000\n"))
-    assert not isinstance(read, str), read
+    read = reader.read(config(f"{CONFIG}reuse_port = True\nmax_requests = 1000\n"))
     (found,) = [it for it in read.findings if it.what == "reuse_port"]
     assert found.level == LEVELS["warning"]
     assert "gunicorn.backlog.lost" in found.text
@@ -311,10 +315,11 @@ def test_when_queues_are_lost(
         ),
     ],
 )
-def test_configs(text: str, level: str, what: str, line: str, config: WriteConfig) -> None:
+def test_configs(
+    text: str, level: str, what: str, line: str, config: WriteConfig, reader: ConfigReader
+) -> None:
     """Each problem of a config is one line."""
-    read = of_config.read(config(f"{CONFIG}{text}"))
-    assert not isinstance(read, str)
+    read = reader.read(config(f"{CONFIG}{text}"))
     (found,) = [finding for finding in read.findings if finding.what == what]
     assert found.level == LEVELS[level]
     assert line in found.text
@@ -322,11 +327,10 @@ def test_configs(text: str, level: str, what: str, line: str, config: WriteConfi
 
 
 @pytest.mark.parametrize("name", ["asgi", "gunicorn.workers.gasgi.ASGIWorker"])
-def test_a_class_that_listens_again(name: str, config: WriteConfig) -> None:
+def test_a_class_that_listens_again(name: str, config: WriteConfig, reader: ConfigReader) -> None:
     """The warning names the lower backlog of the class, by gunicorn's name or the dotted one."""
     arguments = (*config(f"{CONFIG}worker_class = {name!r}\n"), "--backlog", "300")
-    read = of_config.read(arguments)
-    assert not isinstance(read, str), read
+    read = reader.read(arguments)
     (found,) = [finding for finding in read.findings if finding.what == "backlog"]
     assert found.level == LEVELS["warning"]
     assert "makes asyncio listen with 100, not 300" in found.text

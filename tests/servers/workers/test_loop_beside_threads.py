@@ -1,4 +1,4 @@
-"""An event loop beside threads that hold Python's lock (GIL): the delay shows what its timers see."""
+"""An event loop beside threads that hold Python's lock (GIL): delays as a timer sees them."""
 
 from __future__ import annotations
 
