@@ -83,7 +83,11 @@ def next_pushes(agent: StandInAgent, count: int) -> list[Push]:
 
     The first one is skipped, because its interval began before the call.
     """
-    seen = len(agent.datagrams)
+    return pushes_since(agent, len(agent.datagrams), count)
+
+
+def pushes_since(agent: StandInAgent, seen: int, count: int) -> list[Push]:
+    """Wait for ``count`` pushes whose intervals began after the first ``seen`` datagrams."""
     wait_for(f"{count} pushes", lambda: len(complete(agent.datagrams[seen:])) > count)
     return [Push(*datagrams) for datagrams in complete(agent.datagrams[seen:])[1 : 1 + count]]
 

@@ -7,8 +7,8 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,23 +16,24 @@ import pytest
 from agent import StandInAgent
 
 from gunicorn_backlog.config.tags import listener_tag
-from tests.conftest import ServerFactory
-from tests.lab.gunicorn_versions import Gunicorn
-from tests.lab.nightly import ALL_VERSIONS
+from tests.conftest import AgentFactory, ServerFactory
+from tests.lab.gunicorn_versions import BETWEEN, VERSIONS, Gunicorn
+from tests.lab.nightly import ALL_VERSIONS, nightly
 from tests.lab.ports import free_port
 from tests.lab.procfs import has_own_handlers
 from tests.lab.push_streams import wait_until_all_came
-from tests.lab.pushes import Push, next_pushes, pushes, wait_until_all_are_idle
+from tests.lab.pushes import Push, pushes, pushes_since, wait_until_all_are_idle
 from tests.lab.server import Server
 from tests.lab.short_interval import SHORT_CONFIG
 from tests.lab.ss import Listening, ss_port, ss_unix
 from tests.lab.waiting import wait_for
 
+OLDEST, NEWEST = VERSIONS
 BACKLOG = 5
 FULL = BACKLOG + 1  # the kernel holds one more than the limit
 OVER = 4  # attempts beyond a full queue
 # Long enough that a server whose check is not due yet costs little.
-INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.05", "GUNICORN_BACKLOG_SAMPLES": "2"}
+INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.08", "GUNICORN_BACKLOG_SAMPLES": "2"}
 DEPTHS = {"0": 0, "1": 1, "3": 3, "full": FULL, "over-full": FULL}
 
 # systemd's protocol: the sockets are at descriptor 3 and up, for this pid.
@@ -188,15 +189,17 @@ def reuse_port_fd(_: Path, stack: ExitStack) -> Setup:
     return Setup([tcp(sock)], (f"fd://{fds[0]}",), arguments=("--reuse-port",), pass_fds=fds)
 
 
-SETUPS = {
+Started = tuple[Setup, Server, StandInAgent]
+Make = Callable[[Path, ExitStack], Setup]
+SETUPS: dict[str, Make] = {
     "every address": every_address,
     "fd://": fd,
     "LISTEN_FDS": listen_fds,
     "reuse_port": reuse_port,
 }
-LISTENERS = 4 + 2 + 2 + 1  # of these set-ups
+LISTENERS, MOST_LISTENERS = 4 + 2 + 2 + 1, 4  # of all, and of one
 # Of these only the tag ``bind`` is checked.
-FOR_BIND = {
+FOR_BIND: dict[str, Make] = {
     "port 0": port_0,
     "v6": v6_first,
     "dual-stack": dual_stack_first,
@@ -205,6 +208,14 @@ FOR_BIND = {
     "reuse_port, fd": reuse_port_fd,
     "relative Unix path": relative,
 }
+# The parts of gunicorn that differ by version: the real port, and reuse_port.
+BIND_CASES = [
+    pytest.param(NEWEST, FOR_BIND, id=NEWEST),
+    pytest.param(
+        OLDEST, {name: FOR_BIND[name] for name in ("port 0", "reuse_port, name")}, id=OLDEST
+    ),
+    *(nightly(version, FOR_BIND, id=f"{version}, all") for version in (OLDEST, *BETWEEN)),
+]
 
 
 @dataclass(frozen=True)
@@ -243,34 +254,44 @@ def compare(target: Target, found: list[Push]) -> Cell:
     return Cell((sum(lengths), sum(limits), max(lengths)), ours)
 
 
-def stop_workers(server: Server) -> None:
-    """Stop the workers, so that no connection is accepted."""
-    for pid in server.worker_pids():
+@contextmanager
+def stopped_workers(servers: Iterable[Started]) -> Iterator[None]:
+    """Stop the workers in the context, so that no connection is accepted."""
+    pids = [pid for _, server, _ in servers for pid in server.worker_pids()]
+    for pid in pids:
         os.kill(pid, signal.SIGSTOP)
-
-
-def measure(
-    setup: Setup, server: Server, agent: StandInAgent
-) -> dict[tuple[str, str], set[Cell]]:
-    """Bring the listeners to each depth, and compare, by tag and depth.
-
-    Each listener is one depth behind the one before it.
-    """
-    stop_workers(server)
-    measured: dict[tuple[str, str], set[Cell]] = {}
-    depths = list(DEPTHS)
-    with ExitStack() as clients:
-        for step in range(len(depths) + len(setup.targets) - 1):
-            for behind, target in enumerate(setup.targets):
-                if 0 <= step - behind < len(depths):
-                    fill(target, depths[step - behind], clients)
-            found = next_pushes(agent, 2)
-            for behind, target in enumerate(setup.targets):
-                depth = depths[min(max(step - behind, 0), len(depths) - 1)]
-                measured.setdefault((target.tag, depth), set()).add(compare(target, found))
-    for pid in server.worker_pids():
+    yield
+    for pid in pids:
         os.kill(pid, signal.SIGCONT)
-    return measured
+
+
+def measure(servers: Mapping[str, Started]) -> dict[tuple[str, str, str], set[Cell]]:
+    """Bring the listeners to each depth, and compare, by set-up, tag and depth.
+
+    Each listener of a server is one depth behind the one before it.
+    """
+    table: dict[tuple[str, str, str], set[Cell]] = {}
+    with stopped_workers(servers.values()), ExitStack() as clients:
+        for step in range(len(DEPTHS) + MOST_LISTENERS - 1):
+            for setup, _, _ in servers.values():
+                for target, depth, is_new in at_step(setup, step):
+                    if is_new:
+                        fill(target, depth, clients)
+            seen = {name: len(agent.datagrams) for name, (_, _, agent) in servers.items()}
+            for name, (setup, _, agent) in servers.items():
+                found = pushes_since(agent, seen[name], 2)
+                for target, depth, _ in at_step(setup, step):
+                    cells = table.setdefault((name, target.tag, depth), set())
+                    cells.add(compare(target, found))
+    return table
+
+
+def at_step(setup: Setup, step: int) -> Iterator[tuple[Target, str, bool]]:
+    """Return each listener's depth at a step, and whether it begins there."""
+    depths = list(DEPTHS)
+    for behind, target in enumerate(setup.targets):
+        number = min(max(step - behind, 0), len(depths) - 1)
+        yield target, depths[number], step - behind == number
 
 
 def show(version: str, table: dict[tuple[str, str, str], set[Cell]]) -> None:
@@ -288,31 +309,13 @@ def test_every_listener_at_every_depth(
     version: str,
     installed: Callable[[str], Gunicorn],
     serve: ServerFactory,
+    listen: AgentFactory,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Each push of a steady state agrees with ss; ``-n0`` prints the table.
-
-    All lines from the first push to the last have the first listener's address as ``bind``.
-    """
-    table: dict[tuple[str, str, str], set[Cell]] = {}
-    with ExitStack() as stack:
-        servers = {}
-        for name, make in (SETUPS | FOR_BIND).items():
-            folder = tmp_path / re.sub(r"\W+", "-", name)
-            folder.mkdir()
-            agent, setup = stack.enter_context(StandInAgent()), make(folder, stack)
-            servers[name] = setup, start(setup, installed(version), serve, agent), agent
-        for name, (setup, server, agent) in servers.items():
-            wait_until_it_pushes(server, agent)
-            wait_until_all_are_idle(agent, setup.workers)
-            if name in SETUPS:
-                measured = measure(setup, server, agent)
-                table |= {(name, *key): cells for key, cells in measured.items()}
-            end(server)
-            wait_until_all_came(agent)
-            check_bind(name, setup, server, agent)
-            server.__exit__()
+    """Each push of a steady state agrees with ss; ``-n0`` prints the table."""
+    with all_started(SETUPS, installed(version), serve, listen, tmp_path) as servers:
+        table = measure(servers)
 
     with capsys.disabled():
         show(version, table)
@@ -323,6 +326,49 @@ def test_every_listener_at_every_depth(
     queues = 3 if int(version.partition(".")[0]) >= 25 else 1
     (full,) = [cells for key, cells in table.items() if key[0] == "reuse_port" and key[2] == "full"]
     assert {cell.ss for cell in full} == {(queues * FULL, queues * BACKLOG, FULL)}
+
+
+@pytest.mark.parametrize(("version", "setups"), BIND_CASES)
+def test_the_tag_bind(
+    version: str,
+    setups: Mapping[str, Make],
+    installed: Callable[[str], Gunicorn],
+    serve: ServerFactory,
+    listen: AgentFactory,
+    tmp_path: Path,
+) -> None:
+    """All lines from the first push to the last have the first listener's address as ``bind``."""
+    with all_started(setups, installed(version), serve, listen, tmp_path) as servers:
+        assert len(servers) == len(setups)
+
+
+@contextmanager
+def all_started(
+    setups: Mapping[str, Make],
+    gunicorn: Gunicorn,
+    serve: ServerFactory,
+    listen: AgentFactory,
+    folder: Path,
+) -> Iterator[dict[str, Started]]:
+    """Start a server for each set-up; end them after the context, and check their ``bind``."""
+    servers = {}
+    with ExitStack() as stack:
+        for name, make in setups.items():
+            own = folder / re.sub(r"\W+", "-", name)
+            own.mkdir()
+            setup, agent = make(own, stack), listen()
+            servers[name] = setup, start(setup, gunicorn, serve, agent), agent
+        for setup, server, agent in servers.values():
+            wait_until_it_pushes(server, agent)
+            wait_until_all_are_idle(agent, setup.workers)
+        yield servers
+        for _, server, _ in servers.values():
+            wait_for("its workers", lambda: all(map(has_own_handlers, server.worker_pids())))  # noqa: B023
+            server.signal(signal.SIGTERM)
+        for name, (setup, server, agent) in servers.items():
+            server.process.wait()
+            wait_until_all_came(agent)
+            check_bind(name, setup, server, agent)
 
 
 def start(setup: Setup, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent) -> Server:
@@ -350,18 +396,11 @@ def wait_until_it_pushes(server: Server, agent: StandInAgent) -> None:
     wait_for("a push", pushes_came)
 
 
-def end(server: Server) -> None:
-    """End the server by SIGTERM, when its workers handle signals."""
-    wait_for("its workers", lambda: all(map(has_own_handlers, server.worker_pids())))
-    server.signal(signal.SIGTERM)
-    server.process.wait()
-
-
 def check_bind(name: str, setup: Setup, server: Server, agent: StandInAgent) -> None:
     """Assert that all lines have the first listener's address, also in the last push."""
     found = [push for push in pushes(agent) if push.all("gunicorn.is_running")]
     # gunicorn fails before on_exit: it treats an abstract socket's name as a path.
-    last = 0 if name == "Unix abstract" else 2
+    last = 0 if name == "fd://" else 2
     assert found[-1].values("gunicorn.is_running") == (last,), name
     expected = setup.targets[0].tag if setup.targets else listens_at(server)
     assert {line.tag("bind") for push in found for line in push.lines} == {expected}, name
