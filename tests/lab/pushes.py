@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property, lru_cache
 
 from agent import Datagram, Line, StandInAgent
 
@@ -18,7 +19,12 @@ class Push:
 
     def __init__(self, *datagrams: Datagram) -> None:
         self.at_s = datagrams[0].at_s
-        self.lines = [line for datagram in datagrams for line in datagram.lines]
+        self._datagrams = datagrams
+
+    @cached_property
+    def lines(self) -> list[Line]:
+        """The lines of all datagrams. Raises ValueError."""
+        return [line for datagram in self._datagrams for line in parsed(datagram)]
 
     def all(self, name: str, *tags: str) -> list[Line]:
         """Return the lines of a metric with these tags."""
@@ -33,6 +39,12 @@ class Push:
     def workers(self) -> dict[str, float]:
         """Workers by state."""
         return {line.tag("state") or "": line.values[0] for line in self.all("gunicorn.workers")}
+
+
+@lru_cache(maxsize=2048)
+def parsed(datagram: Datagram) -> tuple[Line, ...]:
+    """Return the lines of a datagram: while a test waits, it reads the same ones many times."""
+    return tuple(datagram.lines)
 
 
 def pushes(agent: StandInAgent) -> list[Push]:
@@ -59,8 +71,8 @@ def complete(datagrams: Iterable[Datagram]) -> list[list[Datagram]]:
 
 def _begins_anew(datagram: Datagram, before: Iterable[Datagram]) -> bool:
     """Return whether a datagram repeats a series: the previous push had no last line."""
-    series = {(line.name, line.tags) for datagram in before for line in datagram.lines}
-    return any((line.name, line.tags) in series for line in datagram.lines)
+    series = {(line.name, line.tags) for datagram in before for line in parsed(datagram)}
+    return any((line.name, line.tags) in series for line in parsed(datagram))
 
 
 def wait_until_all_are_idle(agent: StandInAgent, workers: int = 2) -> None:
