@@ -26,9 +26,16 @@ class Push:
         """The lines of all datagrams. Raises ValueError."""
         return [line for datagram in self._datagrams for line in parsed(datagram)]
 
+    @cached_property
+    def _by_name(self) -> dict[str, list[Line]]:
+        found: dict[str, list[Line]] = {}
+        for line in self.lines:
+            found.setdefault(line.name, []).append(line)
+        return found
+
     def all(self, name: str, *tags: str) -> list[Line]:
         """Return the lines of a metric with these tags."""
-        return [line for line in self.lines if line.name == name and line.tags >= set(tags)]
+        return [line for line in self._by_name.get(name, ()) if line.tags >= set(tags)]
 
     def values(self, name: str, *tags: str) -> tuple[float, ...]:
         """Return the values of the only line of a metric with these tags."""
@@ -41,15 +48,22 @@ class Push:
         return {line.tag("state") or "": line.values[0] for line in self.all("gunicorn.workers")}
 
 
+# While a test waits, it reads the same datagrams many times.
 @lru_cache(maxsize=2048)
 def parsed(datagram: Datagram) -> tuple[Line, ...]:
-    """Return the lines of a datagram: while a test waits, it reads the same ones many times."""
+    """Return the lines of a datagram."""
     return tuple(datagram.lines)
+
+
+@lru_cache(maxsize=2048)
+def push_of(*datagrams: Datagram) -> Push:
+    """Return the push that consists of these datagrams."""
+    return Push(*datagrams)
 
 
 def pushes(agent: StandInAgent) -> list[Push]:
     """Return all pushes so far."""
-    return [Push(*datagrams) for datagrams in complete(agent.datagrams)]
+    return [push_of(*datagrams) for datagrams in complete(agent.datagrams)]
 
 
 def latest(agent: StandInAgent) -> Push:
@@ -101,7 +115,7 @@ def next_pushes(agent: StandInAgent, count: int) -> list[Push]:
 def pushes_since(agent: StandInAgent, seen: int, count: int) -> list[Push]:
     """Wait for ``count`` pushes whose intervals began after the first ``seen`` datagrams."""
     wait_for(f"{count} pushes", lambda: len(complete(agent.datagrams[seen:])) > count)
-    return [Push(*datagrams) for datagrams in complete(agent.datagrams[seen:])[1 : 1 + count]]
+    return [push_of(*datagrams) for datagrams in complete(agent.datagrams[seen:])[1 : 1 + count]]
 
 
 def check_sanity(received: Iterable[Push], *, workers: int, connections: int) -> None:
