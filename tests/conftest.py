@@ -11,7 +11,6 @@ from pathlib import Path
 from socket import SOCK_DGRAM
 
 import pytest
-import trustme
 from agent import StandInAgent
 from hypothesis import settings
 
@@ -122,6 +121,8 @@ def pytest_runtest_makereport(
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A server's certificate and key, in one file."""
+    import trustme
+
     path = tmp_path_factory.mktemp("tls") / "server.pem"
     trustme.CA().issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(path)
     return path

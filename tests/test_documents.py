@@ -13,11 +13,18 @@ import gunicorn_backlog
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(gunicorn_backlog.__file__).parent  # elsewhere, if installed from a wheel
 CONTRIBUTING = ".github/CONTRIBUTING.md"
-DOCUMENTS = sorted(
-    str(path.relative_to(ROOT))
-    for path in ROOT.rglob("*.md")
-    if not any(part.startswith(".") and part != ".github" for part in path.relative_to(ROOT).parts)
-)
+
+
+def documents() -> list[str]:
+    """Return the Markdown files, without those of hidden folders except ``.github``."""
+    found = []
+    for folder, folders, names in os.walk(ROOT):
+        folders[:] = [name for name in folders if not name.startswith(".") or name == ".github"]
+        found += [os.path.relpath(Path(folder, name), ROOT) for name in names]
+    return sorted(name for name in found if name.endswith(".md"))
+
+
+DOCUMENTS = documents()
 LONGEST_README = 2_200  # words, without code and tables
 
 

@@ -13,8 +13,6 @@ import runpy
 import sys
 from typing import TypedDict
 
-import datadog  # the client's modules; apply.py's own are imported in the fork
-
 
 class Order(TypedDict):
     """One run: the command without Python, its whole environment, and files for its output."""
@@ -47,6 +45,8 @@ def obey(order: Order) -> None:
 
 
 if __name__ == "__main__":
+    import datadog  # the client's modules; apply.py's own are imported in the fork
+
     assert datadog.api
     given = next_order()
     if given is not None:

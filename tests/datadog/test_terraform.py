@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import hcl2
 import pytest
 import write_terraform
 
@@ -74,6 +73,8 @@ def test_terraform_finds_nothing_to_format(
 
 def resources() -> dict[str, dict[str, Any]]:
     """Return each resource's attributes by name, read by a third-party parser."""
+    import hcl2
+
     found = {}
     for block in hcl2.loads(TEXT)["resource"]:
         ((kind, named),) = block.items()

@@ -8,15 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jsonschema
-import kubernetes_validate
 import yaml
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "kubernetes"
 README = EXAMPLE / "README.md"
 FILES = sorted(EXAMPLE.glob("*.yaml"))
 CRDS = json.loads((Path(__file__).parent / "crds.json").read_text())
-VERSIONS = ("1.25", kubernetes_validate.latest_version())
+OLDEST = "1.25"
 
 Manifest = dict[str, Any]
 
@@ -43,12 +41,15 @@ def one(name: str, kind: str) -> Manifest:
 
 def validate(manifest: Manifest) -> None:
     """Check a document against Kubernetes' own schemas, or its CRD's. Raises InvalidManifest."""
+    import jsonschema
+    import kubernetes_validate
+
     try:
         if manifest["kind"] in CRDS:
             schema = CRDS[manifest["kind"]] | {"$defs": CRDS["$defs"]}
             jsonschema.Draft202012Validator(schema).validate(manifest)
             return
-        for version in VERSIONS:
+        for version in (OLDEST, kubernetes_validate.latest_version()):
             kubernetes_validate.validate(manifest, version, strict=True)
     except (jsonschema.ValidationError, kubernetes_validate.ValidationError) as error:
         raise InvalidManifest(f"{manifest['kind']}: {error.message}") from error

@@ -1,4 +1,7 @@
-"""A receiver of spans at a local port: Datadog's trace API (v0.4) and OTLP over HTTP."""
+"""A receiver of spans at a local port: Datadog's trace API (v0.4) and OTLP over HTTP.
+
+The packages of the formats are imported with the first payload, not when tests are collected.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,6 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, NamedTuple
-
-import msgpack
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 
 class Span(NamedTuple):
@@ -104,6 +104,8 @@ class SpanReceiver:
 
 def of_datadog(body: bytes) -> Iterator[Span]:
     """Yield the spans of a payload of Datadog's Agent."""
+    import msgpack
+
     for trace in msgpack.unpackb(body):
         for span in trace:
             texts = (span["resource"], *span.get("meta", {}).values())
@@ -112,6 +114,8 @@ def of_datadog(body: bytes) -> Iterator[Span]:
 
 def of_opentelemetry(body: bytes) -> Iterator[Span]:
     """Yield the spans of an OTLP request."""
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
     for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
         for scope in resource.scope_spans:
             for span in scope.spans:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,14 @@ from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.ports import free_port
 from tests.lab.server import Server, request
+from tests.lab.span_receiver import SpanReceiver
 from tests.lab.waiting import wait_for
 
-pytest.importorskip("ddtrace", reason="ddtrace is not installed (extra: test)")
-pytest.importorskip("opentelemetry.sdk", reason="opentelemetry-sdk is not installed (extra: test)")
-
-from tests.lab.span_receiver import SpanReceiver
+# Found, not imported: the servers import the tracers.
+pytestmark = pytest.mark.skipif(
+    None in (find_spec("ddtrace"), find_spec("opentelemetry.sdk")),
+    reason="ddtrace or opentelemetry-sdk is not installed (extra: test)",
+)
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 WORKERS = {"flask": "sync", "django": "sync", "fastapi": "uvicorn_worker.UvicornWorker"}

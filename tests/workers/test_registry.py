@@ -15,12 +15,9 @@ from threading import Event
 from typing import Any
 
 import pytest
-from aiohttp.worker import GunicornWebWorker
 from gunicorn.workers.base import Worker as BaseWorker
 from gunicorn.workers.gthread import ThreadWorker
 from gunicorn.workers.sync import SyncWorker
-from tornado.wsgi import WSGIContainer
-from uvicorn.config import Config as UvicornConfig
 
 from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.layout import SLOTS_AT
@@ -60,6 +57,8 @@ def named(name: str, module: str, *bases: type) -> type:
 
 def test_a_family_is_known_by_the_names_of_bases() -> None:
     """Only base classes of gunicorn, uvicorn and aiohttp count, the nearest first."""
+    from aiohttp.worker import GunicornWebWorker
+
     for worker_class, kind in (
         (SyncWorker, Kind.SYNC),
         (ThreadWorker, Kind.GTHREAD),
@@ -272,6 +271,8 @@ def test_an_app_that_fails_or_returns_nothing(scoreboard: Scoreboard, claim: All
 
 def test_an_app_in_a_container_of_tornados(scoreboard: Scoreboard, claim: Allocate) -> None:
     """The container stays, since gunicorn inspects its class; the app in it is wrapped."""
+    from tornado.wsgi import WSGIContainer
+
     container = WSGIContainer(lambda environ, start_response: [b"a"])
     worker: Any = Served(container)
     tornado.instrument(worker, claim)
@@ -304,6 +305,7 @@ def test_what_uvicorn_makes_of_an_app(
     app: Any, options: dict[str, Any], scoreboard: Scoreboard, claim: Allocate
 ) -> None:
     """uvicorn inspects the original app; the result is wrapped. A lifespan is no request."""
+    from uvicorn.config import Config as UvicornConfig
 
     @dataclass
     class Uvicorn:
