@@ -98,7 +98,7 @@ def full_socket(tmp_path: Path) -> Iterator[str]:
         yield f"unixgram://{path}"
 
 
-@forms("count", short=25, long=LONG)
+@forms("count", short=10, long=LONG)
 def test_nothing_delays_a_fork(
     count: int,
     newest: Gunicorn,

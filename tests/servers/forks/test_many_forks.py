@@ -29,7 +29,7 @@ from tests.lab.worker_classes import GTHREAD, SYNC, WorkerClass
 FAST = "import random\nimport datadog\nrandom.random = lambda: 0.0\n"
 INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.1", "GUNICORN_BACKLOG_SAMPLES": "10"}
 MB_PER_10_000_FORKS = 1.0
-SHORT, LONG = 15, 10_000  # forks
+SHORT, LONG = 8, 10_000  # forks
 
 
 @dataclass(frozen=True)
@@ -100,12 +100,12 @@ class Side:
         )
 
     def run(self, count: int) -> None:
-        """Measure twice a second until the number of forks is reached."""
+        """Measure five times a second until the number of forks is reached."""
         deadline_s = time.monotonic() + 30 + count
         with self.load:
             while not self.vitals or self.vitals[-1].forks < count:
                 assert time.monotonic() < deadline_s, "too few forks"
-                time.sleep(0.5)
+                time.sleep(0.2)
                 self.measure()
                 assert self.load.ends["hung"] == 0
 

@@ -17,7 +17,8 @@ from tests.lab.first_request_app import METRIC
 from tests.lab.gunicorn_versions import VERSIONS, Gunicorn
 from tests.lab.procfs import our_threads
 from tests.lab.pushes import latest, next_pushes, wait_until_all_are_idle
-from tests.lab.server import CONFIG, Server
+from tests.lab.server import Server
+from tests.lab.short_interval import EVERY_20_MS, SHORT_CONFIG
 from tests.lab.ss import ss
 from tests.lab.thread_traces_app import udp_sockets_to
 from tests.lab.waiting import wait_for
@@ -29,7 +30,6 @@ Patching = Callable[[str, WorkerClass, Gunicorn], "Patched"]
 GEVENT_ALL = "from gevent import monkey; monkey.patch_all()\n"
 EVENTLET_ALL = "import eventlet; eventlet.monkey_patch()\n"
 EVENTLET_BUT_OS = "import eventlet; eventlet.monkey_patch(os=False)\n"
-INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.1", "GUNICORN_BACKLOG_SAMPLES": "4"}
 CRITICAL = (2,)
 HELD = (1, 5)  # and none, after each
 # The arbiter's patch, and the class before and after a reload.
@@ -73,7 +73,7 @@ def patched(serve: ServerFactory, agent: StandInAgent, apps_agent: StandInAgent)
             gunicorn,
             config=patch + config_of(worker_class),
             app="tests.lab.thread_traces_app:app",
-            environ=INTERVAL
+            environ=EVERY_20_MS
             | {"GUNICORN_BACKLOG_URL": agent.url, "APP_STATSD_PORT": str(port(apps_agent))},
         )
         wait_until_all_are_idle(agent)
@@ -120,7 +120,7 @@ def test_an_arbiter_with_all_of_eventlet_s_patches(
 
 def config_of(worker_class: WorkerClass) -> str:
     """Return the config of a server with this class, without a patch."""
-    return f"{CONFIG}worker_class = {worker_class.name!r}\n"
+    return f"{SHORT_CONFIG}worker_class = {worker_class.name!r}\n"
 
 
 def is_running(agent: StandInAgent) -> tuple[float, ...]:

@@ -8,20 +8,22 @@ from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.pushes import next_pushes, wait_until_all_are_idle
 from tests.lab.server import Server
+from tests.lab.short_interval import EVERY_20_MS, SHORT_CONFIG
 from tests.lab.ss import Listening, ss
 from tests.lab.waiting import wait_for
 
 WORKERS = 2
 STEADY = 3  # pushes
 CLIENTS = (1, 2, 3, 7, 20)
-INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.1", "GUNICORN_BACKLOG_SAMPLES": "5"}
 
 
 def test_every_push_agrees_with_ss(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
     """Held requests fill the workers, then the queue; released, they leave both empty."""
-    server = serve(gunicorn, environ=INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url})
+    server = serve(
+        gunicorn, config=SHORT_CONFIG, environ=EVERY_20_MS | {"GUNICORN_BACKLOG_URL": agent.url}
+    )
     check_at_rest(server, agent)
     for clients in CLIENTS:
         check_while_held(server, agent, clients)

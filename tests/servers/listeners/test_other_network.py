@@ -22,6 +22,7 @@ from tests.conftest import ServerFactory
 from tests.lab.check_command import has_finding
 from tests.lab.cli_command import Done, run_cli, status
 from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.nightly import NEWEST_BY_DAY
 from tests.lab.pushes import Push, next_pushes, wait_until_all_are_idle
 from tests.lab.sandbox import Network, network, require
 from tests.lab.server import Server
@@ -90,6 +91,7 @@ def three_clients(net: Network, path: Path) -> Iterator[None]:
         yield
 
 
+@NEWEST_BY_DAY
 def test_a_listener_of_another_network(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, tmp_path: Path
 ) -> None:

@@ -9,13 +9,15 @@ import os
 import select
 import signal
 import time
+from collections.abc import Callable, Sequence
 from statistics import median
 
 import pytest
 from agent import StandInAgent
 
 from tests.conftest import AgentFactory, ServerFactory
-from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.gunicorn_versions import VERSIONS, Gunicorn
+from tests.lab.nightly import nightly
 from tests.lab.procfs import has_own_handlers
 from tests.lab.push_streams import wait_until_all_came
 from tests.lab.pushes import Push, pushes
@@ -25,6 +27,17 @@ from tests.lab.worker_classes import GTHREAD, SYNC, WorkerClass
 
 ROUNDS = 21  # when nothing else runs
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+OLDEST, NEWEST = VERSIONS
+# By day each class gets each signal, and so does each version; at night each class in each version.
+BY_DAY = {
+    OLDEST: ((signal.SIGTERM, SYNC), (signal.SIGINT, GTHREAD), (signal.SIGQUIT, SYNC)),
+    NEWEST: ((signal.SIGTERM, GTHREAD), (signal.SIGINT, SYNC), (signal.SIGQUIT, GTHREAD)),
+}
+CASES = [
+    *(pytest.param(version, cases, id=version) for version, cases in BY_DAY.items()),
+    nightly(OLDEST, BY_DAY[NEWEST], id=f"{OLDEST}, others"),
+    nightly(NEWEST, BY_DAY[OLDEST], id=f"{NEWEST}, others"),
+]
 LIMIT_S = 0.05
 LOOSE_LIMIT_S = 5.0  # with other load on the machine
 DEADLINE_S = 20
@@ -59,18 +72,22 @@ def is_last(push: Push) -> bool:
     return push.values("gunicorn.is_running") == (2,)
 
 
-@pytest.mark.parametrize("worker_class", [SYNC, GTHREAD], ids=lambda each: each.name)
+@pytest.mark.parametrize(("version", "cases"), CASES)
 def test_each_signal_ends_a_server(
-    worker_class: WorkerClass, gunicorn: Gunicorn, serve: ServerFactory, listen: AgentFactory
+    version: str,
+    cases: Sequence[tuple[signal.Signals, WorkerClass]],
+    installed: Callable[[str], Gunicorn],
+    serve: ServerFactory,
+    listen: AgentFactory,
 ) -> None:
     """Each signal ends a server with exit code 0, with other load on the machine within 5 s."""
-    started = {number: with_us(worker_class, gunicorn, serve, listen()) for number in SIGNALS}
-    for number, (server, agent) in started.items():
+    started = {case: with_us(case[1], installed(version), serve, listen()) for case in cases}
+    for (number, worker_class), (server, agent) in started.items():
         wait_for("a push", lambda: agent.datagrams)  # noqa: B023
         wait_until_up(server)
         took_s = shutdown_s(server, number)
         assert server.process.wait() == 0
-        print(f"{gunicorn.version} {worker_class.name} {number.name}: {took_s * 1000:.0f} ms")
+        print(f"{version} {worker_class.name} {number.name}: {took_s * 1000:.0f} ms")
         assert took_s < LOOSE_LIMIT_S
 
 
