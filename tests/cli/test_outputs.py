@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.conftest import ServerFactory
 from tests.lab.cli_command import COMMAND, environment
+from tests.lab.cli_in_process import run_here
 from tests.lab.gunicorn_versions import Gunicorn
 
 
@@ -70,8 +71,8 @@ def test_what_is_closed_or_full(newest: Gunicorn, serve: ServerFactory) -> None:
     without_input = run("top --seconds 0.1", server.pid, "<&-")
     assert (without_input.returncode, without_input.stderr) == (0, "")
     assert without_input.stdout.count("utilization") == 1
-    wrong = run("status --seconds abc", server.pid, "")
-    assert "argument --seconds: abc is not from 0.1 to 60" in wrong.stderr
+    wrong = run_here("status", str(server.pid), "--seconds", "abc")
+    assert "argument --seconds: abc is not from 0.1 to 60" in wrong.err
 
 
 def run(arguments: str, pid: int, redirection: str) -> subprocess.CompletedProcess[str]:

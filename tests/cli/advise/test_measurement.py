@@ -14,22 +14,27 @@ import pytest
 
 from tests.conftest import ServerFactory
 from tests.lab.cli_command import Done, environment, run_cli
-from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.cli_in_process import run_here
+from tests.lab.gunicorn_versions import VERSIONS, Gunicorn
+from tests.lab.nightly import nightly
 from tests.lab.server import Server
 from tests.lab.worker_classes import ASGI_OWN, GTHREAD, SYNC, WorkerClass
 
 APP = "tests.lab.cpu_app:app"
-SECONDS = 8.0
+SECONDS = 4.0
 
 
 def poisson(
-    servers: list[Server], load: float, name: str, seconds: float, seed: str
+    servers: list[Server], load: float, name: str, seconds: float, seed: str, scale: float = 1
 ) -> subprocess.Popen[str]:
     """Start clients of all servers, in a process of their own."""
     ports = ",".join(str(server.port) for server in servers)
     command = [sys.executable, "-m", "tests.lab.poisson_clients", ports, str(load), name]
     return subprocess.Popen(
-        [*command, str(seconds), seed], env=environment(), stdout=subprocess.PIPE, text=True
+        [*command, str(seconds), seed, str(scale)],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -62,7 +67,16 @@ def advice(server: Server, *arguments: str, seconds: float = SECONDS) -> dict[st
     return found
 
 
-@pytest.mark.parametrize("worker_class", [SYNC, GTHREAD], ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    ("worker_class", "gunicorn"),
+    [
+        pytest.param(SYNC, VERSIONS[-1], id="sync-newest"),
+        pytest.param(GTHREAD, VERSIONS[-1], id="gthread-newest"),
+        pytest.param(GTHREAD, VERSIONS[0], id="gthread-oldest"),
+        nightly(SYNC, VERSIONS[0], id="sync-oldest"),
+    ],
+    indirect=["gunicorn"],
+)
 def test_the_load_of_random_clients(
     worker_class: WorkerClass, gunicorn: Gunicorn, serve: ServerFactory
 ) -> None:
@@ -70,7 +84,7 @@ def test_the_load_of_random_clients(
     threads = 2 if worker_class is GTHREAD else 1
     server = serve(gunicorn, workers=4 // threads, app=APP, arguments=worker_class.arguments)
     server.wait_until_it_serves()
-    with poisson([server], 1.5, "exponential", SECONDS + 6, "a") as clients:
+    with poisson([server], 1.5, "exponential", SECONDS + 3, "a", scale=0.5) as clients:
         found = advice(server)
         out, _ = clients.communicate(timeout=60)
     sent = json.loads(out)["services"]
@@ -111,8 +125,8 @@ def test_a_full_server_that_waits_for_one_core(newest: Gunicorn, serve: ServerFa
 def test_event_loops(newest: Gunicorn, serve: ServerFactory) -> None:
     """An asgi server gets advice on its loops, and no number of workers."""
     server = serve(newest, arguments=ASGI_OWN.arguments, app=ASGI_OWN.app).wait_until_it_serves()
-    with closed_loop(server, "/", 2):
-        found = advice(server, seconds=2)
+    with closed_loop(server, "/", 1):
+        found = advice(server, seconds=1.5)
     assert found["needed"] is None
     assert found["needed_at"] == {}
     assert 0 < found["loops"]["utilization"] <= 100
@@ -122,7 +136,7 @@ def test_event_loops(newest: Gunicorn, serve: ServerFactory) -> None:
 def test_a_server_without_load(newest: Gunicorn, serve: ServerFactory) -> None:
     """An idle server gets the reason, in one line, and exit code 1."""
     server = serve(newest).wait_until_it_serves()
-    done = run_cli("advise", str(server.pid), "--seconds", "0.8")
+    done = run_here("advise", str(server.pid), "--seconds", "0.8")
     line = (
         "gunicorn-backlog: too little load for advice: 0 requests in 1 s, 30 are needed "
         "(--seconds measures longer)\n"
@@ -145,5 +159,5 @@ def test_a_server_without_load(newest: Gunicorn, serve: ServerFactory) -> None:
 )
 def test_wrong_arguments(arguments: str, line: str) -> None:
     """A wrong argument is one line, and exit code 2."""
-    done = run_cli("advise", *arguments.split())
+    done = run_here("advise", *arguments.split())
     assert done == Done(2, "", f"gunicorn-backlog advise: {line}\n")

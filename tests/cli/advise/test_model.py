@@ -72,7 +72,7 @@ def test_against_a_simulation(name: str, load: float) -> None:
 
 def longer(name: str, load: float, servers: int) -> float:
     """Return the simulated share of the requests that wait too long."""
-    waits = simulate(SERVICES[name], load, servers, 25_000, random.Random(f"{name} {load}"))
+    waits = simulate(SERVICES[name], load, servers, 12_000, random.Random(f"{name} {load}"))
     return statistics.mean(wait_ms > GOAL.wait_ms for wait_ms in waits)
 
 

@@ -16,7 +16,7 @@ from gunicorn_backlog.cli.check.agent import finding
 from gunicorn_backlog.config.agent_address import DISABLED, Address
 from tests.conftest import ServerFactory
 from tests.lab.check_command import FAILED, check, has_finding
-from tests.lab.cli_command import run_cli
+from tests.lab.cli_in_process import run_here
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.hostile_agents import SLOW
 from tests.lab.ports import free_port
@@ -114,15 +114,15 @@ def test_an_agent_that_is_disabled(
     environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.1"}
     server = serve(newest, workers=1, config=config % "false", environ=environ | DISABLE)
     wait_until_all_are_idle(agent, workers=1)
-    done = run_cli("check", str(server.pid), environ=DISABLE)
+    done = run_here("check", str(server.pid), environ=DISABLE)
     assert has_finding(done, "ok", "Agent", agent.url), done
     server.reload(config % "true")
 
     def is_disabled() -> bool:
-        return has_finding(run_cli("check", str(server.pid)), "warning", "Agent", DISABLED)
+        return has_finding(run_here("check", str(server.pid)), "warning", "Agent", DISABLED)
 
     wait_for("the Agent to be disabled", is_disabled)
-    assert DISABLED in run_cli("status", str(server.pid)).lines[1]
+    assert DISABLED in run_here("status", str(server.pid)).lines[1]
 
 
 def test_other_files_than_ours(newest: Gunicorn, serve: ServerFactory) -> None:
@@ -131,7 +131,7 @@ def test_other_files_than_ours(newest: Gunicorn, serve: ServerFactory) -> None:
     environ = {"GUNICORN_BACKLOG_URL": "unix:///mnt/none.socket"}
     server = serve(newest, workers=1, run_by=("unshare", "-m"), environ=environ)
     server.wait_until_it_serves()
-    done = run_cli("check", str(server.pid))
+    done = run_here("check", str(server.pid))
     text = "unix:///mnt/none.socket not tried: the server has other files"
     assert has_finding(done, "warning", "Agent", text), done
     assert "-> run this in the server's container" in done.out

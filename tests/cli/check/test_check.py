@@ -15,6 +15,7 @@ from gunicorn_backlog.cli.check.findings import lines, warning
 from tests.conftest import ServerFactory
 from tests.lab.check_command import FAILED, OK, WARNING, WriteConfig, check, has_finding
 from tests.lab.cli_command import ROOT, run_cli
+from tests.lab.cli_in_process import run_here
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.pushes import wait_until_all_are_idle
 from tests.lab.sandbox import as_pid_1, network, refusing
@@ -98,6 +99,7 @@ def test_a_clamped_backlog(newest: Gunicorn, serve: ServerFactory, agent: StandI
         server = serve(newest, workers=1, run_by=net.inside(), environ=environ)
         text = f"{server.address}: gunicorn requests 2048, the kernel enforces 99"
         inside = ("nsenter", "--target", str(server.pid), "--net")
+        wait_for("the worker", server.worker_pids)
 
         def is_found() -> bool:
             done = run_cli("check", str(server.pid), run_by=inside)
@@ -169,13 +171,13 @@ def test_a_running_server(newest: Gunicorn, serve: ServerFactory, agent: StandIn
     environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.1"}
     server = serve(newest, environ=environ, arguments=("--backlog", "5"))
     wait_until_all_are_idle(agent)
-    done = run_cli("check", str(server.pid))
+    done = run_here("check", str(server.pid))
     assert has_finding(done, "ok", "server", f"lab, pid {server.pid}, gunicorn {newest.version}")
     assert has_finding(done, "ok", "hooks", "all 2 workers report")
     assert has_finding(done, "ok", "listener", f"{server.address}: 0 wait, the limit is 5")
     assert has_finding(done, "ok", "Agent", agent.url)
     agent.stop()
-    done = run_cli("check", str(server.pid))
+    done = run_here("check", str(server.pid))
     assert done.code == FAILED
     assert has_finding(done, "failed", "Agent", "ECONNREFUSED")
 
@@ -198,6 +200,6 @@ def test_workers_that_can_not_be_instrumented(newest: Gunicorn, serve: ServerFac
     text = "2 workers report that their instrumentation failed"
 
     def is_found() -> bool:
-        return has_finding(run_cli("check", str(server.pid)), "warning", "hooks", text)
+        return has_finding(run_here("check", str(server.pid)), "warning", "hooks", text)
 
     wait_for("the finding about both workers", is_found)

@@ -180,21 +180,22 @@ def test_an_own_hook_that_is_not_bound(
 
 
 def test_a_config_of_several_files(
-    config: WriteConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: WriteConfig, reader: ConfigReader, tmp_path: Path
 ) -> None:
     """A name that the config imports is a hook if the other file binds a hook."""
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+
+    def found(text: str) -> list[str]:
+        return of_hooks(reader.read(config(text), tmp_path))
+
     (tmp_path / "base_conf.py").write_text(OWN)
     (tmp_path / "base_ours.py").write_text(CONFIG)
     (tmp_path / "base_none.py").write_text("__all__ = []\n" + OWN)
     lost = "post_worker_init of the config (line 1) is replaced by the import of ours in line 2"
     for name, text in (("base_conf", lost), ("base_none", "post_worker_init is ours")):
-        assert of_hooks(of_config.read(config(f"from {name} import *\n{CONFIG}"))) == [text]
-    assert of_hooks(of_config.read(config("from base_ours import *\n"))) == [
-        "post_worker_init is ours"
-    ]
+        assert found(f"from {name} import *\n{CONFIG}") == [text]
+    assert found("from base_ours import *\n") == ["post_worker_init is ours"]
     again = "post_worker_init is bound again (line 2), after line 1 binds ours: ours never runs"
-    assert of_hooks(of_config.read(config(f"from base_ours import *\n{OWN}"))) == [again]
+    assert found(f"from base_ours import *\n{OWN}") == [again]
 
 
 def test_a_config_that_is_nested_deeply(config: WriteConfig, reader: ConfigReader) -> None:
@@ -210,23 +211,23 @@ def test_a_config_that_is_nested_deeply(config: WriteConfig, reader: ConfigReade
     assert " is not read: it is nested too deeply; " in found[1]
 
 
-def test_a_config_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_config_module(reader: ConfigReader, tmp_path: Path) -> None:
     """A module's source is read like a file; a missing source is reported."""
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     path = tmp_path / "conf_module.py"
     path.write_text(f"{OWN}{CONFIG}")
     lost = "post_worker_init of the config (line 1) is replaced by the import of ours in line 3"
     arguments = ("--config", "python:conf_module")
-    assert of_hooks(of_config.read(arguments)) == [lost]
+    assert of_hooks(reader.read(arguments, tmp_path)) == [lost]
     py_compile.compile(str(path), str(tmp_path / "conf_module.pyc"))
     path.unlink()
-    found = of_hooks(of_config.read(arguments))
+    found = of_hooks(reader.read(arguments, tmp_path))
     assert found[0] == "post_worker_init is ours"
     assert found[1].startswith("the source of python:conf_module is not read: "), found
-    assert of_hooks(of_config.read(("--config", str(tmp_path / "conf_module.pyc"))))[1].endswith(
+    found = of_hooks(reader.read(("--config", str(tmp_path / "conf_module.pyc"))))
+    assert found[1].endswith(
         "it is no Python source; a hook of the config that ours replaces can't be found"
     )
-    ours = of_hooks(of_config.read(("--config", "python:gunicorn_backlog.hooks")))
+    ours = of_hooks(reader.read(("--config", "python:gunicorn_backlog.hooks")))
     assert ours == ["post_worker_init is ours"]
 
 

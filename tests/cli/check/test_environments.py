@@ -19,6 +19,7 @@ from gunicorn_backlog.cli.inspect.snapshot import take_snapshot
 from tests.conftest import ServerFactory
 from tests.lab.check_command import FAILED, OK, WARNING, has_finding
 from tests.lab.cli_command import Done, environment, run_cli
+from tests.lab.cli_in_process import run_here
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.sandbox import as_nobody, as_pid_1, without_proc
 
@@ -86,7 +87,7 @@ def test_a_server_of_another_layout(agent: StandInAgent) -> None:
 
 def test_a_pid_that_is_no_servers(agent: StandInAgent) -> None:
     """A wrong pid is one warning, and all other checks run."""
-    done = run_cli("check", "4194304", environ={"GUNICORN_BACKLOG_URL": agent.url})
+    done = run_here("check", "4194304", environ={"GUNICORN_BACKLOG_URL": agent.url})
     assert (done.code, done.err) == (WARNING, "")
     assert has_finding(done, "warning", "server", "there is no process 4194304")
     assert has_finding(done, "ok", "TCP_INFO", "reads 1")

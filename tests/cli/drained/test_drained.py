@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ServerFactory
-from tests.lab.cli_command import COMMAND, environment, run_cli
+from tests.lab.cli_command import COMMAND, environment
+from tests.lab.cli_in_process import run_here
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.procfs import SCOREBOARD
 from tests.lab.server import Server
@@ -47,7 +48,7 @@ def test_until_the_last_response(
     server.hold(7)
     served = min(7, (worker_class.capacity or 14) // 2)
     wait_for("the requests", lambda: server.journal.in_flight().total() == served)
-    done = run_cli("drained", str(server.pid), *QUIET, "--timeout", "0.4")
+    done = run_here("drained", str(server.pid), *QUIET, "--timeout", "0.4")
     assert (done.code, done.out) == (1, "")
     queued = ss(server.address).recv_q
     wanted = rf"{served} requests? in flight \(by worker: (\d+: \d(, )?)+\)"
@@ -96,10 +97,10 @@ def test_health_checks(newest: Gunicorn, serve: ServerFactory) -> None:
     checks = threading.Thread(target=check)
     checks.start()
     try:
-        done = run_cli("drained", str(server.pid), "--quiet", "1", "--timeout", "2")
+        done = run_here("drained", str(server.pid), "--quiet", "1", "--timeout", "2")
         assert done.code == 1
         assert re.search(r"(: |; )([1-9]|1[01]) requests? arrived in the last 1 s\n$", done.err)
-        done = run_cli("drained", str(server.pid), "--quiet", "1", "--allow", "30")
+        done = run_here("drained", str(server.pid), "--quiet", "1", "--allow", "30")
     finally:
         stop.set()
         checks.join()
@@ -113,7 +114,7 @@ def test_workers_that_are_not_known(newest: Gunicorn, serve: ServerFactory) -> N
     server = serve(newest, config=config + "timeout = 1\n").wait_until_it_serves()
 
     def unknown() -> bool:
-        done = run_cli("drained", str(server.pid), *QUIET, "--timeout", "0.3")
+        done = run_here("drained", str(server.pid), *QUIET, "--timeout", "0.3")
         return done.code == 1 and "the requests of the worker" in done.err
 
     wait_for("workers of unknown state", unknown)
@@ -135,6 +136,6 @@ def test_workers_that_are_not_known(newest: Gunicorn, serve: ServerFactory) -> N
 )
 def test_wrong_arguments(arguments: str, line: str) -> None:
     """A wrong argument is one line, and exit code 2."""
-    done = run_cli("drained", *arguments.split())
+    done = run_here("drained", *arguments.split())
     assert (done.code, done.out) == (2, "")
     assert done.err == f"gunicorn-backlog{'' if line[0] == ':' else ' '}{line}\n"

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,9 @@ from gunicorn_backlog.cli.inspect import discovery
 from gunicorn_backlog.cli.inspect.snapshot import SnapshotTaker
 from tests.conftest import ServerFactory
 from tests.lab.check_command import has_finding
-from tests.lab.cli_command import run_cli, status
+from tests.lab.cli_command import Done, run_cli, status
+from tests.lab.cli_in_one_process import run_each
+from tests.lab.cli_in_process import run_here, status_here
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.process_group import Group
 from tests.lab.procfs import children, is_alive
@@ -64,7 +67,7 @@ def test_a_container_from_inside_and_from_outside(
         arbiter = only_child(server)
         wait_for("all to report", lambda: all_idle(arbiter, ()))
         within = json.loads(run_cli("status", "--json", run_by=inside(arbiter)).out)
-        outside = status(arbiter)
+        outside = status_here(arbiter)
     assert within["server"]["pid"] == 1
     assert outside["server"]["pid"] == arbiter
     for seen in (within, outside):
@@ -98,7 +101,8 @@ def test_another_network_without_a_privilege(newest: Gunicorn, serve: ServerFact
 
 def all_idle(pid: int, run_by: tuple[str, ...]) -> dict[str, Any] | None:
     """Return the status of a server whose workers are all idle; None otherwise."""
-    done = run_cli("status", str(pid), "--json", "--seconds", "0.1", run_by=run_by)
+    arguments = ("status", str(pid), "--json", "--seconds", "0.1")
+    done = run_cli(*arguments, run_by=run_by) if run_by else run_here(*arguments)
     if done.code != 0:
         return None
     seen: dict[str, Any] = json.loads(done.out)
@@ -147,7 +151,7 @@ def test_another_clock(newest: Gunicorn, serve: ServerFactory, agent: StandInAge
     wait_for("all to report", lambda: all_idle(arbiter, ()))
     server.hold(1)
     wait_for("the request to begin", lambda: server.journal.in_flight())
-    seen = status(arbiter)
+    seen = status_here(arbiter)
     assert seen["metrics"]["gunicorn.workers.utilization"] == pytest.approx(50, abs=2)
     (at_work,) = [worker for worker in seen["workers"] if worker["state"] == "working"]
     assert 0 < at_work["oldest_s"] < 60
@@ -159,9 +163,9 @@ COMMANDS = ("status", "top", "advise", "drained")
 
 def test_a_server_of_another_user(newest: Gunicorn, serve: ServerFactory) -> None:
     """The error of each command has the server's user and the remedy."""
-    server = serve(newest).wait_until_it_serves()
-    for command in COMMANDS:
-        done = run_cli(command, str(server.pid), run_by=as_nobody(newest.folder))
+    server = serve(newest, workers=1).wait_until_it_serves()
+    commands = [(command, str(server.pid)) for command in COMMANDS]
+    for done in run_each(commands, run_by=as_nobody(newest.folder)):
         assert (done.code, done.out) == (1, "")
         assert done.err == (
             f"gunicorn-backlog: access to the process {server.pid} of root is denied: "
@@ -169,13 +173,11 @@ def test_a_server_of_another_user(newest: Gunicorn, serve: ServerFactory) -> Non
         )
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_none(command: str) -> None:
+def test_none() -> None:
     """Without a server: one line, and exit code 3."""
-    done = run_cli(command, run_by=as_pid_1())
-    assert (done.code, done.out) == (3, "")
     line = "gunicorn-backlog: no server with gunicorn_backlog in its hooks runs here\n"
-    assert done.err == line
+    each = run_each([(command,) for command in COMMANDS], run_by=as_pid_1())
+    assert each == [Done(3, "", line)] * len(COMMANDS)
 
 
 def test_several(newest: Gunicorn, serve: ServerFactory) -> None:
@@ -184,8 +186,7 @@ def test_several(newest: Gunicorn, serve: ServerFactory) -> None:
     arbiter = only_child(first)
     second = serve(newest, run_by=inside(arbiter)[:4], arguments=("--name", "other"))
     other = only_child(second)
-    for command in COMMANDS:
-        done = run_cli(command, run_by=inside(arbiter))
+    for done in run_each([(command,) for command in COMMANDS], run_by=inside(arbiter)):
         assert (done.code, done.out) == (2, "")
     header, one, two, line = done.err.splitlines()
     assert header.split() == ["pid", "app", "bind", "up"]
@@ -194,20 +195,22 @@ def test_several(newest: Gunicorn, serve: ServerFactory) -> None:
     assert line == "gunicorn-backlog: there are 2 servers: give the pid of one"
     named = run_cli("status", two.split()[0], "--json", run_by=inside(arbiter))
     assert json.loads(named.out)["server"]["app"] == "other"
-    assert status(other)["server"]["bind"] == [second.address]
+    assert status_here(other)["server"]["bind"] == [second.address]
 
 
 def test_no_server_at_all_by_that_pid() -> None:
     """A process of another kind, and a missing process, are one line."""
     with Group(["sleep", "60"]) as other:
-        done = run_cli("status", str(other.pid))
+        command_line = Path(f"/proc/{other.pid}/cmdline")
+        wait_for("its command line", command_line.read_bytes)
+        done = run_here("status", str(other.pid))
     assert done.code == 1
     assert done.err == (
         f"gunicorn-backlog: the process {other.pid} is no server with gunicorn_backlog in its "
         "hooks (sleep 60)\n"
     )
     for command in COMMANDS:
-        done = run_cli(command, "4194304")
+        done = run_here(command, "4194304")
         assert (done.code, done.err) == (1, "gunicorn-backlog: there is no process 4194304\n")
 
 
@@ -231,7 +234,7 @@ def test_a_worker_left_behind(newest: Gunicorn, serve: ServerFactory) -> None:
     os.kill(worker, signal.SIGSTOP)
     server.signal(signal.SIGKILL)
     server.process.wait()
-    done = run_cli("status", str(worker))
+    done = run_here("status", str(worker))
     os.kill(worker, signal.SIGKILL)
     line = f"gunicorn-backlog: the process {worker} is a worker whose server has ended\n"
     assert (done.code, done.err) == (1, line)
@@ -244,9 +247,9 @@ def test_switched_off_by_a_reload(newest: Gunicorn, serve: ServerFactory) -> Non
     server.reload(off)
     wait_for(
         "the pushes to be disabled",
-        lambda: not status(server.pid, seconds=0.1)["server"]["enabled"],
+        lambda: not status_here(server.pid, seconds=0.1)["server"]["enabled"],
     )
-    done = run_cli("status", str(server.pid), "--seconds", "0.1")
+    done = run_here("status", str(server.pid), "--seconds", "0.1")
     assert "switched off (enabled=False)" in done.lines[1]
 
 
@@ -260,7 +263,7 @@ def test_a_warning_that_a_reload_mends(
     server = serve(newest, workers=1, config=bad, environ=environ).wait_until_it_serves()
 
     def warned() -> list[str]:
-        found: list[str] = status(server.pid, seconds=0.1)["server"]["warnings"]
+        found: list[str] = status_here(server.pid, seconds=0.1)["server"]["warnings"]
         return found
 
     for times in (1, 2):
@@ -280,11 +283,11 @@ def test_an_upgrade(newest: Gunicorn, serve: ServerFactory) -> None:
     wait_for("idle workers", lambda: all_idle(server.pid, ()))
     server.signal(signal.SIGUSR2)
     (new,) = wait_for("a new master", lambda: server.worker_pids() - workers)
-    wait_for("the new server", lambda: run_cli("status", str(new), "--seconds", "0.1").code == 0)
-    former, latter = status(server.pid), status(new)
+    wait_for("the new server", lambda: run_here("status", str(new), "--seconds", "0.1").code == 0)
+    former, latter = status_here(server.pid), status_here(new)
     assert (former["server"]["app"], latter["server"]["app"]) == ("lab", "lab.2")
     assert {worker["pid"] for worker in former["workers"]} == workers
     server.signal(signal.SIGTERM)
-    wait_for("the promotion", lambda: status(new, seconds=0.1)["server"]["app"] == "lab")
+    wait_for("the promotion", lambda: status_here(new, seconds=0.1)["server"]["app"] == "lab")
     os.kill(new, signal.SIGTERM)
     wait_for("the new master to end", lambda: not is_alive(new))

@@ -21,7 +21,7 @@ from gunicorn_backlog.scoreboard.layout import COUNTERS, INFO_SIZE, MAGIC, SLOTS
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from gunicorn_backlog.scoreboard.server_info import ListenerRef, ServerInfo, ServerInfoError
 from tests.conftest import ServerFactory
-from tests.lab.cli_command import run_cli
+from tests.lab.cli_in_process import run_here
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.procfs import is_stopped
 from tests.lab.pushes import wait_until_all_are_idle
@@ -107,6 +107,9 @@ def test_it_is_mapped_to_be_read_only() -> None:
     memory.close()
 
 
+BRIEFLY = ("--seconds", "0.2")
+
+
 def test_nothing_is_written(newest: Gunicorn, serve: ServerFactory, agent: StandInAgent) -> None:
     """The memory of a stopped server has the same content before and after each command."""
     server = serve(newest, environ={"GUNICORN_BACKLOG_URL": agent.url})
@@ -118,8 +121,8 @@ def test_nothing_is_written(newest: Gunicorn, serve: ServerFactory, agent: Stand
     path = discovery._path(server.pid)
     assert path is not None
     before = hashlib.sha256(Path(path).read_bytes()).digest()
-    for command in ("status", "top", "check"):
-        assert "lab" in run_cli(command, str(server.pid)).out
+    for command, *arguments in (("status", *BRIEFLY), ("top", *BRIEFLY), ("check",)):
+        assert "lab" in run_here(command, str(server.pid), *arguments).out
         assert hashlib.sha256(Path(path).read_bytes()).digest() == before
     for pid in processes:
         os.kill(pid, signal.SIGCONT)

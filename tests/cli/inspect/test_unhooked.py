@@ -15,7 +15,9 @@ from gunicorn_backlog.cli.inspect import procfs, unhooked
 from tests.conftest import ServerFactory
 from tests.lab.check_command import WARNING, has_finding
 from tests.lab.cli_command import Done, run_cli
+from tests.lab.cli_in_process import run_here
 from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.nightly import NEWEST_BY_DAY
 from tests.lab.ports import free_port
 from tests.lab.process_group import Group
 from tests.lab.procfs import children
@@ -61,11 +63,11 @@ def test_embedded(embedded: int, agent: StandInAgent) -> None:
     """The variable is ignored: ``check`` reports that our hooks are missing, and no other hook."""
     environ = {"GUNICORN_BACKLOG_URL": agent.url}
     for pid in (embedded, *children(embedded)):
-        done = run_cli("check", str(pid), environ=environ)
+        done = run_here("check", str(pid), environ=environ)
         assert done.code == WARNING
         assert is_told(done, embedded), done
         assert " is ours" not in done.out
-    done = run_cli("status", str(embedded))
+    done = run_here("status", str(embedded))
     assert done.code > 0
     assert embedded in unhooked.masters()
 
@@ -91,11 +93,12 @@ def test_nothing_else_runs(newest: Gunicorn, agent: StandInAgent, tmp_path: Path
 def test_hooks_added_by_a_reload(gunicorn: Gunicorn, serve: ServerFactory) -> None:
     """A reload does not run when_ready: the server is reported until its restart."""
     server = serve(gunicorn, config="", workers=1).wait_until_it_serves()
-    assert is_told(run_cli("check", str(server.pid)), server.pid)
+    assert is_told(run_here("check", str(server.pid)), server.pid)
     reload_and_wait(server, CONFIG)
-    assert is_told(run_cli("check", str(server.pid)), server.pid)
+    assert is_told(run_here("check", str(server.pid)), server.pid)
 
 
+@NEWEST_BY_DAY
 def test_a_server_with_our_hooks(gunicorn: Gunicorn, serve: ServerFactory) -> None:
     """Neither the server nor one of its workers is reported."""
     server = serve(gunicorn, workers=1).wait_until_it_serves()
@@ -106,7 +109,7 @@ def test_a_server_that_is_disabled(newest: Gunicorn, serve: ServerFactory) -> No
     """A disabled server has no shared memory: the report includes this possible cause."""
     server = serve(newest, workers=1, environ={"GUNICORN_BACKLOG_ENABLED": "0"})
     server.wait_until_it_serves()
-    done = run_cli("check", str(server.pid))
+    done = run_here("check", str(server.pid))
     assert is_told(done, server.pid)
     assert "or enabled is False" in done.out
 

@@ -11,7 +11,7 @@ from agent import StandInAgent
 
 import gunicorn_backlog.cli
 from tests.conftest import ServerFactory
-from tests.lab.cli_command import status
+from tests.lab.cli_in_process import status_here
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.pushes import wait_until_all_are_idle
 
@@ -45,6 +45,6 @@ def test_the_readme_documents_each_field(
     """The table in the command's README has each field of a real report, and no other."""
     server = serve(newest, environ={"GUNICORN_BACKLOG_URL": agent.url})
     wait_until_all_are_idle(agent)
-    report = status(server.pid)
+    report = status_here(server.pid)
     assert set(printed(report)) == documented()
     assert {"gunicorn.workers", "gunicorn.is_running"} <= report["metrics"].keys()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +16,16 @@ import pytest
 from agent import StandInAgent
 
 from tests.conftest import ServerFactory
-from tests.lab.cli_command import run_cli, status
+from tests.lab.cli_in_process import run_here, status_here
 from tests.lab.gunicorn_versions import VERSIONS, Gunicorn
 from tests.lab.pushes import Push, next_pushes, wait_until_all_are_idle
 from tests.lab.server import Server
 from tests.lab.ss import Listening, ss
 from tests.lab.waiting import wait_for
 from tests.lab.worker_classes import CLASSES, GEVENT, GTHREAD, SYNC, WORKERS, WorkerClass
-from tests.servers.listeners.test_kinds import BACKLOG, SETUPS, Target, fill, stop_workers
+from tests.servers.listeners.test_kinds import BACKLOG, SETUPS, Target, fill
 
-INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.2", "GUNICORN_BACKLOG_SAMPLES": "2"}
+INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.1", "GUNICORN_BACKLOG_SAMPLES": "2"}
 CLIENTS = 7
 CASES = [*((case, case.versions[-1]) for case in CLASSES), (GTHREAD, VERSIONS[0])]
 NIGHTLY = [(case, VERSIONS[0]) for case in (SYNC, GEVENT)]
@@ -80,7 +83,7 @@ def test_each_worker_class(
     server.hold(CLIENTS)
     wait_for("the clients to settle", lambda: settled(server, agent))
     since_s = time.monotonic()
-    seen = status(server.pid)
+    seen = status_here(server.pid)
     (push,) = next_pushes(agent, 1)
     check_metrics(seen["metrics"], push, since_s)
     check_workers(seen, worker_class, server)
@@ -153,7 +156,7 @@ def check_workers(seen: dict[str, Any], worker_class: WorkerClass, server: Serve
 def test_each_kind_of_listener(
     name: str, newest: Gunicorn, serve: ServerFactory, tmp_path: Path, agent: StandInAgent
 ) -> None:
-    """With overfull queues each listener's numbers equal those of ``ss`` and of the pushes."""
+    """With filled queues each listener's numbers equal those of ``ss`` and of the pushes."""
     folder = tmp_path / re.sub(r"\W+", "-", name)
     folder.mkdir()
     with ExitStack() as clients:
@@ -168,10 +171,12 @@ def test_each_kind_of_listener(
             run_by=setup.run_by,
         )
         wait_until_all_are_idle(agent, setup.workers)
-        stop_workers(server)
-        fill(setup.targets, "over-full", clients)
+        for pid in server.worker_pids():
+            os.kill(pid, signal.SIGSTOP)
+        for target, depth in zip(setup.targets, cycle(("over-full", "1", "full"))):
+            fill(target, depth, clients)
         (push,) = next_pushes(agent, 1)
-        seen = status(server.pid)
+        seen = status_here(server.pid)
         kernel = {target.tag: target.oracle() for target in setup.targets}
     listeners = {listener["listener"]: listener for listener in seen["listeners"]}
     assert listeners.keys() == {target.tag for target in setup.targets}
@@ -204,10 +209,10 @@ def test_as_text(newest: Gunicorn, serve: ServerFactory, agent: StandInAgent) ->
     wait_until_all_are_idle(agent, WORKERS)
     server.hold(3)
     wait_for("the clients to settle", lambda: settled(server, agent))
-    done = run_cli("status", str(min(server.worker_pids())), "--seconds", "0.3")
+    done = run_here("status", str(min(server.worker_pids())), "--seconds", "0.3")
     assert done.code == 0
     assert done.lines[0].startswith(f"lab: pid {server.pid}, gunicorn {newest.version}, sync, up ")
-    assert done.lines[1] == f"pushes every 0.2 s to {agent.url} (from GUNICORN_BACKLOG_URL)"
+    assert done.lines[1] == f"pushes every 0.1 s to {agent.url} (from GUNICORN_BACKLOG_URL)"
     assert re.search(rf"\n{re.escape(server.address)} +1 +\d+ +0 +0\n", done.out)
     assert "workers      0 idle, 2 working, 0 starting\n" in done.out
     assert "utilization  100 %, saturated 100 % of the time\n" in done.out
@@ -220,16 +225,16 @@ def test_a_server_without_workers_that_report(
     newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
     """Without our post_worker_init workers are starting, and later of unknown state."""
-    config = "from gunicorn_backlog.hooks import when_ready\ntimeout = 2\n"
+    config = "from gunicorn_backlog.hooks import when_ready\ntimeout = 1\n"
     environ = INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url}
     server = serve(newest, config=config, environ=environ).wait_until_it_serves()
-    assert status(server.pid)["metrics"]["gunicorn.workers"]["starting"] == WORKERS
+    assert status_here(server.pid)["metrics"]["gunicorn.workers"]["starting"] == WORKERS
     found = wait_for("workers of unknown state", lambda: given_up(server))
     assert found["metrics"]["gunicorn.workers"] == {"total": WORKERS}
     assert "gunicorn.requests.in_flight" not in found["metrics"]
     assert {worker["state"] for worker in found["workers"]} == {"unknown"}
     assert {worker["pid"] for worker in found["workers"]} == server.worker_pids()
-    done = run_cli("check", str(server.pid))
+    done = run_here("check", str(server.pid))
     assert done.code == 2
     assert re.search(r"\nfailed +hooks +our post_worker_init did not run in 2 workers", done.out)
     assert "gunicorn_backlog.hooks.install(globals())" in done.out
@@ -237,5 +242,5 @@ def test_a_server_without_workers_that_report(
 
 def given_up(server: Server) -> dict[str, Any] | None:
     """Return the status after the workers' time to report is over; None before."""
-    found = status(server.pid)
+    found = status_here(server.pid)
     return found if {worker["state"] for worker in found["workers"]} == {"unknown"} else None

@@ -16,8 +16,10 @@ import pytest
 from agent import StandInAgent
 
 from tests.conftest import ServerFactory
-from tests.lab.cli_command import COMMAND, environment, run_cli, status
+from tests.lab.cli_command import COMMAND, environment, run_cli
+from tests.lab.cli_in_process import run_here, status_here
 from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.nightly import nightly
 from tests.lab.server import Server
 from tests.lab.ss import ss
 from tests.lab.terminal import Terminal
@@ -62,7 +64,7 @@ def terminal(folder: Path, size: tuple[int, int], *arguments: str, **variables: 
     return Terminal(folder, command, width=size[0], height=size[1], environ=environ)
 
 
-@pytest.mark.parametrize("size", [SMALL, LARGE], ids=lambda size: f"{size[0]}x{size[1]}")
+@pytest.mark.parametrize("size", [SMALL, nightly(LARGE, id="200x50")])
 def test_through_the_phases(size: tuple[int, int], demo: tuple[int, int], tmp_path: Path) -> None:
     """Idle, busy, saturated and drained all appear on the screen, which fits."""
     (pid, port), stop = demo, Event()
@@ -86,6 +88,8 @@ def test_through_the_phases(size: tuple[int, int], demo: tuple[int, int], tmp_pa
         row = drained.row("127.0.0.1")
         assert row.split()[1] == "0"
         assert BLOCK in row  # the sparkline covers a minute
+        screen.resize(*LARGE)
+        shown(screen, LARGE, "no requests", ["idle", "idle"])
         screen.press("q")
         wait_for("top to end", lambda: screen.exit_code is not None)
         assert screen.exit_code == 0
@@ -179,7 +183,7 @@ def test_while_it_is_paused(newest: Gunicorn, serve: ServerFactory, tmp_path: Pa
         wait_for("both workers", lambda: server.journal.in_flight().total() == 2)
         server.hold(3)
         wait_for("three waiting connections", lambda: ss(server.address).recv_q == 3)
-        seen = status(server.pid, seconds=1)  # the duration of a few frames
+        seen = status_here(server.pid, seconds=1)  # the duration of a few frames
         assert seen["listeners"][0]["gunicorn.backlog"] == 3
         screen.press("s")
         sorted_by_pid = screen.wait_until_it_shows("PAUSED", "sort: pid")
@@ -195,7 +199,7 @@ def test_while_it_is_paused(newest: Gunicorn, serve: ServerFactory, tmp_path: Pa
 def test_without_a_terminal(newest: Gunicorn, serve: ServerFactory) -> None:
     """Without a terminal: one frame without escape sequences."""
     server: Server = serve(newest).wait_until_it_serves()
-    done = run_cli("top", str(server.pid), "--seconds", "0.3", environ={"COLUMNS": "100"})
+    done = run_here("top", str(server.pid), "--seconds", "0.3", environ={"COLUMNS": "100"})
     assert done.code == 0
     assert "\x1b" not in done.out
     assert "2 idle, 0 working, 0 starting" in done.out

@@ -18,7 +18,7 @@ from agent import StandInAgent
 
 from gunicorn_backlog.config.agent_address import Address
 from tests.conftest import AgentFactory, ServerFactory
-from tests.lab.cli_command import status
+from tests.lab.cli_in_process import status_here
 from tests.lab.gunicorn_versions import VERSIONS, Gunicorn
 from tests.lab.nightly import NEWEST_BY_DAY, nightly
 from tests.lab.procfs import descriptors, our_threads
@@ -135,7 +135,7 @@ LIMITED = [
 
 def lasting_warnings(server: Server) -> list[str]:
     """Return the warnings in force, without one that expires after two minutes."""
-    warnings = status(server.pid)["server"]["warnings"]
+    warnings = status_here(server.pid)["server"]["warnings"]
     return [text for text in warnings if "wait for a CPU can't be read" not in text]
 
 

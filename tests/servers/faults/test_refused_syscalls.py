@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -15,7 +16,8 @@ from agent import StandInAgent
 
 from tests.conftest import ServerFactory
 from tests.lab.check_command import has_finding
-from tests.lab.cli_command import run_cli, status
+from tests.lab.cli_in_one_process import run_each
+from tests.lab.cli_in_process import status_here
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.nightly import NEWEST_BY_DAY
 from tests.lab.pushes import Push, next_pushes, wait_until_all_are_idle
@@ -191,17 +193,19 @@ def test_unix_step_by_step_without_netlink(
 
 def check_commands(server: Server, refused: tuple[str, ...], path: str) -> None:
     """Assert that status and check have the length, and the limit only where netlink works."""
-    for run_by in (refused, ()):
-        (shown,) = [
-            listener
-            for listener in status(server.pid, run_by=run_by)["listeners"]
-            if listener["listener"] == path
-        ]
+    pid = str(server.pid)
+    of_status, of_check = run_each(
+        [("status", pid, "--json", "--seconds", "0.3"), ("check", pid)], run_by=refused
+    )
+    assert of_status.code == 0, of_status
+    reports = {None: json.loads(of_status.out), enforced(2048): status_here(server.pid)}
+    for limit, report in reports.items():
+        (shown,) = [each for each in report["listeners"] if each["listener"] == path]
         assert shown["gunicorn.backlog"] == 2
-        assert shown["gunicorn.backlog.limit"] == (None if run_by else enforced(2048))
+        assert shown["gunicorn.backlog.limit"] == limit
         assert shown["unreadable"] is None
-    done = run_cli("check", str(server.pid), run_by=refused)
-    assert has_finding(done, "ok", "listener", f"{path}: 2 wait, the limit is unknown"), done
+    line = f"{path}: 2 wait, the limit is unknown"
+    assert has_finding(of_check, "ok", "listener", line), of_check
 
 
 def test_reuse_port_without_netlink(
