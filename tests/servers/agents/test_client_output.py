@@ -6,7 +6,8 @@ import pytest
 from agent import StandInAgent
 
 from tests.conftest import ServerFactory
-from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.gunicorn_versions import VERSIONS, Gunicorn
+from tests.lab.nightly import nightly
 from tests.lab.pushes import next_pushes
 from tests.lab.reloading import reload_and_wait
 from tests.lab.server import CONFIG
@@ -27,7 +28,17 @@ logger_class = 'gunicorn.glogging.Logger'
 statsd_host = """
 
 
-@pytest.mark.parametrize("bad", BAD)
+# In the oldest gunicorn, which has the oldest client, most of them at night.
+CASES = [
+    *((bad, VERSIONS[-1]) for bad in BAD),
+    *(
+        (bad, VERSIONS[0]) if bad == "a telemetry port" else nightly(bad, VERSIONS[0])
+        for bad in BAD
+    ),
+]
+
+
+@pytest.mark.parametrize(("bad", "gunicorn"), CASES, indirect=["gunicorn"])
 def test_one_line_and_it_is_ours(
     bad: str, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:

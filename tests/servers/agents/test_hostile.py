@@ -50,7 +50,7 @@ def in_force(place: Place, server: Server) -> None:
 
 
 @pytest.mark.parametrize("name", PLACES)
-@forms("requests", short=100, long=20_000)
+@forms("requests", short=30, long=20_000)
 def test_every_request_is_answered_and_one_line_is_logged(
     requests: int, name: str, newest: Gunicorn, serve: ServerFactory, tmp_path: Path
 ) -> None:

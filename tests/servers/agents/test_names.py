@@ -143,7 +143,7 @@ def test_a_look_up_that_hangs_and_ends(
 
 
 @pytest.mark.parametrize("resolves", [True, False], ids=["resolves", "does not resolve"])
-@forms("forks", short=300, long=20_000)
+@forms("forks", short=150, long=20_000)
 def test_no_child_inherits_a_lock_of_the_resolver(
     forks: int, resolves: bool, tmp_path: Path
 ) -> None:

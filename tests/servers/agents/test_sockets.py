@@ -15,6 +15,7 @@ from gunicorn_backlog.config.agent_address import Address
 from gunicorn_backlog.metrics.catalog import EXIT_REASONS
 from tests.conftest import AgentFactory, ServerFactory
 from tests.lab.gunicorn_versions import VERSIONS, Gunicorn
+from tests.lab.nightly import NEWEST_BY_DAY
 from tests.lab.pushes import Push, next_pushes, wait_until_all_are_idle
 from tests.lab.reloading import reload_and_wait
 from tests.lab.server import CONFIG
@@ -34,6 +35,7 @@ def test_the_same_points_arrive_over_every_kind_of_unix_socket(
     check_points(newest, serve, listen(Address(kind, path=f"{tmp_path}/{kind}")))
 
 
+@NEWEST_BY_DAY
 def test_the_same_points_arrive_over_udp(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
@@ -149,7 +151,7 @@ def test_datadogs_own_server_parses_every_packet(
 ) -> None:
     """Datadog's server parses all metrics, and flushes series with our tags.
 
-    It receives both types of the backlog from each gunicorn, and flushes every ten seconds.
+    It receives each type of the backlog from one gunicorn, and flushes every ten seconds.
     """
     variables = {
         "GUNICORN_BACKLOG_URL": "udp://127.0.0.1:8125",
@@ -165,8 +167,7 @@ def test_datadogs_own_server_parses_every_packet(
                 environ={**variables, "GUNICORN_BACKLOG_TYPE": backlog_type},
                 run_by=datadog.inside(),
             )
-            for version in VERSIONS
-            for backlog_type in ("gauge", "distribution")
+            for version, backlog_type in zip(VERSIONS, ("gauge", "distribution"), strict=True)
         ]
         binds = [f'"bind:{server.address}"' for server in servers]
         wait_for("a flush of all", lambda: all(it in sent_of(datadog.log) for it in binds))

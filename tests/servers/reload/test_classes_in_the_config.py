@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ServerFactory
-from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.gunicorn_versions import VERSIONS, Gunicorn
+from tests.lab.nightly import nightly
 from tests.lab.server import CONFIG, Server
 from tests.lab.short_and_soak import forms
 from tests.lab.waiting import wait_for
@@ -46,8 +47,17 @@ def has_new_worker(server: Server, former: set[int]) -> bool:
     return len(pids) == 1 and pids.isdisjoint(former)
 
 
-@forms("reloads", short=4, long=20)
-@pytest.mark.parametrize("hooks", [CONFIG, ""], ids=["with our hooks", "without"])
+@forms("reloads", short=3, long=20)
+@pytest.mark.parametrize(
+    ("hooks", "gunicorn"),
+    [
+        (CONFIG, VERSIONS[0]),
+        (CONFIG, VERSIONS[-1]),
+        ("", VERSIONS[-1]),
+        nightly("", VERSIONS[0]),
+    ],
+    indirect=["gunicorn"],
+)
 def test_no_class_stays_alive(
     hooks: str, reloads: int, gunicorn: Gunicorn, serve: ServerFactory, tmp_path: Path
 ) -> None:

@@ -19,6 +19,7 @@ from agent import StandInAgent
 
 from tests.conftest import AgentFactory, ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.nightly import NEWEST_BY_DAY
 from tests.lab.procfs import children, has_own_handlers, is_alive
 from tests.lab.push_streams import (
     check_end,
@@ -143,6 +144,7 @@ def test_reloads_with_other_settings(
     )
 
 
+@NEWEST_BY_DAY
 @forms("reloads", short=8, long=LONG)
 def test_reloads_faster_than_the_interval(
     reloads: int, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, forks: Path

@@ -9,6 +9,7 @@ from agent import StandInAgent
 from tests.conftest import ServerFactory
 from tests.lab.gunicorn_starts import Start, run_starts
 from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.nightly import NEWEST_BY_DAY
 from tests.lab.pushes import next_pushes, wait_until_all_are_idle
 from tests.lab.server import CONFIG
 from tests.lab.short_interval import EVERY_20_MS, SHORT_CONFIG
@@ -120,6 +121,7 @@ def test_variables_of_a_kubernetes_service_are_no_settings(
     assert server.our_lines == []
 
 
+@NEWEST_BY_DAY
 def test_unknown_variables_are_logged_once(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:

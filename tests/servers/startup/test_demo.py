@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from agent import StandInAgent
 
+from tests.lab.nightly import nightly
 from tests.lab.short_and_soak import forms
 from tests.lab.waiting import wait_for
 
@@ -22,7 +23,14 @@ DEMO = Path(__file__).parents[3] / "examples" / "demo.py"
 LONGEST_S = 40
 
 
+# By day the two signals share the moments.
 MOMENTS_S = (0.3, 1.0, 2.5, 6.0)
+STOPS = [
+    (signal.SIGINT, MOMENTS_S[::2]),
+    (signal.SIGTERM, MOMENTS_S[1::2]),
+    nightly(signal.SIGINT, MOMENTS_S),
+    nightly(signal.SIGTERM, MOMENTS_S),
+]
 # The demo at another pace.
 PACED = f"""
 import sys
@@ -77,10 +85,12 @@ def test_its_summary_shows_each_phase(pace: float) -> None:
     assert len(real.datagrams) >= 15
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_can_be_stopped_at_any_moment(number: signal.Signals) -> None:
+@pytest.mark.parametrize(("number", "moments_s"), STOPS)
+def test_it_can_be_stopped_at_any_moment(
+    number: signal.Signals, moments_s: tuple[float, ...]
+) -> None:
     """SIGINT and SIGTERM end the demo within 20 s, and no process is left."""
-    marks = {after_s: f"{number.name}-{after_s}-{os.getpid()}" for after_s in MOMENTS_S}
+    marks = {after_s: f"{number.name}-{after_s}-{os.getpid()}" for after_s in moments_s}
     demos = {after_s: start(str(DEMO), LAB_DEMO=mark) for after_s, mark in marks.items()}
     began_s = time.monotonic()
     for after_s, demo in demos.items():

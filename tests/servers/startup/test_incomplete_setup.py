@@ -6,13 +6,15 @@ import pytest
 from agent import StandInAgent
 
 from tests.conftest import ServerFactory
-from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.gunicorn_versions import VERSIONS, Gunicorn
 from tests.lab.heartbeats import wait_with_heartbeats
+from tests.lab.nightly import NEWEST_BY_DAY, nightly
 from tests.lab.pushes import next_pushes, wait_until_all_are_idle
 from tests.lab.reloading import reload_and_wait
 from tests.lab.server import CONFIG, STARTUP
 from tests.lab.short_interval import EVERY_20_MS, SHORT_CONFIG, SHORT_INTERVALS
 from tests.lab.waiting import wait_for
+from tests.lab.worker_classes import GTHREAD
 
 OWN_WHEN_READY = "def when_ready(server):\n    server.log.info('my when_ready')\n"
 OWN_POST_WORKER_INIT = "def post_worker_init(worker):\n    worker.log.info('my init')\n"
@@ -56,7 +58,16 @@ def test_disabled_hooks_do_not_warn_of_when_ready(newest: Gunicorn, serve: Serve
     assert server.our_lines == []
 
 
-@pytest.mark.parametrize("arguments", [(), ("--worker-class", "gthread", "--threads", "2")])
+@pytest.mark.parametrize(
+    ("gunicorn", "arguments"),
+    [
+        (VERSIONS[0], ()),
+        (VERSIONS[-1], GTHREAD.arguments),
+        nightly(VERSIONS[0], GTHREAD.arguments),
+        nightly(VERSIONS[-1], ()),
+    ],
+    indirect=["gunicorn"],
+)
 def test_an_own_post_worker_init_below_the_star_import(
     arguments: tuple[str, ...], gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
@@ -73,6 +84,7 @@ def test_an_own_post_worker_init_below_the_star_import(
     assert "gunicorn_backlog.hooks.install(globals())" in line
 
 
+@NEWEST_BY_DAY
 def test_hooks_that_a_reload_adds(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
@@ -90,6 +102,7 @@ def test_hooks_that_a_reload_adds(
     assert agent.datagrams == []
 
 
+@NEWEST_BY_DAY
 def test_a_bad_setting_beside_a_when_ready_that_is_not_called(
     gunicorn: Gunicorn, serve: ServerFactory
 ) -> None:
@@ -105,6 +118,7 @@ def test_a_bad_setting_beside_a_when_ready_that_is_not_called(
     assert server.log.count("Booting worker") == 2
 
 
+@NEWEST_BY_DAY
 def test_hooks_that_a_reload_removes(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
@@ -117,7 +131,7 @@ def test_hooks_that_a_reload_removes(
     server = serve(gunicorn, environ=environ)
     wait_until_all_are_idle(agent)
     for times, config in ((1, "\n"), (2, OWN_WHEN_READY)):
-        for _ in range(3):
+        for _ in range(2):
             wait_for("both workers", server.both_worker_pids)
             reload_and_wait(server, config)
             wait_for("the warning", lambda: len(server.our_lines) == times)  # noqa: B023

@@ -12,6 +12,7 @@ from agent import StandInAgent
 from tests.conftest import AgentFactory, ServerFactory
 from tests.lab.gunicorn_starts import Start, run_starts
 from tests.lab.gunicorn_versions import VERSIONS, Gunicorn
+from tests.lab.nightly import NEWEST_BY_DAY
 from tests.lab.pushes import latest, next_pushes, pushes, wait_until_all_are_idle
 from tests.lab.server import Server
 from tests.lab.short_interval import EVERY_20_MS, SHORT_INTERVALS
@@ -106,21 +107,16 @@ SHAPES = {
     "Arbiter subclass": Shape(module=FUNCTIONS, program=ARBITER),
 }
 
-# What install() makes of these does not depend on gunicorn: older versions are nightly ones.
-ALIKE = (
-    "no hooks",
-    "None",
-    "raw_env",
-    "star import of others' hooks",
-    "beside our star import",
-    "own hooks that call ours",
-)
+# What install() makes of the others does not depend on gunicorn: older versions are nightly ones.
+BY_VERSION = ("own functions", "import strings", "Arbiter subclass")
 CASES = [
     pytest.param(
         name,
         version,
         id=f"{name}-{version}",
-        marks=[pytest.mark.nightly] if version == "23.0.0" or (old and name in ALIKE) else [],
+        marks=[pytest.mark.nightly]
+        if version == "23.0.0" or (old and name not in BY_VERSION)
+        else [],
     )
     for name in SHAPES
     for version, old in ((VERSIONS[0], True), ("23.0.0", True), (VERSIONS[-1], False))
@@ -209,6 +205,7 @@ def test_an_error_of_an_own_hook_at_the_start_is_gunicorns(
     assert latest(agent).values("gunicorn.is_running") == (2,)
 
 
+@NEWEST_BY_DAY
 def test_an_error_of_an_own_hook_at_the_end_is_gunicorns(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
@@ -242,6 +239,7 @@ def test_a_hook_that_gunicorn_refuses_is_still_refused(gunicorn: Gunicorn, tmp_p
         assert plain.lines[-1].split("Error: ")[-1] in ours.log
 
 
+@NEWEST_BY_DAY
 def test_the_embedded_example(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:

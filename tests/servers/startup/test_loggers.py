@@ -10,8 +10,9 @@ import pytest
 from agent import StandInAgent
 
 from tests.conftest import ServerFactory
-from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.gunicorn_versions import VERSIONS, Gunicorn
 from tests.lab.heartbeats import wait_with_heartbeats
+from tests.lab.nightly import NEWEST_BY_DAY, nightly
 from tests.lab.pushes import next_pushes, pushes, wait_until_all_are_idle
 from tests.lab.server import CONFIG, Server
 from tests.lab.waiting import wait_for
@@ -83,6 +84,7 @@ def test_a_logger_class_that_is_not_gunicorns(
     assert all(line["main"] and line["pid"] == server.pid for line in (start, warning))
 
 
+@NEWEST_BY_DAY
 def test_lines_of_a_worker(gunicorn: Gunicorn, serve: ServerFactory) -> None:
     """A worker without a monitor logs its warning with the same logger class."""
     config = CONFIG + FOREIGN + "def when_ready(server):\n    pass\n"
@@ -129,7 +131,16 @@ def test_gunicorns_statsd_logger_counts_none_of_our_lines(
     assert "gunicorn.workers" in names
 
 
-@pytest.mark.parametrize("how", ["subclass", "logconfig"])
+@pytest.mark.parametrize(
+    ("how", "gunicorn"),
+    [
+        ("subclass", VERSIONS[0]),
+        ("logconfig", VERSIONS[-1]),
+        nightly("subclass", VERSIONS[-1]),
+        nightly("logconfig", VERSIONS[0]),
+    ],
+    indirect=["gunicorn"],
+)
 def test_user_handlers_run_in_the_main_thread(
     how: str, gunicorn: Gunicorn, serve: ServerFactory
 ) -> None:

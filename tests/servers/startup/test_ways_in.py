@@ -8,8 +8,9 @@ import pytest
 from agent import StandInAgent
 
 from tests.conftest import AgentFactory, ServerFactory
-from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.gunicorn_versions import VERSIONS, Gunicorn
 from tests.lab.heartbeats import wait_with_heartbeats
+from tests.lab.nightly import NEWEST_BY_DAY, nightly
 from tests.lab.pushes import latest, next_pushes, pushes, wait_until_all_are_idle
 from tests.lab.server import CONFIG, Server
 from tests.lab.waiting import wait_for
@@ -47,7 +48,15 @@ def threads(server: Server) -> int:
     return len(list(Path(f"/proc/{server.pid}/task").iterdir()))
 
 
-@pytest.mark.parametrize("way", WAYS)
+# In the oldest gunicorn by day a config file, and a module.
+CASES = [
+    *((way, VERSIONS[-1]) for way in WAYS),
+    *((way, VERSIONS[0]) for way in ("own hooks", "--config python:")),
+    *(nightly(way, VERSIONS[0]) for way in ("star import", "GUNICORN_CMD_ARGS")),
+]
+
+
+@pytest.mark.parametrize(("way", "gunicorn"), CASES, indirect=["gunicorn"])
 def test_workers_and_backlog_are_pushed(
     way: str, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
@@ -75,6 +84,7 @@ def test_workers_and_backlog_are_pushed(
         assert all(push.all("gunicorn.workers", "team:web") for push in pushes(agent))
 
 
+@NEWEST_BY_DAY
 def test_disabled_does_nothing(
     gunicorn: Gunicorn, serve: ServerFactory, listen: AgentFactory
 ) -> None:
