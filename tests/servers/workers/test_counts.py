@@ -20,18 +20,26 @@ from tests.lab.counted_requests import (
     request_on_one_connection,
     wait_for_requests,
 )
-from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.gunicorn_versions import VERSIONS, Gunicorn
+from tests.lab.nightly import nightly
 from tests.lab.pushes import Push, next_pushes, wait_until_all_are_idle
 from tests.lab.server import Server
 from tests.lab.short_interval import EVERY_20_MS, SHORT_CONFIG
 from tests.lab.ss import ss
 from tests.lab.waiting import wait_for
 from tests.lab.worker_classes import (
+    AIOHTTP_ASYNCIO,
+    AIOHTTP_UVLOOP,
     ASGI_OWN,
     CLASSES,
+    GEVENT,
+    NEWEST,
+    PYWSGI,
     SUBCLASSES,
     TORNADO_OWN,
+    TORNADO_WSGI,
     UVICORN,
+    UVICORN_FORMER,
     WORKERS,
     WorkerClass,
 )
@@ -41,7 +49,19 @@ STEADY = 3  # pushes
 MANY = 4  # requests, of a class without a capacity
 CLIENTS = 10
 WITH_WEBSOCKETS = (ASGI_OWN, UVICORN, TORNADO_OWN)
-CASES = [case.case(version) for case in (*CLASSES, *SUBCLASSES) for version in case.versions]
+# By day a user's subclass stands for its base with the newest gunicorn. Of the two classes with
+# the same kind of worker, in uvicorn and in aiohttp, the latter runs with the newest one only.
+AT_NIGHT = {
+    *((base, NEWEST) for base in (GEVENT, PYWSGI, TORNADO_WSGI, UVICORN, AIOHTTP_ASYNCIO)),
+    *((other, VERSIONS[0]) for other in (UVICORN_FORMER, AIOHTTP_UVLOOP)),
+}
+CASES = [
+    nightly(each, version, id=f"{each.label}-{version}")
+    if (each, version) in AT_NIGHT
+    else each.case(version)
+    for each in (*CLASSES, *SUBCLASSES)
+    for version in each.versions
+]
 
 
 @pytest.mark.parametrize(("worker_class", "version"), CASES)

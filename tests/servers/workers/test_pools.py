@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import json
+from typing import NamedTuple
 
 import pytest
 from agent import StandInAgent
 
 from tests.conftest import ServerFactory
-from tests.lab.cli_command import status
+from tests.lab.cli_in_process import run_here
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.pushes import Push, latest, pushes
+from tests.lab.short_interval import EVERY_20_MS, SHORT_INTERVALS
 from tests.lab.waiting import wait_for
 
 ASYNCIO = "tests.lab.worker_subclasses.AsyncioUvicorn"
@@ -46,7 +48,7 @@ CASES = {
     "executor in the asgi worker": Case("asgi", EXECUTOR, "default", DEFAULT_THREADS),
     "gevent": Case("gevent", GEVENT, "gevent", 10),
 }
-CONFIG = f"""
+CONFIG = f"""{SHORT_INTERVALS}
 import os
 os.cpu_count = lambda: {DEFAULT_THREADS - 4}  # ThreadPoolExecutor adds 4
 os.process_cpu_count = os.cpu_count
@@ -76,7 +78,7 @@ def test_working_and_queued_calls(
         arguments=("--worker-class", case.worker_class, *case.arguments),
         environ={
             "GUNICORN_BACKLOG_URL": agent.url,
-            "GUNICORN_BACKLOG_INTERVAL": "0.2",
+            **EVERY_20_MS,
             **case.environ,
         },
     ).wait_until_it_serves()
@@ -89,8 +91,8 @@ def test_working_and_queued_calls(
     full = {"working": case.working, "queued": CLIENTS - case.working}
     full |= {"idle": 0} if case.has_idle else {}
     wait_for("the pool's counts", lambda: pool(latest(agent), case.pool) == full)
-    pools: dict[str, Any] = status(server.pid)["pools"]
-    assert pools == {case.pool: {"idle": None} | full}
+    done = run_here("status", str(server.pid), "--json", "--seconds", "0.1")
+    assert json.loads(done.out)["pools"] == {case.pool: {"idle": None} | full}
 
     server.let_go()
     freed = {"working": 0, "queued": 0} | ({"idle": case.working} if case.has_idle else {})
@@ -109,7 +111,7 @@ def test_a_cancelled_call_is_not_queued_for_ever(
         config=CONFIG,
         app=EXECUTOR,
         arguments=("--worker-class", ASYNCIO),
-        environ={"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"},
+        environ={"GUNICORN_BACKLOG_URL": agent.url} | EVERY_20_MS,
     ).wait_until_it_serves()
     server.hold(20)
     wait_for("a queue", lambda: pool(latest(agent), "default").get("queued") == 15)
