@@ -18,6 +18,7 @@ from tests.conftest import ServerFactory
 from tests.lab.exposed_waits import Answer, Client
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.nginx import nginx
+from tests.lab.ports import free_port
 from tests.lab.server import Server
 from tests.lab.short_and_soak import forms
 from tests.lab.waiting import wait_for
@@ -55,34 +56,35 @@ NEWEST = {
     AIOHTTP_ASYNCIO: "27.0.1",
     AIOHTTP_UVLOOP: "27.0.1",
 }
-CASES = [
-    *NEWEST.items(),
-    *((each, "20.1.0") for each in (SYNC, GTHREAD, GEVENT, PYWSGI, TORNADO_WSGI, UVICORN)),
-]
-CLIENTS, BLOCK_MS = 30, 20
+IN_20_1_0 = (SYNC, GTHREAD, GEVENT, PYWSGI, TORNADO_WSGI, UVICORN)
+BEHIND_NGINX = (SYNC, UVICORN)  # with new upstream connections, and with kept ones
+CLIENTS, BLOCK_MS = 30, 10
+TRIES = 3  # on a busy machine
 
 
 @pytest.fixture
 def exposing(
     installed: Callable[[str], Gunicorn], serve: ServerFactory, tmp_path: Path
 ) -> Callable[..., Server]:
-    """Start servers with one worker and the setting."""
+    """Start servers with one worker and the setting, at a port and at a path."""
 
-    def start(
-        worker_class: WorkerClass, version: str, *, setting: str = "1", unix: Path | None = None
-    ) -> Server:
+    def start(worker_class: WorkerClass, version: str, *, setting: str = "1") -> Server:
         log: tuple[str, ...] = ()
         if worker_class in ONLY_LOGS:  # aiohttp refuses the format
             log = ("--access-logfile", "-", "--access-logformat", LOGGED)
         environ = {"GUNICORN_BACKLOG_REQUEST_WAIT": setting, "SINK": str(tmp_path / "sink")}
-        return serve(
+        port = free_port()
+        server = serve(
             installed(version),
             workers=1,
             arguments=(*worker_class.arguments, *log, "--keep-alive", "20"),
             app=f"tests.lab.exposing_apps:{APPS[worker_class.app[10:14]]}",
             environ=environ | {"GUNICORN_BACKLOG_INTERVAL": "60"},
-            bind=None if unix is None else (f"unix:{unix}",),
+            bind=(f"127.0.0.1:{port}", f"unix:{tmp_path}/app.sock"),
         )
+        server.port, server.address = port, f"127.0.0.1:{port}"
+        wait_for("an answer", lambda: answers_at(port))
+        return server
 
     return start
 
@@ -106,6 +108,25 @@ def at_once(port: int) -> dict[str, Answer]:
     return answers
 
 
+def checked(name: str, port: int) -> dict[str, Answer]:
+    """Return the answers to clients at once, whose waits agree with the stopwatches.
+
+    All clients are measured again if the machine was too busy.
+    """
+    for left in reversed(range(TRIES)):
+        answers = at_once(port)
+        for answer in answers.values():
+            answer.check_agrees()
+        try:
+            check_errors(name, answers)
+        except AssertionError:
+            if not left:
+                raise
+        else:
+            break
+    return answers
+
+
 def check_errors(name: str, answers: dict[str, Answer]) -> None:
     """Compare the waits with the stopwatches; a busy machine may interrupt a few clients."""
     errors = [answer.error_ms for answer in answers.values()]
@@ -117,29 +138,44 @@ def check_errors(name: str, answers: dict[str, Answer]) -> None:
     assert worst_ms < 250
 
 
-@pytest.mark.parametrize(
-    ("worker_class", "version"),
-    [pytest.param(*case, id=f"{case[0].label}-{case[1]}") for case in CASES],
-)
+@forms("requests", short=150, long=20_000)
+@pytest.mark.parametrize("worker_class", NEWEST, ids=label)
 def test_each_request_reads_its_own_wait(
-    worker_class: WorkerClass, version: str, exposing: Callable[..., Server], tmp_path: Path
+    requests: int, worker_class: WorkerClass, exposing: Callable[..., Server], tmp_path: Path
 ) -> None:
+    """Thirty clients at once, also behind nginx, and a storm at the server's Unix socket.
+
+    nginx keeps its connections to uvicorn, and opens new ones to sync workers.
+    """
+    version = NEWEST[worker_class]
+    server = exposing(worker_class, version)
+    check_at_once(worker_class, version, server, tmp_path)
+    if worker_class in BEHIND_NGINX:
+        with nginx(tmp_path, server.address) as port:
+            checked(f"{worker_class.name}, nginx", port)
+    check_storm(tmp_path / "app.sock", requests)
+
+
+@pytest.mark.parametrize("worker_class", IN_20_1_0, ids=label)
+def test_each_request_of_20_1_0_reads_its_own_wait(
+    worker_class: WorkerClass, exposing: Callable[..., Server], tmp_path: Path
+) -> None:
+    """The same for clients at once."""
+    check_at_once(worker_class, "20.1.0", exposing(worker_class, "20.1.0"), tmp_path)
+
+
+def check_at_once(worker_class: WorkerClass, version: str, server: Server, folder: Path) -> None:
     """Thirty clients at once: the answers, the access log and the clients' stopwatches agree.
 
     So do threads, tasks and streamed bodies, and a task that outlives its request.
     """
-    server = exposing(worker_class, version)
-    wait_for("an answer", lambda: answers_at(server.port))
-    answers = at_once(server.port)
-    for answer in answers.values():
-        answer.check_agrees()
-    check_errors(f"{worker_class.name} {version}", answers)
+    answers = checked(f"{worker_class.name} {version}", server.port)
     if worker_class in ONLY_LOGS:
         expected = {path: str(answer.given) for path, answer in answers.items()}
         wait_for("the access log", lambda: expected.items() <= logged(server).items())
     if worker_class.app != SYNC.app:
-        wait_for("the tasks", lambda: len(outlived(tmp_path)) >= 2 * CLIENTS)
-        assert all(given == found for given, found in outlived(tmp_path))
+        wait_for("the tasks", lambda: len(outlived(folder)) >= 2 * CLIENTS)
+        assert all(given == found for given, found in outlived(folder))
     assert server.our_lines == []
 
 
@@ -163,18 +199,11 @@ def outlived(folder: Path) -> list[tuple[int | None, int | None]]:
     return [json.loads(line) for line in sink.read_text().splitlines()] if sink.exists() else []
 
 
-@forms("requests", short=300, long=20_000)
-@pytest.mark.parametrize("worker_class", NEWEST, ids=label)
-def test_no_request_reads_the_wait_of_another(
-    requests: int, worker_class: WorkerClass, exposing: Callable[..., Server], tmp_path: Path
-) -> None:
+def check_storm(path: Path, requests: int) -> None:
     """A storm at a Unix socket, where each request has a wait of its own making: its header.
 
     Waits of the requests in flight differ by 20 s. Every tenth request has no header and no wait.
     """
-    path = tmp_path / "app.sock"
-    exposing(worker_class, NEWEST[worker_class], unix=path)
-    wait_for("an answer", lambda: answers_at(path))
     clients, wrong = 10, []
 
     def storm(first: int) -> None:
@@ -200,22 +229,14 @@ def is_near(answer: Answer, waited_s: int) -> bool:
     return answer.given is not None and 0 <= answer.given - 1000 * waited_s < 10_000
 
 
-@pytest.mark.parametrize("worker_class", [SYNC, UVICORN], ids=label)
-def test_behind_nginx(
-    worker_class: WorkerClass, exposing: Callable[..., Server], tmp_path: Path
-) -> None:
-    """nginx keeps its connections to uvicorn, and opens new ones to sync workers."""
-    server = exposing(worker_class, "27.0.1")
-    wait_for("an answer", lambda: answers_at(server.port))
-    with nginx(tmp_path, server.address) as port:
-        check_errors(f"{worker_class.name}, nginx", at_once(port))
-
-
-@pytest.mark.parametrize("worker_class", [SYNC, GTHREAD, UVICORN, AIOHTTP_ASYNCIO], ids=label)
+@pytest.mark.parametrize("worker_class", [SYNC, UVICORN, AIOHTTP_ASYNCIO], ids=label)
 def test_without_the_setting(worker_class: WorkerClass, exposing: Callable[..., Server]) -> None:
     """No key, no value, and a dash in the access log."""
-    server = exposing(worker_class, "27.0.1", setting="0")
-    wait_for("an answer", lambda: answers_at(server.port))
+    check_without(worker_class, exposing(worker_class, "27.0.1", setting="0"))
+
+
+def check_without(worker_class: WorkerClass, server: Server) -> None:
+    """Check a request of a server without the setting."""
     with Client(server.port) as client:
         answer = client.ask("/quiet")
     assert answer.given is None
@@ -227,13 +248,12 @@ def test_without_the_setting(worker_class: WorkerClass, exposing: Callable[..., 
 def test_a_reload_changes_the_setting(exposing: Callable[..., Server]) -> None:
     """New workers follow the config of a HUP; a request that fails before the app has a dash."""
     server = exposing(GTHREAD, "27.0.1", setting="")
-    wait_for("an answer", lambda: answers_at(server.port))
 
     def given() -> int | None:
         with Client(server.port) as client:
             return client.ask("/").given
 
-    assert given() is None
+    check_without(GTHREAD, server)
     config = server.config.read_text()
     server.reload(f"{config}import gunicorn_backlog\ngunicorn_backlog.configure(request_wait=True)")
     wait_for("the setting", lambda: given() is not None)

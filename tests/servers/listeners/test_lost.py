@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,11 +23,14 @@ from tests.lab.ports import free_port
 from tests.lab.procfs import has_own_handlers
 from tests.lab.pushes import next_pushes, pushes, wait_until_all_are_idle
 from tests.lab.sandbox import Network, network
-from tests.lab.server import CONFIG, Server
+from tests.lab.server import Server
+from tests.lab.short_interval import SHORT_CONFIG
 from tests.lab.waiting import wait_for
 
 LOST = "gunicorn.backlog.lost"
-CLIENTS, QUEUED = 60, 20
+INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.05", "GUNICORN_BACKLOG_SAMPLES": "5"}
+PASSED_ON_S = 0.2  # the kernel does not show that a worker has handled a signal
+CLIENTS, QUEUED = 30, 20
 APP, ASGI = "tests.lab.exits_app:app", "tests.lab.exits_app:asgi_app"
 CLASSES = [
     ("sync", APP),
@@ -41,7 +45,7 @@ PROGRAM = str(Path(queued_clients.__file__))
 
 def environ_for(agent: StandInAgent) -> dict[str, str]:
     """Return the settings of the servers."""
-    return {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.2"}
+    return {"GUNICORN_BACKLOG_URL": agent.url} | INTERVAL
 
 
 def lost(agent: StandInAgent) -> Counter[str]:
@@ -55,11 +59,26 @@ def lost(agent: StandInAgent) -> Counter[str]:
 
 def queued(server: Server, agent: StandInAgent, clients: int) -> list[socket.socket]:
     """Return connections that wait in the accept queue behind one that is held."""
-    server.hold(1, "/block/3")
+    server.hold(1)
     wait_for("it to work", lambda: next_pushes(agent, 1)[0].workers["working"] == 1)
     connected = queued_clients.connect(server.port, clients)
     wait_for("all", lambda: next_pushes(agent, 1)[0].values("gunicorn.backlog")[-1] == clients)
     return connected
+
+
+def let_go_later(server: Server) -> None:
+    """Release the held request when its worker has got the arbiter's signal."""
+    time.sleep(PASSED_ON_S)
+    server.let_go()
+
+
+def reload_and_let_go(server: Server, config: str | None = None) -> None:
+    """Reload, and release the held request when the former worker is to leave."""
+    former = server.worker_pids()
+    server.reload(config)
+    (new,) = wait_for("a new worker", lambda: server.worker_pids() - former)
+    wait_for("it to boot", lambda: has_own_handlers(new))
+    let_go_later(server)
 
 
 @pytest.mark.parametrize(("worker_class", "app"), CLASSES)
@@ -69,6 +88,7 @@ def test_recycled_workers_with_reuse_port(
     """A worker that reaches max_requests takes its queue along: as many as clients were reset."""
     server = serve(
         newest,
+        config=SHORT_CONFIG,
         app=app,
         arguments=("--worker-class", worker_class, "--reuse-port", "--max-requests", "5"),
         environ=environ_for(agent),
@@ -88,7 +108,11 @@ def test_recycled_workers_that_share_a_socket(
 ) -> None:
     """Without reuse_port a worker's end loses nothing: 0, and no client is reset."""
     server = serve(
-        newest, app=APP, arguments=("--max-requests", "5"), environ=environ_for(agent)
+        newest,
+        config=SHORT_CONFIG,
+        app=APP,
+        arguments=("--max-requests", "5"),
+        environ=environ_for(agent),
     ).wait_until_it_serves()
     found = queued_clients.outcomes(queued_clients.connect(server.port, CLIENTS))
     assert found == {"answered": CLIENTS}
@@ -101,7 +125,11 @@ def test_a_killed_worker_with_reuse_port(
 ) -> None:
     """A worker that is killed counts the queue of the latest sample."""
     server = serve(
-        newest, workers=1, app=APP, arguments=("--reuse-port",), environ=environ_for(agent)
+        newest,
+        workers=1,
+        config=SHORT_CONFIG,
+        arguments=("--reuse-port",),
+        environ=environ_for(agent),
     ).wait_until_it_serves()
     connected = queued(server, agent, QUEUED)
     (pid,) = server.worker_pids()
@@ -119,10 +147,16 @@ def test_a_shutdown_with_a_queue(
 ) -> None:
     """The last push has the connections that a SIGTERM left in the queue."""
     server = serve(
-        gunicorn, workers=1, app=APP, arguments=arguments, environ=environ_for(agent)
+        gunicorn,
+        workers=1,
+        config=SHORT_CONFIG,
+        arguments=arguments,
+        environ=environ_for(agent),
     ).wait_until_it_serves()
     connected = queued(server, agent, QUEUED)
     server.signal(signal.SIGTERM)
+    wait_for("the arbiter to handle it", lambda: "Handling signal: term" in server.log)
+    let_go_later(server)
     assert queued_clients.outcomes(connected) == {"reset": QUEUED}
     server.process.wait(timeout=40)
     wait_for("the last push", lambda: pushes(agent)[-1].values("gunicorn.is_running") == (2,))
@@ -135,11 +169,10 @@ def test_a_reload_that_changes_bind(
 ) -> None:
     """A HUP on the same socket loses nothing; with another bind the old socket's queue is lost."""
     port, other = free_port(), free_port()
-    config = CONFIG + "bind = '127.0.0.1:{port}'\n"
+    config = SHORT_CONFIG + "bind = '127.0.0.1:{port}'\n"
     server = serve(
         gunicorn,
         workers=1,
-        app=APP,
         bind=(),
         config=config.format(port=port),
         environ=environ_for(agent),
@@ -147,14 +180,13 @@ def test_a_reload_that_changes_bind(
     server.port, server.address = port, f"127.0.0.1:{port}"
     server.wait_until_it_serves()
     connected = queued(server, agent, QUEUED)
-    server.reload()
+    reload_and_let_go(server)
     assert queued_clients.outcomes(connected) == {"answered": QUEUED}
-    server.abandon()
     wait_until_all_are_idle(agent, 1)
     assert lost(agent) == {}
 
     connected = queued(server, agent, QUEUED)
-    server.reload(config.format(port=other))
+    reload_and_let_go(server, config.format(port=other))
     assert queued_clients.outcomes(connected) == {"reset": QUEUED}
     wait_for("the push", lambda: lost(agent))
     next_pushes(agent, 2)
@@ -163,13 +195,14 @@ def test_a_reload_that_changes_bind(
 
 def test_an_upgrade(gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent) -> None:
     """The old master of a USR2 upgrade leaves its socket to the new one: both report 0."""
-    server = serve(gunicorn, workers=1, app=APP, environ=environ_for(agent))
+    server = serve(gunicorn, workers=1, config=SHORT_CONFIG, environ=environ_for(agent))
     server.wait_until_it_serves()
     old = server.worker_pids()
     connected = queued(server, agent, QUEUED)
     server.signal(signal.SIGUSR2)
     (new_master,) = wait_for("the new master", lambda: server.worker_pids() - old)
     wait_for("its workers", lambda: queued_clients.outcomes(connected) == {"answered": QUEUED})
+    server.let_go()
     server.signal(signal.SIGTERM)
     server.process.wait(timeout=40)
     assert lost(agent) == {}
@@ -200,6 +233,7 @@ def test_connections_that_migrate(
     agent = listen(Address("unixgram", path=str(tmp_path / "agent")))
     server = serve(
         newest,
+        config=SHORT_CONFIG,
         app=APP,
         run_by=net.inside(),
         arguments=(
