@@ -26,20 +26,28 @@ class ChaosClients:
 
     :param rarely: requests for each request that kills a worker.
     :param without: keys of WEIGHTS to leave out.
+    :param each: whether the first requests have each kind once, for short runs.
     :ivar sent: requests by kind.
     :ivar kills_s: times at which workers were killed.
     """
 
     def __init__(
-        self, server: Server, requests: int, *, rarely: int = 300, without: Collection[str] = ()
+        self,
+        server: Server,
+        requests: int,
+        *,
+        rarely: int = 300,
+        without: Collection[str] = (),
+        each: bool = False,
     ) -> None:
         self.sent: Counter[str] = Counter()
         self.kills_s: list[float] = []
         self._server = server
         self._requests = requests
         self._rarely = rarely
-        self._deaths = cycle(("abort", "kill", "overdue"))
+        self._deaths = cycle(DEATHS)
         self._weights = {how: weight for how, weight in WEIGHTS.items() if how not in without}
+        self._first = [*self._weights, *DEATHS] if each else []
 
     def run(self) -> None:
         """Send all requests, and return after the last response or failure."""
@@ -51,8 +59,11 @@ class ChaosClients:
 
     def _send(self, seed: int) -> None:
         chance = random.Random(seed)
+        first = self._first[seed::CLIENTS]
         for _ in range(self._requests // CLIENTS):
-            if chance.random() < 1 / self._rarely:
+            if first:
+                how = first.pop(0)
+            elif chance.random() < 1 / self._rarely:
                 how = next(self._deaths)
             else:
                 how = chance.choices(tuple(self._weights), tuple(self._weights.values()))[0]
@@ -152,6 +163,7 @@ class ChaosClients:
             client.recv(65536)
 
 
+DEATHS = ("abort", "kill", "overdue")
 # Relative frequencies, apart from the requests that kill.
 WEIGHTS = {
     "well": 40,

@@ -6,13 +6,16 @@ import os
 import statistics
 import threading
 import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
 from agent import StandInAgent
 
-from tests.conftest import ServerFactory
-from tests.lab.gunicorn_versions import Gunicorn
+from tests.conftest import AgentFactory, ServerFactory
+from tests.lab.gunicorn_versions import VERSIONS, Gunicorn
+from tests.lab.nightly import nightly
 from tests.lab.procfs import cpu_s
 from tests.lab.pushes import next_pushes, wait_until_all_are_idle
 from tests.lab.server import Server
@@ -22,7 +25,7 @@ APP = "tests.lab.cpu_app:app"
 INTERVAL = {"GUNICORN_BACKLOG_SAMPLES": "2"}
 CPU, CPU_WAIT = "gunicorn.workers.cpu", "gunicorn.workers.cpu_wait"
 USED_MS, PERIOD_MS = 40, 160
-PUSHES = 5
+PUSHES = 4
 
 
 class Clients:
@@ -59,22 +62,40 @@ def measured(server: Server, agent: StandInAgent) -> tuple[float, float, float]:
     return means[0], means[1], 100 * used_s / passed_s / len(workers)
 
 
-@pytest.mark.parametrize("worker_class", [SYNC, GTHREAD], ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "cases",
+    [
+        pytest.param(((VERSIONS[0], GTHREAD), (VERSIONS[-1], SYNC)), id="by day"),
+        nightly(((VERSIONS[0], SYNC), (VERSIONS[-1], GTHREAD)), id="at night"),
+    ],
+)
 def test_an_app_that_burns_and_sleeps(
-    worker_class: WorkerClass, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
+    cases: Sequence[tuple[str, WorkerClass]],
+    installed: Callable[[str], Gunicorn],
+    serve: ServerFactory,
+    listen: AgentFactory,
 ) -> None:
     """The share of CPU time is the pushed one within 4 points; so is that of /proc.
 
     On a machine with other load a request takes longer than its period: the share is that of the
-    requests that the client counts, 25 % at most.
+    requests that the client counts, 25 % at most. Both cases run at the same time.
     """
-    server = serve(
-        gunicorn,
-        workers=1,
-        app=APP,
-        arguments=worker_class.arguments,
-        environ=INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url},
-    )
+    runs = []
+    for version, worker_class in cases:
+        agent = listen()
+        environ = INTERVAL | {"GUNICORN_BACKLOG_URL": agent.url}
+        arguments = worker_class.arguments
+        server = serve(installed(version), workers=1, app=APP, arguments=arguments, environ=environ)
+        runs.append((server, agent))
+    with ThreadPoolExecutor() as pool:
+        failures = [done.exception() for done in [pool.submit(check, *run) for run in runs]]
+    for (version, worker_class), failure in zip(cases, failures, strict=True):
+        if failure is not None:
+            raise AssertionError(f"gunicorn {version}, {worker_class.name}") from failure
+
+
+def check(server: Server, agent: StandInAgent) -> None:
+    """Compare the share of one server."""
     wait_until_all_are_idle(agent, 1)
     clients = Clients(server, f"/mix/{USED_MS}/{PERIOD_MS}", 1)
     next_pushes(agent, 1)

@@ -14,6 +14,7 @@ from agent import StandInAgent
 from tests.conftest import ServerFactory
 from tests.lab.chaos_clients import CLIENTS, ChaosClients
 from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.nightly import nightly
 from tests.lab.pushes import next_pushes, pushes, wait_until_all_are_idle
 from tests.lab.worker_classes import (
     ASGI_OWN,
@@ -26,8 +27,8 @@ from tests.lab.worker_classes import (
     label,
 )
 
-REQUESTS, MANY_REQUESTS = 180, 100_000
-RARELY = 45  # requests of the short form for each one that kills a worker
+REQUESTS, MANY_REQUESTS = 90, 100_000
+RARELY = 90  # requests of the short form for each further one that kills a worker
 INTERVAL_S = 0.1
 SETTLED_S = 1.5  # after a kill: until the worker is reaped, and another one is forked
 CONFIG = """
@@ -60,7 +61,8 @@ def weather(
     wait_until_all_are_idle(agent, WORKERS)
     # Before gunicorn 24 each SystemExit of the app removes a thread from the pool for good.
     without = {"leave"} if worker_class is GTHREAD and gunicorn.version < "24" else set()
-    storm = ChaosClients(server, requests, rarely=max(RARELY, requests // 50), without=without)
+    rarely = max(RARELY, requests // 50)
+    storm = ChaosClients(server, requests, rarely=rarely, without=without, each=True)
     storm.run()
     wait_until_all_are_idle(agent, WORKERS)
 
@@ -95,7 +97,7 @@ def test_after_a_storm_nothing_is_in_flight(
     weather(worker_class, REQUESTS, installed(worker_class.versions[-1]), serve, agent)
 
 
-@pytest.mark.parametrize("worker_class", [SYNC, GTHREAD, GEVENT], ids=label)
+@pytest.mark.parametrize("worker_class", [SYNC, GTHREAD, nightly(GEVENT)], ids=label)
 def test_after_a_storm_over_the_oldest_gunicorn(
     worker_class: WorkerClass,
     installed: Callable[[str], Gunicorn],
