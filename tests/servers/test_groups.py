@@ -62,7 +62,7 @@ def config(agent: StandInAgent, groups: Collection[str], backlog_type: str = "hi
     """Return a config that pushes these groups."""
     return (
         f"{CONFIG}from gunicorn_backlog import configure\n"
-        f"configure(url={agent.url!r}, interval=0.5, samples=2, metrics={list(groups)!r}, "
+        f"configure(url={agent.url!r}, interval=0.1, samples=2, metrics={list(groups)!r}, "
         f"backlog_type={backlog_type!r})\n"
     )
 
@@ -105,6 +105,7 @@ def test_only_the_groups_of_the_setting(
     series["backlog"] = rows["`backlog` as histogram or distribution, per listener"]
     server = serve(
         installed(worker_class.versions[-1]),
+        workers=1,
         config=config(agent, FIRST),
         arguments=worker_class.arguments,
         app=worker_class.app,
@@ -123,18 +124,29 @@ def test_only_the_groups_of_the_setting(
             wait_for("the other groups", lambda: groups_of(pushes(agent)[-1]) <= set(SECOND))
 
 
-@pytest.mark.parametrize("backlog_type", ["histogram", "distribution", "gauge"])
 def test_the_series_of_each_type(
-    backlog_type: str, newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
+    newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
-    """The backlog's series by type; without other groups only is_running comes beside them."""
-    rows = documented(SYNC)
-    kind = "gauge" if backlog_type == "gauge" else "histogram or distribution"
-    series = Counter({"backlog": rows[f"`backlog` as {kind}, per listener"]})
-    serve(newest, config=config(agent, ["backlog"], backlog_type))
+    """The backlog's series by type; without other groups only is_running comes beside them.
+
+    Reloads change the type.
+    """
+    rows, first = documented(SYNC), "histogram"
+    server = serve(newest, workers=1, config=config(agent, ["backlog"], first))
     wait_for("a push", lambda: pushes(agent))
-    push = steady(agent, ["backlog"], series)
-    assert {line.type for line in push.all("gunicorn.backlog")} == {backlog_type[0]}
+    for backlog_type in (first, "distribution", "gauge"):
+        kind = "gauge" if backlog_type == "gauge" else "histogram or distribution"
+        series = Counter({"backlog": rows[f"`backlog` as {kind}, per listener"]})
+        if backlog_type != first:
+            server.reload(config(agent, ["backlog"], backlog_type))
+        wait_for(backlog_type, lambda: types(pushes(agent)[-1]) == {backlog_type[0]})  # noqa: B023
+        push = steady(agent, ["backlog"], series)
+        assert types(push) == {backlog_type[0]}
+
+
+def types(push: Push) -> set[str]:
+    """Return the types of the backlog's lines."""
+    return {line.type for line in push.all("gunicorn.backlog")}
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -145,7 +157,7 @@ def test_no_group_at_all(
     agent: StandInAgent,
 ) -> None:
     """An empty list leaves the service check."""
-    server = serve(installed(version), config=config(agent, []))
+    server = serve(installed(version), workers=1, config=config(agent, []))
     wait_for("a push", lambda: len(agent.datagrams) > 2)
     names = {line.name for datagram in agent.datagrams for line in datagram.lines}
     assert names == {"gunicorn.is_running"}

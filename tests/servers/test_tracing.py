@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.nightly import nightly
 from tests.lab.ports import free_port
 from tests.lab.server import Server, request
 from tests.lab.span_receiver import SpanReceiver
@@ -24,6 +25,14 @@ pytestmark = pytest.mark.skipif(
 )
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+CASES = [
+    ("ddtrace", "flask"),
+    nightly("ddtrace", "django"),
+    ("ddtrace", "fastapi"),
+    nightly("opentelemetry", "flask"),
+    ("opentelemetry", "django"),
+    ("opentelemetry", "fastapi"),
+]
 WORKERS = {"flask": "sync", "django": "sync", "fastapi": "uvicorn_worker.UvicornWorker"}
 SLOW_NS = 2_000_000_000
 START_S = 150.0  # where the tracer's byte code is not cached, and the machine is busy
@@ -61,8 +70,7 @@ def serves(server: Server) -> bool:
         return False
 
 
-@pytest.mark.parametrize("framework", WORKERS)
-@pytest.mark.parametrize("tracer", ["ddtrace", "opentelemetry"])
+@pytest.mark.parametrize(("tracer", "framework"), CASES)
 def test_the_queue_is_in_the_trace(
     tracer: str,
     framework: str,

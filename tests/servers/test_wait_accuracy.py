@@ -109,16 +109,16 @@ def compare(
         assert recorded.longest_ms == pytest.approx(longest_ms, abs=LONGEST_MS, rel=BUCKET)
 
 
-@forms("seconds", short=1, long=20)
+@forms("seconds", short=0.4, long=20)
 @CLASSES
 def test_rates(
-    worker_class: WorkerClass, seconds: int, newest: Gunicorn, serve: ServerFactory
+    worker_class: WorkerClass, seconds: float, newest: Gunicorn, serve: ServerFactory
 ) -> None:
     """At 10 requests per second, at 500, and as fast as stopwatches run; kept alive, too."""
     waits = serving(worker_class, newest, serve)
     port, exact = waits.server.port, seconds > 1
     for rate in (10, 500):
-        waited_ms = at_rate(port, rate, seconds)
+        waited_ms = at_rate(port, rate, max(seconds, 10 / rate))
         compare(f"{rate}/s", waits.of_the_next(len(waited_ms)), waited_ms, exact=exact)
     kept = (False, True) if worker_class is GTHREAD else (False,)
     for clients in (1, 4):
@@ -128,7 +128,7 @@ def test_rates(
             compare(name, waits.of_the_next(len(waited_ms)), waited_ms, exact=exact)
 
 
-@forms("rounds", short=2, long=30)
+@forms("rounds", short=1, long=30)
 @CLASSES
 def test_bursts_after_a_stall(
     worker_class: WorkerClass, rounds: int, newest: Gunicorn, serve: ServerFactory
@@ -179,7 +179,7 @@ def test_behind_a_late_sender(
     """
     waits = serving(worker_class, newest, serve)
     port, slots = waits.server.port, worker_class.capacity // 2 if worker_class.capacity else 1
-    for _ in range(3):
+    for _ in range(2):
         with ExitStack() as stack:
             late, behind = (
                 [stack.enter_context(Client(port)) for _ in range(count)] for count in (slots, 10)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.server
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +14,8 @@ import trustme
 from agent import StandInAgent
 
 from tests.conftest import ServerFactory
-from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.gunicorn_versions import VERSIONS, Gunicorn
+from tests.lab.nightly import nightly
 from tests.lab.pushes import wait_until_all_are_idle
 from tests.lab.server import CONFIG, Server
 from tests.lab.waiting import wait_for
@@ -22,6 +23,11 @@ from tests.lab.worker_classes import GEVENT, GTHREAD, PYWSGI, SYNC, WorkerClass
 
 CLIENTS = 4
 CLASSES = (GEVENT, PYWSGI, GTHREAD, SYNC)
+CASES = [
+    pytest.param(VERSIONS[0], (GEVENT, SYNC), id=VERSIONS[0]),
+    pytest.param(VERSIONS[-1], CLASSES, id=VERSIONS[-1]),
+    nightly(VERSIONS[0], CLASSES, id=f"{VERSIONS[0]}, all"),
+]
 NOT_OURS_TO_IMPORT = {"datadog", "requests", "urllib3"}
 
 
@@ -58,17 +64,23 @@ def https(tmp_path: Path) -> Iterator[dict[str, str]]:
         thread.join()
 
 
+@pytest.mark.parametrize(("version", "classes"), CASES)
 def test_an_app_that_is_an_https_client(
-    gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, https: dict[str, str]
+    version: str,
+    classes: Sequence[WorkerClass],
+    installed: Callable[[str], Gunicorn],
+    serve: ServerFactory,
+    agent: StandInAgent,
+    https: dict[str, str],
 ) -> None:
     """The app's requests use the ssl module that gevent patched: we did not import it before.
 
     HUPs take one arbiter through the classes, so that our imports precede gevent's, too.
     """
     environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.1"} | https
-    first, *others = CLASSES
+    first, *others = classes
     server = serve(
-        gunicorn,
+        installed(version),
         workers=1,
         config=config_of(first),
         environ=environ,

@@ -16,7 +16,8 @@ from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.ports import free_port
 from tests.lab.pushes import next_pushes, pushes
-from tests.lab.server import CONFIG, Server
+from tests.lab.server import Server
+from tests.lab.short_interval import SHORT_CONFIG
 from tests.lab.waiting import wait_for
 from tests.lab.worker_classes import (
     ASGI,
@@ -29,7 +30,7 @@ from tests.lab.worker_classes import (
     WorkerClass,
 )
 
-INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.1", "GUNICORN_BACKLOG_SAMPLES": "4"}
+INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.05", "GUNICORN_BACKLOG_SAMPLES": "2"}
 STEADY = 20  # datagrams of two servers
 WORKERS = 1  # of each
 SERVERS = ("one", "other")
@@ -96,17 +97,18 @@ def test_two_servers_of_one_name_share_no_series(
     )
     check_series(first, one, other, agent)
     for worker_class in others:
-        for server in (one, other):
-            former = server.worker_pids()
+        former = {server: server.worker_pids() for server in (one, other)}
+        for server in former:
             server.reload(config_of(worker_class))
-            wait_for("the class", partial(has_new_workers, server, former))
+        for server, pids in former.items():
+            wait_for("the class", partial(has_new_workers, server, pids))
         check_series(worker_class, one, other, agent)
 
 
 def config_of(worker_class: WorkerClass) -> str:
     """Return the config of a server with this class."""
     threads = f"threads = {worker_class.threads}\n" if worker_class.threads else ""
-    return f"{CONFIG}worker_class = {worker_class.name!r}\n{threads}"
+    return f"{SHORT_CONFIG}worker_class = {worker_class.name!r}\n{threads}"
 
 
 def has_new_workers(server: Server, former: set[int]) -> bool:
@@ -188,7 +190,7 @@ def test_a_hup_that_changes_bind_ends_one_series_and_begins_another(
 
 def bound_to(*addresses: str) -> str:
     """Return a config that binds to these addresses."""
-    return f"{CONFIG}bind = {list(addresses)}\n"
+    return f"{SHORT_CONFIG}bind = {list(addresses)}\n"
 
 
 def is_bound_to(agent: StandInAgent, address: str) -> bool:
