@@ -1,4 +1,4 @@
-"""Apps of the measured servers: the smallest in plain WSGI and in Flask, and one that blocks."""
+"""Apps of the measured servers: the smallest ones, and one that blocks."""
 
 from __future__ import annotations
 
@@ -34,3 +34,17 @@ def in_flask_with_judoscale() -> Any:
     app = in_flask()
     import_module("judoscale.flask").Judoscale(app)
     return app
+
+
+async def asgi(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Respond with a constant."""
+    if scope["type"] != "http":
+        raise NotImplementedError  # no lifespan
+    headers = [(b"content-type", b"text/plain"), (b"content-length", b"2")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+def asgi_with_judoscale() -> Any:
+    """Return the ASGI app in judoscale's middleware, set up by its documentation."""
+    return import_module("judoscale.asgi.middleware").StarletteRequestQueueTimeMiddleware(asgi)

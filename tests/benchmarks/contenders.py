@@ -10,8 +10,10 @@ from tests.lab.server import CONFIG
 
 APPS = "tests.benchmarks.apps"
 BASE = "no monitor"
+AGAIN = "no monitor, again"
 EMPTY = "no monitor, an empty `pre_request`"
 IN_FLASK = "no monitor, in Flask"
+IN_UVICORN = "no monitor, in uvicorn"
 OLDER = "23.0.0"
 ON_OLDER = f"no monitor, on gunicorn {OLDER}"
 OURS = "gunicorn_backlog"
@@ -30,7 +32,7 @@ class Contender(NamedTuple):
     :param unseen: the quantities that the monitor does not measure.
     :param note: a remark for the table.
     :param base: the contender to compare with: the same app without the monitor.
-    :param base_around: the base for the time added to a request, if different.
+    :param base_in_place: the base for the CPU time added to a request, if different.
     :param gunicorn: the version to run with, if the monitor does not run with the installed one.
     """
 
@@ -41,7 +43,7 @@ class Contender(NamedTuple):
     unseen: str = ""
     note: str = ""
     base: str = BASE
-    base_around: str | None = None
+    base_in_place: str | None = None
     app: str = f"{APPS}:smallest"
     arguments: tuple[str, ...] = ()
     gunicorn: str | None = None
@@ -92,8 +94,11 @@ from gunicorn_backlog.workers import request_wait as _waiting
 _waiting.instrument_requests = lambda handle_request, *args, **named: handle_request
 """
 
+UVICORN = ("--worker-class", "uvicorn_worker.UvicornWorker")
+
 CONTENDERS = (
     Contender(BASE),
+    Contender(AGAIN),
     Contender(
         EMPTY,
         EMPTY_PRE_REQUEST,
@@ -127,7 +132,7 @@ CONTENDERS = (
         unseen="Unix sockets (its thread dies of one) and `reuse_port`, which listener, limits, "
         "drops, gthread's queue and threads, a worker that reads from a slow client, waits",
         note="compared with an empty `pre_request`, since its own replaces gunicorn's",
-        base_around=EMPTY,
+        base_in_place=EMPTY,
     ),
     Contender(ON_OLDER, base=ON_OLDER, gunicorn=OLDER),
     Contender(
@@ -154,6 +159,29 @@ CONTENDERS = (
         "waits unless a proxy sends a header; its utilization is of a process, not of threads",
         base=IN_FLASK,
         app=f"{APPS}:in_flask_with_judoscale()",
+    ),
+    Contender(
+        IN_UVICORN, package="uvicorn", base=IN_UVICORN, app=f"{APPS}:asgi", arguments=UVICORN
+    ),
+    Contender(
+        "gunicorn_backlog, in uvicorn",
+        CONFIG,
+        "gunicorn_backlog",
+        tells_working=True,
+        unseen="waits on a Unix socket without a proxy's header, routes and statuses",
+        base=IN_UVICORN,
+        app=f"{APPS}:asgi",
+        arguments=UVICORN,
+    ),
+    Contender(
+        "judoscale, in uvicorn",
+        package="judoscale",
+        tells_working=True,
+        unseen="backlogs, limits, drops, event loops, thread pools, waits unless a proxy sends a "
+        "header; its utilization is of a process",
+        base=IN_UVICORN,
+        app=f"{APPS}:asgi_with_judoscale()",
+        arguments=UVICORN,
     ),
 )
 

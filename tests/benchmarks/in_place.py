@@ -102,7 +102,7 @@ def _measured(name: str, subject: Subject, pairs: int) -> Mapping[str, Pairs]:
 class Client:
     """The client of a worker; one request at a time."""
 
-    def __init__(self, server: Server, *, kept: bool) -> None:
+    def __init__(self, server: Server, *, kept: bool = False) -> None:
         self._address = ("127.0.0.1", server.port)
         self._kept = kept
 
@@ -116,14 +116,15 @@ class Client:
 
     def _block_us(self, state: str) -> float:
         self._get(STATE + quote(state))
-        self._requests(WARM_UP)
+        self.send(WARM_UP)
         before_ns = int(self._get(CPU))
-        self._requests(REQUESTS)
+        self.send(REQUESTS)
         return (int(self._get(CPU)) - before_ns) / REQUESTS / 1000
 
-    def _requests(self, count: int) -> None:
+    def send(self, count: int) -> None:
+        """Send a number of requests, and read their answers."""
         if self._kept:
-            self._requests_on_one_connection(count)
+            self._send_on_one_connection(count)
             return
         octets, address = _request("/"), self._address
         for _ in range(count):
@@ -132,7 +133,7 @@ class Client:
                 while client.recv(4096):
                     pass
 
-    def _requests_on_one_connection(self, count: int) -> None:
+    def _send_on_one_connection(self, count: int) -> None:
         octets = _request("/", kept=True)
         with socket.create_connection(self._address) as client:
             for _ in range(count):

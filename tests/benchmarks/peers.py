@@ -1,9 +1,8 @@
-"""Benchmark of monitors of gunicorn: time added to a request, and requests per second."""
+"""Benchmark of monitors of gunicorn: CPU time added to a request, and requests per second."""
 
 from __future__ import annotations
 
 import socket
-import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -13,17 +12,26 @@ from pathlib import Path
 
 import pytest
 
+from gunicorn_backlog.kernel.cpu_clock import cpu_ns
 from tests.benchmarks import contenders, dropping, wrk
-from tests.benchmarks.contenders import BASE, CONTENDERS, EMPTY, NO_WAIT, OURS, Contender
-from tests.benchmarks.skeleton import CALLS, Rounds
+from tests.benchmarks.contenders import (
+    AGAIN,
+    CONTENDERS,
+    EMPTY,
+    IN_UVICORN,
+    NO_WAIT,
+    OURS,
+    Contender,
+)
+from tests.benchmarks.in_place import REQUESTS, WARM_UP, Client
 from tests.benchmarks.table import Row, Table, row
+from tests.benchmarks.turns import differences, interval_of_median, median
 from tests.lab.gunicorn_versions import Gunicorn, install
 from tests.lab.server import Server
 
-ROUNDS, QUICK_ROUNDS = 101, 7
+ROUNDS, QUICK_ROUNDS = 201, 7
 PAIRS, QUICK_PAIRS = 15, 2
 WRK_S, QUICK_WRK_S = 2, 1
-STRIPPED = "from tests.benchmarks import skeleton as _skeleton\n_skeleton.strip()\n"
 Values = dict[str, list[float]]
 
 
@@ -34,15 +42,16 @@ def tables(quick: bool) -> list[Table]:
     with tempfile.TemporaryDirectory() as older:
         with ExitStack() as stack:
             start = _Starter(stack, Path(older))
-            around = start.all(there, start.stripped)
-            times = in_turns(around, QUICK_ROUNDS if quick else ROUNDS, start.broken)
-        found = [_around_a_request(there, times, left_out + start.broken)]
+            blocks = start.all(there, start.cpu_of_a_request)
+            times = in_turns(blocks, QUICK_ROUNDS if quick else ROUNDS, start.broken)
+        found = [_in_place(there, times, left_out + start.broken)]
         if not wrk.is_installed():
             return found
         with ExitStack() as stack:
             start = _Starter(stack, Path(older))
             seconds = QUICK_WRK_S if quick else WRK_S
-            loaded = [it for it in there if it.name not in (NO_WAIT, EMPTY)]
+            idle = (NO_WAIT, EMPTY, AGAIN)
+            loaded = [it for it in there if it.name not in idle and it.base != IN_UVICORN]
             serving = start.all(loaded, lambda it: start.serving(it, seconds))
             rates = in_turns(serving, QUICK_PAIRS if quick else PAIRS, start.broken)
     return [*found, _requests_per_second(loaded, rates, seconds, left_out + start.broken)]
@@ -95,20 +104,26 @@ class _Starter:
                 self.broken.append(f"{contender.name} does not run ({str(error)[-200:]})")
         return measured
 
-    def stripped(self, contender: Contender) -> Callable[[], float]:
-        """Start a contender whose worker times rounds; return the function for one round."""
-        rounds = Rounds(self._stack)
-        config = STRIPPED + contender.config
-        self._server(contender, config, rounds.environ)
-        rounds.connected()
-        return rounds.round_ns
+    def cpu_of_a_request(self, contender: Contender) -> Callable[[], float]:
+        """Start a contender; return the function that measures a block: µs of a request."""
+        server = self._serving(contender)
+        (pid,) = server.worker_pids()
+        client = Client(server)
+
+        def block_us() -> float:
+            client.send(WARM_UP)
+            before_ns = cpu_ns(pid)
+            client.send(REQUESTS)
+            return (cpu_ns(pid) - before_ns) / REQUESTS / 1000
+
+        return block_us
 
     def serving(self, contender: Contender, seconds: int) -> Callable[[], float]:
-        """Start a serving contender; return the function that measures its requests per second."""
-        server = self._server(contender, contender.config, {}).wait_until_it_serves()
+        """Start a contender; return the function that measures its requests per second."""
+        server = self._serving(contender)
         return lambda: wrk.requests_per_second(server, seconds)
 
-    def _server(self, contender: Contender, config: str, environ: Mapping[str, str]) -> Server:
+    def _serving(self, contender: Contender) -> Server:
         gunicorn = Gunicorn(version("gunicorn"), Path(sys.prefix))
         if contender.gunicorn is not None:
             gunicorn = install(contender.gunicorn, self._older)
@@ -116,50 +131,50 @@ class _Starter:
             gunicorn,
             self._folder,
             workers=1,
-            config=config,
+            config=contender.config,
             arguments=(
                 *("--timeout", "0"),
                 *(argument.format(deaf=self._deaf) for argument in contender.arguments),
             ),
-            environ={**self._environ, **environ},
+            environ=self._environ,
             app=contender.app,
         )
         self._stack.enter_context(server)
-        return server
+        return server.wait_until_it_serves()
 
 
-def _around_a_request(
-    taking_part: Sequence[Contender], times: Values, left_out: Sequence[str]
-) -> Table:
-    added = {}
+def _in_place(taking_part: Sequence[Contender], times: Values, left_out: Sequence[str]) -> Table:
+    added, notes = {}, {}
     for it in taking_part:
-        base = it.base_around or it.base
+        base = it.base_in_place or it.base
         if it.name != base and {it.name, base} <= times.keys():
-            pairs = zip(times[it.name], times[base], strict=True)
-            added[it.name] = [ns - base_ns for ns, base_ns in pairs]
-    ours = statistics.median(added[OURS])
-    rows = [
-        row(it.name, "ns", added[it.name], beside=ours, note=_note(it))
-        for it in taking_part
-        if it.name in added
-    ]
+            added[it.name] = differences(times[it.name], times[base])
+            low, high = interval_of_median(added[it.name])
+            share = 100 * median(added[it.name]) / median(times[base])
+            interval = f"{share:+.1f} % of its base (95 %: {low:+.1f} to {high:+.1f} µs)"
+            notes[it.name] = "; ".join([interval, *_properties(it)])
+    ours = median(added[OURS]) if OURS in added else None
+    rows = [row(f"{name}, a request", "µs", us) for name, us in times.items() if name not in added]
+    rows += [row(name, "µs", us, beside=ours, note=notes[name]) for name, us in added.items()]
     return Table(
-        "Peers: time added to a request",
-        "Processor time that a monitor adds to a request of a sync worker. The worker is "
-        "gunicorn's, without its own work from accept to response: wrapped methods, hooks and "
-        f"the access log remain. Rounds of {CALLS} requests, in turns. Without a monitor a "
-        f"request takes {statistics.median(times[BASE]):,.0f} ns." + _absent(left_out),
+        "Peers in place",
+        "CPU time that a monitor adds to a request of the smallest app, in the one worker of a "
+        "real gunicorn (its process CPU clock, all its threads). One client sends one request "
+        f"after the other, each on a connection of its own. Blocks of {REQUESTS} requests, in "
+        "turns over the servers. The base is the same server without a monitor; a second one "
+        "shows what two equal servers differ by. What runs in the arbiter is not included."
+        + _absent(left_out),
         rows,
         beside="of gunicorn_backlog's",
     )
 
 
-def _note(contender: Contender) -> str:
+def _properties(contender: Contender) -> list[str]:
     parts = [f"{contender.package} {contender.version}"]
     if contender.unseen:
         working = "reports" if contender.tells_working else "does not report"
         parts += [f"{working} working workers", f"does not measure {contender.unseen}"]
-    return "; ".join([*parts, contender.note] if contender.note else parts)
+    return [*parts, contender.note] if contender.note else parts
 
 
 def _requests_per_second(
@@ -169,9 +184,9 @@ def _requests_per_second(
     for it in (it for it in taking_part if it.name in rates and it.base in rates):
         base = rates[it.base]
         pairs = [100 * (rate / bare - 1) for rate, bare in zip(rates[it.name], base, strict=True)]
-        low, median, high = statistics.quantiles(pairs, n=4, method="inclusive")
-        note = f"{median:+.1f} % ({low:+.1f} to {high:+.1f}) in pairs" if it.name != it.base else ""
-        beside = statistics.median(base)
+        low, high = interval_of_median(pairs)
+        note = f"{median(pairs):+.1f} % (95 %: {low:+.1f} to {high:+.1f}) in pairs"
+        note, beside = note if it.name != it.base else "", median(base)
         rows.append(row(it.name, "requests/s", rates[it.name], beside=beside, note=note))
     return Table(
         "Peers: requests per second",
