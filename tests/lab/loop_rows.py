@@ -88,7 +88,7 @@ class Loops:
                 readings.append(self.reading())
         return result.result(), readings
 
-    def duty(self, kind: str, percent: int, seconds: float = 1.6) -> Window:
+    def duty(self, kind: str, percent: int, seconds: float = 1.0) -> Window:
         """Have the app work, and compare; the window leaves out begin and end of the request."""
         path = f"/duty/{kind}/{percent}/{seconds}"
         answer, readings = self.readings_during(lambda: self.server.get(path))

@@ -13,10 +13,22 @@ import pytest
 from agent import StandInAgent
 
 from tests.conftest import ServerFactory
-from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.gunicorn_versions import VERSIONS, Gunicorn
+from tests.lab.nightly import nightly
 from tests.lab.server import CONFIG, Server
 from tests.lab.waiting import wait_for
-from tests.lab.worker_classes import CLASSES, GEVENT, GTHREAD, SYNC, WSGI, WorkerClass, label
+from tests.lab.worker_classes import (
+    AIOHTTP_UVLOOP,
+    CLASSES,
+    GEVENT,
+    GTHREAD,
+    NEWEST,
+    SYNC,
+    UVICORN_FORMER,
+    WSGI,
+    WorkerClass,
+    label,
+)
 
 KEPT = b"GET %s HTTP/1.1\r\nHost: test\r\n\r\n"
 CLOSED = b"%s %s HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
@@ -28,6 +40,8 @@ HELLO, BYE = b"\x81\x85\0\0\0\0hello", b"\x88\x82\0\0\0\0\x03\xe8"  # frames wit
 ECHO = b"\x81\x05hello"
 EXPOSING = {"GUNICORN_BACKLOG_REQUEST_WAIT": "1"}
 TRACE = ("-qq", "-e", "trace=sendfile", "-o")
+# The former workers, or the same ones on another loop, of a class that runs in all ways.
+SIBLINGS = (UVICORN_FORMER, AIOHTTP_UVLOOP)
 QUIET_S = 2.0  # after that long a server is silent
 
 
@@ -87,11 +101,17 @@ def test_answers_are_the_same(
     serve: ServerFactory,
     agent: StandInAgent,
 ) -> None:
-    """Plain, HEAD, kept alive, streamed, a file, failures, junk and a websocket's echo."""
+    """Plain, HEAD, kept alive, streamed, a file, failures, junk and a websocket's echo.
+
+    With exposed waits, and without unless a sibling of the class has shown it.
+    """
     has_websockets = worker_class.app != WSGI
     path = b"/" if has_websockets else b"/plain"
     # After a refused upgrade a frame is the malformed head of a request, as soon as it ends.
     frames = (HELLO, BYE) if has_websockets else (HELLO + b"\r\n\r\n",)
+    setups: list[tuple[str, dict[str, str]]] = [("", {}), (CONFIG, EXPOSING)]
+    if worker_class not in SIBLINGS:
+        setups.append((CONFIG, {}))
     servers = [
         serve(
             installed(worker_class.versions[-1]),
@@ -101,11 +121,13 @@ def test_answers_are_the_same(
             app=worker_class.app,
             environ={"GUNICORN_BACKLOG_URL": agent.url} | exposing,
         )
-        for config, exposing in ((CONFIG, {}), (CONFIG, EXPOSING), ("", {}))
+        for config, exposing in setups
     ]
-    with_us, exposed, without_us = (
-        answers(server.wait_until_it_serves(), path, frames) for server in servers
-    )
+    with ThreadPoolExecutor() as pool:
+        without_us, exposed, *others = pool.map(
+            lambda server: answers(server.wait_until_it_serves(), path, frames), servers
+        )
+    with_us = others[0] if others else exposed
     assert with_us == without_us
     assert exposed == without_us
     assert b" 200 OK\r\n" in with_us["plain"]
@@ -114,10 +136,18 @@ def test_answers_are_the_same(
         assert ECHO in with_us["websocket"]
 
 
-@pytest.mark.parametrize("worker_class", [SYNC, GTHREAD, GEVENT], ids=label)
+@pytest.mark.parametrize(
+    ("worker_class", "version"),
+    [
+        *(case.case(version) for case in (SYNC, GTHREAD) for version in VERSIONS),
+        nightly(GEVENT, VERSIONS[0], id=f"{GEVENT.label}-{VERSIONS[0]}"),
+        GEVENT.case(NEWEST),
+    ],
+)
 def test_sendfile_is_called_as_before(
     worker_class: WorkerClass,
-    gunicorn: Gunicorn,
+    version: str,
+    installed: Callable[[str], Gunicorn],
     serve: ServerFactory,
     agent: StandInAgent,
     tmp_path: Path,
@@ -129,7 +159,7 @@ def test_sendfile_is_called_as_before(
     traces = [tmp_path / "with", tmp_path / "exposing", tmp_path / "without"]
     servers = [
         serve(
-            gunicorn,
+            installed(version),
             workers=1,
             config=config,
             arguments=worker_class.arguments,

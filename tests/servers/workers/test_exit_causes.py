@@ -53,7 +53,7 @@ def exits(received: list[Push]) -> Counter[str]:
     """Return the exits of these pushes by reason."""
     found: Counter[str] = Counter()
     for push in received:
-        found += exits_in(push)
+        found.update(exits_in(push))
     return found
 
 

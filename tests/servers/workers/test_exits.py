@@ -77,7 +77,7 @@ def members(*, session: int) -> set[int]:
     return found
 
 
-@forms("kills", short=15, long=50)
+@forms("kills", short=8, long=50)
 def test_killed_workers_leave_nothing(
     kills: int, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, temporary: Path
 ) -> None:
