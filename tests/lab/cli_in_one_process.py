@@ -5,25 +5,33 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tests.lab.cli_command import Done, environment
 
 PROGRAM = """
-import json, sys
+import json, os, sys
 from tests.lab.cli_in_process import run_here
-json.dump([run_here(*command) for command in json.loads(sys.argv[1])], sys.stdout)
+environ = dict(os.environ)
+json.dump([run_here(*command, environ=environ) for command in json.loads(sys.argv[1])], sys.stdout)
 """
 
 
-def run_each(commands: Sequence[Sequence[str]], *, run_by: tuple[str, ...]) -> list[Done]:
+def run_each(
+    commands: Sequence[Sequence[str]],
+    *,
+    run_by: tuple[str, ...] = (),
+    environ: Mapping[str, str] | None = None,
+    first: str = "",
+) -> list[Done]:
     """Run each command to its end.
 
     :param run_by: a command that executes the process, for example nsenter.
+    :param first: Python statements that run before the package is imported.
     """
     done = subprocess.run(
-        [*run_by, sys.executable, "-c", PROGRAM, json.dumps(commands)],
-        env=environment(),
+        [*run_by, sys.executable, "-c", first + PROGRAM, json.dumps(commands)],
+        env=environment() | dict(environ or {}),
         capture_output=True,
         text=True,
         check=False,

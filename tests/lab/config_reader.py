@@ -23,7 +23,7 @@ sys.path[:] = [folder for folder in sys.path if folder]
 from gunicorn_backlog.cli.check.read_config import main
 
 for line in sys.stdin:
-    folders, result, arguments = json.loads(line)
+    folders, environ, result, arguments = json.loads(line)
     pid = os.fork()
     if pid == 0:
         signal.alarm({LONGEST_S})
@@ -31,6 +31,7 @@ for line in sys.stdin:
         for stream in (0, 1, 2):
             os.dup2(null, stream)
         sys.path[:0] = folders
+        os.environ.update(environ)
         sys.argv = ["read", str(os.open(result, os.O_WRONLY | os.O_CREAT)), *arguments]
         try:
             main()
@@ -68,12 +69,12 @@ class ConfigReader:
     ) -> None:
         self._program.communicate()
 
-    def read(self, arguments: Sequence[str], *folders: Path) -> GunicornConfig:
+    def read(self, arguments: Sequence[str], *folders: Path, **environ: str) -> GunicornConfig:
         """Return gunicorn's config for these arguments; ``folders`` come first in the path."""
         assert self._program.stdin is not None
         assert self._program.stdout is not None
         self._result.unlink(missing_ok=True)
-        job = [str(folder) for folder in folders], str(self._result), arguments
+        job = [str(folder) for folder in folders], environ, str(self._result), arguments
         print(json.dumps(job), file=self._program.stdin, flush=True)
         assert self._program.stdout.readline() == "\n"
         found = of_config._decoded(self._result.read_text())

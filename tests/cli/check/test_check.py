@@ -15,14 +15,20 @@ from gunicorn_backlog.cli.check.findings import lines, warning
 from tests.conftest import ServerFactory
 from tests.lab.check_command import FAILED, OK, WARNING, WriteConfig, check, has_finding
 from tests.lab.cli_command import ROOT, run_cli
+from tests.lab.cli_in_one_process import run_each
 from tests.lab.cli_in_process import run_here
-from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.gunicorn_versions import VERSIONS, Gunicorn
+from tests.lab.nightly import nightly
 from tests.lab.pushes import wait_until_all_are_idle
 from tests.lab.sandbox import as_pid_1, network, refusing
 from tests.lab.server import CONFIG
 from tests.lab.waiting import wait_for
 
 TOO_OLD = "20.0.4"
+# Other tests read configs with the newest one.
+OLDEST_BY_DAY = pytest.mark.parametrize(
+    "gunicorn", [VERSIONS[0], nightly(VERSIONS[-1], id=VERSIONS[-1])], indirect=True
+)
 
 
 def test_a_terminal_is_told_nothing_by_it() -> None:
@@ -144,14 +150,15 @@ def test_arguments_in_the_environment(agent: StandInAgent) -> None:
     """Without a server and a config, GUNICORN_CMD_ARGS is read."""
     arguments = "--config python:gunicorn_backlog.hooks --backlog 5"
     environ = {"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_CMD_ARGS": arguments}
-    done = check(environ=environ)
+    given = ("check", "--", *arguments.split()[:2], "app:app")
+    done, and_given = run_each([("check",), given], run_by=as_pid_1(), environ=environ)
     assert done.code == OK, done
     text = "if the server is gunicorn's own command: post_worker_init is ours"
     assert has_finding(done, "ok", "hooks", text)
-    done = check("--config", "python:gunicorn_backlog.hooks", environ=environ)
-    assert has_finding(done, "ok", "hooks", "  post_worker_init is ours"), done
+    assert has_finding(and_given, "ok", "hooks", "  post_worker_init is ours"), and_given
 
 
+@OLDEST_BY_DAY
 def test_a_hook_that_ours_replaces(
     gunicorn: Gunicorn, config: WriteConfig, agent: StandInAgent
 ) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 
 import pytest
@@ -18,7 +17,8 @@ from gunicorn_backlog.cli.inspect import discovery
 from gunicorn_backlog.cli.inspect.snapshot import take_snapshot
 from tests.conftest import ServerFactory
 from tests.lab.check_command import FAILED, OK, WARNING, has_finding
-from tests.lab.cli_command import Done, environment, run_cli
+from tests.lab.cli_command import Done, run_cli
+from tests.lab.cli_in_one_process import run_each
 from tests.lab.cli_in_process import run_here
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.sandbox import as_nobody, as_pid_1, without_proc
@@ -55,8 +55,6 @@ for module, names in places.items():
 from gunicorn_backlog.kernel import proc_net
 from gunicorn_backlog.cli.inspect import procfs
 procfs.PROC = proc_net.PROC = pathlib.Path("/nowhere")
-from gunicorn_backlog.cli.main import main
-sys.exit(main())
 """
 
 
@@ -117,35 +115,27 @@ def test_a_server_that_ends_meanwhile(
             )
 
 
-@pytest.mark.parametrize("name", ["status", "top", "check"])
-def test_without_proc(name: str) -> None:
+def test_without_proc() -> None:
     """The error names /proc, and does not claim that no server runs."""
-    done = run_cli(name, run_by=without_proc())
+    *others, check = run_each([("status",), ("top",), ("check",)], run_by=without_proc())
     line = "servers are found by Linux's /proc, which is not here"
-    if name == "check":
-        assert done.code > OK
-        assert has_finding(done, "warning", "server", line)
-    else:
-        assert (done.code, done.out, done.err) == (1, "", f"gunicorn-backlog: {line}\n")
+    assert others == [Done(1, "", f"gunicorn-backlog: {line}\n")] * 2
+    assert check.code > OK
+    assert has_finding(check, "warning", "server", line)
 
 
-@pytest.mark.parametrize("arguments", [(), (str(os.getpid()),), ALL_WELL[1:]])
-def test_not_linux(arguments: tuple[str, ...], agent: StandInAgent) -> None:
+def test_not_linux(agent: StandInAgent) -> None:
     """The available metrics are listed, and the Agent is tried; another system is simulated."""
-    done = subprocess.run(
-        [sys.executable, "-c", NOT_LINUX, "check", *arguments],
-        env=environment() | {"GUNICORN_BACKLOG_URL": agent.url},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (FAILED, "")
-    seen = Done(done.returncode, done.stdout, done.stderr)
-    assert has_finding(
-        seen, "failed", "platform", "Darwin, not Linux: workers, threads and requests"
-    )
-    assert has_finding(seen, "warning", "server", "/proc, which is not here")
-    if not arguments or arguments == ALL_WELL[1:]:
-        assert has_finding(seen, "ok", "Agent", agent.url)
-    if arguments == ALL_WELL[1:]:  # found by another process, on Linux
-        assert has_finding(seen, "ok", "worker class", "sync: states, requests")
+    commands = [("check",), ("check", str(os.getpid())), ALL_WELL]
+    environ = {"GUNICORN_BACKLOG_URL": agent.url}
+    each = run_each(commands, environ=environ, first=NOT_LINUX)
+    platform = "Darwin, not Linux: workers, threads and requests"
+    for done in each:
+        assert (done.code, done.err) == (FAILED, "")
+        assert has_finding(done, "failed", "platform", platform)
+        assert has_finding(done, "warning", "server", "/proc, which is not here")
+    nothing_given, _, config_given = each
+    assert has_finding(nothing_given, "ok", "Agent", agent.url)
+    assert has_finding(config_given, "ok", "Agent", agent.url)
+    # The class is found by another process, on Linux.
+    assert has_finding(config_given, "ok", "worker class", "sync: states, requests")

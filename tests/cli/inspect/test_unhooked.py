@@ -90,6 +90,7 @@ def test_nothing_else_runs(newest: Gunicorn, agent: StandInAgent, tmp_path: Path
     assert "in its hooks runs here (gunicorn that is not monitored does: pid " in done.err, done
 
 
+@NEWEST_BY_DAY
 def test_hooks_added_by_a_reload(gunicorn: Gunicorn, serve: ServerFactory) -> None:
     """A reload does not run when_ready: the server is reported until its restart."""
     server = serve(gunicorn, config="", workers=1).wait_until_it_serves()

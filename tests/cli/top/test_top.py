@@ -147,15 +147,15 @@ def test_its_keys(newest: Gunicorn, serve: ServerFactory, tmp_path: Path) -> Non
 
 def test_more_workers_than_lines(newest: Gunicorn, serve: ServerFactory, tmp_path: Path) -> None:
     """The busiest workers are shown, and the number of the others."""
-    server = serve(newest, workers=30).wait_until_it_serves()
-    with terminal(tmp_path, SMALL, str(server.pid), "--seconds", "0.2") as screen:
-        screen.wait_until_it_shows("30 idle, 0 working", "more workers")
+    server = serve(newest, workers=14).wait_until_it_serves()
+    with terminal(tmp_path, (80, 16), str(server.pid), "--seconds", "0.2") as screen:
+        screen.wait_until_it_shows("14 idle, 0 working", "more workers")
         server.hold(2)
-        text = Screen(screen.wait_until_it_shows("28 idle, 2 working"))
+        text = Screen(screen.wait_until_it_shows("12 idle, 2 working"))
         assert [row[1] for row in text.workers()][:3] == ["working", "working", "idle"]
         more = int(text.row("and ").split()[1])
-        assert len(text.workers()) + more == 30
-        assert len(text.lines) <= SMALL[1]
+        assert len(text.workers()) + more == 14
+        assert len(text.lines) <= 16
         assert text.lines[-1].startswith("q quit")
         server.let_go()
 

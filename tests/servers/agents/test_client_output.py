@@ -7,7 +7,7 @@ from agent import StandInAgent
 
 from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import VERSIONS, Gunicorn
-from tests.lab.nightly import nightly
+from tests.lab.nightly import NEWEST_BY_DAY, nightly
 from tests.lab.pushes import next_pushes
 from tests.lab.reloading import reload_and_wait
 from tests.lab.server import CONFIG
@@ -59,6 +59,7 @@ def test_one_line_and_it_is_ours(
     assert "Traceback" not in server.log
 
 
+@NEWEST_BY_DAY
 def test_the_apps_own_client_logs_as_without_us(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:

@@ -12,8 +12,9 @@ from agent import StandInAgent
 from tests.conftest import ServerFactory
 from tests.lab.agent_outages import AWAY, wait_until_logged
 from tests.lab.datadog_app import WARNING
-from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.gunicorn_versions import VERSIONS, Gunicorn
 from tests.lab.latencies import answer_ms
+from tests.lab.nightly import nightly
 from tests.lab.ports import free_port
 from tests.lab.pushes import next_pushes
 from tests.lab.server import Server
@@ -23,9 +24,13 @@ from tests.lab.waiting import wait_for
 INTERVAL_S = 0.1
 REQUESTS = 5
 APP = "tests.lab.datadog_app:app"
-PRELOADED = pytest.mark.parametrize(
-    "arguments", [(), ("--preload",)], ids=["in the worker", "preloaded"]
-)
+# The client of the app is made in the worker, or preloaded.
+CASES = [
+    pytest.param((), VERSIONS[-1], id="in the worker-newest"),
+    pytest.param(("--preload",), VERSIONS[0], id="preloaded-oldest"),
+    nightly((), VERSIONS[0], id="in the worker-oldest"),
+    nightly(("--preload",), VERSIONS[-1], id="preloaded-newest"),
+]
 
 
 def warnings_of(server: Server, requests: int) -> tuple[int, int]:
@@ -36,7 +41,7 @@ def warnings_of(server: Server, requests: int) -> tuple[int, int]:
     return before, server.log.count(WARNING) - before
 
 
-@PRELOADED
+@pytest.mark.parametrize(("arguments", "gunicorn"), CASES, indirect=["gunicorn"])
 @forms("requests", short=20, long=2000)
 def test_failed_sends_of_the_app_are_logged_as_without_us(
     requests: int,

@@ -28,6 +28,8 @@ WORKERS = 4
 MOST_WORKERS = 3 * WORKERS  # of two reloads in quick succession
 MOST_CONNECTIONS = 100  # of 7 clients; one in five does not wait for an answer
 INTERVAL_S = 0.5
+# Some hundred requests per second; without pauses the clients would take all of a CPU.
+REQUESTS, PAUSE_S = 60, 0.2
 FAULT_EVERY_S = 5.0
 SETTLED_S = 1.5  # before and after a fault
 SPARE_S = 1.0  # what other load may add to an interval
@@ -54,11 +56,11 @@ def under_load(server: Server) -> Iterator[list[float]]:
     unanswered_s: list[float] = []
 
     def storm() -> None:
-        while not over.is_set():
-            ChaosClients(server, 300, rarely=10**9, without={"leave"}).run()
+        while not over.wait(PAUSE_S):
+            ChaosClients(server, REQUESTS, rarely=10**9, without={"leave"}).run()
 
     def ask() -> None:
-        while not over.wait(0.01):
+        while not over.wait(PAUSE_S / 10):
             began_s = time.monotonic()
             try:
                 answered = b"con" in server.get("/plain")

@@ -92,7 +92,7 @@ def wait_until_quiet(seconds: float, *agents: StandInAgent) -> None:
     assert len(tagged_pushes(*agents)) == before
 
 
-@forms("reloads", short=5, long=LONG)
+@forms("reloads", short=4, long=LONG)
 def test_reloads_with_other_settings(
     reloads: int,
     gunicorn: Gunicorn,
@@ -145,7 +145,7 @@ def test_reloads_with_other_settings(
 
 
 @NEWEST_BY_DAY
-@forms("reloads", short=8, long=LONG)
+@forms("reloads", short=6, long=LONG)
 def test_reloads_faster_than_the_interval(
     reloads: int, gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent, forks: Path
 ) -> None:

@@ -6,6 +6,7 @@ from agent import StandInAgent
 
 from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.nightly import NEWEST_BY_DAY
 from tests.lab.pushes import next_pushes
 from tests.lab.waiting import wait_for
 
@@ -38,6 +39,7 @@ def octets(agent: StandInAgent) -> list[bytes]:
     return [datagram.octets for datagram in agent.datagrams]
 
 
+@NEWEST_BY_DAY
 def test_datadogs_variables(gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent) -> None:
     """Datadog's variables take precedence over gunicorn's settings; each tag is sent once."""
     environ = {

@@ -114,6 +114,7 @@ def test_a_logger_that_blocks_delays_no_push(
     assert max(gaps_s) < 1.4
 
 
+@NEWEST_BY_DAY
 def test_gunicorns_statsd_logger_counts_none_of_our_lines(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:

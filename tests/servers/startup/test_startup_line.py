@@ -10,6 +10,7 @@ from agent import StandInAgent
 from gunicorn_backlog import __version__
 from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
+from tests.lab.nightly import NEWEST_BY_DAY
 from tests.lab.pushes import wait_until_all_are_idle
 from tests.lab.server import CONFIG, Server
 from tests.lab.waiting import wait_for
@@ -21,6 +22,7 @@ def startup_lines(server: Server) -> list[str]:
     return [line.removeprefix(f"{__version__}: ") for line in found]
 
 
+@NEWEST_BY_DAY
 def test_once_per_start_and_when_its_content_changes(
     gunicorn: Gunicorn, serve: ServerFactory, agent: StandInAgent
 ) -> None:
