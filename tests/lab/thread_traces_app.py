@@ -33,12 +33,14 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
 def copies_of_our_thread() -> int:
     """Return the number of threads and greenlets of this process that run our monitor's code."""
     frames: list[Any] = list(sys._current_frames().values())
-    frames += [getattr(each, "gr_frame", None) for each in gc.get_objects() if _is_greenlet(each)]
+    objects = gc.get_objects()
+    greenlets = {kind for kind in set(map(type, objects)) if _is_greenlet(kind)}
+    frames += [getattr(each, "gr_frame", None) for each in objects if type(each) in greenlets]
     return sum(map(_is_ours, frames))
 
 
-def _is_greenlet(candidate: object) -> bool:
-    return any(base.__name__ == "greenlet" for base in type(candidate).__mro__)
+def _is_greenlet(kind: type) -> bool:
+    return any(base.__name__ == "greenlet" for base in kind.__mro__)
 
 
 def _is_ours(frame: FrameType | None) -> bool:

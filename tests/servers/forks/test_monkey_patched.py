@@ -30,6 +30,7 @@ Patching = Callable[[str, WorkerClass, Gunicorn], "Patched"]
 GEVENT_ALL = "from gevent import monkey; monkey.patch_all()\n"
 EVENTLET_ALL = "import eventlet; eventlet.monkey_patch()\n"
 EVENTLET_BUT_OS = "import eventlet; eventlet.monkey_patch(os=False)\n"
+IMPORTED_ONCE = "import datadog\n"  # otherwise most of the work of each new worker
 CRITICAL = (2,)
 HELD = (1, 5)  # and none, after each
 # The arbiter's patch, and the class before and after a reload.
@@ -120,7 +121,7 @@ def test_an_arbiter_with_all_of_eventlet_s_patches(
 
 def config_of(worker_class: WorkerClass) -> str:
     """Return the config of a server with this class, without a patch."""
-    return f"{SHORT_CONFIG}worker_class = {worker_class.name!r}\n"
+    return f"{SHORT_CONFIG}{IMPORTED_ONCE}worker_class = {worker_class.name!r}\n"
 
 
 def is_running(agent: StandInAgent) -> tuple[float, ...]:
