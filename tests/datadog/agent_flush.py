@@ -18,6 +18,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache, cached_property
 
 from agent import Line
 
@@ -53,6 +54,19 @@ class Received:
     statuses: tuple[Status, ...]
     until_s: float
 
+    @cached_property
+    def by_metric(self) -> dict[str, list[Series]]:
+        """The series of each metric."""
+        found: dict[str, list[Series]] = defaultdict(list)
+        for series in self.series:
+            found[series.metric].append(series)
+        return dict(found)
+
+    @cached_property
+    def first_points(self) -> dict[object, dict[tuple[str, ...], int]]:
+        """Memory of the evaluator: the first points of each group, by selection."""
+        return {}
+
 
 @dataclass
 class _Bucket:
@@ -71,7 +85,7 @@ def flush(pushes: Iterable[tuple[float, Iterable[Line]]], until_s: float) -> Rec
     for at_s, lines in pushes:
         start_s = int(at_s // FLUSH_S) * FLUSH_S
         for line in lines:
-            tags = line.tags | {HOST}
+            tags = _with_host(line.tags)
             if line.type == "_sc":
                 statuses.append(Status(line.name, tags, at_s, int(line.values[0])))
             elif start_s + FLUSH_S <= until_s:
@@ -83,6 +97,11 @@ def flush(pushes: Iterable[tuple[float, Iterable[Line]]], until_s: float) -> Rec
         for suffix, points in _points(kind, by_start, until_s).items()
     ]
     return Received(tuple(series), tuple(statuses), until_s)
+
+
+@cache
+def _with_host(tags: frozenset[str]) -> frozenset[str]:
+    return tags | {HOST}
 
 
 def _points(

@@ -2,7 +2,7 @@
 
     python -m tests.datadog.apply_runner
 
-Reads a JSON object per line (``Order``), and prints the exit code of each.
+Reads a JSON object per line (``Order``), and prints the pid and the exit code of each.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import runpy
+import signal
 import sys
 from typing import TypedDict
 
@@ -29,12 +30,14 @@ def next_order() -> Order | None:
         pid = os.fork()
         if pid == 0:
             return order
+        print(pid, flush=True)
         print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
     return None
 
 
 def obey(order: Order) -> None:
     """Become ``python COMMAND``: the interpreter reports exceptions and flushes as usual."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
     os.environ.clear()
     os.environ.update(order["environ"])
     for descriptor, path in enumerate([os.devnull, *order["output"]]):

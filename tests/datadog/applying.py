@@ -8,6 +8,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +18,7 @@ from tests.datadog.apply_runner import Order
 from tests.datadog.files import FOLDER, MONITORS
 from tests.datadog.standin_api import KEYS
 from tests.lab.sandbox import ROOT
+from tests.lab.waiting import DEADLINE_S
 
 NAMES = [row.partition(",")[0] for row in (FOLDER / "metadata.csv").read_text().splitlines()[1:]]
 METRICS = len(NAMES)
@@ -29,25 +32,6 @@ def environment(url: str) -> dict[str, str]:
         k: v for k, v in os.environ.items() if not k.startswith(("DD_", "DATADOG_", "COV"))
     }
     return inherited | {"DD_API_KEY": KEYS[0], "DD_APP_KEY": KEYS[1], "DATADOG_HOST": url}
-
-
-def start(
-    url: str, *arguments: str, folder: Path = FOLDER, **variables: str
-) -> subprocess.Popen[str]:
-    """Start apply.py against an API."""
-    return subprocess.Popen(
-        [sys.executable, str(folder / "apply.py"), *arguments],
-        env=environment(url) | variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=hear_ctrl_c,
-    )
-
-
-def hear_ctrl_c() -> None:
-    """Restore the default of SIGINT, which a shell ignores in background processes."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def run(
@@ -70,8 +54,15 @@ def run(
     )
 
 
-def run_in_fork(command: list[str], environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run a Python program in a fork of a process that has imported the ``datadog`` client."""
+def run_in_fork(
+    command: list[str],
+    environ: dict[str, str],
+    meanwhile: Callable[[int], object] = lambda pid: None,
+) -> subprocess.CompletedProcess[str]:
+    """Run a Python program in a fork of a process that has imported the ``datadog`` client.
+
+    :param meanwhile: called with the program's pid while it runs.
+    """
     runner = _runner()
     with TemporaryDirectory() as folder:
         output = [Path(folder) / "stdout", Path(folder) / "stderr"]
@@ -80,7 +71,14 @@ def run_in_fork(command: list[str], environ: dict[str, str]) -> subprocess.Compl
         assert runner.stdout is not None
         runner.stdin.write(json.dumps(order) + "\n")
         runner.stdin.flush()
-        code = int(runner.stdout.readline())
+        pid = int(runner.stdout.readline())
+        killer = threading.Timer(DEADLINE_S, os.kill, (pid, signal.SIGKILL))
+        killer.start()
+        try:
+            meanwhile(pid)
+        finally:
+            code = int(runner.stdout.readline())
+            killer.cancel()
         return subprocess.CompletedProcess(command, code, *(path.read_text() for path in output))
 
 

@@ -6,6 +6,7 @@ https://docs.datadoghq.com/monitors/types/metric/
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -18,6 +19,7 @@ from tests.datadog.query import (
     Comparator,
     Expression,
     MetricQuery,
+    Selection,
     fills_gaps,
     selections,
 )
@@ -76,9 +78,19 @@ def evaluate(definition: Mapping[str, Any], received: Received, at_s: float) -> 
 def _first_heard(expression: Expression, received: Received, at_s: float) -> dict[Group, int]:
     """Return the time of the first points of all selections of an expression, by group."""
     plain = [replace(selection, calls=()) for selection in selections(expression)]
-    made = [series_of(selection, received, Span(0, at_s)) for selection in plain]
-    groups = [group for group in made[0] if all(points.get(group) for points in made)]
-    return {group: max(min(points[group]) for points in made) for group in groups}
+    firsts = [_first_points(selection, received) for selection in plain]
+    groups = [group for group in firsts[0] if all(group in first for first in firsts)]
+    known = {group: max(first[group] for first in firsts) for group in groups}
+    return {group: first_s for group, first_s in known.items() if first_s + FLUSH_S <= at_s}
+
+
+def _first_points(selection: Selection, received: Received) -> dict[Group, int]:
+    """Return the time of the first point of each group; each selection is evaluated once."""
+    if selection not in received.first_points:
+        by_group = series_of(selection, received, Span(0, math.inf))
+        firsts = {group: min(points) for group, points in by_group.items() if points}
+        received.first_points[selection] = firsts
+    return received.first_points[selection]
 
 
 def _state(query: MetricQuery, options: Mapping[str, Any], points: Points, span: Span) -> str:

@@ -61,23 +61,24 @@ class Recording:
     @classmethod
     def read(cls, path: Path) -> Recording:
         """Read a recording from a file. Raises OSError, ValueError."""
-        keys: list[SeriesKey] = []
+        keys: list[tuple[str, str, frozenset[str]]] = []
+        lines: list[Line | None] = []  # the latest one of each series
         pushes: list[Push] = []
         lasts_s = 0.0
-        before: list[str] = []
         for row in path.read_text().splitlines():
             head, *cells = row.split("\t")
             if head == "series":
                 name, kind, tags = cells[0].split("|")
-                keys.append((name, kind, tuple(tags.split(","))))
+                keys.append((name, kind, frozenset(tags.split(","))))
+                lines.append(None)
             elif head == "lasts_s":
                 lasts_s = float(cells[0])
             elif not head.startswith("#"):
-                before = [
-                    cell or same
-                    for cell, same in zip(cells, before or [NONE] * len(keys), strict=True)
+                lines = [
+                    _line(key, cell) if cell else same
+                    for key, cell, same in zip(keys, cells, lines, strict=True)
                 ]
-                pushes.append((float(head), _lines(keys, before)))
+                pushes.append((float(head), tuple(line for line in lines if line)))
         return cls(tuple(pushes), lasts_s)
 
 
@@ -85,9 +86,8 @@ def _key(line: Line) -> SeriesKey:
     return line.name, line.type, tuple(sorted(line.tags))
 
 
-def _lines(keys: list[SeriesKey], cells: list[str]) -> tuple[Line, ...]:
-    return tuple(
-        Line(name, kind, tuple(map(float, cell.split(":"))), frozenset(tags))
-        for (name, kind, tags), cell in zip(keys, cells, strict=True)
-        if cell != NONE
-    )
+def _line(key: tuple[str, str, frozenset[str]], cell: str) -> Line | None:
+    if cell == NONE:
+        return None
+    name, kind, tags = key
+    return Line(name, kind, tuple(map(float, cell.split(":"))), tags)

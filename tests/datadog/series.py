@@ -95,13 +95,14 @@ def group_of(tags: frozenset[str], keys: tuple[str, ...]) -> Group | None:
 def _selected(selection: Selection, received: Received, span: Span) -> dict[Group, Points]:
     factor = FLUSH_S if _counts(selection) else 1  # the Agent sends rates per second
     together: dict[Group, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for series in received.series:
-        if series.metric != selection.metric:
-            continue
+    since_s, last_s = span.since_s, span.until_s - FLUSH_S
+    for series in received.by_metric.get(selection.metric, ()):
         group = group_of(series.tags, selection.by)
         if group is not None and _in_scope(series.tags, selection):
             inside = {
-                start: value * factor for start, value in series.points.items() if span.has(start)
+                start: value * factor
+                for start, value in series.points.items()
+                if since_s <= start <= last_s  # as in Span.has, without a call each
             }
             for start, value in _rolled_up(inside, selection).items():
                 together[group][start].append(value)

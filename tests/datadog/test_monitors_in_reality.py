@@ -105,6 +105,6 @@ def test_a_recording_is_read_as_it_was_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize("phase", PHASES)
 def test_bind_is_the_only_listener(phase: str) -> None:
     """Every line of a recording has the tag, with the same value."""
-    lines = [line for _, lines in recorded(phase).pushes for line in lines]
+    lines = {line for _, lines in recorded(phase).pushes for line in lines}
     (listener,) = {line.tag("listener") for line in lines if line.name == "gunicorn.backlog"}
     assert {line.tag("bind") for line in lines} == {listener}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -11,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.datadog.applying import check_refused, environment, run, start
+from tests.datadog.applying import check_refused, environment, run, run_in_fork
 from tests.datadog.files import FOLDER, MONITORS
 from tests.datadog.standin_api import Answer, StandInApi
 from tests.lab.waiting import DEADLINE_S
 
+COMMAND = [str(FOLDER / "apply.py")]
 QUOTA: Answer = (429, {"errors": ["Rate limit reached"]})
 
 
@@ -103,14 +105,16 @@ def test_a_signal_takes_back_what_was_made(api: StandInApi, number: signal.Signa
             go_on.wait(DEADLINE_S)
 
     api.before_reply = hold
-    with start(api.url) as process:
+
+    def stop(pid: int) -> None:
         assert made.wait(DEADLINE_S)
         assert len(api.monitors) == 3
-        process.send_signal(number)
-        _, stderr = process.communicate(timeout=DEADLINE_S)
-        go_on.set()
-    assert stderr == "apply: stopped; nothing was changed\n"
-    assert process.returncode == 1
+        os.kill(pid, number)
+
+    done = run_in_fork(COMMAND, environment(api.url), stop)
+    go_on.set()
+    assert done.stderr == "apply: stopped; nothing was changed\n"
+    assert done.returncode == 1
     assert api.state() == before
 
 
@@ -142,16 +146,18 @@ def check_taken_back(api: StandInApi, second: signal.Signals, refused: bool) -> 
     api.before_reply = hold
     if refused:
         fail_at(api, 3, QUOTA)
-    with start(api.url) as process:
+
+    def stop(pid: int) -> None:
         assert made.wait(DEADLINE_S)
         if not refused:
-            process.send_signal(signal.SIGINT)
+            os.kill(pid, signal.SIGINT)
             assert taking_back.wait(DEADLINE_S)
         go_on.set()
         assert taking_back.wait(DEADLINE_S)
-        process.send_signal(second)
+        os.kill(pid, second)
         taken_back.set()
-        _, stderr = process.communicate(timeout=DEADLINE_S)
+
+    stderr = run_in_fork(COMMAND, environment(api.url), stop).stderr
     assert stderr.startswith("apply: POST monitor: 429" if refused else "apply: stopped")
     assert stderr.endswith("; nothing was changed\n")
     assert len(stderr.splitlines()) == 1

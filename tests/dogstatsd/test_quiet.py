@@ -36,8 +36,7 @@ def test_only_this_thread_is_quiet(caplog: pytest.LogCaptureFixture) -> None:
         {"DD_TELEMETRY_HOST": "agent", "DD_TELEMETRY_PORT": "port"},
     ],
 )
-@pytest.mark.parametrize("url", ["udp://localhost:8125", "unix:///nowhere"])
-def test_the_client_reads_a_bad_variable(url: str, environ: dict[str, str]) -> None:
+def test_the_client_reads_a_bad_variable(environ: dict[str, str]) -> None:
     """Bad variables cause no record of ours at any level; the app's own records pass."""
     program = (
         "import logging, os; logging.basicConfig(level=logging.DEBUG)\n"
@@ -45,8 +44,9 @@ def test_the_client_reads_a_bad_variable(url: str, environ: dict[str, str]) -> N
         "from gunicorn_backlog.dogstatsd.serializer import Serializer\n"
         "from gunicorn_backlog.metrics.points import Point\n"
         "from gunicorn_backlog.config.settings import Settings\n"
-        f"serializer = Serializer(Settings()._replace(address=parse({url!r})))\n"
-        "print(serializer.lines([Point('a', 'gauge', (1,), ())])[0][:7])\n"
+        "for url in ('udp://localhost:8125', 'unix:///nowhere'):\n"
+        "    serializer = Serializer(Settings()._replace(address=parse(url)))\n"
+        "    print(serializer.lines([Point('a', 'gauge', (1,), ())])[0][:7])\n"
         f"assert {set(environ)!r} <= set(os.environ)\n"
         "logging.getLogger('datadog.dogstatsd').warning('the app')\n"
     )
@@ -58,6 +58,6 @@ def test_the_client_reads_a_bad_variable(url: str, environ: dict[str, str]) -> N
         check=False,
     )
     assert (done.stdout, done.stderr) == (
-        "b'a:1|g|c'\n" if "|c" in done.stdout else "b'a:1|g\\n'\n",
+        2 * ("b'a:1|g|c'\n" if "|c" in done.stdout else "b'a:1|g\\n'\n"),
         "WARNING:datadog.dogstatsd:the app\n",
     )

@@ -23,8 +23,13 @@ BURN = "while True: pass"
 def test_the_cpu_clock_of_another_process() -> None:
     """A busy process's clock agrees with ``/proc/PID/stat``; an ended process has none."""
     with subprocess.Popen([sys.executable, "-c", BURN]) as process:
-        wait_for("CPU time", lambda: cpu_s(process.pid) > 0.5)
-        assert cpu_ns(process.pid) / 1e9 == pytest.approx(cpu_s(process.pid), abs=0.05)
+        wait_for("CPU time", lambda: cpu_s(process.pid) > 0.2)
+        before_s, clock_s, after_s = (
+            cpu_s(process.pid),
+            cpu_ns(process.pid) / 1e9,
+            cpu_s(process.pid),
+        )
+        assert before_s - 0.02 <= clock_s <= after_s + 0.02  # the file has ticks of 0.01 s
         process.kill()
     with pytest.raises(OSError, match="Invalid argument"):
         cpu_ns(process.pid)
@@ -50,15 +55,23 @@ def test_two_processes_on_one_cpu() -> None:
     program = f"import os; os.sched_setaffinity(0, [{cpu}])\n{BURN}"
     command = [sys.executable, "-c", program]
     with subprocess.Popen(command) as one, subprocess.Popen(command) as other:
-        wait_for("both to run", lambda: min(cpu_s(one.pid), cpu_s(other.pid)) > 0.3)
-        began_ns, ran_ns, waited_ns = time.monotonic_ns(), cpu_ns(one.pid), waited(one.pid)
-        wait_for("CPU time", lambda: cpu_ns(one.pid) > ran_ns + 5e8)
-        passed_ns = time.monotonic_ns() - began_ns
-        total_ns = cpu_ns(one.pid) - ran_ns + waited(one.pid) - waited_ns
-        assert total_ns / passed_ns == pytest.approx(1, abs=0.05)
-        assert waited(one.pid) - waited_ns > 0.3 * passed_ns
+        wait_for("both to run", lambda: min(cpu_s(one.pid), cpu_s(other.pid)) > 0.05)
+        wait_for("run and wait of an undisturbed time", lambda: make_up_the_time(one.pid))
         for process in (one, other):
             process.kill()
+
+
+def make_up_the_time(pid: int) -> bool:
+    """Return whether a process ran or waited during 0.3 s of its CPU time, within 5 %.
+
+    On a busy machine this process may be preempted between two readings.
+    """
+    began_ns, ran_ns, waited_ns = time.monotonic_ns(), cpu_ns(pid), waited(pid)
+    wait_for("CPU time", lambda: cpu_ns(pid) > ran_ns + 3e8)
+    passed_ns = time.monotonic_ns() - began_ns
+    total_ns = cpu_ns(pid) - ran_ns + waited(pid) - waited_ns
+    alike = total_ns / passed_ns == pytest.approx(1, abs=0.05)
+    return alike and waited(pid) - waited_ns > 0.3 * passed_ns
 
 
 def waited(pid: int) -> int:

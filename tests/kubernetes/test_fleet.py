@@ -9,7 +9,7 @@ import pytest
 from day import App, requests
 from fleet import BACKLOG, Fleet, Pod
 
-HOURS = 6
+HOURS = 2
 SECONDS = HOURS * 3600
 
 

@@ -33,14 +33,16 @@ def processes(*programs: str) -> Iterator[list[int]]:
 
 def test_the_mean_of_two_processes() -> None:
     """A busy and a sleeping process: the mean is half of what the busy one used."""
-    meter = CpuMeter(every_ns=0)
+    meter, of_one = CpuMeter(every_ns=0), CpuMeter(every_ns=0)
     with processes(BURN, SLEEP) as (busy, idle):
-        wait_for("both to run", lambda: cpu_ns(idle) > 0 and cpu_ns(busy) > 3e8)
+        wait_for("both to run", lambda: cpu_ns(idle) > 0 and cpu_ns(busy) > 1e8)
         meter.add({busy, idle})
+        of_one.add({busy})
         assert meter.update({busy, idle}).used is not None
-        wait_for("CPU time", lambda: cpu_ns(busy) > 8e8)
+        begin_ns = cpu_ns(busy)
+        wait_for("CPU time", lambda: cpu_ns(busy) > begin_ns + 4e8)
         usage = meter.update({busy, idle})
-        alone = meter_of(busy)
+        alone = of_one.update({busy})
     assert usage.used is not None
     assert usage.waited is not None
     # A busy process always runs or waits; the sleeping one does neither.
@@ -48,15 +50,6 @@ def test_the_mean_of_two_processes() -> None:
     assert alone.used is not None
     assert alone.waited is not None
     assert alone.used + alone.waited == pytest.approx(100, abs=8)
-
-
-def meter_of(pid: int) -> CpuUsage:
-    """Return the usage of one process during 0.4 s of its CPU time."""
-    meter = CpuMeter(every_ns=0)
-    meter.add({pid})
-    begin_ns = cpu_ns(pid)
-    wait_for("CPU time", lambda: cpu_ns(pid) > begin_ns + 4e8)
-    return meter.update({pid})
 
 
 def test_at_most_once_per_second() -> None:

@@ -118,7 +118,7 @@ def is_true(work_ns: int, taken: int, since_ns: int) -> bool:
 @pytest.mark.parametrize(
     ("least", "processes"),
     [
-        pytest.param(200_000, 2, id="short"),
+        pytest.param(50_000, 2, id="short"),
         pytest.param(1_000_000, 1, marks=pytest.mark.soak),
         pytest.param(1_000_000, 2, marks=pytest.mark.soak),
     ],
@@ -163,7 +163,7 @@ def records_of(scoreboard: Scoreboard) -> Iterator[tuple[int, int, int] | None]:
             yield from (tuple(numbers[thread::8]) for thread in range(2))  # type: ignore[misc]
 
 
-@forms("least", short=10_000, long=200_000)
+@forms("least", short=5_000, long=200_000)
 def test_states_beside_threads_at_full_speed(least: int) -> None:
     """A worker with two threads never has more than two busy ones, and counters only grow."""
 
