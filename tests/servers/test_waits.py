@@ -206,53 +206,31 @@ def test_thirty_clients_at_once_exactly(
     assert push.values(f"{WAIT}.95percentile")[0] == pytest.approx(nearest_rank, rel=BUCKET, abs=15)
 
 
-@pytest.mark.parametrize(
-    ("worker_class", "upstream"),
-    [(SYNC, "tcp"), (GTHREAD, "tcp"), (GEVENT, "tcp"), (SYNC, "unix"), (GTHREAD, "unix")],
-    ids=lambda worker_class: worker_class if isinstance(worker_class, str) else worker_class.name,
-)
-def test_behind_nginx(
-    worker_class: WorkerClass,
-    upstream: str,
-    newest: Gunicorn,
-    serve: ServerFactory,
-    agent: StandInAgent,
-    tmp_path: Path,
-) -> None:
-    """Waits are right with kept-alive upstream connections, and by header on a Unix socket."""
-    path = f"unix:{tmp_path}/app.sock"
-    server = starting(
-        newest,
-        serve,
-        agent,
-        tmp_path,
-        workers=1,
-        arguments=worker_class.arguments,
-        bind=(path,) if upstream == "unix" else None,
-    )
-    wait_until_all_are_idle(agent, workers=1)
-    with nginx(tmp_path, path if upstream == "unix" else server.address) as port:
-        address, asked = ("127.0.0.1", port), request("/last/100")
-        took_ms = stopwatch(address, asked, 8) + stopwatch(address, asked, 8)
-    compare(agent, tmp_path, sorted(ms - 100 for ms in took_ms), within_ms=250)
-
-
 @pytest.mark.parametrize(("worker_class", "gunicorn"), TAKEN_AT_ONCE, indirect=["gunicorn"])
-def test_who_is_taken_at_once_has_not_waited(
+def test_one_worker(
     worker_class: WorkerClass,
     gunicorn: Gunicorn,
     serve: ServerFactory,
     agent: StandInAgent,
     tmp_path: Path,
 ) -> None:
-    """A client that is silent and then sends has not waited: the worker waited for the client.
-
-    Without a request there is no wait. On TCP a header is ignored.
-    """
+    """Who is taken at once has not waited; who is behind another one has, also through nginx."""
     # gevent's worker lets no first request wait for longer than a kept connection's next.
     arguments = (*worker_class.arguments, "--keep-alive", "20")
     server = starting(gunicorn, serve, agent, tmp_path, workers=1, arguments=arguments)
     wait_until_all_are_idle(agent, workers=1)
+    check_taken_at_once(server, agent, tmp_path)
+    if gunicorn.version == NEWEST:
+        if worker_class is GTHREAD:
+            check_pipelined(server, agent, tmp_path)
+        check_behind_nginx(server.address, agent, tmp_path)
+
+
+def check_taken_at_once(server: Server, agent: StandInAgent, tmp_path: Path) -> None:
+    """A client that is silent and then sends has not waited: the worker waited for the client.
+
+    Without a request there is no wait. On TCP a header is ignored.
+    """
     for _ in range(25):
         server.get("/plain")
     with server.connect() as silent:
@@ -278,6 +256,34 @@ def test_who_is_taken_at_once_has_not_waited(
         0,
         0,
     ]
+
+
+def check_pipelined(server: Server, agent: StandInAgent, folder: Path) -> None:
+    """A pipelined request waits for the one before it, from the arrival of its bytes."""
+    begin_anew(agent, folder)
+    with server.connect() as client:
+        first = request("/last/1500").replace(b"Connection: close\r\n", b"")
+        client.sendall(first + request("/plain"))
+        while client.recv(65536):
+            pass
+    wait_for("both to be taken", lambda: len(recorded_ms(folder)) == 2)
+    assert recorded_ms(folder) == pytest.approx([0, 1500], abs=600)
+
+
+def check_behind_nginx(upstream: str, agent: StandInAgent, folder: Path) -> None:
+    """Waits are right with kept-alive upstream connections, and by header on a Unix socket."""
+    begin_anew(agent, folder)
+    with nginx(folder, upstream) as port:
+        address, asked = ("127.0.0.1", port), request("/last/100")
+        took_ms = stopwatch(address, asked, 8) + stopwatch(address, asked, 8)
+    compare(agent, folder, sorted(ms - 100 for ms in took_ms), within_ms=250)
+
+
+def begin_anew(agent: StandInAgent, folder: Path) -> None:
+    """Forget the waits that were recorded and pushed so far."""
+    wait_for("all to be pushed", lambda: next_pushes(agent, 1)[0].values(f"{WAIT}.count") == (0,))
+    agent.datagrams.clear()
+    (folder / "sink").unlink()
 
 
 @pytest.mark.parametrize(
@@ -319,21 +325,6 @@ def test_what_waiting_means(
         client.close()
     wait_for("all to be taken", lambda: len(recorded_ms(tmp_path)) == 4)
     assert recorded_ms(tmp_path) == pytest.approx([0, 0, 0, 1500], abs=600)
-
-
-def test_a_pipelined_request(
-    newest: Gunicorn, serve: ServerFactory, agent: StandInAgent, tmp_path: Path
-) -> None:
-    """A pipelined request waits for the one before it, from the arrival of its bytes."""
-    server = starting(newest, serve, agent, tmp_path, workers=1, arguments=GTHREAD.arguments)
-    wait_until_all_are_idle(agent, workers=1)
-    with server.connect() as client:
-        first = request("/last/1500").replace(b"Connection: close\r\n", b"")
-        client.sendall(first + request("/plain"))
-        while client.recv(65536):
-            pass
-    wait_for("both to be taken", lambda: len(recorded_ms(tmp_path)) == 2)
-    assert recorded_ms(tmp_path) == pytest.approx([0, 1500], abs=600)
 
 
 @pytest.mark.parametrize(("worker_class", "gunicorn"), TLS, indirect=["gunicorn"])
@@ -396,12 +387,20 @@ def check_late_greeting(server: Server, context: ssl.SSLContext, folder: Path) -
     assert max(recorded_ms(folder)) < 600  # not 1500
 
 
-def test_a_unix_socket_without_a_header(
-    newest: Gunicorn, serve: ServerFactory, agent: StandInAgent, tmp_path: Path
+@pytest.mark.parametrize(
+    "worker_class", [SYNC, GTHREAD], ids=lambda worker_class: worker_class.name
+)
+def test_a_unix_socket(
+    worker_class: WorkerClass,
+    newest: Gunicorn,
+    serve: ServerFactory,
+    agent: StandInAgent,
+    tmp_path: Path,
 ) -> None:
-    """The waits are absent until the first header arrives."""
+    """The waits are absent until the first header arrives; nginx writes one."""
     path = f"{tmp_path}/app.sock"
-    starting(newest, serve, agent, tmp_path, workers=1, bind=(f"unix:{path}",))
+    arguments, bind = worker_class.arguments, (f"unix:{path}",)
+    starting(newest, serve, agent, tmp_path, workers=1, arguments=arguments, bind=bind)
     wait_until_all_are_idle(agent, workers=1)
 
     def ask(header: bytes) -> None:
@@ -420,3 +419,4 @@ def test_a_unix_socket_without_a_header(
     ask(forged + true)
     wait_for("the next", lambda: len(recorded_ms(tmp_path)) == 2)
     assert recorded_ms(tmp_path) == pytest.approx([3000, 4000], abs=900)
+    check_behind_nginx(f"unix:{path}", agent, tmp_path)
