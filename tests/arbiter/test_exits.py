@@ -25,3 +25,26 @@ def test_workers_that_gunicorn_asked_to_exit(ending: signal.Signals) -> None:
     del workers[2]
     exits.take(())
     assert exits.asked() == set()
+
+
+def test_an_error_of_ours_is_logged_and_gunicorn_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    """gunicorn's own method is called, whatever happens in ours."""
+    called: list[str] = []
+
+    class Strange(Arbiter):
+        def reap_workers(self) -> None:
+            called.append("reap")
+
+        def kill_worker(self, pid: int, sig: int) -> None:
+            called.append("kill")
+
+    arbiter = Strange()
+    Exits(arbiter, OnceLogger()).watch()
+    arbiter.WORKERS = None  # type: ignore[assignment]  # of an unknown gunicorn
+    arbiter.reap_workers()
+    arbiter.kill_worker(1, signal.SIGTERM)
+    assert called == ["reap", "kill"]
+    assert [record.getMessage().partition(",")[0] for record in caplog.records] == [
+        "gunicorn_backlog: looking at exits failed",
+        "gunicorn_backlog: noting a signal failed",
+    ]
