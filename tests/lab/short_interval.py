@@ -8,3 +8,4 @@ from tests.lab.server import CONFIG
 SHORT_INTERVALS = "from gunicorn_backlog.config import options\noptions.INTERVAL_S = (0.01, 60.0)\n"
 SHORT_CONFIG = SHORT_INTERVALS + CONFIG
 EVERY_20_MS = {"GUNICORN_BACKLOG_INTERVAL": "0.02", "GUNICORN_BACKLOG_SAMPLES": "2"}
+EVERY_50_MS = EVERY_20_MS | {"GUNICORN_BACKLOG_INTERVAL": "0.05"}  # of servers that run for long

@@ -18,7 +18,7 @@ from tests.lab.gunicorn_versions import VERSIONS, Gunicorn
 from tests.lab.procfs import our_threads
 from tests.lab.pushes import latest, next_pushes, wait_until_all_are_idle
 from tests.lab.server import Server
-from tests.lab.short_interval import EVERY_20_MS, SHORT_CONFIG
+from tests.lab.short_interval import EVERY_50_MS, SHORT_CONFIG
 from tests.lab.ss import ss
 from tests.lab.thread_traces_app import udp_sockets_to
 from tests.lab.waiting import wait_for
@@ -74,7 +74,7 @@ def patched(serve: ServerFactory, agent: StandInAgent, apps_agent: StandInAgent)
             gunicorn,
             config=patch + config_of(worker_class),
             app="tests.lab.thread_traces_app:app",
-            environ=EVERY_20_MS
+            environ=EVERY_50_MS
             | {"GUNICORN_BACKLOG_URL": agent.url, "APP_STATSD_PORT": str(port(apps_agent))},
         )
         wait_until_all_are_idle(agent)

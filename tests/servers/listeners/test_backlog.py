@@ -8,7 +8,7 @@ from tests.conftest import ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
 from tests.lab.pushes import next_pushes, wait_until_all_are_idle
 from tests.lab.server import Server
-from tests.lab.short_interval import EVERY_20_MS, SHORT_CONFIG
+from tests.lab.short_interval import EVERY_50_MS, SHORT_CONFIG
 from tests.lab.ss import Listening, ss
 from tests.lab.waiting import wait_for
 
@@ -22,7 +22,7 @@ def test_every_push_agrees_with_ss(
 ) -> None:
     """Held requests fill the workers, then the queue; released, they leave both empty."""
     server = serve(
-        gunicorn, config=SHORT_CONFIG, environ=EVERY_20_MS | {"GUNICORN_BACKLOG_URL": agent.url}
+        gunicorn, config=SHORT_CONFIG, environ=EVERY_50_MS | {"GUNICORN_BACKLOG_URL": agent.url}
     )
     check_at_rest(server, agent)
     for clients in CLIENTS:

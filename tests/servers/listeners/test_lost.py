@@ -28,7 +28,7 @@ from tests.lab.short_interval import SHORT_CONFIG
 from tests.lab.waiting import wait_for
 
 LOST = "gunicorn.backlog.lost"
-INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.05", "GUNICORN_BACKLOG_SAMPLES": "5"}
+INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.05", "GUNICORN_BACKLOG_SAMPLES": "3"}
 PASSED_ON_S = 0.2  # the kernel does not show that a worker has handled a signal
 CLIENTS, QUEUED = 30, 20
 APP, ASGI = "tests.lab.exits_app:app", "tests.lab.exits_app:asgi_app"

@@ -14,7 +14,7 @@ from tests.lab.nightly import nightly
 from tests.lab.procfs import has_own_handlers
 from tests.lab.pushes import Push, latest, next_pushes, wait_until_all_are_idle
 from tests.lab.server import Server
-from tests.lab.short_interval import EVERY_20_MS, SHORT_CONFIG
+from tests.lab.short_interval import EVERY_50_MS, SHORT_CONFIG
 from tests.lab.waiting import wait_for
 from tests.lab.worker_classes import ASGI_OWN, GEVENT, GTHREAD, NEWEST, SYNC, WORKERS, WorkerClass
 
@@ -39,7 +39,7 @@ def with_a_request(
     gunicorn: Gunicorn,
     serve: ServerFactory,
     agent: StandInAgent,
-    environ: Mapping[str, str] = EVERY_20_MS,
+    environ: Mapping[str, str] = EVERY_50_MS,
 ) -> Server:
     """Start a server with a preloaded app, and hold one request in flight."""
     server = serve(
