@@ -108,10 +108,19 @@ def recycle(server: Server, pid: int) -> None:
         get(server, "/")
 
 
+def hang(server: Server, pid: int) -> None:
+    """Stop all threads of the worker once it beats: before its first beat gunicorn has no timeout.
+
+    A request that blocks would leave gthread's main thread running.
+    """
+    server.get("/")
+    os.kill(pid, signal.SIGSTOP)
+
+
 CAUSES: list[tuple[str, Callable[[Server, int], None]]] = [
     ("asked", ask),
     ("recycled", recycle),
-    ("timeout", lambda _, pid: os.kill(pid, signal.SIGSTOP)),  # of gthread only one thread blocks
+    ("timeout", hang),
     ("killed", lambda _, pid: os.kill(pid, signal.SIGKILL)),
     ("crashed", lambda server, _: get(server, "/exit/7")),
     ("crashed", lambda server, _: get(server, f"/signal/{int(signal.SIGSEGV)}")),
