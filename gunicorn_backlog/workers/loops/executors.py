@@ -6,18 +6,23 @@ directly is not counted, nor is a call in an executor of the app's own.
 
 uvloop hides its default executor. Therefore, at the first use, the loop gets an executor like the
 one that it would create then.
+
+``concurrent.futures.thread`` is imported by functions that run in a worker. A reload may import
+this module between the handlers before and after a fork, and that module registers a pair of them.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
-from concurrent.futures import Executor, ThreadPoolExecutor
 from inspect import iscoroutinefunction
 from threading import get_ident
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gunicorn_backlog.scoreboard.loop_row import PoolState
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 Function = Callable[..., Any]
 
@@ -60,6 +65,10 @@ class Executors:
     def default(self) -> PoolState | None:
         """Return the state of the default executor; None: not used, or not one of threads."""
         executor = getattr(self._loop, "_default_executor", self._default)
+        if executor is None:
+            return None
+        from concurrent.futures import ThreadPoolExecutor
+
         if not isinstance(executor, ThreadPoolExecutor):
             return None
         return PoolState(self._default_calls.running, _queued([executor]), executor._max_workers)
@@ -88,6 +97,8 @@ class Executors:
         """Return the counter for calls in an executor; None: the calls are not counted."""
         if executor is None:
             if not hasattr(self._loop, "_default_executor") and self._default is None:
+                from concurrent.futures import ThreadPoolExecutor
+
                 self._set_default_kept(ThreadPoolExecutor())
             return self._default_calls
         if any(executor is known for known in _asgiref_executors()):

@@ -19,7 +19,7 @@ from tests.lab.nightly import nightly
 from tests.lab.pushes import wait_until_all_are_idle
 from tests.lab.server import CONFIG, Server
 from tests.lab.waiting import wait_for
-from tests.lab.worker_classes import GEVENT, GTHREAD, PYWSGI, SYNC, WorkerClass
+from tests.lab.worker_classes import GEVENT, GTHREAD, PYWSGI, SYNC, UVICORN, WorkerClass, label
 
 CLIENTS = 4
 CLASSES = (GEVENT, PYWSGI, GTHREAD, SYNC)
@@ -122,3 +122,27 @@ def check_client(server: Server, agent: StandInAgent) -> None:
     for client in clients:
         client.join()
     assert answers == [b"hello"] * CLIENTS
+
+
+@pytest.mark.parametrize("worker_class", [GEVENT, UVICORN], ids=label)
+def test_a_reload_imports_no_fork_handlers_during_a_fork(
+    worker_class: WorkerClass, newest: Gunicorn, serve: ServerFactory, agent: StandInAgent
+) -> None:
+    """Python would run a handler after the fork without its counterpart before, and print errors.
+
+    The arbiter imports what the reloaded class needs right before it forks the first worker.
+    """
+    server = serve(
+        newest,
+        workers=1,
+        config=config_of(SYNC),
+        app=worker_class.app,
+        environ={"GUNICORN_BACKLOG_URL": agent.url, "GUNICORN_BACKLOG_INTERVAL": "0.1"},
+    )
+    wait_until_all_are_idle(agent, 1)
+    former = server.worker_pids()
+    server.reload(config_of(worker_class))
+    wait_for("the class", partial(has_new_worker, server, former))
+    wait_until_all_are_idle(agent, 1)
+    assert "Exception ignored" not in server.log
+    assert "Traceback" not in server.log
