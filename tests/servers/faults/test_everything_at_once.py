@@ -28,7 +28,7 @@ WORKERS = 4
 MOST_WORKERS = 3 * WORKERS  # of two reloads in quick succession
 MOST_CONNECTIONS = 100  # of 7 clients; one in five does not wait for an answer
 INTERVAL_S = 0.5
-# Some hundred requests per second; without pauses the clients would take all of a CPU.
+# In the short form, beside other tests: without pauses the clients would take all of a CPU.
 REQUESTS, PAUSE_S = 60, 0.2
 FAULT_EVERY_S = 5.0
 SETTLED_S = 1.5  # before and after a fault
@@ -51,17 +51,20 @@ loglevel = "warning"
 
 
 @contextmanager
-def under_load(server: Server) -> Iterator[list[float]]:
-    """Send all kinds of requests but killing ones; yield the times of those without an answer."""
+def under_load(server: Server, pause_s: float) -> Iterator[list[float]]:
+    """Send all kinds of requests but killing ones; yield the times of those without an answer.
+
+    :param pause_s: after every REQUESTS requests.
+    """
     over = threading.Event()
     unanswered_s: list[float] = []
 
     def storm() -> None:
-        while not over.wait(PAUSE_S):
+        while not over.wait(pause_s):
             ChaosClients(server, REQUESTS, rarely=10**9, without={"leave"}).run()
 
     def ask() -> None:
-        while not over.wait(PAUSE_S / 10):
+        while not over.wait(0.01 + pause_s / 10):
             began_s = time.monotonic()
             try:
                 answered = b"con" in server.get("/plain")
@@ -115,7 +118,7 @@ def longest_gap_s(
     wait_until_idle(agent)
     faults = Faults(server, agent, offset, seed=seed)
     resident: list[int] = []
-    with under_load(server) as unanswered_s:
+    with under_load(server, PAUSE_S if minutes <= 1 else 0.0) as unanswered_s:
         end_s = time.monotonic() + 60 * minutes
         while time.monotonic() < end_s:
             faults.do_one()
