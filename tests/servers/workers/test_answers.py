@@ -18,13 +18,11 @@ from tests.lab.nightly import nightly
 from tests.lab.server import CONFIG, Server
 from tests.lab.waiting import wait_for
 from tests.lab.worker_classes import (
-    AIOHTTP_UVLOOP,
     CLASSES,
     GEVENT,
     GTHREAD,
     NEWEST,
     SYNC,
-    UVICORN_FORMER,
     WSGI,
     WorkerClass,
     label,
@@ -40,8 +38,6 @@ HELLO, BYE = b"\x81\x85\0\0\0\0hello", b"\x88\x82\0\0\0\0\x03\xe8"  # frames wit
 ECHO = b"\x81\x05hello"
 EXPOSING = {"GUNICORN_BACKLOG_REQUEST_WAIT": "1"}
 TRACE = ("-qq", "-e", "trace=sendfile", "-o")
-# The former workers, or the same ones on another loop, of a class that runs in all ways.
-SIBLINGS = (UVICORN_FORMER, AIOHTTP_UVLOOP)
 QUIET_S = 2.0  # after that long a server is silent
 
 
@@ -101,17 +97,11 @@ def test_answers_are_the_same(
     serve: ServerFactory,
     agent: StandInAgent,
 ) -> None:
-    """Plain, HEAD, kept alive, streamed, a file, failures, junk and a websocket's echo.
-
-    With exposed waits, and without unless a sibling of the class has shown it.
-    """
+    """Plain, HEAD, kept alive, streamed, a file, failures, junk and a websocket's echo."""
     has_websockets = worker_class.app != WSGI
     path = b"/" if has_websockets else b"/plain"
     # After a refused upgrade a frame is the malformed head of a request, as soon as it ends.
     frames = (HELLO, BYE) if has_websockets else (HELLO + b"\r\n\r\n",)
-    setups: list[tuple[str, dict[str, str]]] = [("", {}), (CONFIG, EXPOSING)]
-    if worker_class not in SIBLINGS:
-        setups.append((CONFIG, {}))
     servers = [
         serve(
             installed(worker_class.versions[-1]),
@@ -121,13 +111,12 @@ def test_answers_are_the_same(
             app=worker_class.app,
             environ={"GUNICORN_BACKLOG_URL": agent.url} | exposing,
         )
-        for config, exposing in setups
+        for config, exposing in ((CONFIG, {}), (CONFIG, EXPOSING), ("", {}))
     ]
     with ThreadPoolExecutor() as pool:
-        without_us, exposed, *others = pool.map(
+        with_us, exposed, without_us = pool.map(
             lambda server: answers(server.wait_until_it_serves(), path, frames), servers
         )
-    with_us = others[0] if others else exposed
     assert with_us == without_us
     assert exposed == without_us
     assert b" 200 OK\r\n" in with_us["plain"]
