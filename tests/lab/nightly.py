@@ -1,4 +1,4 @@
-"""Cases that only ``pytest -m nightly`` runs."""
+"""Cases that only ``pytest -m 'nightly and not soak'`` runs."""
 
 from __future__ import annotations
 
