@@ -38,6 +38,7 @@ def next_order() -> Order | None:
 def obey(order: Order) -> None:
     """Become ``python COMMAND``: the interpreter reports exceptions and flushes as usual."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it
     os.environ.clear()
     os.environ.update(order["environ"])
     for descriptor, path in enumerate([os.devnull, *order["output"]]):
