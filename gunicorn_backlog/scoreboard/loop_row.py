@@ -120,7 +120,9 @@ class LoopState(NamedTuple):
     def blocked_ns(self, now_ns: int) -> int:
         """Return the nanoseconds since which the loop is blocked, as far as measured; 0: not."""
         if self.meter == Meter.EXACT:
-            return max(0, now_ns - self.since_ns) if self.work_ns < 0 else 0
+            # A poll that does not sleep is not recorded; a beat proves that the loop goes round.
+            latest_ns = max(self.since_ns, self.beat_ns)
+            return max(0, now_ns - latest_ns) if self.work_ns < 0 else 0
         return now_ns - self.beat_ns if self._missed_a_beat(now_ns) else 0
 
     def _missed_a_beat(self, now_ns: int) -> bool:

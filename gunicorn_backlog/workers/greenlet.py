@@ -17,7 +17,7 @@ from gunicorn_backlog.workers.exposed_requests import expose_environ
 from gunicorn_backlog.workers.exposed_wait import add_to_environ, scoped
 from gunicorn_backlog.workers.in_flight import InFlight
 from gunicorn_backlog.workers.loops.beat import Beat
-from gunicorn_backlog.workers.loops.watch import watch_eventlet, watch_gevent
+from gunicorn_backlog.workers.loops.watch import note_unmeasured, watch_eventlet, watch_gevent
 from gunicorn_backlog.workers.received_wait import Headers, ReceivedWaits
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ def instrument(worker: GreenletWorker, allocate: Allocate, *, exposes: bool = Fa
         before_run(worker, lambda: waits.follow(watch(slot) if watch is not None else None))
         return
     slot = _instrument_handlers(worker, allocate, exposes)
-    if watch is not None:
+    if watch is None:
+        note_unmeasured(slot)
+    else:
         before_run(worker, lambda: watch(slot))
 
 

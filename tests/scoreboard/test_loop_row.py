@@ -50,12 +50,18 @@ def test_pools_by_name() -> None:
     [
         ({"meter": Meter.EXACT, "work_ns": 7}, SECOND, (7, SECOND), 0),
         ({"meter": Meter.EXACT, "work_ns": 7 - 50, "since_ns": 50}, 90, (47, 90), 40),
+        (
+            {"meter": Meter.EXACT, "work_ns": 7 - 50, "since_ns": 50, "beat_ns": 80},
+            90,
+            (47, 90),
+            10,
+        ),
         ({"meter": Meter.BEAT, "work_ns": 7, "beat_ns": 50}, 49 + 2 * BEAT_EVERY_NS, (7, 50), 0),
         ({"meter": Meter.BEAT, "work_ns": 7, "beat_ns": 50}, SECOND, (SECOND - 43, SECOND), 1),
         ({"meter": Meter.BEAT, "work_ns": 0}, SECOND, (0, 0), 0),
         ({"meter": Meter.ABSENT, "beat_ns": 50}, 60, (0, 50), 0),
     ],
-    ids=["in a poll", "runs", "late", "missed a beat", "no beat yet", "not measured"],
+    ids=["in a poll", "runs", "beats", "late", "missed a beat", "no beat yet", "not measured"],
 )
 def test_running_time(
     words: dict[str, int], now_ns: int, ran: tuple[int, int], blocked_ns: int

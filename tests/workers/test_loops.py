@@ -471,6 +471,7 @@ def test_a_loop_that_is_not_there(board: Board, caplog: pytest.LogCaptureFixture
     """An error is logged and not raised."""
     assert watch_asyncio(board.slot, asyncio.get_running_loop) is None
     assert "watching the event loop failed" in caplog.text
+    assert board.state().meter == Meter.ABSENT  # and not free
 
 
 class LoopWithoutExecutors(asyncio.SelectorEventLoop):

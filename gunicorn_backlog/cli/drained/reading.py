@@ -46,6 +46,7 @@ class RequestReader:
         except OSError:
             raise EndedError(server.pid) from None
         self._server = server
+        self._clock = clock
         self._listeners = ListenerReader(server.pid)
         self._workers = Workers(server, clock)
 
@@ -63,17 +64,21 @@ class RequestReader:
             sum(row.queued for row in rows.by_pid.values()),
             {running.pids[pid]: row.in_flight for pid, row in rows.by_pid.items() if row.in_flight},
             begun,
-            (*unread, *_unknown_workers(running, rows)),
+            (*unread, *unknown_workers(running, rows, self._clock.now_ns())),
         )
 
 
-def _unknown_workers(running: Running, rows: WorkerRows) -> Iterator[str]:
-    """Yield one text for each worker whose requests are not known; a starting one has none."""
+def unknown_workers(running: Running, rows: WorkerRows, now_ns: int) -> Iterator[str]:
+    """Yield one text for each worker whose requests are not known; a starting one has none.
+
+    An event loop that is blocked has not read the requests on its connections.
+    """
     for own_pid, pid in running.pids.items():
         row = rows.by_pid.get(own_pid)
         if row is None:
             unknown = own_pid in rows.unread or running.ages[own_pid] == WITHOUT_SLOT
         else:
-            unknown = row.kind in STATE_UNKNOWN
+            is_blocked = row.loop is not None and row.loop.late_ns(now_ns) > 0
+            unknown = row.kind in STATE_UNKNOWN or is_blocked
         if unknown:
             yield f"the requests of the worker {pid}"

@@ -39,10 +39,17 @@ class Server(NamedTuple):
         return procfs.age_s(self.began_ns)
 
     def check_alive(self) -> None:
-        """Raise EndedError if the arbiter has ended; a new process may have the same pid."""
-        with suppress(OSError):
+        """Raise EndedError if the arbiter has ended; a new process may have the same pid.
+
+        Raises InspectError if that can't be read, for example for lack of descriptors.
+        """
+        try:
             if procfs.started_ns(self.pid) == self.began_ns:
                 return
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+        except OSError as error:
+            raise InspectError(f"the process {self.pid} can't be read: {error.strerror}") from None
         raise EndedError(self.pid)
 
 

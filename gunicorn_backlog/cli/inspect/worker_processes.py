@@ -6,7 +6,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from typing import NamedTuple
 
-from gunicorn_backlog.cli.errors import EndedError
+from gunicorn_backlog.cli.errors import EndedError, InspectError
 from gunicorn_backlog.cli.inspect import procfs
 from gunicorn_backlog.cli.inspect.clock import Clock
 from gunicorn_backlog.cli.inspect.discovery import Server
@@ -37,7 +37,7 @@ class Workers:
         self._own_pids: dict[tuple[int, int], int] = {}  # by pid and begin
 
     def running(self, about: ServerInfo) -> Running:
-        """Return the workers that run now. Raises EndedError.
+        """Return the workers that run now. Raises EndedError, and InspectError.
 
         A child with a slot is a worker. A child that maps the memory and has no children is a
         worker without a slot. Other children are the new arbiter of an upgrade, gunicorn's dirty
@@ -63,11 +63,14 @@ class Workers:
         return running
 
     def _children(self) -> Collection[tuple[int, int]]:
+        self._server.check_alive()
         try:
-            self._server.check_alive()
             pids = procfs.children(self._server.pid)
-        except OSError:
+        except (FileNotFoundError, ProcessLookupError):
             raise EndedError(self._server.pid) from None
+        except OSError as error:
+            text = f"the children of {self._server.pid} can't be read: {error.strerror}"
+            raise InspectError(text) from None
         found = []
         for pid in pids:
             with suppress(OSError):

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from inspect import iscoroutinefunction
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
@@ -71,7 +72,9 @@ class Executors:
 
         if not isinstance(executor, ThreadPoolExecutor):
             return None
-        return PoolState(self._default_calls.running, _queued([executor]), executor._max_workers)
+        working, queued = self._default_calls.running, _queued([executor])
+        taken = min(queued, max(0, executor._max_workers - working))  # by threads that are waking
+        return PoolState(working + taken, queued - taken, executor._max_workers)
 
     def asgiref(self) -> PoolState | None:
         """Return the state of asgiref's executors together; None: not used.
@@ -101,17 +104,31 @@ class Executors:
 
                 self._set_default_kept(ThreadPoolExecutor())
             return self._default_calls
-        if any(executor is known for known in _asgiref_executors()):
+        if executor in _asgiref_executors_of_this_task():
             if self._asgiref_calls is None:
                 self._asgiref_calls = Calls()
             return self._asgiref_calls
         return None
 
 
+def _asgiref_executors_of_this_task() -> list[Any]:
+    """Return the executors that asgiref may use here; without those of all other requests."""
+    sync_to_async = _sync_to_async()
+    found = [getattr(sync_to_async, "single_thread_executor", None)]
+    with suppress(AttributeError, LookupError, TypeError):  # another asgiref
+        context = sync_to_async.thread_sensitive_context.get(None)
+        if context is not None:
+            found.append(sync_to_async.context_to_thread_executor.get(context))
+    return [executor for executor in found if executor is not None]
+
+
+def _sync_to_async() -> Any:
+    return getattr(sys.modules.get("asgiref.sync"), "SyncToAsync", None)
+
+
 def _asgiref_executors() -> list[Any]:
     """Return all executors that asgiref has made for synchronous calls in this process."""
-    module = sys.modules.get("asgiref.sync")
-    sync_to_async = getattr(module, "SyncToAsync", None)
+    sync_to_async = _sync_to_async()
     if sync_to_async is None:
         return []
     by_context = getattr(sync_to_async, "context_to_thread_executor", {})

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -71,12 +72,29 @@ def anyio_pool() -> PoolState | None:
     would create it.
     """
     module: Any = sys.modules.get("anyio._backends._asyncio")
-    limiter = None if module is None else module._default_thread_limiter.get(None)
+    if module is None:
+        return None
+    with _in_asyncio():
+        limiter = module._default_thread_limiter.get(None)
     if limiter is None:
         return None
     now = limiter.statistics()
     capacity = None if math.isinf(now.total_tokens) else int(now.total_tokens)
     return PoolState(now.borrowed_tokens, now.tasks_waiting, capacity)
+
+
+@contextmanager
+def _in_asyncio() -> Iterator[None]:
+    """Tell sniffio, if installed, that asyncio runs: it knows only tasks, and this is a timer."""
+    sniffio: Any = sys.modules.get("sniffio")
+    if sniffio is None:
+        yield
+        return
+    token = sniffio.current_async_library_cvar.set("asyncio")
+    try:
+        yield
+    finally:
+        sniffio.current_async_library_cvar.reset(token)
 
 
 class GeventPool:

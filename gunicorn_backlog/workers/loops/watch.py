@@ -11,6 +11,7 @@ from functools import partial, wraps
 from typing import Any
 
 from gunicorn_backlog.log import OnceLogger, log_errors
+from gunicorn_backlog.scoreboard.loop_row import METER, Meter
 from gunicorn_backlog.scoreboard.slot import Slot
 from gunicorn_backlog.workers.loops import asyncio_loop, eventlet_hub, gevent_hub
 from gunicorn_backlog.workers.loops.beat import Beat, LoopMeter, Unmeasured
@@ -19,21 +20,29 @@ from gunicorn_backlog.workers.loops.pools import asyncio_pools, gevent_pools
 
 def watch_asyncio(slot: Slot, get_loop: Callable[[], Any]) -> Beat | None:
     """Watch a loop with asyncio's interface, before or while the loop runs."""
-    return _logged(partial(_watch_asyncio, slot, get_loop))
+    return _logged(slot, partial(_watch_asyncio, slot, get_loop))
 
 
 def watch_gevent(slot: Slot) -> Beat | None:
     """Watch the hub of this thread, after the ``hub.reinit`` of gunicorn's worker."""
-    return _logged(partial(_watch_gevent, slot))
+    return _logged(slot, partial(_watch_gevent, slot))
 
 
 def watch_eventlet(slot: Slot) -> Beat | None:
     """Watch the hub of this thread."""
-    return _logged(partial(_watch_eventlet, slot))
+    return _logged(slot, partial(_watch_eventlet, slot))
 
 
-def _logged(watch: Callable[[], Beat]) -> Beat | None:
-    return log_errors(OnceLogger(), "watching the event loop", watch)
+def note_unmeasured(slot: Slot) -> None:
+    """Record that the loop is not measured; without that it would count as free."""
+    slot.loop.words[METER] = Meter.ABSENT
+
+
+def _logged(slot: Slot, watch: Callable[[], Beat]) -> Beat | None:
+    beat = log_errors(OnceLogger(), "watching the event loop", watch)
+    if beat is None:
+        note_unmeasured(slot)
+    return beat
 
 
 def _watch_asyncio(slot: Slot, get_loop: Callable[[], Any]) -> Beat:
