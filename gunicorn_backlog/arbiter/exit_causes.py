@@ -86,7 +86,7 @@ def cause(end: WorkerEnd, oom: OomCredit) -> str:
     if sent & ENDING:
         return "asked"
     if status is None:
-        return "unknown"
+        return "recycled" if end.leaving == RECYCLED else "unknown"
     if status == 0:
         return "recycled" if end.leaving == RECYCLED else "asked"
     return "killed" if status in _KILLING else "crashed"
