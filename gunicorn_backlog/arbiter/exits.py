@@ -4,6 +4,7 @@ gunicorn's hooks receive no exit status. The main thread therefore looks at the 
 workers before gunicorn reaps them, without reaping (``waitid`` with WNOWAIT): before each
 ``reap_workers``, and after each reap of a worker, since ``reap_workers`` reaps in a loop. A worker
 that dies between the look and the next ``waitpid`` is reaped unseen, and its status is unknown.
+A system without ``waitid`` (macOS before Python 3.13) shows no status at all.
 
 The main thread only fills in the record of each worker (``WorkerEnd``): by single stores and
 without locks, since gunicorn 20.1.0 reaps in a signal handler. Our thread classifies the records of
@@ -26,7 +27,8 @@ from gunicorn_backlog.scoreboard.reader import Reader
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import Arbiter
 
-_LOOK = os.WEXITED | os.WNOHANG | os.WNOWAIT
+_CAN_LOOK = hasattr(os, "waitid") and hasattr(os, "WNOWAIT")
+_LOOK = os.WEXITED | os.WNOHANG | os.WNOWAIT if _CAN_LOOK else 0
 _RECORDS_MAX = 1 << 16  # if our thread does not run, nothing takes the records of the dead
 
 
@@ -67,18 +69,23 @@ class Exits:
             return
         try:
             self._record_workers()
-            first = _dead_child(os.P_ALL, 0)
+            first = _dead_child()
             if first is not None and not self._is_recorded(first.si_pid):
                 for pid in list(self._arbiter.WORKERS):
-                    found = _dead_child(os.P_PID, pid)
+                    found = _dead_child(pid)
                     if found is not None:
                         self._record_status(found)
         except Exception as error:
             self._logger.exception("looking at exits", error)
 
     def _note_signal(self, pid: int, sig: int) -> None:
+        """Record a signal, unless the worker is dead already: then it is not the cause."""
         try:
             self._record_workers()
+            found = _dead_child(pid)
+            if found is not None:
+                self._record_status(found)
+                return
             worker = self._arbiter.WORKERS.get(pid)
             if worker is not None and worker.age in self._ends:
                 end = self._ends[worker.age]
@@ -153,9 +160,14 @@ class Exits:
             self._logger.warn("killed", text, until_reset=True)
 
 
-def _dead_child(id_type: int, number: int) -> os.waitid_result | None:
-    """Return the status of a dead child that was not reaped; None: there is none."""
+def _dead_child(pid: int | None = None) -> os.waitid_result | None:
+    """Return the status of a dead child that was not reaped; None: there is none.
+
+    :param pid: of the child; None: any.
+    """
+    if not _CAN_LOOK:
+        return None
     try:
-        return os.waitid(id_type, number, _LOOK)
+        return os.waitid(os.P_ALL if pid is None else os.P_PID, pid or 0, _LOOK)
     except ChildProcessError:
         return None
