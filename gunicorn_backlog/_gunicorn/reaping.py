@@ -2,6 +2,7 @@
 
 gunicorn looks up ``reap_workers`` and ``kill_worker`` on the instance. gunicorn 20.1.0 and 23.0.0
 reap in a signal handler, which may interrupt the main thread anywhere: also in these wrappers.
+A subclass of the arbiter may add parameters and results: the wrappers pass these on.
 """
 
 from __future__ import annotations
@@ -16,24 +17,24 @@ if TYPE_CHECKING:
 
 def before_each_reap(arbiter: Arbiter, call: Callable[[], None]) -> None:
     """Arrange a call before the arbiter reaps dead workers."""
-    reap_workers = arbiter.reap_workers
+    reap_workers: Callable[..., Any] = arbiter.reap_workers
 
     @wraps(reap_workers)
-    def call_and_reap_workers() -> None:
+    def call_and_reap_workers(*args: Any, **named: Any) -> Any:
         call()
-        reap_workers()
+        return reap_workers(*args, **named)
 
     arbiter.reap_workers = call_and_reap_workers  # type: ignore[method-assign]  # on purpose
 
 
 def before_each_signal(arbiter: Arbiter, call: Callable[[int, int], None]) -> None:
     """Arrange a call with pid and signal before the arbiter sends a signal to a worker."""
-    kill_worker = arbiter.kill_worker
+    kill_worker: Callable[..., Any] = arbiter.kill_worker
 
     @wraps(kill_worker)
-    def call_and_kill_worker(pid: int, sig: int) -> None:
+    def call_and_kill_worker(pid: int, sig: int, *args: Any, **named: Any) -> Any:
         call(pid, sig)
-        kill_worker(pid, sig)
+        return kill_worker(pid, sig, *args, **named)
 
     arbiter.kill_worker = call_and_kill_worker  # type: ignore[method-assign]  # on purpose
 

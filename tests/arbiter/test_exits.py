@@ -7,6 +7,7 @@ import runpy
 import signal
 import subprocess
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -63,6 +64,23 @@ def test_a_system_without_waitid(
     workers.clear()
     assert +Counter(exits.take(())) == {"asked": 1, "unknown": 1}
     assert caplog.records == []
+
+
+def test_parameters_and_results_of_an_embedding_arbiter() -> None:
+    """A subclass may add parameters and results to both methods: all are passed on."""
+
+    class Embedding(Arbiter):
+        def reap_workers(self, *args: object, **named: object) -> Any:
+            return args, named
+
+        def kill_worker(self, *args: object, **named: object) -> Any:
+            return args, named
+
+    arbiter = Embedding()
+    Exits(arbiter, OnceLogger()).watch()
+    assert arbiter.reap_workers(1, why="test") == ((1,), {"why": "test"})
+    term = signal.SIGTERM
+    assert arbiter.kill_worker(1, term, 2, why="test") == ((1, term, 2), {"why": "test"})
 
 
 def test_an_error_of_ours_is_logged_and_gunicorn_goes_on(caplog: pytest.LogCaptureFixture) -> None:
