@@ -40,8 +40,11 @@ class Totals:
     def delays(self, rows: Mapping[int, WorkerRow]) -> WaitSummary | None:
         """Return the delays of the event loops since the last call; None: not measured.
 
-        :param rows: of the latest sample, by pid.
+        :param rows: of the latest sample, by pid; empty: not read. Then the next call with rows
+            includes the delays of this interval.
         """
+        if not rows:
+            return None
         try:
             since = self._delays.difference(self._reader.delays())
         except WaitsError as error:
