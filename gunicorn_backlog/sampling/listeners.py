@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from gunicorn_backlog import _gunicorn
 from gunicorn_backlog.kernel.accept_queue import AcceptQueue, merge
 from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.sampling.bind import configured, first_listener
@@ -22,9 +23,6 @@ from gunicorn_backlog.sampling.lost import Lost
 from gunicorn_backlog.scoreboard.detail_row import DetailState, SocketState
 from gunicorn_backlog.scoreboard.server_info import ListenerRef
 from gunicorn_backlog.scoreboard.slot import SlotRecord
-
-if TYPE_CHECKING:
-    from gunicorn_backlog import _gunicorn
 
 
 class Listeners:
@@ -90,6 +88,7 @@ class Listeners:
         self,
         died: list[tuple[SocketState | None, ...]],
         details: Callable[[], list[tuple[SlotRecord, DetailState]]] | None,
+        sampled: Iterable[int],
     ) -> dict[str, int]:
         """Return the connections that were lost since the last call, by listener, if known.
 
@@ -97,11 +96,15 @@ class Listeners:
 
         :param died: the sockets of the workers that have died since the last call.
         :param details: reads all slots with their own sockets; None: there is no shared memory.
+        :param sampled: ages of the workers of the latest sample. One that has ended since then may
+            be neither a worker nor in ``died``.
         """
         lost, held, cfg = self.lost, self.held(), self._arbiter.cfg
         sockets = died
         if details is not None and (cfg.reuse_port or lost.watched - held):
-            sockets = died + [detail.sockets for _, detail in details()]
+            # Not the rows of former workers: times of closes are comparable for 80 s only.
+            ages = {*sampled, *_gunicorn.worker_ages(self._arbiter).values()}
+            sockets = died + [detail.sockets for slot, detail in details() if slot.age in ages]
         if cfg.reuse_port:
             lost.note_untracked(sockets, cfg.address)
         closed = [state for states in sockets for state in states if state is not None]

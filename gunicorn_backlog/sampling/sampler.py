@@ -149,7 +149,7 @@ class Sampler:
         """
         details = None if self._scoreboard is None else self._scoreboard.reader.details
         try:
-            return self._listeners.count_lost(list(died), details)
+            return self._listeners.count_lost(list(died), details, self.ages)
         except UnreadableSocketsError as error:
             sampler_log.warn_lost(self._logger, error)
             return {}

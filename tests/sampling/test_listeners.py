@@ -18,7 +18,9 @@ from gunicorn_backlog.kernel import so_meminfo, sock_diag, tcp_info
 from gunicorn_backlog.kernel.accept_queue import AcceptQueue, QueueError
 from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.sampling.listeners import Listeners
-from tests.lab.fake_arbiter import Arbiter, Cfg, Listener
+from gunicorn_backlog.scoreboard.detail_row import DetailState, SocketState
+from gunicorn_backlog.scoreboard.slot import SlotRecord
+from tests.lab.fake_arbiter import Arbiter, Cfg, Listener, Worker
 from tests.lab.waiting import wait_for
 
 LIMIT = 5
@@ -296,6 +298,34 @@ def test_a_malformed_answer_is_logged(
     monkeypatch.setattr(tcp_info, "read", lambda _: tcp_info.decode(b"abc"))
     assert read(listening) == {}
     assert "TCP_INFO: TCP_INFO is 3 bytes long, 32 needed; inet_diag: 3 bytes" in caplog.text
+
+
+Row = tuple[SlotRecord, DetailState]
+
+
+def row(age: int, *states: SocketState) -> Row:
+    """Return the slot and the detail row of a worker with these sockets, whose pid is its age."""
+    return SlotRecord(age, age, 0, 0, 1, 0, 0, 0, 0, 0, 0), DetailState(0, states)
+
+
+def inode_of(sock: Opened) -> int:
+    """Return a socket's inode."""
+    return os.fstat(sock.fileno()).st_ino
+
+
+@pytest.mark.parametrize(("sampled", "expected"), [((1, 2), 9), ((2,), 5), ((), 5)])
+def test_a_former_worker_does_not_count(
+    listening: Opened, sampled: tuple[int, ...], expected: int
+) -> None:
+    """Times of closes repeat after 164 s: rows of workers gone before the sample are left out."""
+    server = Arbiter([Listener(listening)], {2: Worker(2, 2)})
+    listeners = Listeners(server, OnceLogger(logging.getLogger("lab")))
+    listeners.read()
+    tag, inode = name(listening), inode_of(listening)
+    rows = [row(1, SocketState(inode, 9, 200)), row(2, SocketState(inode, 5, 100))]
+    server.LISTENERS = []
+    listening.close()
+    assert listeners.count_lost([], lambda: rows, sampled) == {tag: expected}
 
 
 def v6() -> Opened:
