@@ -66,7 +66,8 @@ class Listeners:
                 self._warn_without_limit(listener)
             elif queue.length > queue.limit:  # full: a close would lose the drops of this interval
                 self._note_drops(listener)
-            self.lost.sample(listener.ref(), listener.lengths())
+            own = not listener.is_reuse_port
+            self.lost.sample(listener.ref(), listener.lengths(), own=own)
             name = listener.name
             queues[name] = merge([queues[name], queue]) if name in queues else queue
         return queues
@@ -89,6 +90,8 @@ class Listeners:
         died: list[tuple[SocketState | None, ...]],
         details: Callable[[], list[tuple[SlotRecord, DetailState]]] | None,
         sampled: Iterable[int],
+        *,
+        stopping: bool = False,
     ) -> dict[str, int]:
         """Return the connections that were lost since the last call, by listener, if known.
 
@@ -98,6 +101,7 @@ class Listeners:
         :param details: reads all slots with their own sockets; None: there is no shared memory.
         :param sampled: ages of the workers of the latest sample. One that has ended since then may
             be neither a worker nor in ``died``.
+        :param stopping: this is the last call: what a worker resets from now on is not known.
         """
         lost, held, cfg = self.lost, self.held(), self._arbiter.cfg
         sockets = died
@@ -108,9 +112,10 @@ class Listeners:
         if cfg.reuse_port:
             lost.note_untracked(sockets, cfg.address)
         closed = [state for states in sockets for state in states if state is not None]
-        stopping = not self._arbiter.LISTENERS and not cfg.reuse_port
         others_end = not stopping or not self._arbiter.WORKERS
         counts = lost.take(held, closed, others_end=others_end)
+        if cfg.reuse_port and details is None:  # the sockets may be another server's
+            return {}
         return {listener: count for listener, count in counts.items() if count is not None}
 
     def own_lengths(self) -> dict[int, int]:

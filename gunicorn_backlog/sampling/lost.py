@@ -3,6 +3,8 @@
 A socket is gone when the arbiter does not hold it and the kernel does not list it. Its connections
 are those that the last worker found in the queue when it closed the socket. A worker that was
 killed recorded nothing: then the latest sample counts, and the connections since then do not.
+At an address with ``reuse_port`` another server may listen, too: only the sockets count that this
+process or one of its workers recorded, hence not those of a worker that ends while it starts.
 With ``net.ipv4.tcp_migrate_req`` the kernel moves the connections to another worker's socket.
 """
 
@@ -40,10 +42,16 @@ class Lost:
     def __init__(self, *, migrates: Callable[[], bool] = migrates) -> None:
         self._migrates = migrates
         self._watched: dict[int, _Watched] = {}  # by inode
+        self._own: set[int] = set()  # inodes of the arbiter's and its workers' sockets
         self._counted: set[int] = set()
 
-    def sample(self, ref: ListenerRef, lengths: Mapping[int, int]) -> None:
-        """Note the queues of a listener's sockets, by inode."""
+    def sample(self, ref: ListenerRef, lengths: Mapping[int, int], *, own: bool = True) -> None:
+        """Note the queues of a listener's sockets, by inode.
+
+        :param own: no socket of another server is among them.
+        """
+        if own:
+            self._own.update(lengths)
         for inode, length in lengths.items():
             self._watched[inode] = _Watched(ref, length)
 
@@ -65,23 +73,25 @@ class Lost:
                 if state is None or not isinstance(address, tuple):
                     continue
                 host = numeric(address[0])
+                self._own.add(state.inode)
                 if host and state.inode not in self._watched and state.inode not in self._counted:
                     tag, port = listener_tag((host, address[1])), address[1]
                     ref = ListenerRef(tag, int(family_of(host)), host=host, port=port)
                     self._watched[state.inode] = _Watched(ref, 0)
 
     def take(
-        self, held: Collection[int], closed: Iterable[SocketState], *, others_end: bool = True
+        self, held: Collection[int], closed: Collection[SocketState], *, others_end: bool = True
     ) -> dict[str, int | None]:
         """Return the connections that were lost since the last call, by listener.
 
         None: not known. Raises UnreadableSocketsError.
 
         :param held: inodes of the sockets that this process has.
-        :param closed: the states that workers recorded.
+        :param closed: the states that workers recorded, also of open sockets.
         :param others_end: no worker of the arbiter can still close a socket after the last call.
         """
         at_close = _latest(closed)
+        self._own.update(held, [state.inode for state in closed])
         lost: dict[str, int | None] = {}
         gone: dict[ListenerRef, list[int]] = {}
         existing = _existing({self._watched[it].ref for it in self._watched if it not in held})
@@ -92,16 +102,19 @@ class Lost:
             if inode in existing or (ref.family == socket.AF_UNIX and _unix_exists(inode)):
                 length = existing.get(inode, length)
                 self._watched[inode] = _Watched(ref, length)
-                if not others_end:
+                if inode in self._own and not others_end:
                     lost[ref.listener] = None
                 continue
             del self._watched[inode]
+            if inode not in self._own:
+                continue
             self._counted.add(inode)
             gone.setdefault(ref, []).append(at_close.get(inode, length))
         for ref, lengths in gone.items():
             addressed = any(other.ref == ref for other in self._watched.values())
             count, former = self._reset(ref, lengths, addressed=addressed), lost[ref.listener]
             lost[ref.listener] = None if count is None or former is None else former + count
+        self._own &= self._watched.keys()
         self._counted &= {state.inode for state in closed}
         return lost
 

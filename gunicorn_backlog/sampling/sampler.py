@@ -142,14 +142,18 @@ class Sampler:
         """Return the connections that each listener dropped since the last call."""
         return self._listeners.dropped()
 
-    def lost(self, died: Iterable[tuple[SocketState | None, ...]]) -> dict[str, int]:
+    def lost(
+        self, died: Iterable[tuple[SocketState | None, ...]], *, stopping: bool = False
+    ) -> dict[str, int]:
         """Return the connections that were lost since the last call, by listener, if known.
 
         :param died: the sockets of the workers that have died since the last call.
+        :param stopping: this is the last call.
         """
         details = None if self._scoreboard is None else self._scoreboard.reader.details
         try:
-            return self._listeners.count_lost(list(died), details, self.ages)
+            died = list(died)
+            return self._listeners.count_lost(died, details, self.ages, stopping=stopping)
         except UnreadableSocketsError as error:
             sampler_log.warn_lost(self._logger, error)
             return {}

@@ -27,6 +27,7 @@ from gunicorn_backlog.sampling.window import Window
 from gunicorn_backlog.sampling.worker_counts import WorkerCounter
 from gunicorn_backlog.scoreboard.reader import Reader
 from tests.arbiter.conftest import Starting
+from tests.lab.fake_arbiter import Arbiter
 from tests.lab.pushes import next_pushes, pushes
 from tests.lab.waiting import wait_for
 
@@ -48,6 +49,21 @@ def test_pushes_until_it_is_stopped(started: Starting, agent: StandInAgent) -> N
 def statuses(agent: StandInAgent) -> list[float]:
     """Return the status of the service check in all pushes so far."""
     return [push.values("gunicorn.is_running")[0] for push in pushes(agent)]
+
+
+def test_lost_connections_during_a_shutdown(
+    started: Starting, arbiter: Arbiter, agent: StandInAgent
+) -> None:
+    """0 while a worker has the socket; the last push is without, as the worker may reset more."""
+    monitor = started()
+    next_pushes(agent, 1)
+    arbiter.LISTENERS = []
+    next_pushes(agent, 1)
+    (push,) = next_pushes(agent, 1)
+    assert push.values("gunicorn.backlog.lost") == (0,)
+    monitor.stop()
+    wait_for("the last push", lambda: statuses(agent)[-1] == 2)
+    assert pushes(agent)[-1].all("gunicorn.backlog.lost") == []
 
 
 STAGES: dict[str, Sequence[tuple[object, str]]] = {

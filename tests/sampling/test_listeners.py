@@ -328,6 +328,43 @@ def test_a_former_worker_does_not_count(
     assert listeners.count_lost([], lambda: rows, sampled) == {tag: expected}
 
 
+def test_sockets_that_outlive_the_last_push() -> None:
+    """With reuse_port, too, the resets of workers that are still there are not known."""
+    with socket.create_server(("127.0.0.1", 0), reuse_port=True) as sock:
+        address, inode = sock.getsockname(), inode_of(sock)
+        cfg, workers = Cfg(reuse_port=True, address=[address]), {1: Worker(1, 1)}
+        server = Arbiter([], workers, cfg=cfg)
+        listeners = Listeners(server, OnceLogger(logging.getLogger("lab")))
+        listeners.read()
+        rows = [row(1, SocketState(inode, None))]
+        tag = listener_tag(address)
+        assert listeners.count_lost([], lambda: rows, [1]) == {tag: 0}
+        assert listeners.count_lost([], lambda: rows, [1], stopping=True) == {}
+        workers.clear()
+        assert listeners.count_lost([], lambda: rows, [], stopping=True) == {tag: 0}
+
+
+def test_another_server_at_the_address() -> None:
+    """With reuse_port only sockets of the workers count; without shared memory none is known."""
+    with ExitStack() as stack:
+        own = stack.enter_context(socket.create_server(("127.0.0.1", 0), reuse_port=True))
+        address = own.getsockname()
+        other = stack.enter_context(socket.create_server(address, reuse_port=True))
+        cfg, workers = Cfg(reuse_port=True, address=[address]), {1: Worker(1, 1)}
+        listeners = Listeners(Arbiter([], workers, cfg=cfg), OnceLogger(logging.getLogger("lab")))
+        clients = [stack.enter_context(socket.create_connection(address)) for _ in range(40)]
+        listeners.read()
+        queued = tcp_info.read(own).length
+        assert 0 < queued < len(clients)
+        rows = [row(1, SocketState(inode_of(own), None))]
+        tag = listener_tag(address)
+        other.close()
+        assert listeners.count_lost([], lambda: rows, [1]) == {tag: 0}
+        assert listeners.count_lost([], None, [1]) == {}
+        own.close()
+        assert listeners.count_lost([], lambda: rows, [1]) == {tag: queued}
+
+
 def v6() -> Opened:
     """Return a listening socket of IPv6."""
     return socket.create_server(("::1", 0), family=socket.AF_INET6)

@@ -61,6 +61,36 @@ def test_without_a_record_the_latest_sample_counts() -> None:
         client.close()
 
 
+def test_sockets_of_another_server() -> None:
+    """With reuse_port all sockets at the address are sampled; only those of our workers count."""
+    lost = Lost(migrates=lambda: False)
+    first = listening()
+    ref = ref_of(first)
+    socks = [first, *(listening(ref.port) for _ in range(3))]
+    other, killed, closed, held = inodes = [inode_of(sock) for sock in socks]
+    lost.sample(ref, {inode: 10**number for number, inode in enumerate(inodes)}, own=False)
+    assert lost.take({held}, [SocketState(killed, None)]) == {ref.listener: 0}
+    lost.sample(ref, {inode: 10**number for number, inode in enumerate(inodes)}, own=False)
+    for sock in socks:
+        sock.close()
+    assert other not in lost._own
+    assert lost.take((), [SocketState(closed, 200)]) == {ref.listener: 10 + 200 + 1000}
+    assert lost.take((), []) == {}
+    assert lost._own == set()
+
+
+def test_sockets_of_another_server_do_not_end_with_ours() -> None:
+    """After the last push only a socket of our workers may still be reset."""
+    lost = Lost(migrates=lambda: False)
+    with listening() as sock:
+        ref, inode = ref_of(sock), inode_of(sock)
+        lost.sample(ref, {inode: 3}, own=False)
+        assert lost.take((), [], others_end=False) == {ref.listener: 0}
+        ours = [SocketState(inode, None)]
+        assert lost.take((), ours, others_end=False) == {ref.listener: None}
+        assert lost.take((), ours, others_end=True) == {ref.listener: 0}
+
+
 def test_sockets_whose_connections_move() -> None:
     """With tcp_migrate_req: 0 if another socket listens, the last one's own, None if unclear."""
     lost = Lost(migrates=lambda: True)
