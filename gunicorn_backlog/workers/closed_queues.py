@@ -3,6 +3,10 @@
 If no other process has the socket, the kernel resets these connections. A class of sockets is
 extended, not an instance: sockets have slots. Workers that leave the close to the kernel (sync)
 record when ``run`` ends, and again at the interpreter's exit.
+
+uvloop closes the descriptor itself, before the socket's methods run. gunicorn's asgi worker
+therefore records before its ``_shutdown``, too. With other workers on uvloop (uvicorn's, aiohttp's)
+nothing is recorded, and the latest sample counts.
 """
 
 from __future__ import annotations
@@ -29,6 +33,15 @@ def record_closed_queues(worker: Any, slot: Slot) -> None:
     def record_all() -> None:
         for record in records:
             record()
+
+    shut_down = getattr(worker, "_shutdown", None)  # a coroutine function of the asgi worker
+    if shut_down is not None:
+
+        def record_and_shut_down(*args: Any, **named: Any) -> Any:
+            record_all()
+            return shut_down(*args, **named)
+
+        worker._shutdown = record_and_shut_down
 
     run = worker.run
 
@@ -58,7 +71,8 @@ def _instrumented(worker: Any, slot: Slot) -> Iterator[Record]:
 def _recorder(slot: Slot, number: int, raw: Any, inode: int) -> Record:
     def record() -> None:
         with suppress(OSError, QueueError):  # closed already
-            if raw.fileno() >= 0:
+            # uvloop may have closed the descriptor, and another file may have its number.
+            if os.fstat(raw.fileno()).st_ino == inode:
                 tcp = raw.family in (socket.AF_INET, socket.AF_INET6)
                 queue = tcp_info.read(raw) if tcp else sock_diag.unix_queue(inode)
                 slot.details.write_socket(number, inode, queue.length)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from collections.abc import Callable
@@ -88,6 +89,56 @@ def test_the_queue_at_the_close(opened: Callable[[], Any], close: str) -> None:
         each.close()
     if given is not None:
         os.close(given)
+
+
+@dataclass
+class ASGIWorker(Worker):
+    """gunicorn's asgi worker, with uvloop if this is installed."""
+
+    clients: list[socket.socket] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Serve, and shut down when three connections are in the queue."""
+        try:
+            loop = import_module("uvloop").new_event_loop()
+        except ImportError:
+            loop = asyncio.new_event_loop()
+        loop.run_until_complete(self._serve(loop))
+        loop.close()
+
+    async def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        sock = self.sockets[0].sock
+        self.server = await loop.create_server(asyncio.Protocol, sock=sock)
+        address = sock.getsockname()
+        self.clients += [socket.create_connection(address) for _ in range(3)]
+        assert await self._shutdown("now") == "now"
+
+    async def _shutdown(self, how: str) -> str:
+        self.server.close()
+        return how
+
+
+def test_an_asgi_worker_with_uvloop() -> None:
+    """uvloop closes the descriptor before it calls the socket: the worker's end records."""
+    scoreboard = Scoreboard(slots=1, thread_rows=0)
+    worker = ASGIWorker([Wrapper(plain())])
+    record_closed_queues(worker, scoreboard.claim(os.getpid(), 1, Kind.ASGI, 0))
+    worker.run()
+    assert at_close(scoreboard) == 3
+    assert leaving(scoreboard) == LEAVING
+    for client in worker.clients:
+        client.close()
+
+
+def test_another_file_at_the_descriptor() -> None:
+    """After a close without the socket's methods its number may be that of another socket."""
+    scoreboard = Scoreboard(slots=1, thread_rows=0)
+    with plain() as sock, plain() as other:
+        worker = Worker([Wrapper(sock)])
+        record_closed_queues(worker, scoreboard.claim(os.getpid(), 1, Kind.ASGI, 0))
+        os.dup2(other.fileno(), sock.fileno())
+        worker.run()
+        assert at_close(scoreboard) is None
 
 
 def test_sockets_that_are_left_open(tmp_path: Path) -> None:
