@@ -9,6 +9,9 @@ from collections.abc import Callable
 from gunicorn_backlog._threads.unpatched import Event, original
 
 _PAUSE_S = 0.00005  # an OS thread ends 0.1 ms after its function
+_ASLEEP_S = 0.001  # from then on a thread does not merely wait for Python's lock
+
+_SLEEPS, _OVER = "S", "X"
 
 
 class OneShotThread:
@@ -42,6 +45,36 @@ class OneShotThread:
                 return False
             original("time", "sleep")(_PAUSE_S)
         return True
+
+    def wait_until_asleep(self, timeout_s: float) -> None:
+        """Wait until the thread sleeps in the kernel, or is over, at most ``timeout_s`` seconds.
+
+        A thread that runs, or waits for a processor or a disk, may hold locks of the C library.
+        Without Linux's ``/proc`` there is no wait.
+        """
+        end_s = time.monotonic() + timeout_s
+        asleep_s: float | None = None  # since when
+        while True:
+            state, now_s = self._state(), time.monotonic()
+            if state == _OVER or now_s >= end_s:
+                return
+            if state != _SLEEPS:
+                asleep_s = None
+            elif asleep_s is None:
+                asleep_s = now_s
+            elif now_s - asleep_s >= _ASLEEP_S:
+                return
+            original("time", "sleep")(_PAUSE_S)
+
+    def _state(self) -> str:
+        """Return the thread's state as in proc(5); empty: it has not begun."""
+        if not self._task:
+            return _OVER if self.returned else ""
+        try:
+            with open(f"{self._task}/stat", encoding="ascii", errors="replace") as stat:
+                return stat.read().rpartition(")")[2].split()[0]
+        except (OSError, IndexError):
+            return _OVER
 
     def _run(self, run: Callable[[], object]) -> None:
         try:

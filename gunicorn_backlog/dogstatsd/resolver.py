@@ -17,6 +17,7 @@ from gunicorn_backlog.dogstatsd.agent_socket import Target
 REFRESH_S = 60.0  # a name can get another address without a failed send
 RETRY_S = 0.9  # while the Agent is unreachable: at each push of the default interval, with jitter
 FORK_WAIT_S = 0.01  # shortest deadline of a fork's wait for a look-up
+BUSY_WAIT_S = 1.0  # longest further wait, for a look-up that waits for a processor
 
 
 class Resolver:
@@ -77,13 +78,18 @@ class Resolver:
     def wait_for_look_up(self, until_s: float) -> None:
         """Wait for the end of a look-up, until ``until_s`` and at least FORK_WAIT_S.
 
-        Only the first fork waits for a hung look-up. Most look-ups take far less than a
-        millisecond, but on a busy machine their thread may have to wait for a processor.
+        Only the first fork waits for a hung look-up, which sleeps until a name server answers, and
+        holds no lock of the C library. Most look-ups take far less than a millisecond, but on a
+        busy machine their thread may have to wait for a processor: then the fork waits longer.
 
         :param until_s: deadline by ``time.monotonic()``.
         """
-        if self._thread is not None and not self._hangs:
-            self._hangs = not self._thread.wait(max(FORK_WAIT_S, until_s - time.monotonic()))
+        thread = self._thread
+        if thread is None:
+            return
+        if self._hangs or not thread.wait(max(FORK_WAIT_S, until_s - time.monotonic())):
+            self._hangs = True
+            thread.wait_until_asleep(BUSY_WAIT_S)
 
     def _start_look_up(self) -> None:
         """Start a thread. It inherits the caller's signal mask, and thus receives no signals."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from pathlib import Path
 
@@ -40,3 +41,29 @@ def test_a_thread_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(thread, "_task", "/proc/self")
     monkeypatch.setattr(one_shot, "_PAUSE_S", 0.001)
     assert not thread.wait(0.01)
+
+
+def test_a_thread_that_computes_is_waited_for() -> None:
+    """It may hold a lock of the C library; here it computes without Python's lock."""
+    thread = OneShotThread(lambda: hashlib.pbkdf2_hmac("sha512", b"a", b"b", 300_000))
+    thread.wait_until_asleep(30)
+    assert thread.returned
+
+
+def test_a_thread_that_sleeps_is_not_waited_for() -> None:
+    """It waits for a name server, and holds no lock."""
+    go_on = threading.Event()
+    thread = OneShotThread(lambda: go_on.wait(30))
+    thread.wait_until_asleep(30)
+    assert not thread.returned
+    go_on.set()
+    assert thread.wait(30)
+    thread.wait_until_asleep(30)
+
+
+def test_a_thread_that_computes_for_long() -> None:
+    """The wait ends after its timeout."""
+    thread = OneShotThread(lambda: hashlib.pbkdf2_hmac("sha512", b"a", b"b", 600_000))
+    thread.wait_until_asleep(0.01)
+    assert not thread.returned
+    assert thread.wait(30)

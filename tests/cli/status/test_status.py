@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from itertools import cycle
+from itertools import count, cycle
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from tests.servers.listeners.test_kinds import BACKLOG, SETUPS, Target, fill
 
 INTERVAL = {"GUNICORN_BACKLOG_INTERVAL": "0.1", "GUNICORN_BACKLOG_SAMPLES": "2"}
 CLIENTS = 7
+TRIES = 5
 CASES = [*((case, case.versions[-1]) for case in CLASSES), (GTHREAD, VERSIONS[0])]
 NIGHTLY = [(case, VERSIONS[0]) for case in (SYNC, GEVENT)]
 OF_THE_ARBITER = (
@@ -82,10 +83,7 @@ def test_each_worker_class(
     wait_until_all_are_idle(agent, WORKERS)
     server.hold(CLIENTS)
     wait_for("the clients to settle", lambda: settled(server, agent))
-    since_s = time.monotonic()
-    seen = status_here(server.pid)
-    (push,) = next_pushes(agent, 1)
-    check_metrics(seen["metrics"], push, since_s)
+    seen, push = undisturbed(server, agent)
     check_workers(seen, worker_class, server)
     (listener,) = seen["listeners"]
     assert listener["gunicorn.backlog"] == ss(server.address).recv_q
@@ -95,6 +93,25 @@ def test_each_worker_class(
     assert seen["server"]["gunicorn"] == server.gunicorn.version
     assert seen["server"]["worker_class"] == (worker_class.name or "sync")
     server.let_go()
+
+
+def undisturbed(server: Server, agent: StandInAgent) -> tuple[dict[str, Any], Push]:
+    """Return a report and a later push that agree: they are of different times.
+
+    Other load may keep an event loop from its CPU in one of the two.
+    """
+    for number in count(1):
+        since_s = time.monotonic()
+        seen = status_here(server.pid)
+        (push,) = next_pushes(agent, 1)
+        try:
+            check_metrics(seen["metrics"], push, since_s)
+        except AssertionError:
+            if number == TRIES:
+                raise
+        else:
+            break
+    return seen, push
 
 
 def check_metrics(metrics: dict[str, Any], push: Push, since_s: float) -> None:
