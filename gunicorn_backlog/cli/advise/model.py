@@ -63,10 +63,10 @@ def share_longer(servers: int, work: Work, wait_ms: float) -> float:
     """Return the share of the requests that wait longer."""
     if work.load >= servers:
         return 1.0
-    if not work.load:
+    waits, mean_ms = probability_of_wait(servers, work.load), mean_wait_ms(servers, work)
+    if not mean_ms:  # no load, or so many servers that Erlang's C is below the smallest float
         return 0.0
-    waits = probability_of_wait(servers, work.load)
-    return waits * math.exp(-waits * wait_ms / mean_wait_ms(servers, work))
+    return waits * math.exp(-waits * wait_ms / mean_ms)
 
 
 def needed(work: Work, goal: Goal) -> int:

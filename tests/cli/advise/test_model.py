@@ -55,6 +55,14 @@ def test_the_mean_wait_of_one_server() -> None:
     assert share_longer(2, Work(0.0, 50, 1), 10) == 0
 
 
+@pytest.mark.parametrize(("servers", "load"), [(128, 0.1), (256, 0.5), (5000, 10), (3, 1e-200)])
+def test_many_servers_and_a_small_load(servers: int, load: float) -> None:
+    """Erlang's C is below the smallest float: no request waits."""
+    assert probability_of_wait(servers, load) == 0
+    assert share_longer(servers, Work(load, 50, 1), 100) == 0
+    assert needed(Work(load, 50, 1), GOAL) <= 15
+
+
 @pytest.mark.parametrize("load", LOADS)
 @pytest.mark.parametrize("name", SERVICES)
 def test_against_a_simulation(name: str, load: float) -> None:
