@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal, NamedTuple
 
-from gunicorn_backlog.cli.advise.measured import Measured
+from gunicorn_backlog.cli.advise.measured import LoopUse, Measured, PoolUse
 from gunicorn_backlog.cli.advise.model import Goal, Work, needed, share_longer
 from gunicorn_backlog.cli.errors import InspectError
 
@@ -27,7 +27,7 @@ class Advice(NamedTuple):
     at least that many. expected_longer: share of requests (0 to 1) that wait longer than asked, by
     the model, now; None: overloaded, or event loops.
     bound: None: not measured. locked: threads wait for their process's interpreter lock.
-    short: None: enough of everything for the load of now.
+    short: None: enough of everything for the load of now, or not measured.
     """
 
     unit: Literal["workers", "threads"]
@@ -55,49 +55,48 @@ def advise(measured: Measured, goal: Goal) -> Advice:
             f"{measured.seconds:.0f} s, {REQUESTS_MIN} are needed (--seconds measures longer)"
         )
     if measured.loops is not None:
-        return _of_loops(measured)
-    locked = _is_locked(measured)
+        return _of_loops(measured, measured.loops, goal)
+    seen = _seen(measured)
+    locked = _is_locked(measured, seen.load)
     bound: Bound | None = "cpu" if locked else _bound(measured)
-    overloaded = measured.busy >= OVERLOADED or measured.dropped > 0
-    work, cpu_work = _work(measured, bound), _cpu_work(measured)
+    overloaded = measured.dropped > 0 or _is_at_least(measured.busy, OVERLOADED)
+    work, cpu_work = _with_enough_cpus(seen, measured, bound), _cpu_work(measured)
     if overloaded:
         work = _arriving(measured, work)
     needed_at = {factor: needed(work.times(factor), goal) for factor in FACTORS}
     cpus = {factor: needed(cpu_work.times(factor), goal) for factor in FACTORS}
     if locked:  # each worker serves one request's CPU part at a time
-        threads = max(1, measured.capacity // measured.workers)
         needed_at = {
-            factor: max(servers, cpus[factor] * threads) for factor, servers in needed_at.items()
+            factor: max(servers, cpus[factor] * measured.threads)
+            for factor, servers in needed_at.items()
         }
     if overloaded and bound != "cpu_wait":
         needed_at = {
             factor: max(servers, measured.capacity + 1) for factor, servers in needed_at.items()
         }
     advice = Advice(
-        unit="workers" if measured.capacity == measured.workers else "threads",
+        unit="workers" if measured.threads == 1 else "threads",
         have=measured.capacity,
         work=work,
         needed_at=needed_at,
         cpus_needed=cpus,
         lower_bound=overloaded,
         expected_longer=(
-            None
-            if overloaded
-            else share_longer(measured.capacity, _work(measured, None), goal.wait_ms)
+            None if overloaded else share_longer(measured.capacity, seen, goal.wait_ms)
         ),
         bound=bound,
         locked=locked,
         short=None,
     )
-    return advice._replace(short=_short(measured, advice))
+    return advice._replace(short=_short(measured, advice, goal))
 
 
-def _of_loops(measured: Measured) -> Advice:
+def _of_loops(measured: Measured, loops: LoopUse, goal: Goal) -> Advice:
     short: Short | None = None
     bound = _bound(measured)
-    if measured.busy >= ONE_LOCK:
+    if _is_at_least(measured.busy, ONE_LOCK):
         short = "CPUs" if _cpus_are_short(measured, bound) else "workers"
-    elif any(pool.queued for pool in measured.loops.pools.values()) if measured.loops else False:
+    elif any(is_short(pool, goal) for pool in loops.pools.values()):
         short = "threads"
     return Advice(
         *("workers", measured.workers, None, {}, {}),
@@ -109,6 +108,15 @@ def _of_loops(measured: Measured) -> Advice:
     )
 
 
+def is_short(pool: PoolUse, goal: Goal) -> bool:
+    """Return whether calls waited for a thread of a pool in more samples than the goal allows."""
+    return pool.queued > goal.share
+
+
+def _is_at_least(busy: float | None, least: float) -> bool:
+    return busy is not None and busy >= least
+
+
 def _bound(measured: Measured) -> Bound | None:
     if measured.shares is None:
         return None
@@ -116,33 +124,40 @@ def _bound(measured: Measured) -> Bound | None:
     return max(zip(measured.shares, names, strict=True))[1]
 
 
-def _is_locked(measured: Measured) -> bool:
+def _is_locked(measured: Measured, load: float) -> bool:
     """Return whether threads of a process wait for each other's interpreter lock.
 
     That wait is neither CPU time nor a wait for a CPU: a process uses one CPU while several of its
     threads are busy.
     """
     return (
-        measured.capacity > measured.workers > 0
-        and measured.cpu_share >= ONE_LOCK
-        and measured.load > measured.cpu_load * 1.2
+        measured.threads > 1 and measured.cpu_share >= ONE_LOCK and load > measured.cpu_load * 1.2
     )
 
 
-def _work(measured: Measured, bound: Bound | None) -> Work:
+def _seen(measured: Measured) -> Work:
+    """Return the work as measured. Raises InspectError if it is not measured."""
+    if measured.load is None or measured.service_ms is None:
+        raise InspectError("the busy time of the workers could not be measured")
+    return Work(measured.load, measured.service_ms, _spread(measured))
+
+
+def _with_enough_cpus(seen: Work, measured: Measured, bound: Bound | None) -> Work:
     """Return the work; with too few CPUs without the wait for a CPU, as it would be with enough."""
-    kept = 1.0
-    if bound == "cpu_wait" and measured.shares is not None:
-        kept = 1 - measured.shares.cpu_wait
-    spread = EXPONENTIAL if measured.variability is None else measured.variability
-    return Work(measured.load * kept, measured.service_ms * kept, spread)
+    if bound != "cpu_wait" or measured.shares is None:
+        return seen
+    kept = 1 - measured.shares.cpu_wait
+    return seen.times(kept)._replace(service_ms=seen.service_ms * kept)
 
 
 def _cpu_work(measured: Measured) -> Work:
     """Return the CPU part of the work."""
-    spread = EXPONENTIAL if measured.variability is None else measured.variability
     cpu_ms = measured.cpu_load * measured.seconds * 1e3 / measured.requests
-    return Work(measured.cpu_load, cpu_ms, spread)
+    return Work(measured.cpu_load, cpu_ms, _spread(measured))
+
+
+def _spread(measured: Measured) -> float:
+    return EXPONENTIAL if measured.variability is None else measured.variability
 
 
 def _arriving(measured: Measured, work: Work) -> Work:
@@ -155,12 +170,19 @@ def _cpus_are_short(measured: Measured, bound: Bound | None) -> bool:
     return bound == "cpu_wait" or measured.cpu_load >= ONE_LOCK * measured.cpus
 
 
-def _short(measured: Measured, advice: Advice) -> Short | None:
+def _is_missed(measured: Measured, advice: Advice, goal: Goal) -> bool:
+    """Return whether the server misses the goal now."""
+    longer = advice.expected_longer if measured.waits is None else measured.waits.longer
+    return advice.lower_bound or (longer is not None and longer > goal.share)
+
+
+def _short(measured: Measured, advice: Advice, goal: Goal) -> Short | None:
     """Return what is short for the load of now."""
     assert advice.needed is not None
-    if advice.bound == "cpu_wait":
+    is_enough = advice.needed <= advice.have
+    if advice.bound == "cpu_wait" and (not is_enough or _is_missed(measured, advice, goal)):
         return "CPUs"
-    if advice.needed <= advice.have:
+    if is_enough:
         return None
     if advice.bound == "cpu" and advice.cpus_needed[1.0] > math.floor(measured.cpus):
         return "CPUs"

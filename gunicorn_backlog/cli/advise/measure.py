@@ -11,19 +11,18 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 
-from gunicorn_backlog.cli.advise.measured import LoopUse, Measured, PoolUse, Shares, Waits
+from gunicorn_backlog.cli.advise.busy import Busy
+from gunicorn_backlog.cli.advise.measured import LoopUse, Measured, Shares, Waits
 from gunicorn_backlog.cli.advise.model import Goal, variability
-from gunicorn_backlog.cli.advise.pools import Pools
+from gunicorn_backlog.cli.advise.processors import CpuTimes, Processors
 from gunicorn_backlog.cli.errors import EndedError, InspectError
 from gunicorn_backlog.cli.inspect.clock import Clock
 from gunicorn_backlog.cli.inspect.cpus import cpus
 from gunicorn_backlog.cli.inspect.discovery import Server
 from gunicorn_backlog.cli.inspect.listeners import ListenerReader
 from gunicorn_backlog.cli.inspect.worker_processes import Running, Workers
-from gunicorn_backlog.sampling.cpu import CpuClocks, CpuWaits
 from gunicorn_backlog.sampling.drops import Drops
 from gunicorn_backlog.sampling.loops import delay_summary
-from gunicorn_backlog.sampling.utilization import Utilization
 from gunicorn_backlog.scoreboard.kind import STATE_UNKNOWN
 from gunicorn_backlog.scoreboard.wait_histogram import (
     BUCKETS,
@@ -37,64 +36,6 @@ from gunicorn_backlog.scoreboard.worker_row import WorkerRow
 
 SAMPLE_EVERY_S = 0.02
 READ_EVERY_S = 1.0
-AGES_MIN = 30  # ages of requests in flight from which their mean counts
-
-
-class _Busy:
-    """Busy workers, threads or loops: time worked, and ages of the requests in flight."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._now_ns = clock.now_ns
-        self._utilization = Utilization(clock_ns=clock.now_ns)
-        self._pools = Pools()
-        self.worked_ns = self.available_ns = 0
-        self._age_ns = self._ages = 0
-
-    def add(self, rows: Mapping[int, WorkerRow], *, first: bool = False) -> None:
-        """Add a sample."""
-        work = self._utilization.update(rows)
-        if first:
-            return
-        self.worked_ns += work.worked_ns
-        self.available_ns += work.available_ns
-        now_ns = self._now_ns()
-        for row in rows.values():
-            starts_ns = row.starts_ns or ((row.oldest_ns,) if row.oldest_ns else ())
-            self._age_ns += sum(max(0, now_ns - start_ns) for start_ns in starts_ns)
-            self._ages += len(starts_ns)
-        self._pools.add(rows)
-
-    @property
-    def age_ms(self) -> float | None:
-        """The mean age; None after too few."""
-        return self._age_ns / self._ages / 1e6 if self._ages >= AGES_MIN else None
-
-    def pools(self) -> dict[str, PoolUse]:
-        """The pools of threads behind the loops."""
-        return self._pools.use()
-
-
-class _Processors:
-    """The workers' CPU time and waits for CPUs, per worker."""
-
-    def __init__(self) -> None:
-        self._clocks, self._waits = CpuClocks(), CpuWaits()
-        self._used_ns = self._used_of_ns = self._waited_ns = self._waited_of_ns = 0
-
-    def add(self, pids: set[int]) -> None:
-        """Read the running workers."""
-        self._clocks.add(pids)
-        used, waited = self._clocks.update(pids), self._waits.update(pids)
-        self._used_ns, self._used_of_ns = self._used_ns + used[0], self._used_of_ns + used[1]
-        self._waited_ns += waited.spent_ns
-        self._waited_of_ns += waited.elapsed_ns
-
-    def per_worker(self) -> tuple[float, float] | None:
-        """Return the CPUs used and waited for, mean per worker; None: not measured."""
-        if not self._used_of_ns:
-            return None
-        waited = self._waited_ns / self._waited_of_ns if self._waited_of_ns else 0.0
-        return self._used_ns / self._used_of_ns, waited
 
 
 class _Queues:
@@ -130,7 +71,8 @@ class Measurement:
             raise EndedError(server.pid) from None
         self._server, self._clock = server, clock
         self._workers = Workers(server, clock)
-        self._busy, self._processors, self._queues = _Busy(clock), _Processors(), _Queues(server)
+        self._busy, self._processors = Busy(clock.now_ns), Processors()
+        self._queues = _Queues(server)
         self._running = Running({}, {})
         self._rows: Mapping[int, WorkerRow] = {}
         reader = server.memory.reader
@@ -175,26 +117,27 @@ class Measurement:
     def _measured(self, seconds: float, goal: Goal) -> Measured:
         reader, about, busy = self._server.memory.reader, self._server.server_info, self._busy
         requests = reader.begun() - self._begun
-        load = max(0, busy.worked_ns) / 1e9 / seconds
-        service_ms = max(0, busy.worked_ns) / 1e6 / max(1, requests)
-        age_ms = busy.age_ms
-        per_worker, workers = self._processors.per_worker(), len(self._running.pids)
-        used, waited = per_worker or (0.0, 0.0)
+        worked_s, age_ms = busy.worked_s, busy.age_ms
+        load = None if worked_s is None else worked_s / seconds
+        service_ms = None if worked_s is None else worked_s * 1e3 / max(1, requests)
+        processors, workers = self._processors.per_worker(), len(self._running.pids)
+        used = processors.used or 0.0
         return Measured(
             seconds=seconds,
             worker_class=about.worker_class,
             workers=workers,
-            capacity=sum(row.capacity for row in self._rows.values()),
+            threads=busy.threads,
+            capacity=busy.capacity,
             requests=requests,
             load=load,
             service_ms=service_ms,
             variability=variability(age_ms, service_ms) if age_ms and service_ms else None,
-            busy=min(1.0, max(0, busy.worked_ns) / busy.available_ns) if busy.available_ns else 0.0,
+            busy=busy.share,
             queue=(self._queues.first or 0, self._queues.last),
             dropped=self._queues.dropped,
             cpu_load=used * workers,
             cpu_share=used,
-            shares=_shares(used * workers, waited * workers, load) if per_worker else None,
+            shares=shares(processors, workers, load),
             cpus=self._cpus(),
             waits=self._measured_waits(goal),
             loops=self._loops(),
@@ -218,7 +161,7 @@ class Measurement:
         return Waits(summarize(counters), longer / max(1, sum(counters)))
 
     def _loops(self) -> LoopUse | None:
-        if not any(row.loop is not None for row in self._rows.values()):
+        if self._busy.threads:
             return None
         delays: WaitSummary | None = None
         with suppress(WaitsError):
@@ -227,9 +170,10 @@ class Measurement:
         return LoopUse(delays, self._busy.pools())
 
 
-def _shares(used: float, waited: float, load: float) -> Shares | None:
+def shares(processors: CpuTimes, workers: int, load: float | None) -> Shares | None:
     """Return the parts of the busy time; clipped, since CPU time is also used between requests."""
-    if load <= 0:
+    if processors.used is None or processors.waited is None or not load:
         return None
+    used, waited = processors.used * workers, processors.waited * workers
     whole = max(load, used + waited)
     return Shares(used / whole, waited / whole, 1 - (used + waited) / whole)

@@ -50,12 +50,14 @@ class LoopUse(NamedTuple):
 class Measured(NamedTuple):
     """One measurement.
 
-    seconds: its length. worker_class: gunicorn's setting. workers: their number at the end, and
-    capacity: requests that these serve at a time; 0: event loops.
+    seconds: its length. worker_class: gunicorn's setting. workers: their number at the end, with
+    those that are starting. threads: requests that a worker serves at a time. capacity: requests
+    that all workers serve at a time, the mean over the measurement. Both are 0 for event loops.
     requests: begun. load: mean number of busy workers, threads or loops. service_ms: mean busy time
     per request. variability: its squared coefficient of variation; None: too few requests seen.
-    busy: of ``capacity`` (or of the loops), the mean share, 0 to 1. queue: waiting connections at
-    the begin and at the end. dropped: connections that the kernel dropped.
+    busy: of ``capacity`` (or of the loops), the mean share, 0 to 1. load, service_ms and busy are
+    None if not measured. queue: waiting connections at the begin and at the end. dropped:
+    connections that the kernel dropped.
     cpu_load: mean number of CPUs used. cpu_share: the same per worker, 0 to 1 or more. shares: None
     if not measured. cpus: that the server may use. waits: None if not measured. loops: None without
     event loops.
@@ -64,12 +66,13 @@ class Measured(NamedTuple):
     seconds: float
     worker_class: str
     workers: int
+    threads: int
     capacity: int
     requests: int
-    load: float
-    service_ms: float
+    load: float | None
+    service_ms: float | None
     variability: float | None
-    busy: float
+    busy: float | None
     queue: tuple[int, int]
     dropped: int
     cpu_load: float

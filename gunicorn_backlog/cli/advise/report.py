@@ -19,8 +19,8 @@ def report(measured: Measured, advice: Advice) -> dict[str, Any]:
         "seconds": round(measured.seconds, 1),
         "requests": measured.requests,
         "unit": advice.unit,
-        "load": round(measured.load, 3),
-        "service_ms": round(measured.service_ms, 2) if advice.work else None,
+        "load": _rounded(measured.load, 3),
+        "service_ms": _rounded(measured.service_ms if advice.work else None, 2),
         "variability": _rounded(measured.variability if advice.work else None),
         "have": advice.have,
         "needed": advice.needed,
@@ -42,13 +42,13 @@ def report(measured: Measured, advice: Advice) -> dict[str, Any]:
     }
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
+def _rounded(value: float | None, digits: int = 4) -> float | None:
+    return None if value is None else round(value, digits)
 
 
 def _loops(measured: Measured, loops: LoopUse) -> dict[str, Any]:
     return {
-        "utilization": round(100 * measured.busy, 2),
+        "utilization": None if measured.busy is None else round(100 * measured.busy, 2),
         "delays": loops.delays and loops.delays._asdict(),
         "pools": {name: pool._asdict() for name, pool in loops.pools.items()},
     }

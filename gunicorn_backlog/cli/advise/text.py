@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gunicorn_backlog.cli.advise.advice import Advice
+from gunicorn_backlog.cli.advise.advice import Advice, Short, is_short
 from gunicorn_backlog.cli.advise.measured import Measured, PoolUse
 from gunicorn_backlog.cli.advise.model import Goal
 
@@ -50,7 +50,8 @@ def text(measured: Measured, advice: Advice, goal: Goal) -> str:
 
 def _facts(measured: Measured, advice: Advice, goal: Goal) -> Iterator[tuple[str, str]]:
     of = f"of {advice.have} {advice.unit}" if advice.work else f"of {advice.have} event loops"
-    yield "load", f"{measured.load:.2f} Erlang {of} ({100 * measured.busy:.0f} %)"
+    if measured.load is not None and measured.busy is not None:
+        yield "load", f"{measured.load:.2f} Erlang {of} ({100 * measured.busy:.0f} %)"
     if advice.work is not None:
         spread = measured.variability
         varies = "" if spread is None else f", c² = {spread:.1f} ({_shape(spread)})"
@@ -86,12 +87,12 @@ def _shape(spread: float) -> str:
 
 def _verdict(measured: Measured, advice: Advice, goal: Goal) -> Iterator[str]:
     if advice.work is None:
-        yield from _of_loops(measured, advice)
+        yield from _of_loops(measured, advice, goal)
         return
     goal_text = f"{100 * goal.share:g} % of the requests wait longer than {goal.wait_ms:g} ms with"
     yield (
         f"With enough CPUs, at most {goal_text}"
-        if advice.short == "CPUs"
+        if advice.short == "CPUs" or advice.bound == "cpu_wait"
         else f"At most {goal_text}"
     )
     least = "at least " if advice.lower_bound else ""
@@ -107,7 +108,7 @@ def _load(factor: float) -> str:
 def _units(number: int, measured: Measured, advice: Advice) -> str:
     if advice.unit == "workers":
         return _number(number, "worker")
-    each = max(1, measured.capacity // measured.workers)
+    each = measured.threads
     return f"{_number(number, 'thread')} ({_number(-(-number // each), 'worker')} of {each})"
 
 
@@ -133,32 +134,41 @@ def _short(measured: Measured, advice: Advice) -> str:
         return (
             f"Threads are short: there are {have}. More threads per worker help, or more workers."
         )
-    more = "" if advice.bound == "cpu" else ", or threads (gthread): they mostly wait"
+    more = ", or threads (gthread): they mostly wait" if advice.bound == "other" else ""
     return f"Workers are short: there are {have}. More workers help{more}."
 
 
-def _of_loops(measured: Measured, advice: Advice) -> Iterator[str]:
+def _of_loops(measured: Measured, advice: Advice, goal: Goal) -> Iterator[str]:
     """Yield the advice for event loops and their pools."""
     assert measured.loops is not None
-    percent = f"{100 * measured.busy:.0f} %"
-    if advice.short == "CPUs":
-        yield f"The event loops ran {percent} of the time, and CPUs are short: add CPUs."
-    elif advice.short == "workers":
-        yield f"The event loops ran {percent} of the time: add workers, each has a loop of its own."
-    else:
-        yield f"The event loops ran {percent} of the time: they have room."
+    yield _loops(measured.busy, advice.short)
     for name, pool in measured.loops.pools.items():
-        yield _pool(name, pool)
+        yield _pool(name, pool, goal)
 
 
-def _pool(name: str, pool: PoolUse) -> str:
-    size = "" if pool.capacity is None else f" of {pool.capacity}"
-    if pool.queued:
-        return (
-            f"Pool {name}: calls waited for a thread in {100 * pool.queued:.0f} % of the samples "
-            f"(at most {pool.most_queued}): its threads are short, {pool.most_working}{size} busy."
-        )
-    return f"Pool {name}: no call waited; at most {pool.most_working}{size} threads were busy."
+def _loops(busy: float | None, short: Short | None) -> str:
+    if busy is None:
+        return "The running time of the event loops is not measured."
+    ran = f"The event loops ran {100 * busy:.0f} % of the time"
+    if short == "CPUs":
+        return f"{ran}, and CPUs are short: add CPUs."
+    if short == "workers":
+        return f"{ran}: add workers, each has a loop of its own."
+    return f"{ran}: they have room."
+
+
+def _pool(name: str, pool: PoolUse, goal: Goal) -> str:
+    busy = f"{pool.most_working}{'' if pool.capacity is None else f' of {pool.capacity}'}"
+    if not pool.queued:
+        return f"Pool {name}: no call waited; at most {busy} threads were busy."
+    share = f"{100 * pool.queued:.0f}" if pool.queued >= 0.01 else "less than 1"
+    waited = (
+        f"Pool {name}: calls waited for a thread in {share} % of the samples "
+        f"(at most {pool.most_queued})"
+    )
+    if is_short(pool, goal):
+        return f"{waited}: its threads are short, {busy} busy."
+    return f"{waited}; at most {busy} threads were busy."
 
 
 def _number(number: int, noun: str) -> str:

@@ -21,6 +21,7 @@ SLEEPY = Measured(
     seconds=60.0,
     worker_class="sync",
     workers=4,
+    threads=1,
     capacity=4,
     requests=2400,
     load=3.0,
@@ -36,9 +37,10 @@ SLEEPY = Measured(
     waits=Waits(WaitSummary(2400, 38, 700, 200), 0.13),
     loops=None,
 )
-GTHREAD = SLEEPY._replace(worker_class="gthread", workers=2, capacity=8, load=6.0, service_ms=150)
+GTHREAD = SLEEPY._replace(worker_class="gthread", workers=2, threads=4, capacity=8)
+GTHREAD = GTHREAD._replace(load=6.0, service_ms=150)
 CPU = Shares(0.95, 0.05, 0.0)
-LOOPS = SLEEPY._replace(worker_class="asgi", workers=2, capacity=0, load=0.8, busy=0.4)
+LOOPS = SLEEPY._replace(worker_class="asgi", workers=2, threads=0, capacity=0, load=0.8, busy=0.4)
 DELAYS = WaitSummary(1200, 1.5, 40, 4)
 
 
@@ -76,6 +78,24 @@ def test_threads() -> None:
     assert "\n  9 threads (3 workers of 4) at the load of now\n" in shown
     assert "\nThreads are short: there are 8 threads." in shown
     assert "a free thread of any worker takes the next request" in shown
+
+
+def test_a_worker_that_is_starting() -> None:
+    """Units and threads per worker do not depend on the number of workers at the end."""
+    advice, shown = lines(SLEEPY._replace(workers=5))
+    assert (advice.unit, advice.have, advice.short) == ("workers", 4, "workers")
+    assert "\nWorkers are short: there are 4 workers." in shown
+    for workers in (0, 3, 8):
+        advice, shown = lines(GTHREAD._replace(workers=workers))
+        assert (advice.unit, advice.have) == ("threads", 8)
+        assert "\n  9 threads (3 workers of 4) at the load of now\n" in shown
+
+
+def test_many_threads_and_a_small_load() -> None:
+    """The model gives no longer waits, also where its probability is below the smallest float."""
+    advice, shown = lines(GTHREAD._replace(threads=64, capacity=128, load=0.1, busy=0.1 / 128))
+    assert (advice.needed, advice.expected_longer, advice.short) == (2, 0, None)
+    assert "the model gives 0.0 %" in shown
 
 
 def test_threads_that_share_a_lock() -> None:
@@ -116,6 +136,23 @@ def test_a_wait_for_cpus() -> None:
     assert "the workers wait for CPUs that others use" in shown
 
 
+def test_a_wait_for_cpus_of_few_requests() -> None:
+    """CPUs are short only if the goal is missed: as measured, else by the model."""
+    few = SLEEPY._replace(load=0.02, busy=0.005, service_ms=0.5, shares=Shares(0.3, 0.6, 0.1))
+    few = few._replace(cpu_load=0.006, waits=Waits(WaitSummary(2400, 0, 3, 1), 0.0))
+    advice, shown = lines(few)
+    assert (advice.bound, advice.short) == ("cpu_wait", None)
+    assert "\nThere are 4 workers: enough for the load of now.\n" in shown
+    assert "\nWith enough CPUs, at most 5 % of the requests" in shown
+    assert lines(few._replace(waits=None))[0].short is None
+    assert lines(few._replace(waits=SLEEPY.waits))[0].short == "CPUs"
+    assert lines(few._replace(dropped=1))[0].short == "CPUs"
+    busy = few._replace(load=3.0, busy=0.75, service_ms=75)
+    assert lines(busy)[0].short is None
+    assert lines(busy._replace(waits=None))[0].short == "CPUs"  # the model gives 13 %
+    assert lines(busy._replace(capacity=1))[0].short == "CPUs"
+
+
 def test_an_overloaded_server() -> None:
     """The true load is not known: the numbers are lower bounds, with the queue's growth."""
     full = SLEEPY._replace(load=4.0, busy=1.0, service_ms=100, queue=(3, 1203))
@@ -154,6 +191,20 @@ def test_an_overloaded_server() -> None:
             "threads are short, 80 of 80 busy.",
         ),
         (
+            LoopUse(None, {"anyio": PoolUse(0.02, 0.05, 80, 12, 80)}),
+            {},
+            None,
+            "Pool anyio: calls waited for a thread in 5 % of the samples (at most 12); at most "
+            "80 of 80 threads were busy.",
+        ),
+        (
+            LoopUse(None, {"anyio": PoolUse(0.001, 0.0004, 80, 1, 80)}),
+            {},
+            None,
+            "Pool anyio: calls waited for a thread in less than 1 % of the samples (at most 1); "
+            "at most 80 of 80 threads were busy.",
+        ),
+        (
             LoopUse(None, {"asgiref": PoolUse(0, 0, 3, 0, None)}),
             {},
             None,
@@ -171,6 +222,28 @@ def test_event_loops(
     assert line in shown.splitlines()
 
 
+def test_loops_that_are_not_measured() -> None:
+    """Their load and utilization are absent, and only the pools get advice."""
+    pools = {"anyio": PoolUse(0.5, 0.25, 80, 12, 80)}
+    unmeasured = LOOPS._replace(load=None, service_ms=None, busy=None, shares=None)
+    advice, shown = lines(unmeasured._replace(loops=LoopUse(None, {})))
+    assert advice.short is None
+    assert "\nThe running time of the event loops is not measured.\n" in shown
+    assert not any(word in shown for word in ("Erlang", "room", "busy time"))
+    unmeasured = unmeasured._replace(loops=LoopUse(None, pools))
+    advice, shown = lines(unmeasured)
+    assert advice.short == "threads"
+    assert "\nPool anyio: calls waited for a thread in 25 % of the samples" in shown
+    found = report(unmeasured, advice)
+    assert (found["load"], found["loops"]["utilization"], found["bound"]) == (None, None, None)
+
+
+def test_workers_that_are_not_measured() -> None:
+    """Without their busy time there is no advice."""
+    with pytest.raises(InspectError, match="the busy time of the workers could not be measured"):
+        advise(SLEEPY._replace(load=None, service_ms=None, busy=None), GOAL)
+
+
 def test_too_little_load() -> None:
     """An idle server gets the reason and no advice."""
     with pytest.raises(InspectError, match="too little load for advice: 29 requests in 60 s, 30"):
@@ -182,6 +255,7 @@ def test_what_is_not_measured() -> None:
     advice, shown = lines(SLEEPY._replace(shares=None, waits=None, variability=None))
     assert (advice.bound, advice.needed, advice.short) == (None, 5, "workers")
     assert "the service varies like an exponential distribution" in shown
+    assert "they mostly wait" not in shown
 
 
 def test_the_readme_documents_each_field() -> None:
