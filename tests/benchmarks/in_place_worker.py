@@ -94,8 +94,8 @@ class Worker:
         bases = owner.__mro__[1:] if isinstance(owner, type) else type(owner).__mro__
         if any(spot.attribute in vars(base) for base in bases):
             return ABSENT
-        cells = zip(wrapper.__code__.co_freevars, wrapper.__closure__, strict=True)
-        return dict(cells)["app"].cell_contents
+        cells = dict(zip(wrapper.__code__.co_freevars, wrapper.__closure__, strict=True))
+        return cells["app" if "app" in cells else "function"].cell_contents
 
     def _set(self, values: Values) -> None:
         for spot, value in values.items():
