@@ -101,8 +101,13 @@ SUBJECTS: Mapping[str, Subject] = {
     ),
     "tornado": Subject(("--worker-class", "tornado"), (Spot(_container, "wsgi_application"),)),
     "asgi": Subject(("--worker-class", "asgi"), (Spot(worker_itself, "asgi"),), app=ASGI),
-    "uvicorn": Subject(
+    "uvicorn, uvloop": Subject(
         ("--worker-class", "uvicorn_worker.UvicornWorker"),
+        (Spot(lambda worker: worker.config, "loaded_app"),),
+        app=ASGI,
+    ),
+    "uvicorn, asyncio": Subject(
+        ("--worker-class", "uvicorn_worker.UvicornH11Worker"),
         (Spot(lambda worker: worker.config, "loaded_app"),),
         app=ASGI,
     ),

@@ -95,7 +95,9 @@ class Worker:
         if any(spot.attribute in vars(base) for base in bases):
             return ABSENT
         cells = dict(zip(wrapper.__code__.co_freevars, wrapper.__closure__, strict=True))
-        return cells["app" if "app" in cells else "function"].cell_contents
+        if "by_type" in cells:  # an ASGI app's calls, by the scope's type
+            return cells["by_type"].cell_contents["lifespan"]
+        return cells["app"].cell_contents
 
     def _set(self, values: Values) -> None:
         for spot, value in values.items():
