@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -43,12 +45,20 @@ class Gunicorn:
 
 
 def install(version: str, folder: Path) -> Gunicorn:
-    """Install a version unless present; skip the test if the installation fails."""
+    """Install a version unless present; skip the test if the installation fails.
+
+    Several processes may ask at a time: one installs, and the folder appears when it is complete.
+    """
     target = folder / version
-    if not (target / "gunicorn").exists():
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target"]
-        command += [str(target), f"gunicorn=={version}", *_WITH.get(version, ("datadog",))]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            pytest.skip(f"gunicorn {version} can't be installed: {done.stderr.strip()[-200:]}")
+    with (folder / f"{version}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            partial = folder / f"{version}.partial"
+            shutil.rmtree(partial, ignore_errors=True)
+            command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target"]
+            command += [str(partial), f"gunicorn=={version}", *_WITH.get(version, ("datadog",))]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode != 0:
+                pytest.skip(f"gunicorn {version} can't be installed: {done.stderr.strip()[-200:]}")
+            partial.rename(target)
     return Gunicorn(version, target)

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,13 +28,23 @@ QUIET = ("--quiet", "0.3")
 
 @contextmanager
 def running(server: Server, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """Start the command, and wait until it has found the server."""
+    """Start the command, and wait until it has found the server, and waits."""
     command = [*COMMAND, "drained", str(server.pid), *arguments]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, env=environment(), stdout=pipe, stderr=pipe, text=True) as found:
         maps = Path(f"/proc/{found.pid}/maps")
         wait_for("the command", lambda: SCOREBOARD in maps.read_text())
+        wait_for("its pause", lambda: is_asleep(found.pid))
         yield found
+
+
+def is_asleep(pid: int) -> bool:
+    """Return whether a process sleeps in each of some looks, as between two readings."""
+    for _ in range(10):
+        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "S":
+            return False
+        time.sleep(0.003)
+    return True
 
 
 @pytest.mark.parametrize(
