@@ -110,7 +110,7 @@ class ThreadWorker(Worker, Protocol):
     enqueue_req: Callable[..., object]  # called before that, in the main thread
     handle_http2: Callable[..., object]
     handle_http2_request: Callable[..., object]
-    set_accept_enabled: Callable[[bool], None]
+    set_accept_enabled: Callable[..., object]
 
 
 class GreenletWorker(Worker, Protocol):

@@ -138,10 +138,11 @@ def _note_last_accept(worker: ThreadWorker, slot: Slot) -> None:
     """
     set_accept_enabled = worker.set_accept_enabled
 
-    def set_and_note(enabled: bool) -> None:
-        set_accept_enabled(enabled)
+    def set_and_note(*args: object, **named: object) -> object:
+        result = set_accept_enabled(*args, **named)
         if not worker.alive:
             slot.note_leaving()
+        return result
 
     worker.set_accept_enabled = set_and_note
 

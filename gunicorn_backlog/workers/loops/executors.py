@@ -104,7 +104,7 @@ class Executors:
 
                 self._set_default_kept(ThreadPoolExecutor())
             return self._default_calls
-        if executor in _asgiref_executors_of_this_task():
+        if any(executor is known for known in _asgiref_executors_of_this_task()):
             if self._asgiref_calls is None:
                 self._asgiref_calls = Calls()
             return self._asgiref_calls

@@ -85,7 +85,7 @@ def anyio_pool() -> PoolState | None:
 
 @contextmanager
 def _in_asyncio() -> Iterator[None]:
-    """Tell sniffio, if installed, that asyncio runs: it knows only tasks, and this is a timer."""
+    """Set sniffio's current library, if it is installed: it detects asyncio only within tasks."""
     sniffio: Any = sys.modules.get("sniffio")
     if sniffio is None:
         yield
