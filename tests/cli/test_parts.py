@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -13,8 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gunicorn_backlog.cli.errors import EndedError, InspectError
 from gunicorn_backlog.cli.inspect import procfs
 from gunicorn_backlog.cli.inspect.clock import Clock
+from gunicorn_backlog.cli.inspect.discovery import Server
 from gunicorn_backlog.cli.status.text import duration
 from gunicorn_backlog.cli.top.glyphs import ASCII, BLOCKS, Glyphs, bar, sparkline
 from gunicorn_backlog.kernel.accept_queue import QueueError
@@ -123,8 +126,26 @@ def test_a_process_that_its_parent_has_not_waited_for() -> None:
     """A zombie has no clock, and ``check`` then reports a server that has ended."""
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
         os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
-        with pytest.raises(ProcessLookupError):
+        with pytest.raises(EndedError):
             Clock(ended.pid)
+
+
+def test_a_lack_of_descriptors_is_no_end_of_the_server() -> None:
+    """Otherwise ``drained`` would exit with 0 beside a server that has requests."""
+    server = Server(os.getpid(), procfs.started_ns(os.getpid()), None)  # type: ignore[arg-type]
+    server.check_alive()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))  # open files stay
+    found = []
+    try:
+        for read in (server.check_alive, lambda: Clock(server.pid)):
+            with pytest.raises(InspectError) as error:
+                read()
+            found.append((type(error.value), str(error.value)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    text = f"the process {server.pid} can't be read: Too many open files"
+    assert found == [(InspectError, text)] * 2
 
 
 def test_since_when_the_oldest_request_has_been_under_way() -> None:

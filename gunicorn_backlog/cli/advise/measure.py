@@ -65,10 +65,7 @@ class Measurement:
     """Measures one server. The constructor and ``run`` raise InspectError."""
 
     def __init__(self, server: Server) -> None:
-        try:
-            clock = Clock(server.pid)
-        except OSError:
-            raise EndedError(server.pid) from None
+        clock = Clock(server.pid)
         self._server, self._clock = server, clock
         self._workers = Workers(server, clock)
         self._busy, self._processors = Busy(clock.now_ns), Processors()

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from gunicorn_backlog.cli.errors import EndedError
 from gunicorn_backlog.cli.inspect.clock import Clock
 from gunicorn_backlog.cli.inspect.discovery import Server
 from gunicorn_backlog.cli.inspect.listeners import ListenerReader
@@ -41,10 +40,7 @@ class RequestReader:
     """Reads the requests of one server. The constructor and ``read`` raise InspectError."""
 
     def __init__(self, server: Server) -> None:
-        try:
-            clock = Clock(server.pid)
-        except OSError:
-            raise EndedError(server.pid) from None
+        clock = Clock(server.pid)
         self._server = server
         self._clock = clock
         self._listeners = ListenerReader(server.pid)

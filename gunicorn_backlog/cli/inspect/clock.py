@@ -6,6 +6,7 @@ import errno
 import os
 import time
 
+from gunicorn_backlog.cli.errors import EndedError, InspectError
 from gunicorn_backlog.cli.inspect.procfs import parent
 from gunicorn_backlog.kernel.proc_net import PROC
 
@@ -13,11 +14,16 @@ from gunicorn_backlog.kernel.proc_net import PROC
 class Clock:
     """CLOCK_MONOTONIC of a process; a time namespace shifts it (time_namespaces(7)).
 
-    Raises OSError.
+    The constructor raises EndedError, and InspectError if the offset can't be read.
     """
 
     def __init__(self, pid: int) -> None:
-        self._ahead_ns = _offset_ns(pid) - _offset_ns(os.getpid())
+        try:
+            self._ahead_ns = _offset_ns(pid) - _offset_ns(os.getpid())
+        except (FileNotFoundError, ProcessLookupError):
+            raise EndedError(pid) from None
+        except OSError as error:
+            raise InspectError(f"the process {pid} can't be read: {error.strerror}") from None
 
     def now_ns(self) -> int:
         """Return the process's CLOCK_MONOTONIC in ns."""

@@ -9,7 +9,6 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from gunicorn_backlog.cli.errors import EndedError
 from gunicorn_backlog.cli.inspect.clock import Clock
 from gunicorn_backlog.cli.inspect.discovery import Server
 from gunicorn_backlog.cli.inspect.listeners import ListenerReader, ListenerState
@@ -78,10 +77,7 @@ class SnapshotTaker:
     """
 
     def __init__(self, server: Server) -> None:
-        try:
-            clock = Clock(server.pid)
-        except OSError:
-            raise EndedError(server.pid) from None
+        clock = Clock(server.pid)
         self._server = server
         self._clock_ns = clock.now_ns
         self._outside = ListenerReader(server.pid)
