@@ -17,8 +17,9 @@ from tests.conftest import AgentFactory, ServerFactory
 from tests.lab.gunicorn_versions import VERSIONS, Gunicorn
 from tests.lab.nightly import nightly
 from tests.lab.procfs import cpu_s
-from tests.lab.pushes import next_pushes, wait_until_all_are_idle
+from tests.lab.pushes import complete, next_pushes, pushes_since, wait_until_all_are_idle
 from tests.lab.server import Server
+from tests.lab.waiting import wait_for
 from tests.lab.worker_classes import GTHREAD, SYNC, WorkerClass
 
 APP = "tests.lab.cpu_app:app"
@@ -53,10 +54,15 @@ class Clients:
 
 
 def measured(server: Server, agent: StandInAgent) -> tuple[float, float, float]:
-    """Return the means of both metrics over some pushes, and of the workers' CPU by /proc."""
+    """Return the means of both metrics over some pushes, and of the workers' CPU by /proc.
+
+    Both are of the same time: /proc is read when a push arrives, and when the last one does.
+    """
     workers = server.worker_pids()
+    seen = len(agent.datagrams)
+    wait_for("the push before", lambda: complete(agent.datagrams[seen:]))
     began_s, before_s = time.monotonic(), sum(map(cpu_s, workers))
-    received = next_pushes(agent, PUSHES)
+    received = pushes_since(agent, seen, PUSHES)
     passed_s, used_s = time.monotonic() - began_s, sum(map(cpu_s, workers)) - before_s
     means = [statistics.mean(push.values(name)[0] for push in received) for name in (CPU, CPU_WAIT)]
     return means[0], means[1], 100 * used_s / passed_s / len(workers)
