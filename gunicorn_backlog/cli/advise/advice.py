@@ -23,9 +23,10 @@ class Advice(NamedTuple):
     """What the server needs.
 
     unit: of ``have`` and ``needed``. work: without event loops. needed_at: by factor of the load;
-    empty for event loops. cpus_needed: by factor. lower_bound: the server is overloaded: it needs
-    at least that many. expected_longer: share of requests (0 to 1) that wait longer than asked, by
-    the model, now; None: overloaded, or event loops.
+    empty for event loops. cpus_needed: by factor; empty if not measured, and for event loops.
+    lower_bound: the server is overloaded: it needs at least that many. expected_longer: share of
+    requests (0 to 1) that wait longer than asked, by the model, now; None: overloaded, or event
+    loops.
     bound: None: not measured. locked: threads wait for their process's interpreter lock.
     short: None: enough of everything for the load of now, or not measured.
     """
@@ -56,6 +57,10 @@ def advise(measured: Measured, goal: Goal) -> Advice:
         )
     if measured.loops is not None:
         return _of_loops(measured, measured.loops, goal)
+    return _of_workers(measured, goal)
+
+
+def _of_workers(measured: Measured, goal: Goal) -> Advice:
     seen = _seen(measured)
     locked = _is_locked(measured, seen.load)
     bound: Bound | None = "cpu" if locked else _bound(measured)
@@ -63,17 +68,13 @@ def advise(measured: Measured, goal: Goal) -> Advice:
     work, cpu_work = _with_enough_cpus(seen, measured, bound), _cpu_work(measured)
     if overloaded:
         work = _arriving(measured, work)
-    needed_at = {factor: needed(work.times(factor), goal) for factor in FACTORS}
-    cpus = {factor: needed(cpu_work.times(factor), goal) for factor in FACTORS}
+    needed_at = _needed_at(work, goal)
+    cpus = {} if cpu_work is None else _needed_at(cpu_work, goal)
     if locked:  # each worker serves one request's CPU part at a time
-        needed_at = {
-            factor: max(servers, cpus[factor] * measured.threads)
-            for factor, servers in needed_at.items()
-        }
+        needed_at = {f: max(needed_at[f], cpus[f] * measured.threads) for f in FACTORS}
     if overloaded and bound != "cpu_wait":
-        needed_at = {
-            factor: max(servers, measured.capacity + 1) for factor, servers in needed_at.items()
-        }
+        needed_at = {f: max(needed_at[f], measured.capacity + 1) for f in FACTORS}
+    expected = None if overloaded else share_longer(measured.capacity, seen, goal.wait_ms)
     advice = Advice(
         unit="workers" if measured.threads == 1 else "threads",
         have=measured.capacity,
@@ -81,14 +82,16 @@ def advise(measured: Measured, goal: Goal) -> Advice:
         needed_at=needed_at,
         cpus_needed=cpus,
         lower_bound=overloaded,
-        expected_longer=(
-            None if overloaded else share_longer(measured.capacity, seen, goal.wait_ms)
-        ),
+        expected_longer=expected,
         bound=bound,
         locked=locked,
         short=None,
     )
     return advice._replace(short=_short(measured, advice, goal))
+
+
+def _needed_at(work: Work, goal: Goal) -> dict[float, int]:
+    return {factor: needed(work.times(factor), goal) for factor in FACTORS}
 
 
 def _of_loops(measured: Measured, loops: LoopUse, goal: Goal) -> Advice:
@@ -113,8 +116,8 @@ def is_short(pool: PoolUse, goal: Goal) -> bool:
     return pool.queued > goal.share
 
 
-def _is_at_least(busy: float | None, least: float) -> bool:
-    return busy is not None and busy >= least
+def _is_at_least(value: float | None, least: float) -> bool:
+    return value is not None and value >= least
 
 
 def _bound(measured: Measured) -> Bound | None:
@@ -130,9 +133,9 @@ def _is_locked(measured: Measured, load: float) -> bool:
     That wait is neither CPU time nor a wait for a CPU: a process uses one CPU while several of its
     threads are busy.
     """
-    return (
-        measured.threads > 1 and measured.cpu_share >= ONE_LOCK and load > measured.cpu_load * 1.2
-    )
+    if measured.threads == 1 or measured.cpu_load is None:
+        return False
+    return _is_at_least(measured.cpu_share, ONE_LOCK) and load > measured.cpu_load * 1.2
 
 
 def _seen(measured: Measured) -> Work:
@@ -150,8 +153,10 @@ def _with_enough_cpus(seen: Work, measured: Measured, bound: Bound | None) -> Wo
     return seen.times(kept)._replace(service_ms=seen.service_ms * kept)
 
 
-def _cpu_work(measured: Measured) -> Work:
-    """Return the CPU part of the work."""
+def _cpu_work(measured: Measured) -> Work | None:
+    """Return the CPU part of the work; None: not measured."""
+    if measured.cpu_load is None:
+        return None
     cpu_ms = measured.cpu_load * measured.seconds * 1e3 / measured.requests
     return Work(measured.cpu_load, cpu_ms, _spread(measured))
 
@@ -167,7 +172,7 @@ def _arriving(measured: Measured, work: Work) -> Work:
 
 
 def _cpus_are_short(measured: Measured, bound: Bound | None) -> bool:
-    return bound == "cpu_wait" or measured.cpu_load >= ONE_LOCK * measured.cpus
+    return bound == "cpu_wait" or _is_at_least(measured.cpu_load, ONE_LOCK * measured.cpus)
 
 
 def _is_missed(measured: Measured, advice: Advice, goal: Goal) -> bool:
@@ -184,7 +189,7 @@ def _short(measured: Measured, advice: Advice, goal: Goal) -> Short | None:
         return "CPUs"
     if is_enough:
         return None
-    if advice.bound == "cpu" and advice.cpus_needed[1.0] > math.floor(measured.cpus):
+    if advice.bound in ("cpu", None) and advice.cpus_needed.get(1.0, 0) > math.floor(measured.cpus):
         return "CPUs"
     if advice.locked or advice.unit == "workers":
         return "workers"

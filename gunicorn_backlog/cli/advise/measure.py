@@ -118,7 +118,7 @@ class Measurement:
         load = None if worked_s is None else worked_s / seconds
         service_ms = None if worked_s is None else worked_s * 1e3 / max(1, requests)
         processors, workers = self._processors.per_worker(), len(self._running.pids)
-        used = processors.used or 0.0
+        used = processors.used
         return Measured(
             seconds=seconds,
             worker_class=about.worker_class,
@@ -132,7 +132,7 @@ class Measurement:
             busy=busy.share,
             queue=(self._queues.first or 0, self._queues.last),
             dropped=self._queues.dropped,
-            cpu_load=used * workers,
+            cpu_load=None if used is None else used * workers,
             cpu_share=used,
             shares=shares(processors, workers, load),
             cpus=self._cpus(),

@@ -58,9 +58,9 @@ class Measured(NamedTuple):
     busy: of ``capacity`` (or of the loops), the mean share, 0 to 1. load, service_ms and busy are
     None if not measured. queue: waiting connections at the begin and at the end. dropped:
     connections that the kernel dropped.
-    cpu_load: mean number of CPUs used. cpu_share: the same per worker, 0 to 1 or more. shares: None
-    if not measured. cpus: that the server may use. waits: None if not measured. loops: None without
-    event loops.
+    cpu_load: mean number of CPUs used. cpu_share: the same per worker, 0 to 1 or more. Both, shares
+    and waits are None if not measured. cpus: that the server may use. loops: None without event
+    loops.
     """
 
     seconds: float
@@ -75,8 +75,8 @@ class Measured(NamedTuple):
     busy: float | None
     queue: tuple[int, int]
     dropped: int
-    cpu_load: float
-    cpu_share: float
+    cpu_load: float | None
+    cpu_share: float | None
     shares: Shares | None
     cpus: float
     waits: Waits | None

@@ -76,7 +76,8 @@ def _facts(measured: Measured, advice: Advice, goal: Goal) -> Iterator[tuple[str
             f"CPU {cpu:.0f} %, waiting for a CPU {waiting:.0f} %, else {other:.0f} %: "
             f"{_WORDS[advice.bound]}",
         )
-    yield "CPUs", f"{measured.cpu_load:.2f} used of {measured.cpus:g}"
+    used = "an unknown part" if measured.cpu_load is None else f"{measured.cpu_load:.2f}"
+    yield "CPUs", f"{used} used of {measured.cpus:g}"
 
 
 def _shape(spread: float) -> str:
@@ -126,6 +127,7 @@ def _short(measured: Measured, advice: Advice) -> str:
             f"needs only {wanted}. More workers or threads do not help."
         )
     if advice.locked:
+        assert measured.cpu_share is not None
         return (
             f"Workers are short: each used {100 * measured.cpu_share:.0f} % of a CPU, and its "
             "threads share one interpreter lock. More workers help, more threads do not."
