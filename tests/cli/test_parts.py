@@ -18,7 +18,7 @@ from gunicorn_backlog.cli.errors import EndedError, InspectError
 from gunicorn_backlog.cli.inspect import procfs
 from gunicorn_backlog.cli.inspect.clock import Clock
 from gunicorn_backlog.cli.inspect.discovery import Server
-from gunicorn_backlog.cli.status.text import duration
+from gunicorn_backlog.cli.status.table import duration
 from gunicorn_backlog.cli.top.glyphs import ASCII, BLOCKS, Glyphs, bar, sparkline
 from gunicorn_backlog.kernel.accept_queue import QueueError
 from gunicorn_backlog.kernel.proc_net import decode_tcp, listening

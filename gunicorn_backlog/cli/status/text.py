@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from gunicorn_backlog.cli.inspect.discovery import Server
-from gunicorn_backlog.cli.inspect.snapshot import Listener, Snapshot
-from gunicorn_backlog.cli.inspect.workers import Worker
+from gunicorn_backlog.cli.inspect.snapshot import Snapshot
+from gunicorn_backlog.cli.status.rows import LISTENER_COLUMNS, listener_row, worker_table
+from gunicorn_backlog.cli.status.table import NONE, UNKNOWN, duration, table
 from gunicorn_backlog.config.agent_address import DISABLED
 from gunicorn_backlog.sampling.cpu import CpuUsage
 from gunicorn_backlog.sampling.window import IntervalSummary
@@ -14,13 +15,9 @@ from gunicorn_backlog.sampling.worker_counts import GTHREAD_POOL, ThreadCounts, 
 from gunicorn_backlog.scoreboard.server_info import ServerInfo
 from gunicorn_backlog.scoreboard.wait_histogram import WaitSummary
 
-UNKNOWN = "?"  # a value that exists and can't be read
-BLOCKED_S = 0.1  # a shorter iteration of an event loop is not shown as a block
-NONE = "-"  # a value that does not exist
 SWITCHED_OFF = (
     "switched off (enabled=False): nothing is pushed, and new workers are not instrumented"
 )
-_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 def status(snapshot: Snapshot) -> str:
@@ -54,73 +51,6 @@ def _pushes(info: ServerInfo) -> str:
         return f"does not push to {info.agent}: {DISABLED}"
     text = f"pushes every {info.interval_s:g} s to {info.agent} (from {info.agent_from})"
     return f"{text}; error of the latest: {info.agent_error}" if info.agent_error else text
-
-
-LISTENER_COLUMNS = ("listener", "backlog", "limit", "dropped", "ever")
-
-
-def listener_row(listener: Listener) -> tuple[str, ...]:
-    """Return a listener's cells; drops are NONE where the kernel does not count them."""
-    latest = listener.latest
-    length = _or_unknown(latest.length)
-    if listener.deepest is not None and latest.max_length is not None:
-        length += f" (longest {latest.max_length})"
-    uncounted = UNKNOWN if latest.why else NONE
-    return (
-        latest.listener,
-        length,
-        _or_unknown(latest.limit),
-        uncounted if listener.dropped is None else str(listener.dropped),
-        uncounted if listener.dropped_ever is None else str(listener.dropped_ever),
-    )
-
-
-def _or_unknown(number: int | None) -> str:
-    return UNKNOWN if number is None else str(number)
-
-
-WORKER_COLUMNS = ("pid", "state", "in flight", "queued", "running", "requests", "utilization")
-
-
-def worker_table(workers: Sequence[Worker]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Return the columns and the rows; the last column is there if a worker has an event loop."""
-    rows = [worker_row(worker) for worker in workers]
-    if not has_loops(workers):
-        return WORKER_COLUMNS, rows
-    cells = [loop_cell(worker) for worker in workers]
-    return (*WORKER_COLUMNS, "loop"), [(*row, cell) for row, cell in zip(rows, cells, strict=True)]
-
-
-def has_loops(workers: Iterable[Worker]) -> bool:
-    """Return whether a worker has an event loop."""
-    return any(worker.blocked_s is not None or worker.pools for worker in workers)
-
-
-def loop_cell(worker: Worker) -> str:
-    """Return since when a worker's event loop is blocked, and the state of its pools."""
-    facts = []
-    if worker.blocked_s is not None and worker.blocked_s >= BLOCKED_S:
-        facts.append(f"blocked {duration(worker.blocked_s)}")
-    for name, threads in worker.pools:
-        size = "" if threads.idle is None else f"/{threads.idle + threads.working}"
-        queued = f" +{threads.queued}" if threads.queued else ""
-        facts.append(f"{name} {threads.working}{size}{queued}")
-    return ", ".join(facts) or NONE
-
-
-def worker_row(worker: Worker) -> tuple[str, ...]:
-    """Return a worker's cells."""
-    unknown = worker.in_flight is None
-    in_flight = _or_unknown(worker.in_flight)
-    return (
-        str(worker.pid),
-        worker.state,
-        in_flight if worker.capacity is None else f"{in_flight}/{worker.capacity}",
-        _number(worker.queued, unknown),
-        NONE if worker.oldest_s is None else duration(worker.oldest_s),
-        _number(worker.requests, unknown),
-        _number(worker.utilization, unknown, "%"),
-    )
 
 
 def facts(interval: IntervalSummary) -> Iterator[tuple[str, str]]:
@@ -206,39 +136,6 @@ def servers(found: Sequence[Server]) -> str:
         for server, info in [(server, server.server_info) for server in found]
     ]
     return "\n".join(table(("pid", "app", "bind", "up"), rows, left=3, first=1))
-
-
-def table(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], *, left: int, first: int = 0
-) -> Iterator[str]:
-    """Yield the lines of a table.
-
-    :param left: number of columns from ``first`` on that are aligned left; others align right.
-    """
-    lines = [tuple(columns), *map(tuple, rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        cells = [
-            cell.ljust(width) if first <= at < first + left else cell.rjust(width)
-            for at, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ]
-        yield "  ".join(cells).rstrip()
-
-
-def duration(seconds: float) -> str:
-    """Return a duration in its two greatest units: ``0.4 s``, ``3 min 5 s``, ``2 d 4 h``."""
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    whole = int(seconds)
-    number = next(number for number, (size, _) in enumerate(_UNITS) if whole >= size)
-    (size, unit), (smaller, name) = _UNITS[number : number + 2]
-    return f"{whole // size} {unit} {whole % size // smaller} {name}"
-
-
-def _number(value: float | None, unknown: bool, unit: str = "") -> str:
-    if value is None:
-        return UNKNOWN if unknown else NONE
-    return f"{value:.0f}{unit}"
 
 
 def _worker_counts(counts: WorkerCounts) -> str:

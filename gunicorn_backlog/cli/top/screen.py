@@ -13,6 +13,8 @@ from rich.text import Text
 from gunicorn_backlog.cli.inspect.snapshot import Listener, Snapshot
 from gunicorn_backlog.cli.inspect.workers import Worker
 from gunicorn_backlog.cli.status import text
+from gunicorn_backlog.cli.status.rows import has_loops, listener_row, loop_cell, worker_row
+from gunicorn_backlog.cli.status.table import UNKNOWN
 from gunicorn_backlog.cli.top.glyphs import Glyphs, bar, sparkline
 from gunicorn_backlog.cli.top.history import History
 
@@ -132,8 +134,8 @@ def _listener_table(listeners: Sequence[Listener], history: History, view: View)
 
 def _listener_row(listener: Listener, minute: Sequence[int | None], view: View) -> list[str]:
     """Return the cells of a listener's row; those of the bar and the sparkline are empty."""
-    name, backlog, limit, dropped, ever = text.listener_row(listener)
-    highest = max((length for length in minute if length is not None), default=text.UNKNOWN)
+    name, backlog, limit, dropped, ever = listener_row(listener)
+    highest = max((length for length in minute if length is not None), default=UNKNOWN)
     name = view.glyphs.fit(name, view.width // 3)
     counts = dropped if dropped == ever else f"{dropped} ({ever} ever)"
     return [name, backlog, limit, "", "", str(highest), counts]
@@ -155,11 +157,11 @@ def _facts(snapshot: Snapshot, view: View) -> list[Text]:
 
 def _worker_table(workers: Sequence[Worker], view: View) -> Table:
     columns = [">pid", "state", ">in flight", ">queued", ">running", ">requests", ">busy"]
-    rows = [[*text.worker_row(worker)] for worker in workers]
-    if text.has_loops(workers):
+    rows = [[*worker_row(worker)] for worker in workers]
+    if has_loops(workers):
         columns.append("loop")
         for worker, row in zip(workers, rows, strict=True):
-            row.append(text.loop_cell(worker))
+            row.append(loop_cell(worker))
     columns.append("")
     rows = [[*row, ""] for row in rows]
     left = max(_NARROWEST, min(_WIDEST, view.width - _taken(columns, rows)))
