@@ -11,7 +11,8 @@ from gunicorn_backlog.cli.check.findings import Finding, Level, failed, ok, warn
 from gunicorn_backlog.cli.check.kernel import RAISE
 from gunicorn_backlog.cli.inspect import namespaces
 from gunicorn_backlog.cli.inspect.discovery import Server, first_pids
-from gunicorn_backlog.cli.inspect.snapshot import Listener, Snapshot
+from gunicorn_backlog.cli.inspect.listener_samples import Listener
+from gunicorn_backlog.cli.inspect.snapshot import Snapshot
 from gunicorn_backlog.config.agent_address import DISABLED, is_local, parse
 from gunicorn_backlog.kernel.accept_queue import reason
 from gunicorn_backlog.kernel.somaxconn import somaxconn

@@ -11,11 +11,10 @@ from typing import NamedTuple
 
 from gunicorn_backlog.cli.inspect.clock import Clock
 from gunicorn_backlog.cli.inspect.discovery import Server
-from gunicorn_backlog.cli.inspect.listeners import ListenerReader, ListenerState
+from gunicorn_backlog.cli.inspect.listener_samples import Listener, ListenerSamples
 from gunicorn_backlog.cli.inspect.worker_processes import Running, Workers
 from gunicorn_backlog.cli.inspect.workers import Span, Worker, without_slot, worker_of
 from gunicorn_backlog.sampling.cpu import CpuMeter, CpuUsage
-from gunicorn_backlog.sampling.drops import Drops
 from gunicorn_backlog.sampling.loops import delay_summary
 from gunicorn_backlog.sampling.requests import Begun, BegunError, RequestSampler
 from gunicorn_backlog.sampling.utilization import Utilization
@@ -32,25 +31,6 @@ from gunicorn_backlog.scoreboard.wait_histogram import (
 from gunicorn_backlog.scoreboard.worker_row import WorkerRow, WorkerRows
 
 SAMPLE_EVERY_S = 0.1
-
-
-class Listener(NamedTuple):
-    """The samples of one listener.
-
-    ``lengths``: of the accept queue, one per sample. ``deepest``: the maximum of one socket, with
-    ``reuse_port``. ``dropped``: drops since the former snapshot; None if they cannot be read.
-    ``latest``: the last reading.
-    """
-
-    lengths: tuple[int, ...]
-    deepest: int | None
-    dropped: int | None
-    latest: ListenerState
-
-    @property
-    def dropped_ever(self) -> int | None:
-        """Drops since the listener's sockets were created; None if they cannot be read."""
-        return None if self.latest.drops is None else sum(self.latest.drops.values())
 
 
 class Snapshot(NamedTuple):
@@ -80,7 +60,7 @@ class SnapshotTaker:
         clock = Clock(server.pid)
         self._server = server
         self._clock_ns = clock.now_ns
-        self._outside = ListenerReader(server.pid)
+        self._listeners = ListenerSamples(server.pid)
         self._workers = Workers(server, clock)
         self._counter = WorkerCounter()
         self._utilization = Utilization(clock_ns=clock.now_ns)
@@ -89,9 +69,7 @@ class SnapshotTaker:
         self._delayed = HistogramDelta([0] * BUCKETS)
         self._requests = RequestSampler()
         self._begun = Begun(0)
-        self._drops: dict[str, Drops] = {}
         self._window = Window()
-        self._readings: dict[str, list[ListenerState]] = {}  # by listener
         self._before: tuple[int, Mapping[int, WorkerRow]] = (0, {})
         self._began_ns = 0
         self._waits_measured = False
@@ -107,8 +85,7 @@ class SnapshotTaker:
     def sample(self) -> None:
         """Sample all listeners and workers once."""
         about = self._server.server_info
-        for state in self._outside.read(about.listeners):
-            self._readings.setdefault(state.listener, []).append(state)
+        self._listeners.sample(about.listeners)
         running = self._workers.running(about)
         self._cpu.add(set(running.pids.values()))
         rows = self._server.memory.reader.read(running.ages)
@@ -129,7 +106,6 @@ class SnapshotTaker:
         assert self._seen is not None, "sample() was not called"
         about, running, rows = self._seen
         began_ns, self._began_ns = self._began_ns, self._clock_ns()
-        readings, self._readings = self._readings, {}
         delays = self._delays(rows.by_pid)
         begun, cpu = self._requests_begun(), self._cpu.update(set(running.pids.values()))
         interval = self._window.close({}, self._waits(about), delays, begun, cpu)
@@ -143,7 +119,7 @@ class SnapshotTaker:
             about,
             self._server.age_s,
             (self._began_ns - began_ns) / 1e9,
-            tuple(map(self._listener, readings.values())),
+            self._listeners.close(),
             workers,
             interval,
         )
@@ -179,20 +155,6 @@ class SnapshotTaker:
             )
         except WaitsError:  # the arbiter's warnings include the same error
             return None
-
-    def _listener(self, states: list[ListenerState]) -> Listener:
-        latest = states[-1]
-        drops = self._drops.setdefault(latest.listener, Drops())
-        for state in states:
-            if state.drops is not None:
-                drops.add(state.drops)
-        longest = [state.max_length for state in states if state.max_length is not None]
-        return Listener(
-            lengths=tuple(state.length for state in states if state.length is not None),
-            deepest=max(longest, default=None),
-            dropped=drops.take() if drops.begun and latest.drops is not None else None,
-            latest=latest,
-        )
 
     def _worker_states(self, running: Running, rows: WorkerRows) -> tuple[Worker, ...]:
         """Return all workers, with their pids in our pid namespace."""

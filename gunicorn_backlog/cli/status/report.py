@@ -10,7 +10,8 @@ from typing import Any
 
 from gunicorn_backlog import __version__
 from gunicorn_backlog.cli.inspect.discovery import Server
-from gunicorn_backlog.cli.inspect.snapshot import Listener, Snapshot
+from gunicorn_backlog.cli.inspect.listener_samples import Listener
+from gunicorn_backlog.cli.inspect.snapshot import Snapshot
 from gunicorn_backlog.cli.inspect.workers import Worker
 from gunicorn_backlog.metrics import catalog, points
 from gunicorn_backlog.sampling.window import IntervalSummary

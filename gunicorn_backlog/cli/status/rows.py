@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from gunicorn_backlog.cli.inspect.snapshot import Listener
+from gunicorn_backlog.cli.inspect.listener_samples import Listener
 from gunicorn_backlog.cli.inspect.workers import Worker
 from gunicorn_backlog.cli.status.table import NONE, UNKNOWN, duration, number, or_unknown
 

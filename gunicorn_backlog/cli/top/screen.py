@@ -10,7 +10,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from gunicorn_backlog.cli.inspect.snapshot import Listener, Snapshot
+from gunicorn_backlog.cli.inspect.listener_samples import Listener
+from gunicorn_backlog.cli.inspect.snapshot import Snapshot
 from gunicorn_backlog.cli.inspect.workers import Worker
 from gunicorn_backlog.cli.status import text
 from gunicorn_backlog.cli.status.rows import has_loops, listener_row, loop_cell, worker_row

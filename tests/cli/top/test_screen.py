@@ -10,9 +10,10 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from gunicorn_backlog.cli.inspect.discovery import Server
+from gunicorn_backlog.cli.inspect.listener_samples import Listener
 from gunicorn_backlog.cli.inspect.listeners import ListenerState
 from gunicorn_backlog.cli.inspect.memory import Memory
-from gunicorn_backlog.cli.inspect.snapshot import Listener, Snapshot
+from gunicorn_backlog.cli.inspect.snapshot import Snapshot
 from gunicorn_backlog.cli.inspect.workers import Worker
 from gunicorn_backlog.cli.top.glyphs import ASCII
 from gunicorn_backlog.cli.top.history import History
