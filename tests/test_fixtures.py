@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from agent import StandInAgent
 
 from tests.conftest import AgentFactory, ServerFactory
 from tests.lab.gunicorn_versions import Gunicorn
-from tests.lab.ports import FIRST, LAST, free_port
+from tests.lab.ports import FIRST, LAST, RANGES, free_port
 from tests.lab.server import Server
+from tests.lab.waiting import wait_for
+
+ROOT = Path(__file__).parents[1]
+A_RUN = """
+import sys, time
+from tests.lab.ports import free_port
+from tests.lab.process_group import Group
+print(free_port(), Group([sys.executable, "-c", "import os, time; os.fork(); time.sleep(60)"]).pid)
+sys.stdout.flush()
+time.sleep(60)
+"""
 
 
 @pytest.fixture
@@ -66,3 +83,26 @@ def test_ports_are_given_out_once() -> None:
     ports = [free_port(kind) for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM) * 100]
     assert len(set(ports)) == len(ports)
     assert all(FIRST <= port <= LAST < lowest for port in ports)
+
+
+def test_another_run_has_other_ports_and_leaves_no_server() -> None:
+    """A run of the tests beside this one, which is killed: its processes end with it."""
+    command = [sys.executable, "-c", A_RUN]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        port, group = map(int, run.stdout.readline().split())
+        wait_for("both processes", lambda: len(members(group)) == 2)
+        run.send_signal(signal.SIGKILL)
+    wait_for("their end", lambda: not members(group))
+    assert port not in {free_port() for _ in range((LAST - FIRST) // RANGES)}
+
+
+def members(group: int) -> list[int]:
+    """Return the pids of a process group, without zombies."""
+    found = []
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        with suppress(OSError):
+            _, _, stat = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")
+            if stat[0] != "Z" and stat.split()[2] == str(group):
+                found.append(pid)
+    return found

@@ -2,38 +2,40 @@
 
 The kernel reuses a port of ``bind`` to 0, or of a client's connection, as soon as the port is
 closed. Another test could get that port, and receive the pushes of an earlier server. Our ports are
-therefore below ``net.ipv4.ip_local_port_range``. Each test process has a range of its own, and
-gives out each port once before a repetition.
+therefore below ``net.ipv4.ip_local_port_range``. Each test process of the machine, also of another
+run of the tests, has a range of its own, and gives out each port once before a repetition.
 """
 
 from __future__ import annotations
 
-import os
+import fcntl
 import socket
+import tempfile
 from itertools import cycle
+from pathlib import Path
+from typing import IO
 
 FIRST, LAST = 10_000, 32_767
-PROCESSES = 16
+RANGES = 32  # of 711 ports
+_locks: list[IO[str]] = []  # of the ranges of this process: open until it ends
 
 
-def _ports() -> range:
-    """Return the ports of this process, by its number among pytest-xdist's workers."""
-    name = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
-    size = (LAST - FIRST) // PROCESSES
-    begin = FIRST + int(name.removeprefix("gw")) % PROCESSES * size
-    return range(begin, begin + size)
+def _own_range() -> range:
+    """Return a range of ports that no other process has."""
+    for number in range(RANGES):
+        path = Path(tempfile.gettempdir()) / f"gunicorn_backlog-ports-{number}.lock"
+        try:
+            lock = path.open("a")  # another user's file can't be opened
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            continue
+        _locks.append(lock)
+        size = (LAST - FIRST) // RANGES
+        return range(FIRST + number * size, FIRST + (number + 1) * size)
+    raise AssertionError(f"{RANGES} other test processes have all ports")
 
 
-def _from_anywhere(ports: range) -> list[int]:
-    """Return the ports, starting at one that depends on the pid.
-
-    Concurrent test runs on one machine then probably use different ports.
-    """
-    at = os.getpid() % len(ports)
-    return [*ports[at:], *ports[:at]]
-
-
-_next = cycle(_from_anywhere(_ports()))
+_next = cycle(_own_range())
 
 
 def free_port(kind: int = socket.SOCK_STREAM, host: str = "127.0.0.1") -> int:

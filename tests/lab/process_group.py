@@ -8,6 +8,8 @@ import subprocess
 from types import TracebackType
 from typing import Any
 
+from tests.lab import keeper
+
 SIGNAL_PROCESS_GROUP = 4  # PIDFD_SIGNAL_PROCESS_GROUP of linux/pidfd.h, since Linux 6.9
 
 
@@ -21,6 +23,7 @@ class Group(subprocess.Popen[bytes]):
 
     def __init__(self, command: list[str], **how: Any) -> None:
         super().__init__(command, start_new_session=True, **how)
+        keeper.keep(self.pid)
         self._descriptor = os.pidfd_open(self.pid)
 
     def __exit__(
@@ -33,6 +36,7 @@ class Group(subprocess.Popen[bytes]):
             self._kill_all()
             os.close(self._descriptor)
             self._descriptor = -1
+            keeper.release(self.pid)
         super().__exit__(kind, value, traceback)  # waits
 
     def _kill_all(self) -> None:
