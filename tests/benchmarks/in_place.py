@@ -65,9 +65,10 @@ def cases_of(subject: Subject) -> dict[str, Case]:
     cases = {"all": Case(ON), NULL: Case(OFF), "an empty wrapper": Case(EMPTY)}
     if subject.accepted is not None:
         cases["one getsockopt"] = Case(COLD_CALL)
-    if subject.waits:
+    if subject.waits or subject.wait_spot is not None:
         cases["begin and end"] = Case(NO_WAIT)
         cases["the wait"] = Case(ON, base=NO_WAIT)
+    if subject.waits:
         cases["all, each wait measured"] = Case(EACH_WAIT)
     wanted = os.environ.get("IN_PLACE_CASES")
     return cases if wanted is None else {name: cases[name] for name in wanted.split(";")}

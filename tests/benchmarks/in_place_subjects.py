@@ -7,6 +7,7 @@ one more line here.
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -36,7 +37,8 @@ class Subject(NamedTuple):
     :param spots: all that the instrumentation replaces, the innermost last.
     :param accepted: returns the accepted socket from the arguments of the last spot; None if they
         do not have the socket.
-    :param waits: whether the wait of each request is measured.
+    :param waits: whether the wait of each request is measured at these spots.
+    :param wait_spot: the one spot that measures waits, if it does nothing else.
     :param kept: whether all requests of a block use one connection.
     """
 
@@ -45,6 +47,7 @@ class Subject(NamedTuple):
     accepted: Callable[[Any], Any] | None = None
     app: str = WSGI
     waits: bool = False
+    wait_spot: Spot | None = None
     kept: bool = False
 
     @property
@@ -71,6 +74,19 @@ def _container(worker: Any) -> Any:
     return found
 
 
+def _asgi_protocol(worker: Any) -> Any:
+    """Return gunicorn's class of HTTP connections."""
+    return sys.modules["gunicorn.asgi.protocol"].ASGIProtocol
+
+
+def _uvicorn_config(worker: Any) -> Any:
+    """Return the config whose class of connections uvicorn looks up for each connection."""
+    return worker.config
+
+
+_ASGI_HEADS = Spot(_asgi_protocol, "_on_headers_complete")
+_UVICORN_PROTOCOL = Spot(_uvicorn_config, "http_protocol_class")
+_UVICORN = (_UVICORN_PROTOCOL, Spot(_uvicorn_config, "loaded_app"))
 _GTHREAD = (
     Spot(worker_itself, "enqueue_req"),
     Spot(worker_itself, "handle"),
@@ -100,15 +116,22 @@ SUBJECTS: Mapping[str, Subject] = {
         (Spot(lambda worker: worker.wsgi_handler, "run_application"),),
     ),
     "tornado": Subject(("--worker-class", "tornado"), (Spot(_container, "wsgi_application"),)),
-    "asgi": Subject(("--worker-class", "asgi"), (Spot(worker_itself, "asgi"),), app=ASGI),
+    "asgi": Subject(
+        ("--worker-class", "asgi"),
+        (_ASGI_HEADS, Spot(worker_itself, "asgi")),
+        app=ASGI,
+        wait_spot=_ASGI_HEADS,
+    ),
     "uvicorn, uvloop": Subject(
         ("--worker-class", "uvicorn_worker.UvicornWorker"),
-        (Spot(lambda worker: worker.config, "loaded_app"),),
+        _UVICORN,
         app=ASGI,
+        wait_spot=_UVICORN_PROTOCOL,
     ),
     "uvicorn, asyncio": Subject(
         ("--worker-class", "uvicorn_worker.UvicornH11Worker"),
-        (Spot(lambda worker: worker.config, "loaded_app"),),
+        _UVICORN,
         app=ASGI,
+        wait_spot=_UVICORN_PROTOCOL,
     ),
 }

@@ -18,7 +18,7 @@ from gunicorn_backlog import hooks
 from gunicorn_backlog.kernel.tcp_info import IPPROTO_TCP, TCP_INFO
 from gunicorn_backlog.workers import registry
 from gunicorn_backlog.workers.app_proxy import AppProxy
-from tests.benchmarks.in_place_subjects import SUBJECTS, Spot, Subject
+from tests.benchmarks.in_place_subjects import NO_WAIT, SUBJECTS, Spot, Subject
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -72,6 +72,10 @@ class Worker:
         """Save the values with ours, without, and with the floors; some are wrapped late."""
         self._states[ON] = self._values()
         self._states[OFF] = {spot: self._without(spot) for spot in self._subject.spots}
+        wait_spot = self._subject.wait_spot
+        if wait_spot is not None:
+            plain = self._states[OFF][wait_spot]
+            self._states[NO_WAIT] = {**self._states[ON], wait_spot: plain}
         self._set(self._states[OFF])
         last = self._subject.spots[-1]
         function = getattr(last.owner(self._worker), last.attribute)
@@ -91,13 +95,15 @@ class Worker:
         wrapper = vars(owner)[spot.attribute]
         if isinstance(wrapper, AppProxy):
             return wrapper._app
+        if isinstance(wrapper, type):  # a class of connections
+            return wrapper.__bases__[0]
         bases = owner.__mro__[1:] if isinstance(owner, type) else type(owner).__mro__
         if any(spot.attribute in vars(base) for base in bases):
             return ABSENT
         cells = dict(zip(wrapper.__code__.co_freevars, wrapper.__closure__, strict=True))
         if "by_type" in cells:  # an ASGI app's calls, by the scope's type
             return cells["by_type"].cell_contents["lifespan"]
-        return cells["app"].cell_contents
+        return cells["app" if "app" in cells else "on_headers_complete"].cell_contents
 
     def _set(self, values: Values) -> None:
         for spot, value in values.items():
