@@ -87,11 +87,12 @@ class Pipeline:
         """
         assert self._reporter is not None
         assert self._sampler is not None
+        workers = self._sampler.workers
         dropped = log_errors(self._logger, "counting drops", self._sampler.dropped)
-        waits = log_errors(self._logger, "summing the waits", self._sampler.waits)
-        delays = log_errors(self._logger, "summing the delays", self._sampler.delays)
-        begun = log_errors(self._logger, "counting requests", self._sampler.begun)
-        cpu = log_errors(self._logger, "reading CPU times", self._sampler.cpu)
+        waits = log_errors(self._logger, "summing the waits", workers.waits)
+        delays = log_errors(self._logger, "summing the delays", workers.delays)
+        begun = log_errors(self._logger, "counting requests", workers.begun)
+        cpu = log_errors(self._logger, "reading CPU times", workers.cpu)
         take_exits = partial(self._exits.take, self._sampler.ages)
         exited = log_errors(self._logger, "counting exits", take_exits)
         youngest, heartbeats = self._exits.youngest, self._sampler.heartbeats
@@ -102,7 +103,7 @@ class Pipeline:
             interval = interval._replace(
                 exited=exited or {},
                 lost=lost or {},
-                busiest=log_errors(self._logger, "finding the busiest", self._sampler.busiest),
+                busiest=log_errors(self._logger, "finding the busiest", workers.busiest),
                 timeout_used=log_errors(self._logger, "reading heartbeats", heartbeats.take),
             )
             app, bind = self._arbiter.proc_name, self._sampler.bind

@@ -85,7 +85,7 @@ class StandIn:
 
     def push(self) -> None:
         """Push the summary of the samples since the last push."""
-        interval = self._window.close(self.sampler.dropped(), self.sampler.waits())
+        interval = self._window.close(self.sampler.dropped(), self.sampler.workers.waits())
         assert interval is not None
         self._reporter.deliver(interval, "lab", self.sampler.bind)
 

@@ -15,8 +15,9 @@ from gunicorn_backlog.config.tags import listener_tag
 from gunicorn_backlog.kernel import tcp_info
 from gunicorn_backlog.kernel.accept_queue import AcceptQueue
 from gunicorn_backlog.log import OnceLogger
-from gunicorn_backlog.sampling.sampler import BOOT_SPARE_S, UNREAD_IN_A_ROW, Sampler
+from gunicorn_backlog.sampling.sampler import BOOT_SPARE_S, Sampler
 from gunicorn_backlog.sampling.worker_counts import WorkerCounter, WorkerCounts
+from gunicorn_backlog.sampling.worker_sampler import UNREAD_IN_A_ROW
 from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.layout import SLOTS_AT
 from gunicorn_backlog.scoreboard.loop_row import BEAT_NS
@@ -111,16 +112,16 @@ def test_waits_that_can_not_be(arbiter: Arbiter, caplog: pytest.LogCaptureFixtur
     slot = scoreboard.claim(1, 1, Kind.SYNC, 1, measures_wait=True)
     sampler.sample()
     slot.waits[3] = 50
-    assert sampler.waits() == WaitSummary(50, 3, 3, 3)
+    assert sampler.workers.waits() == WaitSummary(50, 3, 3, 3)
     for nonsense in (10, 2**64 - 1):
         slot.waits[3] = nonsense
-        assert sampler.waits() is None
+        assert sampler.workers.waits() is None
     assert [r.getMessage() for r in caplog.records] == [
         "gunicorn_backlog: a counter changed by -40: the waits of this interval are not sent"
     ]
     slot.waits[20] += 1
-    assert sampler.waits() == WaitSummary(1, 20, 20, 20)
-    assert sampler.waits() == WaitSummary(0, 0, 0, 0)
+    assert sampler.workers.waits() == WaitSummary(1, 20, 20, 20)
+    assert sampler.workers.waits() == WaitSummary(0, 0, 0, 0)
 
 
 def test_delays_while_a_worker_can_not_be_read(arbiter: Arbiter) -> None:
@@ -131,16 +132,16 @@ def test_delays_while_a_worker_can_not_be_read(arbiter: Arbiter) -> None:
     slot = scoreboard.claim(1, 1, Kind.ASGI, 0)
     slot.loop.words[BEAT_NS] = time.monotonic_ns()
     sampler.sample()
-    assert sampler.delays() is not None
+    assert sampler.workers.delays() is not None
     scoreboard.claim(2, 2, Kind.GTHREAD, 2)
     struct.pack_into("=I", scoreboard._memory, SLOTS_AT + SLOT.size + THREADS_AT, 2**32 - 1)
     sampler.sample()
     slot.delays[20] += 1
-    assert sampler.delays() is None
+    assert sampler.workers.delays() is None
     del arbiter.WORKERS[2]  # type: ignore[attr-defined]  # the test's own dictionary
     slot.loop.words[BEAT_NS] = time.monotonic_ns()
     sampler.sample()
-    assert sampler.delays() == WaitSummary(1, 20, 20, 20)
+    assert sampler.workers.delays() == WaitSummary(1, 20, 20, 20)
 
 
 def claimed(scoreboard: Scoreboard, *pids: int) -> None:
@@ -185,7 +186,7 @@ def test_a_worker_that_never_reports(
     scoreboard = Scoreboard(slots=3)
     claimed(scoreboard, 1)
     sampler = sampling(arbiter, scoreboard)
-    monkeypatch.setattr(sampler, "_counter", WorkerCounter(clock=lambda: now_s))
+    monkeypatch.setattr(sampler.workers, "_counter", WorkerCounter(clock=lambda: now_s))
     assert sampler.sample().counts == WorkerCounts(1, 0, 1, 0, 0, saturated=False)
     now_s += 30 + BOOT_SPARE_S + 1
     arbiter.cfg = Cfg(backlog=LIMIT, timeout=60)
