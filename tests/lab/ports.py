@@ -9,15 +9,14 @@ run of the tests, has a range of its own, and gives out each port once before a 
 from __future__ import annotations
 
 import fcntl
+import os
 import socket
 import tempfile
 from itertools import cycle
 from pathlib import Path
-from typing import IO
 
 FIRST, LAST = 10_000, 32_767
 RANGES = 32  # of 711 ports
-_locks: list[IO[str]] = []  # of the ranges of this process: open until it ends
 
 
 def _own_range() -> range:
@@ -25,11 +24,15 @@ def _own_range() -> range:
     for number in range(RANGES):
         path = Path(tempfile.gettempdir()) / f"gunicorn_backlog-ports-{number}.lock"
         try:
-            lock = path.open("a")  # another user's file can't be opened
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            # Held until the process ends. Another user's file can't be opened.
+            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except PermissionError:
             continue
-        _locks.append(lock)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            continue
         size = (LAST - FIRST) // RANGES
         return range(FIRST + number * size, FIRST + (number + 1) * size)
     raise AssertionError(f"{RANGES} other test processes have all ports")
