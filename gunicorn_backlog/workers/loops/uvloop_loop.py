@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from gunicorn_backlog.scoreboard.loop_row import WORK_NS, LoopRow, Meter
@@ -58,7 +59,7 @@ def read_idle_total(loop: Any, row: LoopRow) -> IdleTotal | None:
     idle_time.argtypes, idle_time.restype = (ctypes.c_void_p,), ctypes.c_uint64
     if configure(pointer, _UV_METRICS_IDLE_TIME) != 0:
         return None
-    return IdleTotal(row, lambda: int(idle_time(pointer)))
+    return IdleTotal(row, partial(idle_time, pointer))  # 0.2 µs; 0.5 with a function of ours
 
 
 def _pointer(capsule: object) -> int:
