@@ -14,6 +14,7 @@ the workers that are gone, once per push (``Exits.take``).
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _CAN_LOOK = hasattr(os, "waitid") and hasattr(os, "WNOWAIT")
 _LOOK = os.WEXITED | os.WNOHANG | os.WNOWAIT if _CAN_LOOK else 0
+_KILL = 1 << signal.SIGKILL
 _RECORDS_MAX = 1 << 16  # if our thread does not run, nothing takes the records of the dead
 
 
@@ -128,6 +130,11 @@ class Exits:
     def asked(self) -> frozenset[int]:
         """Return the pids of the workers that gunicorn has asked to exit."""
         return frozenset([end.pid for end in list(self._ends.values()) if end.sent & ENDING])
+
+    def all_killed(self) -> bool:
+        """Return whether gunicorn has sent SIGKILL to each worker that it still has."""
+        killed = {age for age, end in list(self._ends.items()) if end.sent & _KILL}
+        return all(worker.age in killed for worker in list(self._arbiter.WORKERS.values()))
 
     def take(self, sampled: Collection[int]) -> dict[str, int]:
         """Return the number of exits since the last call, by reason.

@@ -96,7 +96,10 @@ class Pipeline:
         take_exits = partial(self._exits.take, self._sampler.ages)
         exited = log_errors(self._logger, "counting exits", take_exits)
         youngest, heartbeats = self._exits.youngest, self._sampler.heartbeats
-        count_lost = partial(self._sampler.lost, self._exits.sockets, stopping=stopping)
+        killed = stopping and self._exits.all_killed()
+        count_lost = partial(
+            self._sampler.lost, self._exits.sockets, stopping=stopping, killed=killed
+        )
         lost = log_errors(self._logger, "counting lost connections", count_lost)
         interval = self._window.close(dropped or {}, waits, delays, begun, cpu, youngest=youngest)
         if interval is not None:

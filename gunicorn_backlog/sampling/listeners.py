@@ -92,6 +92,7 @@ class Listeners:
         sampled: Iterable[int],
         *,
         stopping: bool = False,
+        killed: bool = False,
     ) -> dict[str, int]:
         """Return the connections that were lost since the last call, by listener, if known.
 
@@ -102,6 +103,7 @@ class Listeners:
         :param sampled: ages of the workers of the latest sample. One that has ended since then may
             be neither a worker nor in ``died``.
         :param stopping: this is the last call: what a worker resets from now on is not known.
+        :param killed: gunicorn has killed each worker that it still has.
         """
         lost, held, cfg = self.lost, self.held(), self._arbiter.cfg
         sockets = died
@@ -113,7 +115,9 @@ class Listeners:
             lost.note_untracked(sockets, cfg.address)
         closed = [state for states in sockets for state in states if state is not None]
         others_end = not stopping or not self._arbiter.WORKERS
-        counts = lost.take(held, closed, others_end=others_end)
+        # Without ``reuse_port`` systemd or the new master of an upgrade may keep the socket.
+        dying = not others_end and killed and cfg.reuse_port
+        counts = lost.take(held, closed, others_end=others_end, dying=dying)
         if cfg.reuse_port and details is None:  # the sockets may be another server's
             return {}
         return {listener: count for listener, count in counts.items() if count is not None}

@@ -80,7 +80,12 @@ class Lost:
                     self._watched[state.inode] = _Watched(ref, 0)
 
     def take(
-        self, held: Collection[int], closed: Collection[SocketState], *, others_end: bool = True
+        self,
+        held: Collection[int],
+        closed: Collection[SocketState],
+        *,
+        others_end: bool = True,
+        dying: bool = False,
     ) -> dict[str, int | None]:
         """Return the connections that were lost since the last call, by listener.
 
@@ -89,6 +94,8 @@ class Lost:
         :param held: inodes of the sockets that this process has.
         :param closed: the states that workers recorded, also of open sockets.
         :param others_end: no worker of the arbiter can still close a socket after the last call.
+        :param dying: each worker was killed, and nobody else has its sockets: these are as good as
+            gone, with the queues of now.
         """
         at_close = _latest(closed)
         self._own.update(held, [state.inode for state in closed])
@@ -101,6 +108,10 @@ class Lost:
                 continue
             if inode in existing or (ref.family == socket.AF_UNIX and _unix_exists(inode)):
                 length = existing.get(inode, length)
+                if dying and inode in self._own:
+                    del self._watched[inode]
+                    gone.setdefault(ref, []).append(length)
+                    continue
                 self._watched[inode] = _Watched(ref, length)
                 if inode in self._own and not others_end:
                     lost[ref.listener] = None

@@ -84,17 +84,23 @@ class Sampler:
         return self._listeners.dropped()
 
     def lost(
-        self, died: Iterable[tuple[SocketState | None, ...]], *, stopping: bool = False
+        self,
+        died: Iterable[tuple[SocketState | None, ...]],
+        *,
+        stopping: bool = False,
+        killed: bool = False,
     ) -> dict[str, int]:
         """Return the connections that were lost since the last call, by listener, if known.
 
         :param died: the sockets of the workers that have died since the last call.
         :param stopping: this is the last call.
+        :param killed: gunicorn has killed each worker that it still has.
         """
         details = None if self._scoreboard is None else self._scoreboard.reader.details
         try:
-            died = list(died)
-            return self._listeners.count_lost(died, details, self.ages, stopping=stopping)
+            return self._listeners.count_lost(
+                list(died), details, self.ages, stopping=stopping, killed=killed
+            )
         except UnreadableSocketsError as error:
             sampler_log.warn_lost(self._logger, error)
             return {}

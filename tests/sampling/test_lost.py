@@ -91,6 +91,21 @@ def test_sockets_of_another_server_do_not_end_with_ours() -> None:
         assert lost.take((), ours, others_end=True) == {ref.listener: 0}
 
 
+@pytest.mark.parametrize("moves", [False, True])
+def test_a_killed_worker_that_still_has_its_socket(moves: bool) -> None:
+    """The queue of now is lost, also with tcp_migrate_req; that of another server is not."""
+    lost = Lost(migrates=lambda: moves)
+    with listening() as sock, listening() as other:
+        ref, theirs = ref_of(sock), ref_of(other)
+        lost.sample(ref, {inode_of(sock): 0})
+        lost.sample(theirs, {inode_of(other): 1}, own=False)
+        clients = [socket.create_connection((HOST, ref.port)) for _ in range(2)]
+        found = lost.take((), [], others_end=False, dying=True)
+        assert found == {ref.listener: 2, theirs.listener: 0}
+        for client in clients:
+            client.close()
+
+
 def test_sockets_whose_connections_move() -> None:
     """With tcp_migrate_req: 0 if another socket listens, the last one's own, None if unclear."""
     lost = Lost(migrates=lambda: True)
