@@ -15,12 +15,11 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from tests.benchmarks import machine, plot
+from tests.benchmarks import machine, plot, readme
 from tests.benchmarks.table import Table
 
 README = Path(__file__).with_name("README.md")
 EXAMPLES = Path(__file__).parents[2] / "examples"  # has the stand-in Agent
-BEGIN, END = "<!-- figures: written by --readme -->", "<!-- end of figures -->"
 
 
 def main() -> None:
@@ -43,7 +42,7 @@ def main() -> None:
     (options.out / "report.json").write_text(json.dumps(as_json, indent=2) + "\n")
     plot.save(tables, options.out / "report.svg")
     if options.readme:
-        README.write_text(_replace_figures(README.read_text(), report))
+        README.write_text(readme.replaced(README.read_text(), tables, conditions))
     print(f"{report}\nWritten to {options.out}.")
     sys.exit(f"failed: {', '.join(failed)}" if failed else 0)
 
@@ -52,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="trial run of seconds")
     parser.add_argument("--out", type=Path, default=Path("bench"), help="folder of the report")
-    parser.add_argument("--readme", action="store_true", help="replace the figures in README.md")
+    parser.add_argument("--readme", action="store_true", help="replace these tables in README.md")
     parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks to run (default: all)")
     return parser
 
@@ -84,15 +83,6 @@ def _run_benchmarks(names: Sequence[str], *, quick: bool) -> tuple[list[Table], 
 
 def _report(conditions: str, tables: Sequence[Table]) -> str:
     return "\n".join([f"{conditions}\n", *(table.markdown() for table in tables)])
-
-
-def _replace_figures(readme: str, report: str) -> str:
-    """Return the README with the report between its markers."""
-    before, _, rest = readme.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    if not after:
-        raise ValueError(f"{README.name} has no markers for the figures")
-    return f"{before}{BEGIN}\n\n{report}\n{END}{after}"
 
 
 if __name__ == "__main__":
