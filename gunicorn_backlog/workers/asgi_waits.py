@@ -63,10 +63,11 @@ def _measured(protocol: Any, waits: ReceivedWaits) -> type:
     start, read_ns = waits.start, waits.read_ns
 
     def get_app(self: Any) -> Any:
-        return partial(start, self.__dict__["app"], read_ns(self.transport), _headers)
+        return partial(start, self._gunicorn_backlog_app, read_ns(self.transport), _headers)
 
     def set_app(self: Any, app: Any) -> None:
-        self.__dict__["app"] = app
+        # Not in ``self.__dict__``: CPython then reads all attributes of the instance slowly.
+        self._gunicorn_backlog_app = app
 
     def handle_websocket_upgrade(self: Any, *args: Any) -> None:
         """Hand the time of arrival to the protocol for websockets, which has the app, too."""

@@ -20,9 +20,10 @@ Unix sockets have no TCP_INFO: the wait is the time since a proxy's header, see
 ``request_start_header``.
 
 The system call is skipped, and the previous value is used again, if three conditions hold: the
-latest measurement is younger than FRESH_NS, it was at most one tick, and the request is the first
-one that is read after a poll that slept. The poll began after the measurement, and no bytes were
-there when it began. Therefore a skipped request has waited less than FRESH_NS when it is read.
+latest measurement is younger than FRESH_NS, it was at most one tick, and a poll has slept since.
+The poll began after the measurement, and no connection and no bytes were there when it began.
+Therefore a skipped request has waited less than FRESH_NS when it is read. A pipelined request may
+be read from a buffer: one that is skipped may have waited longer, behind the one before.
 """
 
 from __future__ import annotations
@@ -64,8 +65,9 @@ class ReceivedWaits:
         "_clock_ns",
         "_fresh_until_ns",
         "_has_unix",
-        "_meter",
+        "_mark",
         "_skips",
+        "_slept",
         "_slot",
         "_waited_ns",
     )
@@ -79,7 +81,7 @@ class ReceivedWaits:
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """Look at the worker's listening sockets; ``skips=False``: measure each wait."""
-        self._meter: LoopMeter = Unmeasured()
+        self._watch(Unmeasured())
         self._slot = slot
         self._by_tcp = tcp_measures_wait(sockets)
         self._has_unix = any(sock.family == socket.AF_UNIX for sock in sockets)
@@ -96,7 +98,10 @@ class ReceivedWaits:
     def follow(self, beat: Beat | None) -> None:
         """Skip measurements by the polls of a loop; None: skip none."""
         if beat is not None:
-            self._meter = beat.meter
+            self._watch(beat.meter)
+
+    def _watch(self, meter: LoopMeter) -> None:
+        self._mark, self._slept = meter.mark, meter.slept
 
     def read_ns(self, transport: Any) -> int | None:
         """Return the time at which the last bytes arrived that a transport has just read.
@@ -106,7 +111,7 @@ class ReceivedWaits:
         Hot path: runs on every request.
         """
         now_ns = self._clock_ns()
-        if self._meter.slept() and now_ns < self._fresh_until_ns:
+        if now_ns < self._fresh_until_ns and self._slept():
             return now_ns - self._waited_ns
         try:
             sock = transport.get_extra_info("socket")
@@ -117,7 +122,7 @@ class ReceivedWaits:
     def arrived_ns(self, sock: Any) -> int | None:
         """Return the time at which the last bytes arrived at an accepted socket, as ``read_ns``."""
         now_ns = self._clock_ns()
-        if self._meter.slept() and now_ns < self._fresh_until_ns:
+        if now_ns < self._fresh_until_ns and self._slept():
             return now_ns - self._waited_ns
         return self._measured_ns(sock, now_ns)
 
@@ -135,8 +140,11 @@ class ReceivedWaits:
                 raise
             return NOT_KNOWN_NS
         self._waited_ns = waited_ns = waited_ms * MS_NS
-        skips = waited_ms <= TICK_MS and self._skips
-        self._fresh_until_ns = now_ns + FRESH_NS if skips else 0
+        if waited_ms <= TICK_MS and self._skips:
+            self._fresh_until_ns = now_ns + FRESH_NS
+            self._mark()
+        else:
+            self._fresh_until_ns = 0
         return int(now_ns - waited_ns)
 
     def start(

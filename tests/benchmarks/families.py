@@ -143,7 +143,8 @@ def asgi_request(claim: Allocate | None, *listeners: socket.socket) -> Request:
     worker.run()
     waits = ReceivedWaits(slot, listeners) if slot and listeners else None
     if waits:
-        waits.follow(SimpleNamespace(meter=SimpleNamespace(slept=lambda: True)))  # type: ignore[arg-type]  # parts
+        meter = SimpleNamespace(mark=lambda: None, slept=lambda: True)
+        waits.follow(SimpleNamespace(meter=meter))  # type: ignore[arg-type]  # parts
     transport, scope = SimpleNamespace(), {"type": "http"}
 
     def request(accepted: Any) -> None:

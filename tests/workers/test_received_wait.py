@@ -48,6 +48,9 @@ class Meter:
     def measure(self, now_ns: int) -> Any:
         """Measure nothing."""
 
+    def mark(self) -> None:
+        """Mark nothing."""
+
     def slept(self) -> bool:
         """Return whether the latest poll slept."""
         return self.sleeps
@@ -207,24 +210,36 @@ def test_another_protocol_of_uvicorn(
 
 
 def test_polls_that_slept(slot: Slot) -> None:
-    """A poll counts once; one with timeout 0, or one that found events at once, does not."""
+    """A poll with timeout 0, or one that found events at once, has not slept."""
     now_ns = 0
     timer = PollTimer(slot.loop, clock_ns=lambda: now_ns)
 
-    def select(timeout: float | None) -> None:
-        nonlocal now_ns
-        now_ns += takes_ns
+    def poll(takes_ns: int, timeout: float | None) -> bool:
+        def select(timeout: float | None) -> None:
+            nonlocal now_ns
+            now_ns += takes_ns
 
-    select_timed = timer.timed(select)
+        timer.timed(select)(timeout)
+        return timer.slept()
+
     assert not timer.slept()
-    for takes_ns, timeout, slept in ((50_000, None, True), (50_000, 0, False), (5_000, 1, False)):  # noqa: B007  # select uses it
-        select_timed(timeout)
+    assert [poll(*each) for each in ((50_000, 0), (5_000, 1))] == [False, False]
+    assert [poll(*each) for each in ((50_000, None), (50_000, 0), (5_000, 1))] == [True] * 3
+    timer.mark()
+    assert not timer.slept()
+
+
+def test_polls_of_a_hub_that_slept(slot: Slot) -> None:
+    """The latest poll counts: the one before may have slept while ``accept`` was paused."""
+    now_ns = 0
+    timer = PollTimer(slot.loop, clock_ns=lambda: now_ns)
+    for takes_ns, slept in ((50_000, True), (5_000, False), (50_000, True)):
+        timer.before_poll()
+        now_ns += takes_ns
+        timer.after_poll()
         assert timer.slept() == slept
-        assert not timer.slept()
-    timer.before_poll()
-    now_ns += 50_000
-    timer.after_poll()
-    assert timer.slept()
+    timer.mark()
+    assert not timer.slept()
 
 
 @pytest.mark.parametrize("name", ["asyncio", "uvloop"])
@@ -252,6 +267,7 @@ def slept_before_callbacks(name: str, slot: Slot) -> list[bool]:
 
     def look() -> None:
         slept.append(beat.meter.slept())
+        beat.meter.mark()
         if len(slept) == 1:
             loop.call_soon(look)
         elif len(slept) == 2:

@@ -28,8 +28,11 @@ class LoopMeter(Protocol):
     def measure(self, now_ns: int) -> Meter:
         """Bring the words of the loop row up to date, and return how they are measured now."""
 
+    def mark(self) -> None:
+        """Mark this time for ``slept``."""
+
     def slept(self) -> bool:
-        """Return whether a poll has slept since the previous call; False: unknown.
+        """Return whether a poll has slept since the mark; False: no, or unknown.
 
         A poll sleeps if no event is ready when it begins.
         """
@@ -41,6 +44,9 @@ class Unmeasured:
     def measure(self, now_ns: int) -> Meter:
         """Return ``Meter.ABSENT``."""
         return Meter.ABSENT
+
+    def mark(self) -> None:
+        """Do nothing."""
 
     def slept(self) -> bool:
         """Return False."""

@@ -23,12 +23,12 @@ class PollTimer:
 
     __slots__ = (
         "_began_ns",
-        "_blocked_ns",
         "_clock_ns",
         "_is_blocked",
         "_polled",
         "_ran_ns",
         "_row",
+        "_slept",
         "_unpolled",
     )
 
@@ -36,9 +36,9 @@ class PollTimer:
         self._row = row
         self._clock_ns = clock_ns
         self._ran_ns = -clock_ns()  # as the word: blocked: time run; running: less the time since
-        self._is_blocked = self._polled = False
+        self._is_blocked = self._polled = self._slept = False
         self._unpolled = Meter.NONE
-        self._began_ns = self._blocked_ns = 0  # of the latest poll
+        self._began_ns = 0  # of the latest poll
 
     def measure(self, now_ns: int) -> Meter:
         """Return ``Meter.EXACT``; ``ABSENT`` if the loop did not poll since the previous call.
@@ -49,10 +49,17 @@ class PollTimer:
         unpolled, self._unpolled = self._unpolled, Meter.ABSENT
         return Meter.EXACT if polled else unpolled
 
+    def mark(self) -> None:
+        """Forget the polls so far."""
+        self._slept = False
+
     def slept(self) -> bool:
-        """Return whether no event was ready when the latest poll began; once for each poll."""
-        blocked_ns, self._blocked_ns = self._blocked_ns, 0
-        return blocked_ns >= _SLEPT_NS
+        """Return whether a poll of ``timed`` has slept since the mark, or the hub's latest poll.
+
+        gevent pauses ``accept`` while its pool is full: a poll may sleep beside a full queue. The
+        poll after the pause does not sleep.
+        """
+        return self._slept
 
     def before_poll(self) -> None:
         """Record that the loop is about to block."""
@@ -70,7 +77,7 @@ class PollTimer:
             words[SINCE_NS] = now_ns
             words[WORK_NS] = self._ran_ns = self._ran_ns - now_ns
             self._is_blocked = False
-            self._blocked_ns = now_ns - self._began_ns
+            self._slept = now_ns - self._began_ns >= _SLEPT_NS
 
     def timed(self, select: Callable[[float | None], T]) -> Callable[[float | None], T]:
         """Return a selector's ``select``; with a timeout other than 0 the loop is blocked.
@@ -83,7 +90,6 @@ class PollTimer:
             nonlocal ran_ns
             self._polled = True
             if timeout is not None and timeout <= 0:
-                self._blocked_ns = 0
                 return select(timeout)
             began_ns = clock_ns()
             row.words[WORK_NS] = ran_ns = ran_ns + began_ns
@@ -99,6 +105,7 @@ class PollTimer:
                     words = row.words
                     words[SINCE_NS] = now_ns
                     words[WORK_NS] = ran_ns = ran_ns - now_ns
-                    self._blocked_ns = now_ns - began_ns
+                    if now_ns - began_ns >= _SLEPT_NS:
+                        self._slept = True
 
         return select_timed

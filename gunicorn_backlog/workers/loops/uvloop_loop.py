@@ -24,7 +24,7 @@ class IdleTotal:
     def __init__(self, row: LoopRow, idle_ns: Callable[[], int]) -> None:
         self._row = row
         self._idle_ns = idle_ns
-        self._began_ns = self._idle_before_ns = self._idle_seen_ns = 0
+        self._began_ns = self._idle_before_ns = self._idle_marked_ns = 0
 
     def measure(self, now_ns: int) -> Meter:
         """Write the time run since the first call; ``Meter.ABSENT`` for an impossible total."""
@@ -37,13 +37,16 @@ class IdleTotal:
         self._row.words[WORK_NS] = max(0, elapsed_ns - idled_ns)
         return Meter.BEAT
 
+    def mark(self) -> None:
+        """Mark this time for ``slept``."""
+        self._idle_marked_ns = self._idle_ns()
+
     def slept(self) -> bool:
-        """Return whether a poll has slept since the previous call.
+        """Return whether a poll has slept since the mark.
 
         libuv first polls with timeout 0. It adds to its total only if no event was ready then.
         """
-        seen_ns, self._idle_seen_ns = self._idle_seen_ns, self._idle_ns()
-        return seen_ns != self._idle_seen_ns
+        return self._idle_marked_ns != self._idle_ns()
 
 
 def read_idle_total(loop: Any, row: LoopRow) -> IdleTotal | None:
