@@ -21,9 +21,10 @@ Unix sockets have no TCP_INFO: the wait is the time since a proxy's header, see
 
 The system call is skipped, and the previous value is used again, if three conditions hold: the
 latest measurement is younger than FRESH_NS, it was at most one tick, and a poll has slept since.
-The poll began after the measurement, and no connection and no bytes were there when it began.
-Therefore a skipped request has waited less than FRESH_NS when it is read. A pipelined request may
-be read from a buffer: one that is skipped may have waited longer, behind the one before.
+The poll began after the measurement, and watched all listeners and connections: nothing was there
+when it began. Therefore a skipped request has waited less than FRESH_NS when it is read. Exception:
+a pipelined request is read from a buffer. If it is skipped, it may have waited longer, behind the
+request before.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ class ReceivedWaits:
         "_clock_ns",
         "_fresh_until_ns",
         "_has_unix",
+        "_listening",
         "_mark",
         "_skips",
         "_slept",
@@ -86,7 +88,8 @@ class ReceivedWaits:
         self._by_tcp = tcp_measures_wait(sockets)
         self._has_unix = any(sock.family == socket.AF_UNIX for sock in sockets)
         # In a worker with Unix sockets, too, each connection has to be looked at.
-        self._skips = skips and not self._has_unix
+        self._listening = tuple([sock.fileno() for sock in sockets])
+        self._skips = skips and not self._has_unix and min(self._listening, default=-1) >= 0
         self._clock_ns = clock_ns
         self._fresh_until_ns = self._waited_ns = 0
 
@@ -140,11 +143,9 @@ class ReceivedWaits:
                 raise
             return NOT_KNOWN_NS
         self._waited_ns = waited_ns = waited_ms * MS_NS
-        if waited_ms <= TICK_MS and self._skips:
-            self._fresh_until_ns = now_ns + FRESH_NS
-            self._mark()
-        else:
-            self._fresh_until_ns = 0
+        # The mark first: a signal handler may raise after it.
+        skips = waited_ms <= TICK_MS and self._skips and self._mark(self._listening)
+        self._fresh_until_ns = now_ns + FRESH_NS if skips else 0
         return int(now_ns - waited_ns)
 
     def start(

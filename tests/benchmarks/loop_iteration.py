@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.workers.loops.poll_timer import PollTimer
+from gunicorn_backlog.workers.loops.poll_timer import SelectTimer
 from tests.benchmarks.table import Table, row
 from tests.benchmarks.turns import differences, in_turns, median, target
 
@@ -31,7 +31,7 @@ def tables(quick: bool) -> list[Table]:
     with reading, writing, selectors.EpollSelector() as selector:
         writing.send(b"x")
         selector.register(reading, selectors.EVENT_READ)
-        timed = PollTimer(slot.loop).timed(selector.select)
+        timed = SelectTimer(slot.loop).timed(selector.select)
         rows = []
         for timeout_s in (0.1, 0.0):
             cases = {"bare": _ns(selector.select, timeout_s), "timed": _ns(timed, timeout_s)}

@@ -19,7 +19,7 @@ from gunicorn_backlog.kernel.tcp_info import last_data_recv_ms
 from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.wait_histogram import EXACT_MS
 from gunicorn_backlog.workers import last_wait, received_wait, tcp_wait
-from gunicorn_backlog.workers.loops.poll_timer import PollTimer
+from gunicorn_backlog.workers.loops.poll_timer import SelectTimer
 from gunicorn_backlog.workers.registry import Allocate
 from tests.benchmarks import families
 from tests.benchmarks.families import Request
@@ -235,7 +235,7 @@ def test_what_is_added_to_a_poll(timeout_s: float, counted: Cost) -> None:
         pass
 
     slot = families.claim()(Kind.ASGI, 0)
-    timed = PollTimer(slot.loop).timed(select)
+    timed = SelectTimer(slot.loop).timed(select)
     bare = cost_of(lambda: select(timeout_s), lambda: None)
     assert is_within(added(cost_of(lambda: timed(timeout_s), lambda: None), bare), counted)
 

@@ -23,7 +23,7 @@ from gunicorn_backlog.scoreboard.wait_histogram import BUCKETS, bucket_of
 from gunicorn_backlog.workers import loops
 from gunicorn_backlog.workers.loops import uvloop_loop
 from gunicorn_backlog.workers.loops.beat import Beat, Unmeasured
-from gunicorn_backlog.workers.loops.poll_timer import PollTimer
+from gunicorn_backlog.workers.loops.poll_timer import PollTimer, SelectTimer
 from gunicorn_backlog.workers.loops.watch import watch_asyncio
 
 uvloop = pytest.importorskip("uvloop")
@@ -222,7 +222,7 @@ def test_a_poll_is_time_that_the_loop_does_not_run(board: Board) -> None:
         return "events"
 
     seen: list[int] = []
-    timer = PollTimer(board.slot.loop, clock_ns=lambda: now_ns)
+    timer = SelectTimer(board.slot.loop, clock_ns=lambda: now_ns)
     timed = timer.timed(select)
     assert timer.measure(now_ns) is Meter.NONE
     now_ns += 7
@@ -244,7 +244,7 @@ def test_a_poll_that_raises(board: Board) -> None:
     def select(timeout: float | None) -> None:
         raise KeyboardInterrupt
 
-    timed = PollTimer(board.slot.loop).timed(select)
+    timed = SelectTimer(board.slot.loop).timed(select)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             timed(1)
@@ -265,7 +265,7 @@ def test_a_signal_handler_that_raises_after_a_poll(board: Board) -> None:
         nonlocal now_ns
         now_ns += 50
 
-    timed = PollTimer(board.slot.loop, clock_ns=clock_ns).timed(select)
+    timed = SelectTimer(board.slot.loop, clock_ns=clock_ns).timed(select)
     with pytest.raises(KeyboardInterrupt):
         timed(1)
     assert (board.state().work_ns, board.state().since_ns) == (-50, 50)

@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from gunicorn_backlog.scoreboard.wait_histogram import BUCKETS, bucket_of
 from gunicorn_backlog.workers.asgi_waits import measure_uvicorn
 from gunicorn_backlog.workers.last_wait import FRESH_NS, TICK_MS
 from gunicorn_backlog.workers.loops.beat import Beat
-from gunicorn_backlog.workers.loops.poll_timer import PollTimer
+from gunicorn_backlog.workers.loops.poll_timer import PollTimer, SelectTimer
 from gunicorn_backlog.workers.loops.watch import watch_asyncio
 from gunicorn_backlog.workers.received_wait import NOT_KNOWN_NS, Headers, ReceivedWaits
 from tests.lab.waiting import wait_for
@@ -48,8 +48,9 @@ class Meter:
     def measure(self, now_ns: int) -> Any:
         """Measure nothing."""
 
-    def mark(self) -> None:
-        """Mark nothing."""
+    def mark(self, listening: Iterable[int]) -> bool:
+        """Mark nothing; all listeners are watched."""
+        return True
 
     def slept(self) -> bool:
         """Return whether the latest poll slept."""
@@ -209,28 +210,39 @@ def test_another_protocol_of_uvicorn(
     assert not row.measures_wait
 
 
+class Polls:
+    """An asyncio loop's polls, which take as long as the test requires."""
+
+    def __init__(self, slot: Slot, watched: Collection[int] = ()) -> None:
+        self.now_ns = time.monotonic_ns()
+        self.timer = SelectTimer(slot.loop, watched, clock_ns=lambda: self.now_ns)
+
+    def poll(self, takes_ns: int, timeout: float | None) -> None:
+        """Poll once."""
+
+        def select(timeout: float | None) -> None:
+            self.now_ns += takes_ns
+
+        self.timer.timed(select)(timeout)
+
+    def sleeps(self, takes_ns: int, timeout: float | None) -> bool:
+        """Poll once, and return whether a poll has slept since the mark."""
+        self.poll(takes_ns, timeout)
+        return self.timer.slept()
+
+
 def test_polls_that_slept(slot: Slot) -> None:
     """A poll with timeout 0, or one that found events at once, has not slept."""
-    now_ns = 0
-    timer = PollTimer(slot.loop, clock_ns=lambda: now_ns)
-
-    def poll(takes_ns: int, timeout: float | None) -> bool:
-        def select(timeout: float | None) -> None:
-            nonlocal now_ns
-            now_ns += takes_ns
-
-        timer.timed(select)(timeout)
-        return timer.slept()
-
-    assert not timer.slept()
-    assert [poll(*each) for each in ((50_000, 0), (5_000, 1))] == [False, False]
-    assert [poll(*each) for each in ((50_000, None), (50_000, 0), (5_000, 1))] == [True] * 3
-    timer.mark()
-    assert not timer.slept()
+    polls = Polls(slot)
+    assert not polls.timer.slept()
+    assert [polls.sleeps(*each) for each in ((50_000, 0), (5_000, 1))] == [False, False]
+    assert [polls.sleeps(*each) for each in ((50_000, None), (50_000, 0), (5_000, 1))] == [True] * 3
+    assert polls.timer.mark(())
+    assert not polls.timer.slept()
 
 
 def test_polls_of_a_hub_that_slept(slot: Slot) -> None:
-    """The latest poll counts: the one before may have slept while ``accept`` was paused."""
+    """The latest poll counts, once: the one before may have slept while ``accept`` was paused."""
     now_ns = 0
     timer = PollTimer(slot.loop, clock_ns=lambda: now_ns)
     for takes_ns, slept in ((50_000, True), (5_000, False), (50_000, True)):
@@ -238,8 +250,32 @@ def test_polls_of_a_hub_that_slept(slot: Slot) -> None:
         now_ns += takes_ns
         timer.after_poll()
         assert timer.slept() == slept
-    timer.mark()
-    assert not timer.slept()
+        assert not timer.slept()
+
+
+@pytest.mark.parametrize("is_watched", [True, False])
+def test_what_permits_a_skip(is_watched: bool, slot: Slot, tcp: Tcp) -> None:
+    """A poll that slept after the measurement, and that watched the listener.
+
+    A poll before the measurement permits nothing. asyncio does not watch a listener for a second
+    after ``accept`` failed for a lack of descriptors.
+    """
+    polls = Polls(slot, {tcp.listener.fileno()} if is_watched else ())
+    waits = ReceivedWaits(slot, [tcp.listener], clock_ns=lambda: polls.now_ns)
+    waits.follow(Beat(slot, polls.timer, lambda delay_s, callback: None))
+
+    def is_short() -> bool:
+        tcp.client.sendall(b"a")
+        polls.sleeps(50_000, None)
+        arrived_ns = waits.arrived_ns(tcp.accepted)
+        assert arrived_ns
+        return polls.now_ns - arrived_ns <= TICK_MS * 1_000_000
+
+    wait_for("a short wait", is_short)
+    unreadable = object()
+    assert waits.arrived_ns(unreadable) == NOT_KNOWN_NS
+    polls.poll(50_000, None)
+    assert (waits.arrived_ns(unreadable) != NOT_KNOWN_NS) == is_watched
 
 
 @pytest.mark.parametrize("name", ["asyncio", "uvloop"])
@@ -267,7 +303,7 @@ def slept_before_callbacks(name: str, slot: Slot) -> list[bool]:
 
     def look() -> None:
         slept.append(beat.meter.slept())
-        beat.meter.mark()
+        beat.meter.mark(())
         if len(slept) == 1:
             loop.call_soon(look)
         elif len(slept) == 2:

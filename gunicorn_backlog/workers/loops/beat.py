@@ -7,7 +7,7 @@ and so on. The next beat is due 100 ms after the beat: an idle worker wakes up t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from gunicorn_backlog.log import OnceLogger
@@ -28,8 +28,11 @@ class LoopMeter(Protocol):
     def measure(self, now_ns: int) -> Meter:
         """Bring the words of the loop row up to date, and return how they are measured now."""
 
-    def mark(self) -> None:
-        """Mark this time for ``slept``."""
+    def mark(self, listening: Iterable[int]) -> bool:
+        """Record the time from which ``slept`` looks for polls.
+
+        :param listening: descriptors of the listeners. False: polls may sleep beside their queues.
+        """
 
     def slept(self) -> bool:
         """Return whether a poll has slept since the mark; False: no, or unknown.
@@ -45,8 +48,9 @@ class Unmeasured:
         """Return ``Meter.ABSENT``."""
         return Meter.ABSENT
 
-    def mark(self) -> None:
-        """Do nothing."""
+    def mark(self, listening: Iterable[int]) -> bool:
+        """Return False."""
+        return False
 
     def slept(self) -> bool:
         """Return False."""

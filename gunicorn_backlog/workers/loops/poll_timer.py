@@ -7,14 +7,15 @@ call stands between the stores of related words.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable
 from typing import TypeVar
 
 from gunicorn_backlog.scoreboard.loop_row import SINCE_NS, WORK_NS, LoopRow, Meter
 
 T = TypeVar("T")
 
-# A poll that finds events at once takes some microseconds.
+# A poll that finds events at once takes some microseconds; of many events, or on a busy machine, it
+# may seem to have slept. A poll that seems not to have slept has not.
 _SLEPT_NS = 20_000
 
 
@@ -49,17 +50,19 @@ class PollTimer:
         unpolled, self._unpolled = self._unpolled, Meter.ABSENT
         return Meter.EXACT if polled else unpolled
 
-    def mark(self) -> None:
-        """Forget the polls so far."""
+    def mark(self, listening: Iterable[int]) -> bool:
+        """Forget the polls so far, and return True."""
         self._slept = False
+        return True
 
     def slept(self) -> bool:
-        """Return whether a poll of ``timed`` has slept since the mark, or the hub's latest poll.
+        """Return whether the latest poll has slept, once for each poll.
 
-        gevent pauses ``accept`` while its pool is full: a poll may sleep beside a full queue. The
-        poll after the pause does not sleep.
+        Of the latest only: gevent pauses ``accept`` while its pool is full, and a poll may sleep
+        beside a full queue. The poll after the pause does not sleep.
         """
-        return self._slept
+        slept, self._slept = self._slept, False
+        return slept
 
     def before_poll(self) -> None:
         """Record that the loop is about to block."""
@@ -78,6 +81,39 @@ class PollTimer:
             words[WORK_NS] = self._ran_ns = self._ran_ns - now_ns
             self._is_blocked = False
             self._slept = now_ns - self._began_ns >= _SLEPT_NS
+
+
+class SelectTimer(PollTimer):
+    """Times the polls of an asyncio loop, by its selector's ``select``.
+
+    asyncio does not watch a listener for a second if ``accept`` lacks a descriptor or memory: a
+    poll may sleep beside a full queue.
+    """
+
+    __slots__ = ("_watched",)
+
+    def __init__(
+        self,
+        row: LoopRow,
+        watched: Container[int] = (),
+        *,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        """Time no poll yet.
+
+        :param watched: the descriptors that the selector watches now.
+        """
+        super().__init__(row, clock_ns=clock_ns)
+        self._watched = watched
+
+    def mark(self, listening: Iterable[int]) -> bool:
+        """Forget the polls so far, and return whether all these listeners are watched."""
+        self._slept = False
+        return all(fd in self._watched for fd in listening)
+
+    def slept(self) -> bool:
+        """Return whether a poll has slept since the mark."""
+        return self._slept
 
     def timed(self, select: Callable[[float | None], T]) -> Callable[[float | None], T]:
         """Return a selector's ``select``; with a timeout other than 0 the loop is blocked.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -37,9 +37,10 @@ class IdleTotal:
         self._row.words[WORK_NS] = max(0, elapsed_ns - idled_ns)
         return Meter.BEAT
 
-    def mark(self) -> None:
-        """Mark this time for ``slept``."""
+    def mark(self, listening: Iterable[int]) -> bool:
+        """Record the time from which ``slept`` looks; return True: uvloop watches all listeners."""
         self._idle_marked_ns = self._idle_ns()
+        return True
 
     def slept(self) -> bool:
         """Return whether a poll has slept since the mark.
