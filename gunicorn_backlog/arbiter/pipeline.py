@@ -96,10 +96,7 @@ class Pipeline:
         take_exits = partial(self._exits.take, self._sampler.ages)
         exited = log_errors(self._logger, "counting exits", take_exits)
         youngest, heartbeats = self._exits.youngest, self._sampler.heartbeats
-        killed = stopping and self._exits.all_killed()
-        count_lost = partial(
-            self._sampler.lost, self._exits.sockets, stopping=stopping, killed=killed
-        )
+        count_lost = partial(self._count_lost, self._sampler, stopping=stopping)
         lost = log_errors(self._logger, "counting lost connections", count_lost)
         interval = self._window.close(dropped or {}, waits, delays, begun, cpu, youngest=youngest)
         if interval is not None:
@@ -111,6 +108,10 @@ class Pipeline:
             )
             app, bind = self._arbiter.proc_name, self._sampler.bind
             self._reporter.deliver(interval, app, bind, stopping=stopping)
+
+    def _count_lost(self, sampler: Sampler, *, stopping: bool) -> dict[str, int]:
+        killed = stopping and self._exits.all_killed()
+        return sampler.lost(self._exits.sockets, stopping=stopping, killed=killed)
 
     def publish_server_info(self) -> None:
         """Write the server info to the shared memory, for the inspection commands."""

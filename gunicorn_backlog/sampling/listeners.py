@@ -115,9 +115,8 @@ class Listeners:
             lost.note_untracked(sockets, cfg.address)
         closed = [state for states in sockets for state in states if state is not None]
         others_end = not stopping or not self._arbiter.WORKERS
-        # Without ``reuse_port`` systemd or the new master of an upgrade may keep the socket.
-        dying = not others_end and killed and cfg.reuse_port
-        counts = lost.take(held, closed, others_end=others_end, dying=dying)
+        at_kill = lost.wait_for_killed(held, closed) if killed and not others_end else {}
+        counts = lost.take(held, closed, others_end=others_end, at_kill=at_kill)
         if cfg.reuse_port and details is None:  # the sockets may be another server's
             return {}
         return {listener: count for listener, count in counts.items() if count is not None}

@@ -13,9 +13,12 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Set
+from types import MappingProxyType
 from typing import NamedTuple
 
+from gunicorn_backlog._threads.unpatched import original
 from gunicorn_backlog.config.tags import listener_tag
 from gunicorn_backlog.kernel import sock_diag
 from gunicorn_backlog.kernel.accept_queue import QueueError
@@ -23,6 +26,8 @@ from gunicorn_backlog.kernel.tcp_migrate_req import migrates
 from gunicorn_backlog.sampling.bind import family_of, numeric
 from gunicorn_backlog.scoreboard.detail_row import SocketState
 from gunicorn_backlog.scoreboard.server_info import ListenerRef
+
+KILLED_S = 0.04  # longest time for which the last push waits for the end of killed workers
 
 
 class _Watched(NamedTuple):
@@ -79,13 +84,32 @@ class Lost:
                     ref = ListenerRef(tag, int(family_of(host)), host=host, port=port)
                     self._watched[state.inode] = _Watched(ref, 0)
 
+    def wait_for_killed(
+        self, held: Collection[int], closed: Iterable[SocketState]
+    ) -> dict[int, int]:
+        """Wait until killed workers have ended, and return the latest lengths of their queues.
+
+        By inode. Another process may keep a socket: a child of a worker, systemd, or the new master
+        of an upgrade. Raises UnreadableSocketsError.
+        """
+        own = {*self._own, *(state.inode for state in closed)} & self._watched.keys() - set(held)
+        refs = {self._watched[inode].ref for inode in own}
+        lengths: dict[int, int] = {}
+        end_s = time.monotonic() + KILLED_S
+        while True:
+            existing = _existing(refs)
+            lengths.update({inode: existing[inode] for inode in own if inode in existing})
+            if not own & existing.keys() or time.monotonic() > end_s:
+                return lengths
+            original("time", "sleep")(KILLED_S / 20)
+
     def take(
         self,
         held: Collection[int],
         closed: Collection[SocketState],
         *,
         others_end: bool = True,
-        dying: bool = False,
+        at_kill: Mapping[int, int] = MappingProxyType({}),
     ) -> dict[str, int | None]:
         """Return the connections that were lost since the last call, by listener.
 
@@ -94,10 +118,9 @@ class Lost:
         :param held: inodes of the sockets that this process has.
         :param closed: the states that workers recorded, also of open sockets.
         :param others_end: no worker of the arbiter can still close a socket after the last call.
-        :param dying: each worker was killed, and nobody else has its sockets: these are as good as
-            gone, with the queues of now.
+        :param at_kill: of ``wait_for_killed``.
         """
-        at_close = _latest(closed)
+        at_close = _latest(closed) | dict(at_kill)
         self._own.update(held, [state.inode for state in closed])
         lost: dict[str, int | None] = {}
         gone: dict[ListenerRef, list[int]] = {}
@@ -108,10 +131,6 @@ class Lost:
                 continue
             if inode in existing or (ref.family == socket.AF_UNIX and _unix_exists(inode)):
                 length = existing.get(inode, length)
-                if dying and inode in self._own:
-                    del self._watched[inode]
-                    gone.setdefault(ref, []).append(length)
-                    continue
                 self._watched[inode] = _Watched(ref, length)
                 if inode in self._own and not others_end:
                     lost[ref.listener] = None

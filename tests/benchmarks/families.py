@@ -143,7 +143,7 @@ def asgi_request(claim: Allocate | None, *listeners: socket.socket) -> Request:
     worker.run()
     waits = ReceivedWaits(slot, listeners) if slot and listeners else None
     if waits:
-        meter = SimpleNamespace(mark=lambda: None, slept=lambda: True)
+        meter = SimpleNamespace(mark=lambda listening: True, slept=lambda: True)
         waits.follow(SimpleNamespace(meter=meter))  # type: ignore[arg-type]  # parts
     transport, scope = SimpleNamespace(), {"type": "http"}
 

@@ -92,18 +92,24 @@ def test_sockets_of_another_server_do_not_end_with_ours() -> None:
 
 
 @pytest.mark.parametrize("moves", [False, True])
-def test_a_killed_worker_that_still_has_its_socket(moves: bool) -> None:
-    """The queue of now is lost, also with tcp_migrate_req; that of another server is not."""
+def test_the_socket_of_a_killed_worker(moves: bool) -> None:
+    """Its latest queue is lost once it is gone; None while a process still has the socket."""
     lost = Lost(migrates=lambda: moves)
     with listening() as sock, listening() as other:
-        ref, theirs = ref_of(sock), ref_of(other)
-        lost.sample(ref, {inode_of(sock): 0})
+        ref, inode, theirs = ref_of(sock), inode_of(sock), ref_of(other)
+        lost.sample(ref, {inode: 0})
         lost.sample(theirs, {inode_of(other): 1}, own=False)
         clients = [socket.create_connection((HOST, ref.port)) for _ in range(2)]
-        found = lost.take((), [], others_end=False, dying=True)
-        assert found == {ref.listener: 2, theirs.listener: 0}
+        at_kill = lost.wait_for_killed((), [])
+        assert at_kill == {inode: 2}
+        found = lost.take((), [], others_end=False, at_kill=at_kill)
+        assert found == {ref.listener: None, theirs.listener: 0}
         for client in clients:
             client.close()
+        sock.close()
+        assert lost.wait_for_killed((), []) == {}
+        found = lost.take((), [], others_end=False, at_kill=at_kill)
+        assert found == {ref.listener: 2, theirs.listener: 0}
 
 
 def test_sockets_whose_connections_move() -> None:
