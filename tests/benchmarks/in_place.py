@@ -40,7 +40,8 @@ app. One client sends one request after the other, each on a connection of its o
 with the other state. All comparisons of a class are taken in turns. The interval is that of the
 pairs' median, with 95 %. "{NULL}" compares a state with itself. An empty wrapper is a function
 that passes any arguments on; "one getsockopt" is an empty wrapper that reads TCP_INFO. "each wait
-measured" is the cost at a rate at which no measurement is skipped."""
+measured" is the cost at a rate at which no measurement is skipped. The timer of an event loop's
+polls stays in both states, see `loop_iteration`."""
 
 
 class Case(NamedTuple):

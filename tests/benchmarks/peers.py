@@ -20,7 +20,6 @@ from tests.benchmarks.contenders import (
     EMPTY,
     IN_UVICORN,
     NO_WAIT,
-    OURS,
     Contender,
 )
 from tests.benchmarks.in_place import REQUESTS, WARM_UP, Client
@@ -153,9 +152,8 @@ def _in_place(taking_part: Sequence[Contender], times: Values, left_out: Sequenc
             share = 100 * median(added[it.name]) / median(times[base])
             interval = f"{share:+.1f} % of its base (95 %: {low:+.1f} to {high:+.1f} µs)"
             notes[it.name] = "; ".join([interval, *_properties(it)])
-    ours = median(added[OURS]) if OURS in added else None
     rows = [row(f"{name}, a request", "µs", us) for name, us in times.items() if name not in added]
-    rows += [row(name, "µs", us, beside=ours, note=notes[name]) for name, us in added.items()]
+    rows += [row(name, "µs", us, note=notes[name]) for name, us in added.items()]
     return Table(
         "Peers in place",
         "CPU time that a monitor adds to a request of the smallest app, in the one worker of a "
@@ -165,7 +163,6 @@ def _in_place(taking_part: Sequence[Contender], times: Values, left_out: Sequenc
         "shows what two equal servers differ by. What runs in the arbiter is not included."
         + _absent(left_out),
         rows,
-        beside="of gunicorn_backlog's",
     )
 
 

@@ -28,16 +28,16 @@ _lock = threading.Lock()
 
 
 def keep(group: int) -> None:
-    """Let a process group be killed when this process ends."""
-    _tell(f"+{group}")
+    """Have a process group killed when this process ends."""
+    _write(f"+{group}")
 
 
 def release(group: int) -> None:
-    """Tell that a process group was killed: its number may belong to another group soon."""
-    _tell(f"-{group}")
+    """Forget a process group that was killed: its number may soon belong to another group."""
+    _write(f"-{group}")
 
 
-def _tell(line: str) -> None:
+def _write(line: str) -> None:
     with _lock:
         stdin = _keeper().stdin
         assert stdin is not None

@@ -12,11 +12,13 @@ import fcntl
 import os
 import socket
 import tempfile
+from collections.abc import Iterator
+from functools import cache
 from itertools import cycle
 from pathlib import Path
 
 FIRST, LAST = 10_000, 32_767
-RANGES = 32  # of 711 ports
+RANGES = 64  # of 355 ports
 
 
 def _own_range() -> range:
@@ -38,12 +40,14 @@ def _own_range() -> range:
     raise AssertionError(f"{RANGES} other test processes have all ports")
 
 
-_next = cycle(_own_range())
+@cache
+def _next_ports() -> Iterator[int]:
+    return cycle(_own_range())
 
 
 def free_port(kind: int = socket.SOCK_STREAM, host: str = "127.0.0.1") -> int:
     """Return a port without a listener."""
-    for port in _next:
+    for port in _next_ports():
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind) as sock:
             try:
                 sock.bind((host, port))

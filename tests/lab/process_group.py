@@ -36,7 +36,7 @@ class Group(subprocess.Popen[bytes]):
             self._kill_all()
             os.close(self._descriptor)
             self._descriptor = -1
-            keeper.release(self.pid)
+            keeper.release(self.pid)  # before the number may belong to another group
         super().__exit__(kind, value, traceback)  # waits
 
     def _kill_all(self) -> None:

@@ -16,6 +16,7 @@ FACTORS = (1.0, 1.5, 2.0)
 REQUESTS_MIN = 30
 OVERLOADED = 0.98  # busy share from which the true load is unknown: a queue may grow for ever
 ONE_LOCK = 0.7  # CPUs used by a process with threads from which its interpreter lock is short
+MOSTLY = 0.5  # part of the busy time
 EXPONENTIAL = 1.0  # variability, if it can't be measured
 
 
@@ -181,6 +182,13 @@ def _is_missed(measured: Measured, advice: Advice, goal: Goal) -> bool:
     return advice.lower_bound or (longer is not None and longer > goal.share)
 
 
+def _is_cpu(measured: Measured, advice: Advice) -> bool:
+    """Return whether the work is mostly CPU time, also where waits for a CPU are not measured."""
+    if advice.bound is None and advice.work is not None:
+        return _is_at_least(measured.cpu_load, MOSTLY * advice.work.load)
+    return advice.bound == "cpu"
+
+
 def _short(measured: Measured, advice: Advice, goal: Goal) -> Short | None:
     """Return what is short for the load of now."""
     assert advice.needed is not None
@@ -189,7 +197,7 @@ def _short(measured: Measured, advice: Advice, goal: Goal) -> Short | None:
         return "CPUs"
     if is_enough:
         return None
-    if advice.bound in ("cpu", None) and advice.cpus_needed.get(1.0, 0) > math.floor(measured.cpus):
+    if _is_cpu(measured, advice) and advice.cpus_needed[1.0] > math.floor(measured.cpus):
         return "CPUs"
     if advice.locked or advice.unit == "workers":
         return "workers"

@@ -76,8 +76,10 @@ def _facts(measured: Measured, advice: Advice, goal: Goal) -> Iterator[tuple[str
             f"CPU {cpu:.0f} %, waiting for a CPU {waiting:.0f} %, else {other:.0f} %: "
             f"{_WORDS[advice.bound]}",
         )
-    used = "an unknown part" if measured.cpu_load is None else f"{measured.cpu_load:.2f}"
-    yield "CPUs", f"{used} used of {measured.cpus:g}"
+    if measured.cpu_load is None:
+        yield "CPUs", f"use unknown; {measured.cpus:g} available"
+    else:
+        yield "CPUs", f"{measured.cpu_load:.2f} used of {measured.cpus:g}"
 
 
 def _shape(spread: float) -> str:

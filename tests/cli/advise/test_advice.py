@@ -124,13 +124,15 @@ def test_cpu_on_too_few_cpus() -> None:
 
 
 def test_a_kernel_that_does_not_account_waits() -> None:
-    """What bounds the work is not known; that it needs more CPUs than there are, is."""
+    """CPUs are short only if the work is mostly CPU time, and needs more CPUs than there are."""
     busy = SLEEPY._replace(load=1.8, busy=0.9, workers=2, capacity=2, service_ms=45)
     busy = busy._replace(cpu_load=1.75, shares=None)
     advice, shown = lines(busy)
     assert (advice.bound, advice.short) == (None, "CPUs")
     assert "CPUs are short: 2 may be used, and the work needs 3. More workers or threads" in shown
     assert lines(busy._replace(cpus=16))[0].short == "workers"
+    sleepy = SLEEPY._replace(load=18.5, busy=0.93, workers=20, capacity=20, service_ms=462)
+    assert lines(sleepy._replace(cpu_load=1.6, shares=None))[0].short == "workers"
 
 
 @pytest.mark.parametrize("measured", [SLEEPY, GTHREAD, GTHREAD._replace(load=1.0)])
@@ -138,7 +140,7 @@ def test_cpu_clocks_that_are_not_readable(measured: Measured) -> None:
     """The CPUs used and needed are absent, not 0; the number of workers is the same."""
     advice, shown = lines(measured._replace(cpu_load=None, cpu_share=None, shares=None))
     assert (advice.cpus_needed, advice.locked, advice.bound) == ({}, False, None)
-    assert "\nCPUs         an unknown part used of 2\n" in shown
+    assert "\nCPUs         use unknown; 2 available\n" in shown
     readable = lines(measured)[0]
     assert (advice.needed_at, advice.short) == (readable.needed_at, readable.short)
 
