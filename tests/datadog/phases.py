@@ -1,6 +1,6 @@
 """The phases in which monitors are tried: each a real gunicorn under real load.
 
-    python -m tests.datadog.phases [PHASE ...]
+    PYTHONPATH=examples python -m tests.datadog.phases [PHASE ...]
 
 records the phases again into ``recordings/``, all at the same time, in twelve minutes.
 """
