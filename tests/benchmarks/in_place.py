@@ -90,7 +90,7 @@ def _measured(name: str, subject: Subject, pairs: int) -> Mapping[str, Pairs]:
         workers=1,
         arguments=subject.arguments,
         app=subject.app,
-        environ={SUBJECT: name},
+        environ={SUBJECT: name, **subject.environ},
     ) as server:
         client = Client(server, kept=subject.kept)
         for number in range(pairs):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 WSGI, ASGI = ("tests.benchmarks.in_place_worker:app", "tests.benchmarks.in_place_worker:asgi_app")
@@ -40,6 +41,7 @@ class Subject(NamedTuple):
     :param waits: whether the wait of each request is measured at these spots.
     :param wait_spot: the one spot that measures waits, if it does nothing else.
     :param kept: whether all requests of a block use one connection.
+    :param environ: variables of the server.
     """
 
     arguments: tuple[str, ...]
@@ -49,6 +51,7 @@ class Subject(NamedTuple):
     waits: bool = False
     wait_spot: Spot | None = None
     kept: bool = False
+    environ: Mapping[str, str] = MappingProxyType({})
 
     @property
     def variants(self) -> Mapping[str, Variant]:
@@ -94,6 +97,9 @@ _GTHREAD = (
 )
 _THREADS = ("--worker-class", "gthread", "--threads", "4")
 
+_EXPOSES = {"GUNICORN_BACKLOG_REQUEST_WAIT": "true"}
+_WSGI = Spot(worker_itself, "wsgi")
+
 SUBJECTS: Mapping[str, Subject] = {
     "sync": Subject(
         (),
@@ -104,6 +110,15 @@ SUBJECTS: Mapping[str, Subject] = {
     "gthread": Subject(_THREADS, _GTHREAD, accepted=lambda args: args[1].sock, waits=True),
     "gthread, kept alive": Subject(
         _THREADS, _GTHREAD, accepted=lambda args: args[1].sock, waits=True, kept=True
+    ),
+    "sync, request_wait": Subject(
+        (),
+        (_WSGI, Spot(worker_itself, "handle"), Spot(worker_itself, "handle_request")),
+        accepted=lambda args: args[2],
+        environ=_EXPOSES,
+    ),
+    "gthread, request_wait": Subject(
+        _THREADS, (_WSGI, *_GTHREAD), accepted=lambda args: args[1].sock, environ=_EXPOSES
     ),
     "gevent": Subject(
         ("--worker-class", "gevent"),

@@ -26,6 +26,7 @@ APP = "tests.lab.cpu_app:app"
 INTERVAL = {"GUNICORN_BACKLOG_SAMPLES": "2"}
 CPU, CPU_WAIT = "gunicorn.workers.cpu", "gunicorn.workers.cpu_wait"
 USED_MS, PERIOD_MS = 40, 160
+LEAST = 100 * 2 / 3 - 8  # of three workers on one core
 PUSHES = 4
 
 
@@ -135,9 +136,12 @@ def test_three_busy_workers_on_one_core(
     wait_until_all_are_idle(agent, 3)
     clients = Clients(server, "/burn/0.5", 8)
     next_pushes(agent, 2)  # until all workers are busy
-    used, waited, oracle = measured(server, agent)
+
+    def agree() -> bool:
+        used, waited, oracle = measured(server, agent)
+        print(f"cpu {used:.1f} %, cpu_wait {waited:.1f} %, by /proc {oracle:.1f} % of a third")
+        return abs(waited - (100 - oracle)) <= 8 and abs(used - oracle) <= 8 and waited >= LEAST
+
+    # The kernel adds a wait when it ends: a long one, beside many processes, to another push.
+    wait_for("the shares to agree", agree)
     clients.end()
-    print(f"cpu {used:.1f} %, cpu_wait {waited:.1f} %, by /proc {oracle:.1f} % of a third")
-    assert waited == pytest.approx(100 - oracle, abs=8)
-    assert used == pytest.approx(oracle, abs=8)
-    assert waited >= 100 * 2 / 3 - 8
