@@ -275,6 +275,12 @@ def test_a_warning_that_a_reload_mends(
         server.reload(bad)
 
 
+def app_of(pid: int) -> str | None:
+    """Return the app's name in the report of ``status``; None: there is no such server."""
+    done = run_here("status", str(pid), "--json", "--seconds", "0.1")
+    return json.loads(done.out)["server"]["app"] if done.code == 0 else None
+
+
 def test_an_upgrade(newest: Gunicorn, serve: ServerFactory) -> None:
     """Two masters are two servers with different app names; the promoted one then has the first."""
     config = f"{CONFIG}from gunicorn_backlog import configure\nconfigure(interval=0.2)\n"
@@ -283,7 +289,8 @@ def test_an_upgrade(newest: Gunicorn, serve: ServerFactory) -> None:
     wait_for("idle workers", lambda: all_idle(server.pid, ()))
     server.signal(signal.SIGUSR2)
     (new,) = wait_for("a new master", lambda: server.worker_pids() - workers)
-    wait_for("the new server", lambda: run_here("status", str(new), "--seconds", "0.1").code == 0)
+    # Between its fork and its exec the new master has the memory of the former one.
+    wait_for("the new server", lambda: app_of(new) == "lab.2")
     former, latter = status_here(server.pid), status_here(new)
     assert (former["server"]["app"], latter["server"]["app"]) == ("lab", "lab.2")
     assert {worker["pid"] for worker in former["workers"]} == workers
