@@ -122,24 +122,20 @@ class Lost:
         """
         at_close = _latest(closed) | dict(at_kill)
         self._own.update(held, [state.inode for state in closed])
-        lost: dict[str, int | None] = {}
+        lost: dict[str, int | None] = {it.ref.listener: 0 for it in self._watched.values()}
         gone: dict[ListenerRef, list[int]] = {}
-        existing = _existing({self._watched[it].ref for it in self._watched if it not in held})
-        for inode, (ref, length) in list(self._watched.items()):
-            lost.setdefault(ref.listener, 0)
-            if inode in held:
-                continue
-            if inode in existing or (ref.family == socket.AF_UNIX and _unix_exists(inode)):
-                length = existing.get(inode, length)
-                self._watched[inode] = _Watched(ref, length)
+        others = [inode for inode in self._watched if inode not in held]
+        existing = _existing({self._watched[inode].ref for inode in others})
+        for inode in others:
+            ref, length = self._watched[inode]
+            if self._exists(inode, existing):
                 if inode in self._own and not others_end:
                     lost[ref.listener] = None
                 continue
             del self._watched[inode]
-            if inode not in self._own:
-                continue
-            self._counted.add(inode)
-            gone.setdefault(ref, []).append(at_close.get(inode, length))
+            if inode in self._own:
+                self._counted.add(inode)
+                gone.setdefault(ref, []).append(at_close.get(inode, length))
         for ref, lengths in gone.items():
             addressed = any(other.ref == ref for other in self._watched.values())
             count, former = self._reset(ref, lengths, addressed=addressed), lost[ref.listener]
@@ -147,6 +143,17 @@ class Lost:
         self._own &= self._watched.keys()
         self._counted &= {state.inode for state in closed}
         return lost
+
+    def _exists(self, inode: int, existing: Mapping[int, int]) -> bool:
+        """Return whether a watched socket exists, and note the latest length of its queue.
+
+        :param existing: the lengths of all TCP listeners, by inode.
+        """
+        ref, length = self._watched[inode]
+        if inode not in existing and not (ref.family == socket.AF_UNIX and _unix_exists(inode)):
+            return False
+        self._watched[inode] = _Watched(ref, existing.get(inode, length))
+        return True
 
     def _reset(self, ref: ListenerRef, lengths: list[int], *, addressed: bool) -> int | None:
         """Return the connections of sockets at one address that were not moved to another socket.

@@ -278,6 +278,24 @@ def test_what_permits_a_skip(is_watched: bool, slot: Slot, tcp: Tcp) -> None:
     assert (waits.arrived_ns(unreadable) != NOT_KNOWN_NS) == is_watched
 
 
+def test_listeners_of_asyncio(slot: Slot, tcp: Tcp) -> None:
+    """The selector of a real loop watches the listener of its server, until asyncio pauses it."""
+
+    async def watched() -> list[bool]:
+        loop = asyncio.get_running_loop()
+        beat = watch_asyncio(slot, lambda: loop)
+        assert beat is not None
+        server = await loop.create_server(asyncio.Protocol, sock=tcp.listener)
+        listening = (tcp.listener.fileno(),)
+        before = beat.meter.mark(listening)
+        loop._remove_reader(tcp.listener.fileno())  # type: ignore[attr-defined]  # as asyncio does
+        after = beat.meter.mark(listening)
+        server.close()
+        return [before, after]
+
+    assert asyncio.run(watched()) == [True, False]
+
+
 @pytest.mark.parametrize("name", ["asyncio", "uvloop"])
 def test_loops_that_slept(name: str, slot: Slot) -> None:
     """In a real loop: a timer sleeps, a ready callback does not.
