@@ -217,16 +217,23 @@ def pipelined(recorded: Recorded, port: int) -> None:
 
 
 def websocket(recorded: Recorded, port: int) -> None:
-    """The opening of a websocket waits as a request does."""
-    with Client(port) as blocking:
-        recorded.begin_block(blocking, BLOCK_MS)
-        sent_ns = time.monotonic_ns()
-        with connect(f"ws://127.0.0.1:{port}/") as opened:
-            called_ns = int(opened.recv(timeout=30))
-        blocking.waited_ms()
-    waited_ms = (called_ns - sent_ns) / 1e6
-    assert waited_ms > BLOCK_MS / 4
-    assert recorded.of_the_next(2)[1] == pytest.approx(waited_ms, abs=BLOCK_MS / 4)
+    """The opening of a websocket waits as a request does.
+
+    The stopwatch begins before the client connects: on a busy machine the client may send later.
+    """
+
+    def opens() -> bool:
+        with Client(port) as blocking:
+            recorded.begin_block(blocking, BLOCK_MS)
+            sent_ns = time.monotonic_ns()
+            with connect(f"ws://127.0.0.1:{port}/") as opened:
+                called_ns = int(opened.recv(timeout=30))
+            blocking.waited_ms()
+        waited_ms = (called_ns - sent_ns) / 1e6
+        assert waited_ms > BLOCK_MS / 4
+        return abs(recorded.of_the_next(2)[1] - waited_ms) <= BLOCK_MS / 4
+
+    wait_for("a client that sends at once", opens)
 
 
 @forms("form", short="short", long="long")
