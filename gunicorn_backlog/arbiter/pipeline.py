@@ -78,7 +78,7 @@ class Pipeline:
     def sample(self) -> None:
         """Sample all listeners and workers once."""
         assert self._sampler is not None
-        self._window.add(self._sampler.sample(self._exits.asked()))
+        self._window.add(self._sampler.sample(self._exits.asked))
 
     def push(self, *, stopping: bool = False) -> None:
         """Push the interval that ends now, without the numbers whose computation fails.

@@ -24,16 +24,22 @@ class Busiest:
     def __init__(self, now_ns: int) -> None:
         self._began_ns = now_ns
         self._former: dict[int, _Work] = {}  # by pid
-        self._latest: dict[int, tuple[WorkerRow, int]] = {}
+        self._latest: Mapping[int, WorkerRow] = {}  # of the latest sample
+        self._read_ns = now_ns
+        self._gone: dict[int, tuple[WorkerRow, int]] = {}  # the last row, and the time of its read
 
     def sample(self, rows: Mapping[int, WorkerRow], now_ns: int) -> None:
         """Keep the rows of a sample, by pid."""
-        self._latest.update({pid: (row, now_ns) for pid, row in rows.items()})
+        for pid in self._latest.keys() - rows.keys():
+            self._gone[pid] = self._latest[pid], self._read_ns
+        self._latest, self._read_ns = rows, now_ns
 
     def take(self, now_ns: int) -> float | None:
         """Return the greatest utilization in percent; None: no worker lived long enough."""
         began_ns, self._began_ns = self._began_ns, now_ns
-        former, self._former, latest, self._latest = self._former, {}, self._latest, {}
+        former, self._former = self._former, {}
+        latest = self._gone | {pid: (row, self._read_ns) for pid, row in self._latest.items()}
+        self._latest, self._gone = {}, {}
         shares = []
         for pid, (row, read_ns) in latest.items():
             work = _work(row, read_ns)

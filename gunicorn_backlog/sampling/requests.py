@@ -5,7 +5,7 @@ A stranded request waits at a full worker while another worker, which accepts co
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from gunicorn_backlog.scoreboard.detail_row import DetailState
@@ -96,17 +96,17 @@ class RequestSampler:
         rows: Mapping[int, WorkerRow],
         now_ns: int,
         waiting: Mapping[int, int] | None = None,
-        asked: Collection[int] = (),
+        asked: Callable[[], Collection[int]] = frozenset,
     ) -> RequestSample:
         """Return a sample; a stranded request is in this sample and in the previous one.
 
         :param waiting: None: no worker has an accept queue of its own.
-        :param asked: pids of workers that gunicorn has asked to exit.
+        :param asked: returns the pids of workers that gunicorn has asked to exit.
         """
         if not has_queues(rows, has_sockets=waiting is not None):
             self._stranded_before = 0
             return RequestSample(oldest_s(rows, now_ns), None)
-        now = stranded(rows, waiting or {}, asked)
+        now = stranded(rows, waiting or {}, asked())
         before, self._stranded_before = self._stranded_before, now
         return RequestSample(oldest_s(rows, now_ns), min(before, now))
 

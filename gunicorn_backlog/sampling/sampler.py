@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
 from gunicorn_backlog import _gunicorn
@@ -59,10 +59,10 @@ class Sampler:
         self.since_ns = time.monotonic_ns()
         self.workers.begin(forked, self.since_ns)
 
-    def sample(self, asked: Collection[int] = ()) -> Sample:
+    def sample(self, asked: Callable[[], Collection[int]] = frozenset) -> Sample:
         """Return a sample of all listeners and workers.
 
-        :param asked: pids of workers that gunicorn has asked to exit.
+        :param asked: returns the pids of workers that gunicorn has asked to exit.
         """
         if self._arbiter.cfg is not self._cfg:
             self._cfg = self._arbiter.cfg

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
 from gunicorn_backlog.log import OnceLogger
@@ -89,13 +89,13 @@ class WorkerSampler:
         self,
         counts: WorkerCounts | None,
         lengths: Mapping[int, int],
-        asked: Collection[int],
+        asked: Callable[[], Collection[int]],
     ) -> RequestSample | None:
         """Return the requests of the latest sample; None: not known.
 
         :param counts: of this sample.
         :param lengths: of the accept queues that one worker has, by inode.
-        :param asked: pids of workers that gunicorn has asked to exit.
+        :param asked: returns the pids of workers that gunicorn has asked to exit.
         """
         if counts is None:
             return None

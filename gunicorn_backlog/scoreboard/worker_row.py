@@ -94,22 +94,21 @@ def decode_slots(
         pid, age, kind, waits, capacity, claimed_ns, word, _, since_ns, begun, _, leaving = slot
         if kind == GTHREAD:
             pools.append(SlotRecord._make(slot))
-        elif running.get(pid) == age:
-            fixed = kind, waits, capacity, claimed_ns
-            if kind != SYNC:  # the word is the number of requests in flight
-                if not 0 <= word <= MOST or kind > _LAST_KIND:
-                    continue
-                row = WorkerRow(*fixed, word, word, 0, begun, 0, 0, since_ns or None, leaving)
-                if kind in LOOP_KINDS:
-                    loops = loops or loop_rows()
-                    row.loop = decode_loop(loops, index * LOOP_ROW.size)
-            elif capacity != 1:
-                continue
-            elif word >= 0:  # the word is the time worked
-                row = WorkerRow(*fixed, 0, 0, 0, begun, 0, word, None, leaving)
-            else:
-                row = WorkerRow(*fixed, 1, 1, 0, begun, 1, word, since_ns or None, leaving)
-            rows[pid] = row
+        elif running.get(pid) != age:
+            continue
+        elif kind == SYNC:
+            if capacity == 1:  # the word is the time worked
+                busy, oldest_ns = (1, since_ns or None) if word < 0 else (0, None)
+                rows[pid] = WorkerRow(
+                    kind, waits, 1, claimed_ns, busy, busy, 0, begun, busy, word, oldest_ns, leaving
+                )
+        elif 0 <= word <= MOST and kind <= _LAST_KIND:  # the word is the requests in flight
+            loop = None
+            if kind in LOOP_KINDS:
+                loops = loops or loop_rows()
+                loop = decode_loop(loops, index * LOOP_ROW.size)
+            fixed, oldest_ns = (kind, waits, capacity, claimed_ns), since_ns or None
+            rows[pid] = WorkerRow(*fixed, word, word, 0, begun, 0, 0, oldest_ns, leaving, loop)
     return rows, pools
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import pytest
@@ -155,7 +155,7 @@ def test_a_late_config_that_disables_it(
     monkeypatch.setattr(reload, "RELOAD_WITHOUT_FORK_S", 0.1)
     sample, enabled = Sampler.sample, []
 
-    def noted(sampler: Sampler, asked: Collection[int]) -> Sample:
+    def noted(sampler: Sampler, asked: Callable[[], Collection[int]]) -> Sample:
         enabled.append(monitor._pipeline.settings.enabled)
         return sample(sampler, asked)
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.benchmarks.servers import WITH, WITHOUT, compiled, running
+from tests.benchmarks.servers import ONLY_CLIENT, ONLY_MODULES, WITH, WITHOUT, compiled, running
 from tests.benchmarks.table import Table, row
 from tests.benchmarks.turns import differences, in_turns
 
@@ -25,20 +25,11 @@ def when_ready(server):
     DogStatsd(host="127.0.0.1", port=9, disable_telemetry=True).gauge("a", 1)
     threading.Thread(target=threading.Event().wait, daemon=True).start()
 """
-# The floor: datadog's client without the rest of its package, as ours imports it.
-ONLY_CLIENT = """
-def when_ready(server):
-    import threading
-    from gunicorn_backlog.dogstatsd.isolated_import import isolated_import
-    DogStatsd = isolated_import("datadog.dogstatsd.base", {}).DogStatsd
-    client = DogStatsd(host="127.0.0.1", port=9, disable_telemetry=True, track_instance=False)
-    client.gauge("a", 1)
-    threading.Thread(target=threading.Event().wait, daemon=True).start()
-"""
 CONFIGS = {
     "without us": WITHOUT,
     "with only `datadog`": ONLY_DATADOG,
     "with only its client": ONLY_CLIENT,
+    "with only our modules": ONLY_MODULES,
     "with us": WITH,
 }
 
@@ -46,7 +37,8 @@ TEXT = f"""\
 Proportional set size (`Pss` of `smaps_rollup`): a page shared by n processes counts 1/n in each.
 {WORKERS} sync workers, of which one has served one request. "With only `datadog`" imports the
 package, creates a client, and has a sleeping thread; "with only its client" imports that module
-alone, as ours does. The last rows are of arbiter and workers together. Modules are compiled."""
+alone, as ours does. "With only our modules" also imports all of ours, and uses none of them. The
+last rows are of arbiter and workers together. Modules are compiled."""
 
 
 class Megabytes(NamedTuple):

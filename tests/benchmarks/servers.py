@@ -18,6 +18,27 @@ from tests.lab.waiting import wait_for
 
 WITHOUT, WITH = "", CONFIG
 
+# The floors. Datadog's client without the rest of its package, as ours imports it:
+ONLY_CLIENT = """
+def when_ready(server):
+    import threading
+    from gunicorn_backlog.dogstatsd.isolated_import import isolated_import
+    DogStatsd = isolated_import("datadog.dogstatsd.base", {}).DogStatsd
+    client = DogStatsd(host="127.0.0.1", port=9, disable_telemetry=True, track_instance=False)
+    client.gauge("a", 1)
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+"""
+# ... and all of our modules that an arbiter of sync workers imports, of which nothing is used:
+ONLY_MODULES = (
+    ONLY_CLIENT
+    + """
+    import gc
+    import gunicorn_backlog.hooks, gunicorn_backlog.arbiter.monitor
+    import gunicorn_backlog.dogstatsd.reporter, gunicorn_backlog.workers.sync
+    gc.collect(1)
+"""
+)
+
 
 @contextmanager
 def compiled() -> Iterator[dict[str, str]]:

@@ -33,7 +33,6 @@ def test_the_share_is_the_oldest_workers() -> None:
     """Percent of the timeout, the maximum of the interval; nothing without timeout or worker."""
     arbiter = Arbiter(WORKERS={1: Worker(1, 1, tmp=aged(3)), 2: Worker(2, 2, tmp=aged(6))})
     heartbeats = Heartbeats(arbiter)
-    assert heartbeats.take() is None
     heartbeats.sample()
     arbiter.WORKERS[2].tmp.at_s = time.monotonic()  # type: ignore[attr-defined]  # the fake's
     heartbeats.sample()
@@ -45,18 +44,25 @@ def test_the_share_is_the_oldest_workers() -> None:
     assert heartbeats.take() is None
 
 
-def test_young_heartbeats_are_read_once_per_interval() -> None:
-    """Each sample reads the worker with the oldest heartbeat, and others only if they may be it."""
-    beats = [aged(age_s) for age_s in (1, 2, 20)]
-    arbiter = Arbiter(WORKERS={n: Worker(n, n, tmp=beat) for n, beat in enumerate(beats, 1)})
-    heartbeats = Heartbeats(arbiter)
-    for _ in range(2):
-        for _ in range(10):
-            heartbeats.sample()
-        heartbeats.take()
-    assert beats[2].reads == 20
-    assert beats[0].reads <= 3
-    assert beats[1].reads <= 3
+def test_a_reading_is_due_once_per_interval_and_often_in_a_timeout() -> None:
+    """Of 300 samples in 30 s one in six reads, and each end of an interval."""
+    now_s, beat = 0.0, aged(1)
+    heartbeats = Heartbeats(Arbiter(WORKERS={1: Worker(1, 1, tmp=beat)}), clock=lambda: now_s)
+    for number in range(1, 301):
+        now_s = number / 10
+        heartbeats.sample()
+        if number % 100 == 0:
+            heartbeats.take()
+    assert 50 <= beat.reads <= 53
+
+
+def test_without_a_timeout_nothing_is_read() -> None:
+    """gunicorn looks at no heartbeat then."""
+    beat = aged(1)
+    heartbeats = Heartbeats(Arbiter(WORKERS={1: Worker(1, 1, tmp=beat)}, cfg=Cfg(timeout=0)))
+    heartbeats.sample()
+    assert heartbeats.take() is None
+    assert beat.reads == 0
 
 
 def test_gunicorns_file() -> None:
