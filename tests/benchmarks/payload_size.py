@@ -23,8 +23,8 @@ LAST_LINE = b"_sc|gunicorn.is_running"
 TEXT = """\
 The push of one interval of a real server with 4 workers, to a UDP socket. Short tags:
 `DD_ENV`, `DD_SERVICE` and `DD_VERSION` are `prod`, `shop` and `1.4.2`. Long tags: `production`,
-`shop-checkout` and `2026.11.25-1`. Each of the 15 lines of a sync server (18 with gthread) has all
-tags, since DogStatsD has no tags per datagram."""
+`shop-checkout` and `2026.11.25-1`. "Without": `app` and `bind` alone. Each line has all tags, since
+DogStatsD has no tags per datagram."""
 
 
 class Push(NamedTuple):
@@ -38,12 +38,12 @@ def tables(quick: bool) -> list[Table]:
     """Return the sizes of the pushes of real gunicorns."""
     intervals = QUICK_INTERVALS if quick else INTERVALS
     rows = []
-    for words, tags in (("short", SHORT), ("long", LONG)):
+    for tagged, tags in (("without", {}), ("short tags", SHORT), ("long tags", LONG)):
         one = _received(1, SYNC, tags, intervals)
-        rows.append(_row(f"1 listener, sync, {words} tags", one))
+        rows.append(_row(f"1 listener, sync, {tagged}", one))
         threads = _received(1, THREADS, tags, intervals)
-        rows.append(_row(f"1 listener, gthread, {words} tags", threads))
-        rows.append(_each(f"each further listener, {words} tags", tags, one, intervals))
+        rows.append(_row(f"1 listener, gthread, {tagged}", threads))
+        rows.append(_each(f"each further listener, {tagged}", tags, one, intervals))
     return [Table("The push of an interval", TEXT, rows)]
 
 

@@ -83,8 +83,8 @@ def steady(agent: StandInAgent, groups: Collection[str], series: Counter[str]) -
     try:
         return wait_for("the series", latest)
     except AssertionError:
-        print(f"pushed: {counted(pushes(agent)[-1].lines)}; documented: {series}")
-        raise
+        found = counted(pushes(agent)[-1].lines)
+        raise AssertionError(f"pushed: {found}; in README's table of series: {series}") from None
 
 
 @pytest.mark.parametrize("worker_class", CASES, ids=lambda case: case.name.rpartition(".")[2])

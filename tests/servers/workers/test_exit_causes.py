@@ -210,14 +210,15 @@ def test_failed_boots_amid_forks_halt_gunicorn(
 ) -> None:
     """Workers that fail to boot while others are forked halt gunicorn each time.
 
-    Without us, too, a second failure during gunicorn's ``stop`` may end it by its own HaltServer.
+    Without us, too, a second failure during gunicorn's ``stop`` may end it by its own HaltServer,
+    and Python ignores one that is raised while a fork handler of ``logging`` runs.
     """
     config = f"{CONFIG}import sys\ndef post_fork(server, worker): sys.exit(3)\n"
     for _ in range(times):
         server = serve(gunicorn, workers=6, config=config, environ=environ_for(agent))
         code = server.process.wait(timeout=40)
         halted = "gunicorn.errors.HaltServer: <HaltServer 'Worker failed to boot.' 3>"
-        assert code == 3 or (code == 1 and server.log.count(halted) == 2), server.log
+        assert code == 3 or (code == 1 and server.log.count(halted) >= 2), server.log
 
 
 def test_a_status_that_is_lost_is_unknown(
