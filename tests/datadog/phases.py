@@ -76,8 +76,9 @@ PHASES = {
         arguments=TWO_BY_TWO,
     ),
     "saturated_loops": Phase(
-        "2 clients without pauses, each request occupies the event loop for 0.05 s; 1 asgi worker",
-        loads.demo_clients(2, "/block/0.05"),
+        "20 requests a second at random times, each computes in small steps until 0.4 s have"
+        " passed, then sleeps as long; 1 asgi worker",
+        loads.visitors(20.0, lambda _: "/half/0.4", reloads=False),
         workers=1,
         arguments=ASGI,
         app=ASYNC_APP,

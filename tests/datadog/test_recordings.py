@@ -110,12 +110,6 @@ ALIKE: dict[str, Callable[[Recording], bool]] = {
 }
 
 
-# The kept recording of saturated_loops is older than the waits of event loops. In a later one a
-# client waits in half of the samples: whether its backlog drains is a matter of chance.
-WAITS = {each for each in series(recorded("healthy_loops")) if each[0].startswith("gunicorn.req")}
-LATER = {"saturated_loops": {each for each in WAITS if ".wait." in each[0]}}
-
-
 # In two seconds near_timeout does not differ from timeout.
 @pytest.mark.parametrize(
     "phase", [nightly(name, id=name) if name == "near_timeout" else name for name in PHASES]
@@ -133,7 +127,7 @@ def test_a_fresh_recording_looks_like_the_one_that_is_kept(
         )
         if not fresh.pushes:  # a killed server may have had no time to push on a busy machine
             return False
-        assert series(fresh) - LATER.get(phase, set()) == series(kept)
+        assert series(fresh) == series(kept)
         return ALIKE[phase](fresh)
 
     wait_for("a recording alike", is_alike)
