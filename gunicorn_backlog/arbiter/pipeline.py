@@ -73,7 +73,7 @@ class Pipeline:
     def prepare(self) -> None:
         """Start the look-up of the Agent's name, before the first push needs the address."""
         if self._reporter is not None:
-            self._reporter.prepare()
+            self._reporter.agent.prepare()
 
     def sample(self) -> None:
         """Sample all listeners and workers once."""
@@ -147,14 +147,14 @@ class Pipeline:
         :param until_s: deadline by ``time.monotonic()``; the wait may be some milliseconds longer.
         """
         if self._reporter is not None:
-            self._reporter.wait_for_look_up(until_s)
+            self._reporter.agent.resolver.wait_for_look_up(until_s)
 
     def after_fork_in_child(self) -> None:
         """Close the worker's copy of the socket, and detach a worker's child from its slot."""
         if self.scoreboard is not None:
             self.scoreboard.detach()
         if self._reporter is not None:
-            self._reporter.close()
+            self._reporter.agent.close()
 
     def _create_reporter(self, settings: Settings) -> None:
         # Imports datadog here: neither the load of a config nor a disabled server needs datadog.
@@ -163,7 +163,7 @@ class Pipeline:
 
         former = self._reporter
         if former is not None:
-            former.close()
+            former.agent.close()
         self._reporter = Reporter(settings, self._logger, former=former)
         self.resolves_names = not is_local(settings.address)
 

@@ -61,7 +61,7 @@ class StandIn:
         agent = self._stack.enter_context(deaf_agent())
         address = Address("udp", *agent.getsockname())
         self._reporter = Reporter(Settings()._replace(address=address), logger)
-        self._stack.callback(self._reporter.close)
+        self._stack.callback(self._reporter.agent.close)
         self.sample_s = timeit.timeit(self.sample, number=10) / 10
 
     def _check(self, size: Size) -> None:
