@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping
 
 from gunicorn_backlog.log import OnceLogger
-from gunicorn_backlog.sampling import sampler_log
 from gunicorn_backlog.sampling.loops import delay_summary
 from gunicorn_backlog.sampling.requests import Begun, BegunError
 from gunicorn_backlog.scoreboard.reader import Reader
@@ -34,7 +33,7 @@ class Totals:
         try:
             return self._waits.update(counters, measured=measured, from_header=from_header)
         except WaitsError as error:
-            sampler_log.warn_waits(self._logger, error)
+            self._logger.warn("waits", f"{error}: the waits of this interval are not sent")
             return None
 
     def delays(self, rows: Mapping[int, WorkerRow]) -> WaitSummary | None:
@@ -48,7 +47,7 @@ class Totals:
         try:
             since = self._delays.difference(self._reader.delays())
         except WaitsError as error:
-            sampler_log.warn_waits(self._logger, error, "delays")
+            self._logger.warn("delays", f"{error}: the delays of this interval are not sent")
             return None
         return delay_summary(since, rows, time.monotonic_ns())
 
@@ -57,5 +56,5 @@ class Totals:
         try:
             return self._begun.update(self._reader.begun())
         except BegunError as error:
-            sampler_log.warn_begun(self._logger, error)
+            self._logger.warn("begun", f"{error}: the requests begun in this interval are not sent")
             return None
