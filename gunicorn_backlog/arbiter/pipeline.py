@@ -88,7 +88,7 @@ class Pipeline:
         assert self._reporter is not None
         assert self._sampler is not None
         workers = self._sampler.workers
-        dropped = log_errors(self._logger, "counting drops", self._sampler.dropped)
+        dropped = log_errors(self._logger, "counting drops", self._sampler.listeners.dropped)
         waits = log_errors(self._logger, "summing the waits", workers.waits)
         delays = log_errors(self._logger, "summing the delays", workers.delays)
         begun = log_errors(self._logger, "counting requests", workers.begun)
@@ -106,12 +106,16 @@ class Pipeline:
                 busiest=log_errors(self._logger, "finding the busiest", workers.busiest),
                 timeout_used=log_errors(self._logger, "reading heartbeats", heartbeats.take),
             )
-            app, bind = self._arbiter.proc_name, self._sampler.bind
+            app, bind = self._arbiter.proc_name, self._sampler.listeners.bind
             self._reporter.deliver(interval, app, bind, stopping=stopping)
 
     def _count_lost(self, sampler: Sampler, *, stopping: bool) -> dict[str, int]:
         killed = stopping and self._exits.all_killed()
-        return sampler.lost(self._exits.sockets, stopping=stopping, killed=killed)
+        details = None if self.scoreboard is None else self.scoreboard.reader.details
+        sockets, ages = self._exits.sockets, sampler.ages
+        return sampler.listeners.count_lost(
+            sockets, details, ages, stopping=stopping, killed=killed
+        )
 
     def publish_server_info(self) -> None:
         """Write the server info to the shared memory, for the inspection commands."""
@@ -137,7 +141,7 @@ class Pipeline:
             agent=str(self.settings.address),
             agent_from=self.settings.address_from,
             agent_error=self._reporter.error,
-            listeners=self._sampler.refs(),
+            listeners=self._sampler.listeners.refs(),
             warnings=self._logger.warnings,
         )
 

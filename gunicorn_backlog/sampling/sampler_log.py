@@ -20,11 +20,6 @@ def warn_no_limit(logger: OnceLogger, listener: str) -> None:
     )
 
 
-def warn_lost(logger: OnceLogger, error: Exception) -> None:
-    """Warn that netlink does not report whether a closed socket still exists."""
-    logger.warn("lost", f"lost connections can't be counted ({error}): not sent")
-
-
 def warn_unread(logger: OnceLogger) -> None:
     """Warn of slots that can't be read in several samples in a row."""
     logger.warn(
