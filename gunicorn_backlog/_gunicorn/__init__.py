@@ -113,11 +113,6 @@ def worker_ages(arbiter: Arbiter) -> dict[int, int]:
     return {pid: worker.age for pid, worker in list(arbiter.WORKERS.items())}
 
 
-def fork_count(arbiter: Arbiter) -> int:
-    """Return the number of workers that the arbiter has forked."""
-    return arbiter.worker_age
-
-
 def heartbeat_age_s(worker: Worker) -> float | None:
     """Return the age of a worker's latest heartbeat, by which gunicorn kills the worker.
 

@@ -72,7 +72,8 @@ class Exits:
         try:
             self._record_workers()
             first = _dead_child()
-            if first is not None and not self._is_recorded(first.si_pid):
+            end = None if first is None else self._end_of(first.si_pid)
+            if first is not None and (end is None or end.status is None):
                 for pid in list(self._arbiter.WORKERS):
                     found = _dead_child(pid)
                     if found is not None:
@@ -104,14 +105,12 @@ class Exits:
                     after_reap_of(worker, self._look)
                 self._newest = max(self._newest, worker.age)
 
-    def _is_recorded(self, pid: int) -> bool:
+    def _end_of(self, pid: int) -> WorkerEnd | None:
         worker = self._arbiter.WORKERS.get(pid)
-        end = None if worker is None else self._ends.get(worker.age)
-        return end is not None and end.status is not None
+        return None if worker is None else self._ends.get(worker.age)
 
     def _record_status(self, found: os.waitid_result) -> None:
-        worker = self._arbiter.WORKERS.get(found.si_pid)
-        end = None if worker is None else self._ends.get(worker.age)
+        end = self._end_of(found.si_pid)
         if end is not None and end.status is None:
             # The slot of a process that was not reaped can't be allocated by another worker.
             self._read_slot(end)
@@ -152,7 +151,9 @@ class Exits:
                 self.sockets.append(end.sockets)
             reason = cause(end, self._oom)
             counts[reason] += 1
-            self._log_first_killed(end, reason)
+            text = describe(end, reason)
+            if text:
+                self._logger.warn("killed", text, until_reset=True)
         return counts
 
     def _take_ends(self, sampled: Collection[int]) -> list[WorkerEnd]:
@@ -160,11 +161,6 @@ class Exits:
         ends = list(self._ends)  # before the workers: a record may be added at any time
         kept = {worker.age for worker in list(self._arbiter.WORKERS.values())}.union(sampled)
         return [self._ends.pop(age) for age in ends if age not in kept]
-
-    def _log_first_killed(self, end: WorkerEnd, reason: str) -> None:
-        text = describe(end, reason)
-        if text:
-            self._logger.warn("killed", text, until_reset=True)
 
 
 def _dead_child(pid: int | None = None) -> os.waitid_result | None:

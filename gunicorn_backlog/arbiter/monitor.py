@@ -14,7 +14,6 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gunicorn_backlog import _gunicorn
 from gunicorn_backlog._threads.unpatched import Event, original
 from gunicorn_backlog.arbiter.fork_gate import WAIT_S, ForkGate
 from gunicorn_backlog.arbiter.pipeline import Pipeline
@@ -60,7 +59,7 @@ class Monitor:
             after_in_parent=self._gate.after_fork_in_parent,
             after_in_child=self._after_fork_in_child,
         )
-        self._reloader.apply(settings, _gunicorn.fork_count(self._arbiter), restart=True)
+        self._reloader.apply(settings, self._arbiter.worker_age, restart=True)
         self._start_thread_if_enabled()
         _promote_to_old_generation()
 
@@ -117,7 +116,7 @@ class Monitor:
 
         :param uncounted: workers that gunicorn has counted but not yet forked.
         """
-        forked, restart = _gunicorn.fork_count(self._arbiter) - uncounted, self._ended.is_set()
+        forked, restart = self._arbiter.worker_age - uncounted, self._ended.is_set()
         if self._reloader.reload(forked, restart=restart) and restart:
             self._start_thread_if_enabled()
 

@@ -73,7 +73,7 @@ class Pipeline:
     def prepare(self) -> None:
         """Start the look-up of the Agent's name, before the first push needs the address."""
         if self._reporter is not None:
-            self._reporter.prepare()
+            self._reporter.agent.prepare()
 
     def sample(self) -> None:
         """Sample all listeners and workers once."""
@@ -88,7 +88,7 @@ class Pipeline:
         assert self._reporter is not None
         assert self._sampler is not None
         workers = self._sampler.workers
-        dropped = log_errors(self._logger, "counting drops", self._sampler.dropped)
+        dropped = log_errors(self._logger, "counting drops", self._sampler.listeners.dropped)
         waits = log_errors(self._logger, "summing the waits", workers.waits)
         delays = log_errors(self._logger, "summing the delays", workers.delays)
         begun = log_errors(self._logger, "counting requests", workers.begun)
@@ -106,12 +106,16 @@ class Pipeline:
                 busiest=log_errors(self._logger, "finding the busiest", workers.busiest),
                 timeout_used=log_errors(self._logger, "reading heartbeats", heartbeats.take),
             )
-            app, bind = self._arbiter.proc_name, self._sampler.bind
+            app, bind = self._arbiter.proc_name, self._sampler.listeners.bind
             self._reporter.deliver(interval, app, bind, stopping=stopping)
 
     def _count_lost(self, sampler: Sampler, *, stopping: bool) -> dict[str, int]:
         killed = stopping and self._exits.all_killed()
-        return sampler.lost(self._exits.sockets, stopping=stopping, killed=killed)
+        details = None if self.scoreboard is None else self.scoreboard.reader.details
+        sockets, ages = self._exits.sockets, sampler.ages
+        return sampler.listeners.count_lost(
+            sockets, details, ages, stopping=stopping, killed=killed
+        )
 
     def publish_server_info(self) -> None:
         """Write the server info to the shared memory, for the inspection commands."""
@@ -137,7 +141,7 @@ class Pipeline:
             agent=str(self.settings.address),
             agent_from=self.settings.address_from,
             agent_error=self._reporter.error,
-            listeners=self._sampler.refs(),
+            listeners=self._sampler.listeners.refs(),
             warnings=self._logger.warnings,
         )
 
@@ -147,14 +151,14 @@ class Pipeline:
         :param until_s: deadline by ``time.monotonic()``; the wait may be some milliseconds longer.
         """
         if self._reporter is not None:
-            self._reporter.wait_for_look_up(until_s)
+            self._reporter.agent.resolver.wait_for_look_up(until_s)
 
     def after_fork_in_child(self) -> None:
         """Close the worker's copy of the socket, and detach a worker's child from its slot."""
         if self.scoreboard is not None:
             self.scoreboard.detach()
         if self._reporter is not None:
-            self._reporter.close()
+            self._reporter.agent.close()
 
     def _create_reporter(self, settings: Settings) -> None:
         # Imports datadog here: neither the load of a config nor a disabled server needs datadog.
@@ -163,7 +167,7 @@ class Pipeline:
 
         former = self._reporter
         if former is not None:
-            former.close()
+            former.agent.close()
         self._reporter = Reporter(settings, self._logger, former=former)
         self.resolves_names = not is_local(settings.address)
 

@@ -19,12 +19,12 @@ QUEUE_FULL = "its queue is full"
 
 
 class AgentClient:
-    """Pushes points to one Agent. Only ``wait_for_look_up`` waits.
+    """Pushes points to one Agent, without waiting.
 
     ``address``: the Agent's. ``enabled``: false if DD_DOGSTATSD_DISABLE is set; then nothing is
     sent. ``error``: the reason why the latest push may not have arrived, or None. ``left_out``:
     number of points of the latest push that were too long for an Agent. ``may_share_series``: the
-    Agent may be unable to distinguish this pod from others.
+    Agent may be unable to distinguish this pod from others. ``resolver``: of the Agent's name.
     """
 
     def __init__(
@@ -43,8 +43,8 @@ class AgentClient:
         self.error: str | None = None
         self.left_out = 0
         self.enabled = not is_disabled(environ)
-        self._resolver: Resolver = (
-            former._resolver
+        self.resolver: Resolver = (
+            former.resolver
             if former is not None and former.address == settings.address
             else Resolver(settings.address)
         )
@@ -63,7 +63,7 @@ class AgentClient:
     def prepare(self) -> None:
         """Begin the look-up of the Agent's name; the first push needs its result."""
         if self.enabled:
-            self._resolver.refresh(unreachable=False)
+            self.resolver.refresh(unreachable=False)
 
     def push(self, points: list[Point]) -> None:
         """Send points, in one payload if they fit; drop them if the Agent is unreachable."""
@@ -75,7 +75,7 @@ class AgentClient:
             self._send(payloads)
         except OSError as error:
             self.error = _describe(error)
-            if self._resolver.switch_loopback():
+            if self.resolver.switch_loopback():
                 self._send_to_other_loopback(payloads)
         self._refresh()  # after a failed push: the next push may have a new target
 
@@ -84,14 +84,14 @@ class AgentClient:
         sock = self._connected()
         for number, payload in enumerate(payloads):
             sock.deliver(payload)
-            if number == 0 and self._resolver.is_loopback:
+            if number == 0 and self.resolver.is_loopback:
                 self._raise_if_refused(sock)
         sock.read_error()
         self.error = _describe(sock.error) if sock.error else None
         if sock.broken:
             self.close()
         if isinstance(sock.error, ConnectionRefusedError):
-            self._resolver.switch_loopback()  # for the next push: some of these have arrived
+            self.resolver.switch_loopback()  # for the next push: some of these have arrived
 
     def _raise_if_refused(self, sock: AgentSocket) -> None:
         code = sock.read_error()
@@ -103,14 +103,7 @@ class AgentClient:
         try:
             self._send(payloads)
         except OSError:
-            self._resolver.switch_loopback()
-
-    def wait_for_look_up(self, until_s: float) -> None:
-        """Wait for the end of a look-up.
-
-        :param until_s: deadline by ``time.monotonic()``; the wait may be some milliseconds longer.
-        """
-        self._resolver.wait_for_look_up(until_s)
+            self.resolver.switch_loopback()
 
     def close(self) -> None:
         """Close the socket; the next push opens another."""
@@ -119,15 +112,15 @@ class AgentClient:
         self._socket = None
 
     def _refresh(self) -> None:
-        self._resolver.refresh(unreachable=self.error not in (None, QUEUE_FULL))
+        self.resolver.refresh(unreachable=self.error not in (None, QUEUE_FULL))
 
     def _connected(self) -> AgentSocket:
         """Return a socket to the current target, with its error reset. Raises OSError."""
-        if self._resolver.target is None:
-            raise self._resolver.error or OSError(errno.EINPROGRESS, "the name is being resolved")
-        if self._target != self._resolver.target:
+        if self.resolver.target is None:
+            raise self.resolver.error or OSError(errno.EINPROGRESS, "the name is being resolved")
+        if self._target != self.resolver.target:
             self.close()
-            self._target = self._resolver.target
+            self._target = self.resolver.target
         if self._socket is None:
             self._socket = agent_socket.connect(self.address.scheme, self._target)
         self._socket.error = None

@@ -18,6 +18,8 @@ class Reporter:
 
     The Agent is back after BACK_AFTER pushes in a row without an error. Otherwise an error in every
     second push would fill the log.
+
+    agent: the client of the Agent.
     """
 
     def __init__(
@@ -29,13 +31,13 @@ class Reporter:
         """
         self._settings = settings
         self._logger = logger
-        self._agent: AgentClient = AgentClient(settings, former=former._agent if former else None)
+        self.agent: AgentClient = AgentClient(settings, former=former.agent if former else None)
         self._good_pushes = 0
         if former is not None and former._settings.address != settings.address:
             logger.reset("full")  # logged for another Agent
         if former is not None and _tags(former._settings) != _tags(settings):
             logger.reset("too long")
-        if self._agent.enabled and self._agent.may_share_series:
+        if self.agent.enabled and self.agent.may_share_series:
             self._warn_of_shared_series()
         else:
             logger.reset("origin")
@@ -43,11 +45,7 @@ class Reporter:
     @property
     def error(self) -> str:
         """The reason why the latest push may not have arrived; empty without an error."""
-        return (self._agent.error or "") if self._agent.enabled else DISABLED
-
-    def prepare(self) -> None:
-        """Begin the look-up of the Agent's name before the first push. Never waits."""
-        self._agent.prepare()
+        return (self.agent.error or "") if self.agent.enabled else DISABLED
 
     def deliver(
         self, interval: IntervalSummary, app: str, bind: str, *, stopping: bool = False
@@ -66,10 +64,10 @@ class Reporter:
             groups=self._settings.metrics,
             stopping=stopping,
         )
-        self._agent.push(points)
-        if self._agent.left_out:
-            self._warn_of_long_points(self._agent.left_out, len(points))
-        self._log_outcome(self._agent.error)
+        self.agent.push(points)
+        if self.agent.left_out:
+            self._warn_of_long_points(self.agent.left_out, len(points))
+        self._log_outcome(self.agent.error)
 
     def _log_outcome(self, error: str | None) -> None:
         self._good_pushes = self._good_pushes + 1 if error is None else 0
@@ -78,20 +76,9 @@ class Reporter:
         elif error is not None:
             self._warn_of_unreachable_agent(error)
         elif self._good_pushes >= BACK_AFTER and self._logger.was_logged("away"):
-            text = f"the Agent at {self._agent.address} accepts metrics again"
+            text = f"the Agent at {self.agent.address} accepts metrics again"
             self._logger.inform("back", text)
             self._logger.reset("away")
-
-    def wait_for_look_up(self, until_s: float) -> None:
-        """Wait for the end of a look-up.
-
-        :param until_s: deadline by ``time.monotonic()``; the wait may be some milliseconds longer.
-        """
-        self._agent.wait_for_look_up(until_s)
-
-    def close(self) -> None:
-        """Close the socket."""
-        self._agent.close()
 
     def _warn_of_shared_series(self) -> None:
         self._logger.warn(
@@ -113,14 +100,14 @@ class Reporter:
     def _warn_of_full_queue(self) -> None:
         self._logger.warn(
             "full",
-            f"the Agent at {self._agent.address} does not read as fast as metrics are sent: "
+            f"the Agent at {self.agent.address} does not read as fast as metrics are sent: "
             "metrics are dropped while its queue is full; this warning is not repeated",
         )
 
     def _warn_of_unreachable_agent(self, error: str) -> None:
         self._logger.warn(
             "away",
-            f"the Agent at {self._agent.address} does not accept metrics: {error}; "
+            f"the Agent at {self.agent.address} does not accept metrics: {error}; "
             "metrics are dropped until the Agent accepts them",
             until_reset=True,
         )

@@ -26,9 +26,10 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from gunicorn_backlog._threads.unpatched import Socket
+from gunicorn_backlog.kernel.accept_queue import QueueError
 
 NLM_F_REQUEST = 0x001
 NLM_F_DUMP_INTR = 0x010
@@ -45,21 +46,8 @@ _DATAGRAM = 1 << 16  # bytes; the kernel fills at most 32 KiB
 _TRIES = 5
 
 
-class NetlinkError(Exception):
-    """The kernel's answer is malformed or incomplete."""
-
-
-class _InterruptedError(NetlinkError):
+class _InterruptedError(QueueError):
     """The sockets changed during the dump; ``ask`` repeats the request."""
-
-
-class Message(NamedTuple):
-    """One message: ``type``, ``flags``, ``sequence`` and ``payload``."""
-
-    type: int
-    flags: int
-    sequence: int
-    payload: bytes
 
 
 class Transport(Protocol):
@@ -75,28 +63,28 @@ def build(message_type: int, flags: int, sequence: int, payload: bytes) -> bytes
     return _HEADER.pack(length, message_type, NLM_F_REQUEST | flags, sequence, 0) + payload
 
 
-def parse(datagram: bytes) -> Iterator[Message]:
-    """Yield the messages of one datagram. Raises NetlinkError."""
+def parse(datagram: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    """Yield type, flags, sequence and payload of each message in a datagram. Raises QueueError."""
     while datagram:
         try:
             length, message_type, flags, sequence, _ = _HEADER.unpack_from(datagram)
         except struct.error:
-            raise NetlinkError(f"{len(datagram)} bytes are no netlink header") from None
+            raise QueueError(f"{len(datagram)} bytes are no netlink header") from None
         if not _HEADER.size <= length <= len(datagram):
-            raise NetlinkError(f"a message of {length} bytes in {len(datagram)}")
-        yield Message(message_type, flags, sequence, datagram[_HEADER.size : length])
+            raise QueueError(f"a message of {length} bytes in {len(datagram)}")
+        yield message_type, flags, sequence, datagram[_HEADER.size : length]
         datagram = datagram[_aligned(length) :]
 
 
 def attributes(octets: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield type and value of each attribute. Raises NetlinkError."""
+    """Yield type and value of each attribute. Raises QueueError."""
     while octets:
         try:
             length, attribute_type = _ATTRIBUTE.unpack_from(octets)
         except struct.error:
-            raise NetlinkError(f"{len(octets)} bytes are no attribute") from None
+            raise QueueError(f"{len(octets)} bytes are no attribute") from None
         if not _ATTRIBUTE.size <= length <= len(octets):
-            raise NetlinkError(f"an attribute of {length} bytes in {len(octets)}")
+            raise QueueError(f"an attribute of {length} bytes in {len(octets)}")
         yield attribute_type, octets[_ATTRIBUTE.size : length]
         octets = octets[_aligned(length) :]
 
@@ -105,7 +93,7 @@ def ask(transport: Transport, message_type: int, flags: int, payload: bytes) -> 
     """Return the payloads of the answer to one request, without waiting.
 
     The kernel answers before ``send`` returns. An interrupted dump is repeated up to four times.
-    Raises OSError with the kernel's errno, and NetlinkError.
+    Raises OSError with the kernel's errno, and QueueError.
     """
     for sequence in range(1, _TRIES + 1):
         transport.send(build(message_type, flags, sequence, payload))
@@ -114,7 +102,7 @@ def ask(transport: Transport, message_type: int, flags: int, payload: bytes) -> 
             return list(_answer(transport, message_type, sequence, dump=dump))
         except _InterruptedError:
             continue
-    raise NetlinkError(f"the sockets changed during each of {_TRIES} dumps")
+    raise QueueError(f"the sockets changed during each of {_TRIES} dumps")
 
 
 def _answer(
@@ -122,18 +110,19 @@ def _answer(
 ) -> Iterator[bytes]:
     interrupted = False
     while True:
-        for message in parse(transport.recv(_DATAGRAM, socket.MSG_DONTWAIT)):
-            if message.sequence != sequence or message.type == NLMSG_NOOP:
+        datagram = transport.recv(_DATAGRAM, socket.MSG_DONTWAIT)
+        for answer_type, flags, answered, payload in parse(datagram):
+            if answered != sequence or answer_type == NLMSG_NOOP:
                 continue  # the rest of an earlier answer
-            interrupted |= bool(message.flags & NLM_F_DUMP_INTR)
-            if message.type in (NLMSG_ERROR, NLMSG_DONE):
-                _raise_if_failed(message.payload)
+            interrupted |= bool(flags & NLM_F_DUMP_INTR)
+            if answer_type in (NLMSG_ERROR, NLMSG_DONE):
+                _raise_if_failed(payload)
                 if interrupted:
                     raise _InterruptedError
                 return
-            if message.type != message_type:
-                raise NetlinkError(f"a message of type {message.type}, not {message_type}")
-            yield message.payload
+            if answer_type != message_type:
+                raise QueueError(f"a message of type {answer_type}, not {message_type}")
+            yield payload
             if not dump:
                 return
 
@@ -143,7 +132,7 @@ def _raise_if_failed(payload: bytes) -> None:
     try:
         (code,) = _ERROR.unpack_from(payload)
     except struct.error:
-        raise NetlinkError(f"{len(payload)} bytes are no netlink error") from None
+        raise QueueError(f"{len(payload)} bytes are no netlink error") from None
     if code < 0:
         raise OSError(-code, os.strerror(-code))
 

@@ -37,7 +37,7 @@ from typing import NamedTuple
 
 from gunicorn_backlog.kernel import so_meminfo
 from gunicorn_backlog.kernel.accept_queue import AcceptQueue, QueueError
-from gunicorn_backlog.kernel.netlink import NLM_F_DUMP, NetlinkError, ask, attributes, open_socket
+from gunicorn_backlog.kernel.netlink import NLM_F_DUMP, ask, attributes, open_socket
 
 NETLINK_SOCK_DIAG = 4
 SOCK_DIAG_BY_FAMILY = 20
@@ -82,7 +82,7 @@ def decode_unix(payload: bytes) -> AcceptQueue:
         length, limit = _RQLEN.unpack_from(by_type[UNIX_DIAG_RQLEN])
     except KeyError:
         raise QueueError("no UNIX_DIAG_RQLEN in the answer") from None
-    except (struct.error, NetlinkError) as error:
+    except (struct.error, QueueError) as error:
         raise QueueError(f"no unix_diag_msg: {error}") from None
     return AcceptQueue(length, limit)
 
@@ -94,7 +94,7 @@ def decode_inet(payload: bytes) -> InetListener:
         port, _, address, *_ = _SOCKID.unpack_from(payload, _INET_SOCKID_AT)
         meminfo = dict(attributes(payload[_INET_ANSWER.size :])).get(INET_DIAG_SKMEMINFO)
         drops = None if meminfo is None else so_meminfo.decode(meminfo)
-    except (struct.error, NetlinkError, QueueError) as error:
+    except (struct.error, QueueError) as error:
         raise QueueError(f"no inet_diag_msg: {error}") from None
     if state != TCP_LISTEN or family not in (socket.AF_INET, socket.AF_INET6):
         raise QueueError(f"a socket of family {family} in state {state}")
@@ -152,8 +152,5 @@ def inet_listener(family: int, port: int, inode: int) -> InetListener:
 
 
 def _ask(flags: int, request: bytes) -> list[bytes]:
-    try:
-        with open_socket(NETLINK_SOCK_DIAG) as transport:
-            return ask(transport, SOCK_DIAG_BY_FAMILY, flags, request)
-    except NetlinkError as error:
-        raise QueueError(str(error)) from None
+    with open_socket(NETLINK_SOCK_DIAG) as transport:
+        return ask(transport, SOCK_DIAG_BY_FAMILY, flags, request)

@@ -9,7 +9,6 @@ from gunicorn_backlog.config.options import GROUPS, BacklogType, Group
 from gunicorn_backlog.config.tags import clean
 from gunicorn_backlog.metrics import catalog
 from gunicorn_backlog.metrics.catalog import CATALOG, Metric, MetricType
-from gunicorn_backlog.sampling.cpu import CpuUsage
 from gunicorn_backlog.sampling.window import BacklogSummary, IntervalSummary
 from gunicorn_backlog.sampling.worker_counts import WorkerCounts
 from gunicorn_backlog.scoreboard.wait_histogram import WaitSummary
@@ -56,9 +55,7 @@ def interval_points(
         *_count_points(catalog.DROPPED, interval.dropped),
         *_count_points(catalog.LOST, interval.lost),
         *_worker_points(interval.counts),
-        *_load_points(interval),
-        *_request_points(interval),
-        *_cpu_points(interval.cpu),
+        *_single_points(interval),
         *_wait_points(interval.waits),
         *_delay_points(interval.delays),
     ]
@@ -119,34 +116,25 @@ def _worker_points(counts: WorkerCounts | None) -> Iterator[Point]:
         yield _point(catalog.QUEUED, threads.queued, pool)
 
 
-def _load_points(interval: IntervalSummary) -> Iterator[Point]:
+def _single_points(interval: IntervalSummary) -> Iterator[Point]:
+    """Yield the points of exits, and of all metrics with one value per interval and no tags."""
     yield _point(catalog.SPAWNED, interval.spawned)
     for reason, count in interval.exited.items():
         yield _point(catalog.EXITED, count, f"reason:{reason}")
-    if interval.utilization is not None:
-        yield _point(catalog.UTILIZATION, interval.utilization)
-    if interval.busiest is not None:
-        yield _point(catalog.BUSIEST, interval.busiest)
-    if interval.saturated is not None:
-        yield _point(catalog.SATURATED, interval.saturated)
-    if interval.timeout_used is not None:
-        yield _point(catalog.TIMEOUT_USED, interval.timeout_used)
-
-
-def _request_points(interval: IntervalSummary) -> Iterator[Point]:
-    if interval.begun is not None:
-        yield _point(catalog.REQUESTS_BEGUN, interval.begun)
-    if interval.oldest_s is not None:
-        yield _point(catalog.OLDEST, round(interval.oldest_s, 3))
-    if interval.stranded is not None:
-        yield _point(catalog.STRANDED, interval.stranded)
-
-
-def _cpu_points(cpu: CpuUsage) -> Iterator[Point]:
-    if cpu.used is not None:
-        yield _point(catalog.CPU, cpu.used)
-    if cpu.waited is not None:
-        yield _point(catalog.CPU_WAIT, cpu.waited)
+    values = {
+        catalog.UTILIZATION: interval.utilization,
+        catalog.BUSIEST: interval.busiest,
+        catalog.SATURATED: interval.saturated,
+        catalog.TIMEOUT_USED: interval.timeout_used,
+        catalog.REQUESTS_BEGUN: interval.begun,
+        catalog.OLDEST: None if interval.oldest_s is None else round(interval.oldest_s, 3),
+        catalog.STRANDED: interval.stranded,
+        catalog.CPU: interval.cpu.used,
+        catalog.CPU_WAIT: interval.cpu.waited,
+    }
+    for metric, value in values.items():
+        if value is not None:
+            yield _point(metric, value)
 
 
 def _wait_points(waits: WaitSummary | None) -> Iterator[Point]:

@@ -19,7 +19,7 @@ from gunicorn_backlog.sampling.listener import (
     reuse_port_listener,
     unreadable_listener,
 )
-from gunicorn_backlog.sampling.lost import Lost
+from gunicorn_backlog.sampling.lost import Lost, UnreadableSocketsError
 from gunicorn_backlog.scoreboard.detail_row import DetailState, SocketState
 from gunicorn_backlog.scoreboard.server_info import ListenerRef
 from gunicorn_backlog.scoreboard.slot import SlotRecord
@@ -96,7 +96,7 @@ class Listeners:
     ) -> dict[str, int]:
         """Return the connections that were lost since the last call, by listener, if known.
 
-        Raises UnreadableSocketsError.
+        Without netlink none are known, which is logged once.
 
         :param died: the sockets of the workers that have died since the last call.
         :param details: reads all slots with their own sockets; None: there is no shared memory.
@@ -115,8 +115,12 @@ class Listeners:
             lost.note_untracked(sockets, cfg.address)
         closed = [state for states in sockets for state in states if state is not None]
         others_end = not stopping or not self._arbiter.WORKERS
-        at_kill = lost.wait_for_killed(held, closed) if killed and not others_end else {}
-        counts = lost.take(held, closed, others_end=others_end, at_kill=at_kill)
+        try:
+            at_kill = lost.wait_for_killed(held, closed) if killed and not others_end else {}
+            counts = lost.take(held, closed, others_end=others_end, at_kill=at_kill)
+        except UnreadableSocketsError as error:
+            self._logger.warn("lost", f"lost connections can't be counted ({error}): not sent")
+            return {}
         if cfg.reuse_port and details is None:  # the sockets may be another server's
             return {}
         return {listener: count for listener, count in counts.items() if count is not None}

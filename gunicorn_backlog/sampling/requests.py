@@ -1,4 +1,4 @@
-"""Requests of all workers: begun in the interval, the oldest in flight, and stranded ones.
+"""Requests of all workers: the oldest in flight, and stranded ones.
 
 A stranded request waits at a full worker while another worker, which accepts connections, is free.
 """
@@ -12,26 +12,6 @@ from gunicorn_backlog.scoreboard.detail_row import DetailState
 from gunicorn_backlog.scoreboard.kind import GTHREAD
 from gunicorn_backlog.scoreboard.slot import SlotRecord
 from gunicorn_backlog.scoreboard.worker_row import WorkerRow
-
-_MOST = 1 << 32  # requests between two pushes; only an overwritten counter grows by more
-
-
-class BegunError(Exception):
-    """The counter decreased, or grew too much: a worker wrote outside of its slot."""
-
-
-class Begun:
-    """The difference of the number of requests since the previous update."""
-
-    def __init__(self, begun: int) -> None:
-        self._before = begun
-
-    def update(self, begun: int) -> int:
-        """Return the requests since the previous update. Raises BegunError."""
-        since, self._before = begun - self._before, begun
-        if not 0 <= since <= _MOST:
-            raise BegunError(f"the number of requests changed by {since}")
-        return since
 
 
 def oldest_s(rows: Mapping[int, WorkerRow], now_ns: int) -> float:

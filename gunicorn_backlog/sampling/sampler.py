@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from gunicorn_backlog import _gunicorn
@@ -14,12 +14,9 @@ from gunicorn_backlog.sampling import sampler_log
 from gunicorn_backlog.sampling.heartbeats import Heartbeats
 from gunicorn_backlog.sampling.limits import Limits
 from gunicorn_backlog.sampling.listeners import Listeners
-from gunicorn_backlog.sampling.lost import UnreadableSocketsError
 from gunicorn_backlog.sampling.window import Sample
 from gunicorn_backlog.sampling.worker_sampler import WorkerSampler
-from gunicorn_backlog.scoreboard.detail_row import SocketState
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
-from gunicorn_backlog.scoreboard.server_info import ListenerRef
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import Arbiter, Config
@@ -32,6 +29,7 @@ BOOT_LIMIT_WITHOUT_TIMEOUT_S = 60
 class Sampler:
     """Samples one arbiter, and logs each unreadable number once.
 
+    listeners: of the arbiter, with their drops and lost connections.
     workers: the sampler of the workers, and of what they have counted.
     since_ns: start of the sampling, CLOCK_MONOTONIC.
     ages: of the workers of the latest sample.
@@ -40,9 +38,8 @@ class Sampler:
 
     def __init__(self, arbiter: Arbiter, scoreboard: Scoreboard | None, logger: OnceLogger) -> None:
         self._arbiter = arbiter
-        self._scoreboard = scoreboard
         self._logger = logger
-        self._listeners = Listeners(arbiter, logger)
+        self.listeners = Listeners(arbiter, logger)
         self._limits = Limits(logger)
         self.workers = WorkerSampler(arbiter, scoreboard, logger)
         self.heartbeats = Heartbeats(arbiter)
@@ -70,49 +67,14 @@ class Sampler:
             self._backlog, self.workers.boot_limit_s = self._cfg.backlog, self.boot_limit_s()
         queues = self._queues()
         worker_class = self._arbiter.cfg.worker_class_str
-        self._limits.check(queues, self._backlog, worker_class, self._listeners.elsewhere())
+        self._limits.check(queues, self._backlog, worker_class, self.listeners.elsewhere())
         self.heartbeats.sample()
         running = _gunicorn.worker_ages(self._arbiter)
         self.ages = running.values()
         counts, work = self.workers.sample(running)
-        requests = self.workers.sample_requests(counts, self._listeners.own_lengths(), asked)
+        requests = self.workers.sample_requests(counts, self.listeners.own_lengths(), asked)
         # Not the arbiter's count: gunicorn raises this count before the fork.
         return Sample(queues, counts, work, max(self.ages, default=0), requests)
-
-    def dropped(self) -> dict[str, int]:
-        """Return the connections that each listener dropped since the last call."""
-        return self._listeners.dropped()
-
-    def lost(
-        self,
-        died: Iterable[tuple[SocketState | None, ...]],
-        *,
-        stopping: bool = False,
-        killed: bool = False,
-    ) -> dict[str, int]:
-        """Return the connections that were lost since the last call, by listener, if known.
-
-        :param died: the sockets of the workers that have died since the last call.
-        :param stopping: this is the last call.
-        :param killed: gunicorn has killed each worker that it still has.
-        """
-        details = None if self._scoreboard is None else self._scoreboard.reader.details
-        try:
-            return self._listeners.count_lost(
-                list(died), details, self.ages, stopping=stopping, killed=killed
-            )
-        except UnreadableSocketsError as error:
-            sampler_log.warn_lost(self._logger, error)
-            return {}
-
-    @property
-    def bind(self) -> str:
-        """Value of the tag ``bind``, the name of the first listener; empty before the first."""
-        return self._listeners.bind
-
-    def refs(self) -> tuple[ListenerRef, ...]:
-        """Return a reference to each listener."""
-        return self._listeners.refs()
 
     def boot_limit_s(self) -> int:
         """Return the age in seconds from which a worker without a slot is not starting."""
@@ -121,7 +83,7 @@ class Sampler:
 
     def _queues(self) -> dict[str, AcceptQueue]:
         """Return all queues except those that the kernel does not fill in."""
-        queues = self._listeners.read()
+        queues = self.listeners.read()
         for listener, (_, limit, _, _) in list(queues.items()):
             if limit == 0 and self._backlog and somaxconn() != 0:
                 del queues[listener]

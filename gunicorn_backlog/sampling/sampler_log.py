@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from gunicorn_backlog.log import OnceLogger
-from gunicorn_backlog.sampling.requests import BegunError
 from gunicorn_backlog.sampling.worker_counts import WorkerCounter
 from gunicorn_backlog.scoreboard.kind import Kind
-from gunicorn_backlog.scoreboard.wait_histogram import WaitsError
 
 _NOT_SENT = "their states and requests in flight are not sent"
 
@@ -20,21 +18,6 @@ def warn_no_limit(logger: OnceLogger, listener: str) -> None:
         f"the backlog of {listener} can't be read (this kernel reports a limit of 0): it is not "
         "sent, all other metrics are",
     )
-
-
-def warn_waits(logger: OnceLogger, error: WaitsError, name: str = "waits") -> None:
-    """Warn of overwritten counters of waits or delays."""
-    logger.warn(name, f"{error}: the {name} of this interval are not sent")
-
-
-def warn_begun(logger: OnceLogger, error: BegunError) -> None:
-    """Warn of overwritten numbers of requests."""
-    logger.warn("begun", f"{error}: the requests begun in this interval are not sent")
-
-
-def warn_lost(logger: OnceLogger, error: Exception) -> None:
-    """Warn that netlink does not report whether a closed socket still exists."""
-    logger.warn("lost", f"lost connections can't be counted ({error}): not sent")
 
 
 def warn_unread(logger: OnceLogger) -> None:
@@ -73,11 +56,6 @@ def warn_unknown_kinds(logger: OnceLogger, kinds: Collection[int], worker_class:
             "unknown class",
             f"the worker class {worker_class} is not known: its workers are counted, {_NOT_SENT}",
         )
-
-
-def warn_cpu(logger: OnceLogger, error: str) -> None:
-    """Warn of CPU times that can't be read."""
-    logger.warn("cpu", f"{error}: it is not sent")
 
 
 def warn_unmeasured_loop(logger: OnceLogger) -> None:

@@ -6,11 +6,9 @@ import time
 from collections.abc import Mapping
 
 from gunicorn_backlog.log import OnceLogger
-from gunicorn_backlog.sampling import sampler_log
 from gunicorn_backlog.sampling.loops import delay_summary
-from gunicorn_backlog.sampling.requests import Begun, BegunError
 from gunicorn_backlog.scoreboard.reader import Reader
-from gunicorn_backlog.scoreboard.wait_histogram import HistogramDelta, WaitsError, WaitSummary
+from gunicorn_backlog.scoreboard.wait_histogram import CounterDelta, CounterError, WaitSummary
 from gunicorn_backlog.scoreboard.worker_row import WorkerRow
 
 
@@ -21,20 +19,20 @@ class Totals:
         """Start from the present counters."""
         self._reader = reader
         self._logger = logger
-        self._waits = HistogramDelta(reader.waits())
-        self._delays = HistogramDelta(reader.delays())
-        self._begun = Begun(reader.begun())
+        self._waits = CounterDelta(reader.waits())
+        self._delays = CounterDelta(reader.delays())
+        self._begun = CounterDelta((reader.begun(),), "the number of requests")
 
     def waits(self, *, measured: bool, from_header: bool) -> WaitSummary | None:
         """Return the waits of the requests since the last call; None: not measured.
 
-        For the parameters see ``HistogramDelta.update``.
+        For the parameters see ``CounterDelta.update``.
         """
         counters = self._reader.waits()
         try:
             return self._waits.update(counters, measured=measured, from_header=from_header)
-        except WaitsError as error:
-            sampler_log.warn_waits(self._logger, error)
+        except CounterError as error:
+            self._logger.warn("waits", f"{error}: the waits of this interval are not sent")
             return None
 
     def delays(self, rows: Mapping[int, WorkerRow]) -> WaitSummary | None:
@@ -47,15 +45,15 @@ class Totals:
             return None
         try:
             since = self._delays.difference(self._reader.delays())
-        except WaitsError as error:
-            sampler_log.warn_waits(self._logger, error, "delays")
+        except CounterError as error:
+            self._logger.warn("delays", f"{error}: the delays of this interval are not sent")
             return None
         return delay_summary(since, rows, time.monotonic_ns())
 
     def begun(self) -> int | None:
         """Return the requests handed to the app since the last call; None: not known."""
         try:
-            return self._begun.update(self._reader.begun())
-        except BegunError as error:
-            sampler_log.warn_begun(self._logger, error)
+            return sum(self._begun.difference((self._reader.begun(),)))
+        except CounterError as error:
+            self._logger.warn("begun", f"{error}: the requests begun in this interval are not sent")
             return None

@@ -15,13 +15,7 @@ from gunicorn_backlog.sampling.queue_readers import QueueReader
 
 COSTLY_NS = 1_000_000  # a read of some hundred sockets takes less
 _TRIES = 10  # reads in a row, one per call: a fork waits at most 40 ms for a call to end
-
-
-class UnlistedError(QueueError):
-    """The list lacks waiting connections, of clients in another network namespace."""
-
-    def __init__(self) -> None:
-        super().__init__("connections from another network namespace are not listed")
+_UNLISTED = "connections from another network namespace are not listed"
 
 
 class UnixList(QueueReader):
@@ -34,29 +28,22 @@ class UnixList(QueueReader):
 
     name = "/proc/net/unix"
 
-    def __init__(
-        self, sock: Any, *, clock_ns: Callable[[], int] = time.monotonic_ns, longest: int = 0
-    ) -> None:
+    def __init__(self, sock: Any, *, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
         super().__init__(sock)
         self._clock_ns = clock_ns
-        self._longest = longest or proc_net.LONGEST
         self._was_costly = False  # a read in this interval
         self._doubtful_reads = 0  # in a row: the length is 0 and a connection waits
-        self._unlisted = False
 
     def queue(self) -> AcceptQueue | None:
         """Return the queue; None if doubtful, or after a costly read in this interval."""
-        if self._unlisted:
-            raise UnlistedError
+        if self._doubtful_reads >= _TRIES:
+            raise QueueError(_UNLISTED)
         if self._was_costly:
             return None
         began_ns = self._clock_ns()
         try:
             length = self._length()
             return None if length is None else AcceptQueue(length, None)
-        except UnlistedError:
-            self._unlisted = True
-            raise
         finally:
             self._was_costly = self._clock_ns() - began_ns > COSTLY_NS
 
@@ -68,18 +55,18 @@ class UnixList(QueueReader):
         """Return the length, from one read; None if the length is 0 while a connection waits.
 
         A connection may arrive or be accepted between two steps, but not in each of _TRIES reads in
-        a row: the last one raises UnlistedError.
+        a row: the last one raises QueueError.
         """
         fd = self._sock.fileno()
         inode = os.fstat(fd).st_ino
         before = _is_readable(fd)
-        length = proc_net.unix_length(inode, longest=self._longest)
+        length = proc_net.unix_length(inode)
         if length or not before or not _is_readable(fd):
             self._doubtful_reads = 0
             return length
         self._doubtful_reads += 1
         if self._doubtful_reads >= _TRIES:
-            raise UnlistedError
+            raise QueueError(_UNLISTED)
         return None
 
 

@@ -133,7 +133,7 @@ class WorkerSampler:
         """Return the workers' use of CPUs since the latest reading, about a second ago or more."""
         usage = self._cpu.update(self._running)
         if self._cpu.error:
-            sampler_log.warn_cpu(self._logger, self._cpu.error)
+            self._logger.warn("cpu", f"{self._cpu.error}: it is not sent")
         return usage
 
     def _count(self, running: Mapping[int, int], rows: WorkerRows) -> WorkerCounts:

@@ -28,7 +28,7 @@ from typing import NamedTuple
 LONGEST_MS = 600_000
 EXACT_MS = 32  # a shorter wait is its own bucket
 _EXACT_BITS = 5
-_MOST = 1 << 32  # requests per bucket between two updates
+_MOST = 1 << 32  # growth of a counter between two updates; only an overwritten one exceeds it
 
 
 def bucket_of(waited_ms: int) -> int:
@@ -52,7 +52,7 @@ def middle_of(bucket: int) -> float:
     return first + ((1 << shift) - 1) / 2
 
 
-class WaitsError(Exception):
+class CounterError(Exception):
     """A counter decreased, or grew too much: a worker wrote outside of its slot."""
 
 
@@ -76,11 +76,13 @@ def summarize(counters: Sequence[int]) -> WaitSummary:
     return WaitSummary(requests, total_ms / requests, waits[-1][0], _of_rank(waits, rank))
 
 
-class HistogramDelta:
+class CounterDelta:
     """The difference of the counters since the previous update."""
 
-    def __init__(self, counters: Sequence[int]) -> None:
+    def __init__(self, counters: Sequence[int], counted: str = "a counter") -> None:
+        """Start from ``counters``; ``counted`` is the subject of an error's text."""
         self._before = counters
+        self._counted = counted
         self._any = False
 
     def update(
@@ -88,7 +90,7 @@ class HistogramDelta:
     ) -> WaitSummary | None:
         """Return the waits since the previous update; None if they are not measured.
 
-        Raises WaitsError as ``difference``.
+        Raises CounterError as ``difference``.
 
         :param measured: the wait of each request is measured.
         :param from_header: if not ``measured``, waits come from proxies' headers. They are returned
@@ -101,14 +103,14 @@ class HistogramDelta:
     def difference(self, counters: Sequence[int]) -> Sequence[int]:
         """Return the counters since the previous call; empty: no counter changed.
 
-        Raises WaitsError for an impossible difference; the next call starts from ``counters``.
+        Raises CounterError for an impossible difference; the next call starts from ``counters``.
         """
         before, self._before = self._before, counters
         if counters == before:  # as in most intervals of an idle server
             return ()
         since = tuple(now - then for now, then in zip(counters, before, strict=True))
         if min(since) < 0 or max(since) > _MOST:
-            raise WaitsError(f"a counter changed by {max(since, key=abs)}")
+            raise CounterError(f"{self._counted} changed by {max(since, key=abs)}")
         return since
 
 

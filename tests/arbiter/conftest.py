@@ -51,7 +51,7 @@ def started(arbiter: Arbiter) -> Iterator[Starting]:
         monitor.stop()
         wait_for("the thread to end", monitor._ended.is_set)
         if monitor._pipeline._reporter is not None:
-            monitor._pipeline._reporter.close()
+            monitor._pipeline._reporter.agent.close()
 
 
 def fork() -> None:

@@ -131,7 +131,7 @@ def test_an_error_before_the_first_sample_is_logged(
     def fail(_: object) -> None:
         raise RuntimeError("injected")
 
-    monkeypatch.setattr(Reporter, "prepare", fail)
+    monkeypatch.setattr(AgentClient, "prepare", fail)
     started()
     next_pushes(agent, 1)
     assert [r.getMessage().count("preparing the first push failed") for r in caplog.records] == [1]

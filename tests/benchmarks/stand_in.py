@@ -61,7 +61,7 @@ class StandIn:
         agent = self._stack.enter_context(deaf_agent())
         address = Address("udp", *agent.getsockname())
         self._reporter = Reporter(Settings()._replace(address=address), logger)
-        self._stack.callback(self._reporter.close)
+        self._stack.callback(self._reporter.agent.close)
         self.sample_s = timeit.timeit(self.sample, number=10) / 10
 
     def _check(self, size: Size) -> None:
@@ -85,9 +85,11 @@ class StandIn:
 
     def push(self) -> None:
         """Push the summary of the samples since the last push."""
-        interval = self._window.close(self.sampler.dropped(), self.sampler.workers.waits())
+        interval = self._window.close(
+            self.sampler.listeners.dropped(), self.sampler.workers.waits()
+        )
         assert interval is not None
-        self._reporter.deliver(interval, "lab", self.sampler.bind)
+        self._reporter.deliver(interval, "lab", self.sampler.listeners.bind)
 
 
 def listening(address: tuple[str, int] = ("127.0.0.1", 0)) -> socket.socket:

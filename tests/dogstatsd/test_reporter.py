@@ -41,7 +41,7 @@ def test_a_slow_agent_causes_one_line(tmp_path: Path, caplog: pytest.LogCaptureF
             with suppress(BlockingIOError):
                 while slow.recv(65536):
                     pass
-        reporter.close()
+        reporter.agent.close()
     assert texts(caplog) == ["read as fast as metr"]
 
 
@@ -56,7 +56,7 @@ def test_a_slow_agents_warning_ends_with_its_address(tmp_path: Path) -> None:
             for _ in range(500 if name == "slow" else 0):
                 former.deliver(INTERVAL, "lab", BIND)
             assert len(logger.warnings) == expected
-            former.close()
+            former.agent.close()
 
 
 def test_the_warning_of_shared_series_ends_with_its_cause(
@@ -76,7 +76,7 @@ def test_the_warning_of_shared_series_ends_with_its_cause(
         settings = Settings()._replace(address=address, tags=tags)
         former = Reporter(settings, logger, former=former)
         assert len(logger.warnings) == expected
-        former.close()
+        former.agent.close()
 
 
 def test_one_line_for_an_outage_and_one_for_its_end(
@@ -93,7 +93,7 @@ def test_one_line_for_an_outage_and_one_for_its_end(
             for number in range(BACK_AFTER + 3):
                 reporter.deliver(INTERVAL, "lab", BIND)
                 assert ("again" in caplog.messages[-1]) == (number + 1 >= BACK_AFTER)
-    reporter.close()
+    reporter.agent.close()
     assert len(caplog.records) == 4
 
 
@@ -109,7 +109,7 @@ def test_points_that_are_too_long_cause_one_line(caplog: pytest.LogCaptureFixtur
             for _ in range(3):
                 former.deliver(INTERVAL, "lab", "")
             assert len(caplog.messages) == lines
-            former.close()
+            former.agent.close()
         wait_for("pushes", lambda: len(agent.datagrams) == 3)
     assert "1 of 1 metrics are not sent: " in caplog.messages[0]
     assert "DD_TAGS" in caplog.messages[0]

@@ -101,14 +101,13 @@ def test_an_empty_answer_is_the_domain_error(
 
 
 def test_an_unfit_answer_is_the_domain_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """NetlinkError is raised as QueueError."""
-
-    def nonsense(*_: object) -> None:
-        raise netlink.NetlinkError("nonsense")
-
-    monkeypatch.setattr(sock_diag, "ask", nonsense)
-    with pytest.raises(QueueError, match="nonsense"):
-        unix_queue(1)
+    """Bytes that are no message raise QueueError; the netlink socket is mocked."""
+    ours, kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with ours, kernel:
+        kernel.send(b"nonsense")
+        monkeypatch.setattr(sock_diag, "open_socket", lambda _: ours)
+        with pytest.raises(QueueError, match="8 bytes are no netlink header"):
+            unix_queue(1)
 
 
 @given(st.binary(max_size=200))

@@ -1,12 +1,10 @@
-"""requests: begun, oldest and stranded requests from workers' rows."""
+"""requests: oldest and stranded requests from workers' rows."""
 
 from __future__ import annotations
 
 import pytest
 
 from gunicorn_backlog.sampling.requests import (
-    Begun,
-    BegunError,
     RequestSample,
     RequestSampler,
     oldest_s,
@@ -29,18 +27,6 @@ def pool(busy: int, queued: int = 0, leaving: int = 0) -> WorkerRow:
 def sync(busy: int = 0, oldest_ns: int | None = None) -> WorkerRow:
     """Return the row of a sync worker."""
     return WorkerRow(Kind.SYNC, 0, 1, 0, busy, busy, 0, 0, busy, 0, oldest_ns)
-
-
-def test_begun_since_the_previous_update() -> None:
-    """A number that decreases or leaps was overwritten; the next difference is right again."""
-    begun = Begun(5)
-    assert [begun.update(5), begun.update(12)] == [0, 7]
-    for impossible in (3, 1 << 62):
-        with pytest.raises(BegunError, match="the number of requests changed by"):
-            begun.update(impossible)
-    with pytest.raises(BegunError):
-        begun.update(12)
-    assert begun.update(13) == 1
 
 
 def test_the_oldest_of_all_workers() -> None:

@@ -61,7 +61,7 @@ def test_one_sample(arbiter: Arbiter, caplog: pytest.LogCaptureFixture) -> None:
     assert sample.counts == WorkerCounts(0, 1, 1, 0, 1, saturated=True)
     assert sample.forked == 2
     assert sample.work is not None
-    assert sampler.dropped() == {tag(arbiter): 0}
+    assert sampler.listeners.dropped() == {tag(arbiter): 0}
     assert caplog.records == []
 
 

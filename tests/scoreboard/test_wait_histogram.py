@@ -12,8 +12,8 @@ from gunicorn_backlog.scoreboard.layout import COUNTERS
 from gunicorn_backlog.scoreboard.wait_histogram import (
     BUCKETS,
     LONGEST_MS,
-    HistogramDelta,
-    WaitsError,
+    CounterDelta,
+    CounterError,
     WaitSummary,
     bucket_of,
     middle_of,
@@ -61,14 +61,14 @@ def test_average_longest_and_percentile(waits_ms: list[int]) -> None:
 
 def test_between_two_looks() -> None:
     """Earlier waits are left out; without requests all values are 0, if waits are measurable."""
-    counted = HistogramDelta(counters([5]))
+    counted = CounterDelta(counters([5]))
     assert counted.update(counters([5, 10, 20]), measured=True) == WaitSummary(2, 15, 20, 20)
     assert counted.update(counters([5, 10, 20]), measured=True) == WaitSummary(0, 0, 0, 0)
 
 
 def test_what_only_a_proxy_tells() -> None:
     """None until the first header; then 0 without requests; None after the end of the header."""
-    counted = HistogramDelta(counters([]))
+    counted = CounterDelta(counters([]))
     assert counted.update(counters([]), measured=False) is None
     assert counted.update(counters([7]), measured=False) == WaitSummary(1, 7, 7, 7)
     assert counted.update(counters([7]), measured=False) == WaitSummary(0, 0, 0, 0)
@@ -78,18 +78,18 @@ def test_what_only_a_proxy_tells() -> None:
 
 def test_what_nobody_tells_any_more() -> None:
     """After a reload that ends the measurement the summary is None, not 0."""
-    counted = HistogramDelta(counters([]))
+    counted = CounterDelta(counters([]))
     assert counted.update(counters([7]), measured=True) == WaitSummary(1, 7, 7, 7)
     assert counted.update(counters([7]), measured=False) is None
 
 
 @pytest.mark.parametrize("absurd", [2, 2**32 + 5, 2**64 - 1])
 def test_what_can_not_be_is_no_wait(absurd: int) -> None:
-    """A counter that shrinks or jumps raises WaitsError, and is the base from then on."""
-    counted = HistogramDelta(counters([7, 7, 7, 20]))
+    """A counter that shrinks or jumps raises CounterError, and is the base from then on."""
+    counted = CounterDelta(counters([7, 7, 7, 20]))
     nonsense = counters([20])
     nonsense[bucket_of(7)] = absurd
-    with pytest.raises(WaitsError, match=r"^a counter changed by -?\d+$"):
+    with pytest.raises(CounterError, match=r"^a counter changed by -?\d+$"):
         counted.update(nonsense, measured=True)
     later = list(nonsense)
     later[bucket_of(20)] += 2
@@ -98,7 +98,19 @@ def test_what_can_not_be_is_no_wait(absurd: int) -> None:
 
 def test_as_many_as_there_can_be() -> None:
     """The rate of a server at its fastest is accepted, also after years without an update."""
-    counted = HistogramDelta(counters([]))
+    counted = CounterDelta(counters([]))
     many = counters([])
     many[0] = 2**32
     assert counted.update(many, measured=True) == WaitSummary(2**32, 0, 0, 0)
+
+
+def test_one_counter_with_a_name() -> None:
+    """A number that decreases or leaps was overwritten; the next difference is right again."""
+    begun = CounterDelta((5,), "the number of requests")
+    assert [sum(begun.difference((number,))) for number in (5, 12)] == [0, 7]
+    for impossible in (3, 1 << 62):
+        with pytest.raises(CounterError, match="the number of requests changed by"):
+            begun.difference((impossible,))
+    with pytest.raises(CounterError):
+        begun.difference((12,))
+    assert sum(begun.difference((13,))) == 1

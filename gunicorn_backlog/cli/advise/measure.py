@@ -26,8 +26,8 @@ from gunicorn_backlog.sampling.loops import delay_summary
 from gunicorn_backlog.scoreboard.kind import STATE_UNKNOWN
 from gunicorn_backlog.scoreboard.wait_histogram import (
     BUCKETS,
-    HistogramDelta,
-    WaitsError,
+    CounterDelta,
+    CounterError,
     WaitSummary,
     bucket_of,
     summarize,
@@ -73,7 +73,7 @@ class Measurement:
         self._running = Running({}, {})
         self._rows: Mapping[int, WorkerRow] = {}
         reader = server.memory.reader
-        self._waits, self._delays = HistogramDelta(reader.waits()), HistogramDelta(reader.delays())
+        self._waits, self._delays = CounterDelta(reader.waits()), CounterDelta(reader.delays())
         self._begun = 0
 
     def run(self, seconds: float, goal: Goal) -> Measured:
@@ -151,7 +151,7 @@ class Measurement:
             return None
         try:
             since = self._waits.difference(self._server.memory.reader.waits())
-        except WaitsError:
+        except CounterError:
             return None
         counters = list(since) or [0] * BUCKETS
         longer = sum(counters[bucket_of(round(goal.wait_ms)) + 1 :])
@@ -161,7 +161,7 @@ class Measurement:
         if self._busy.threads:
             return None
         delays: WaitSummary | None = None
-        with suppress(WaitsError):
+        with suppress(CounterError):
             since = self._delays.difference(self._server.memory.reader.delays())
             delays = delay_summary(since, self._rows, self._clock.now_ns())
         return LoopUse(delays, self._busy.pools())

@@ -16,7 +16,7 @@ from gunicorn_backlog.cli.inspect.worker_processes import Running, Workers
 from gunicorn_backlog.cli.inspect.workers import Span, Worker, without_slot, worker_of
 from gunicorn_backlog.sampling.cpu import CpuMeter, CpuUsage
 from gunicorn_backlog.sampling.loops import delay_summary
-from gunicorn_backlog.sampling.requests import Begun, BegunError, RequestSampler
+from gunicorn_backlog.sampling.requests import RequestSampler
 from gunicorn_backlog.sampling.utilization import Utilization
 from gunicorn_backlog.sampling.window import IntervalSummary, Sample, Window
 from gunicorn_backlog.sampling.worker_counts import WorkerCounter, WorkerCounts
@@ -24,8 +24,8 @@ from gunicorn_backlog.scoreboard.kind import MEASURES_WAIT, Kind
 from gunicorn_backlog.scoreboard.server_info import ServerInfo
 from gunicorn_backlog.scoreboard.wait_histogram import (
     BUCKETS,
-    HistogramDelta,
-    WaitsError,
+    CounterDelta,
+    CounterError,
     WaitSummary,
 )
 from gunicorn_backlog.scoreboard.worker_row import WorkerRow, WorkerRows
@@ -65,10 +65,10 @@ class SnapshotTaker:
         self._counter = WorkerCounter()
         self._utilization = Utilization(clock_ns=clock.now_ns)
         self._cpu = CpuMeter(every_ns=0)
-        self._counted = HistogramDelta([0] * BUCKETS)
-        self._delayed = HistogramDelta([0] * BUCKETS)
+        self._counted = CounterDelta([0] * BUCKETS)
+        self._delayed = CounterDelta([0] * BUCKETS)
         self._requests = RequestSampler()
-        self._begun = Begun(0)
+        self._begun = CounterDelta((0,))
         self._window = Window()
         self._before: tuple[int, Mapping[int, WorkerRow]] = (0, {})
         self._began_ns = 0
@@ -135,14 +135,14 @@ class SnapshotTaker:
 
     def _requests_begun(self) -> int | None:
         try:
-            return self._begun.update(self._server.memory.reader.begun())
-        except BegunError:  # the arbiter's warnings include the same error
+            return sum(self._begun.difference((self._server.memory.reader.begun(),)))
+        except CounterError:  # the arbiter's warnings include the same error
             return None
 
     def _delays(self, rows: Mapping[int, WorkerRow]) -> WaitSummary | None:
         try:
             since = self._delayed.difference(self._server.memory.reader.delays())
-        except WaitsError:  # the arbiter's warnings include the same error
+        except CounterError:  # the arbiter's warnings include the same error
             return None
         return delay_summary(since, rows, self._clock_ns())
 
@@ -153,7 +153,7 @@ class SnapshotTaker:
                 measured=self._waits_measured,
                 from_header=about.kind in MEASURES_WAIT,
             )
-        except WaitsError:  # the arbiter's warnings include the same error
+        except CounterError:  # the arbiter's warnings include the same error
             return None
 
     def _worker_states(self, running: Running, rows: WorkerRows) -> tuple[Worker, ...]:
