@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from functools import wraps
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -116,6 +117,15 @@ def worker_ages(arbiter: Arbiter) -> dict[int, int]:
 def fork_count(arbiter: Arbiter) -> int:
     """Return the number of workers that the arbiter has forked."""
     return arbiter.worker_age
+
+
+def heartbeats(arbiter: Arbiter, pids: Collection[int]) -> dict[int, float]:
+    """Return the time of the latest heartbeat of these workers, by pid; see ``Heartbeat``."""
+    latest = {}
+    for pid in pids:
+        with suppress(KeyError, OSError, ValueError):  # the worker was reaped
+            latest[pid] = arbiter.WORKERS[pid].tmp.last_update()
+    return latest
 
 
 def heartbeat_age_s(worker: Worker) -> float | None:

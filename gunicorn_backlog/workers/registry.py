@@ -1,9 +1,8 @@
-"""The families of worker classes: selection, instrumentation, and heartbeats of workers."""
+"""The families of worker classes: selection and instrumentation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from contextlib import suppress
+from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -111,15 +110,6 @@ def instrument(worker: Worker, scoreboard: Scoreboard, *, exposes: bool = False)
         scoreboard.detach()  # a part of the worker may be instrumented already
         allocate(Kind.FAILED, 0)
         raise
-
-
-def heartbeats(arbiter: Arbiter, pids: Collection[int]) -> dict[int, float]:
-    """Return the time of the latest heartbeat of these workers, by pid; see ``Heartbeat``."""
-    latest = {}
-    for pid in pids:
-        with suppress(KeyError, OSError, ValueError):  # the worker was reaped
-            latest[pid] = arbiter.WORKERS[pid].tmp.last_update()
-    return latest
 
 
 def kind_forked(arbiter: Arbiter) -> Kind:
