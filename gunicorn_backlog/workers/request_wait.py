@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gunicorn_backlog.kernel import tcp_info
 from gunicorn_backlog.kernel.accept_queue import QueueError
+from gunicorn_backlog.kernel.tcp_info import IPPROTO_TCP, TCP_INFO
 from gunicorn_backlog.scoreboard.slot import BEGUN, SINCE_NS, Record, Slot
 from gunicorn_backlog.scoreboard.wait_histogram import bucket_of
 from gunicorn_backlog.workers import tcp_wait
@@ -51,9 +52,10 @@ def tcp_measures_wait(sockets: Sequence[WorkerSocket]) -> bool:
     for sock in sockets:
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             try:
-                filled_in = bool(tcp_info.read(sock).limit)
-                return filled_in and tcp_info.last_data_recv_ms(sock) is not None
-            except (OSError, QueueError):
+                octets = sock.getsockopt(IPPROTO_TCP, TCP_INFO, tcp_info.LAST_DATA_SIZE)
+                tcp_info.unpack_last_data(octets)
+                return bool(tcp_info.read(sock).limit)
+            except (OSError, QueueError, tcp_info.UnpackError):
                 return False
     return False
 

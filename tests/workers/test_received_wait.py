@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from gunicorn_backlog.kernel.tcp_info import last_data_recv_ms
 from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from gunicorn_backlog.scoreboard.slot import Slot
@@ -23,6 +22,7 @@ from gunicorn_backlog.workers.loops.beat import Beat
 from gunicorn_backlog.workers.loops.poll_timer import PollTimer, SelectTimer
 from gunicorn_backlog.workers.loops.watch import watch_asyncio
 from gunicorn_backlog.workers.received_wait import NOT_KNOWN_NS, Headers, ReceivedWaits
+from tests.lab.last_data import last_data_recv_ms
 from tests.lab.waiting import wait_for
 
 OLD_MS = 50
