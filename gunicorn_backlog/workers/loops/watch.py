@@ -14,7 +14,7 @@ from gunicorn_backlog.log import OnceLogger, log_errors
 from gunicorn_backlog.scoreboard.loop_row import METER, Meter
 from gunicorn_backlog.scoreboard.slot import Slot
 from gunicorn_backlog.workers.loops import asyncio_loop, eventlet_hub, gevent_hub
-from gunicorn_backlog.workers.loops.beat import Beat, LoopMeter, Unmeasured
+from gunicorn_backlog.workers.loops.beat import Beat, LoopMeter
 from gunicorn_backlog.workers.loops.pools import asyncio_pools, gevent_pools
 
 
@@ -56,7 +56,7 @@ def _watch_asyncio(slot: Slot, get_loop: Callable[[], Any]) -> Beat:
 
 def _meter(find: Callable[[], LoopMeter | None]) -> LoopMeter:
     """Return a meter of the running time; the beat goes on without one."""
-    return log_errors(OnceLogger(), "measuring the event loop", find) or Unmeasured()
+    return log_errors(OnceLogger(), "measuring the event loop", find) or LoopMeter()
 
 
 def _asyncio_meter(slot: Slot, loop: Any) -> LoopMeter | None:
