@@ -90,20 +90,38 @@ def pushes_backlog(cfg: Config) -> bool:
     return _is_statsd(cfg.logger_class)
 
 
-def at_each_turn(arbiter: Arbiter, call: Callable[[], None]) -> None:
-    """Arrange a call in each turn of the arbiter's main loop, as a rule once per second.
+def before_each(arbiter: Arbiter, name: str, call: Callable[..., None]) -> None:
+    """Arrange a call before each call of an arbiter's method, with the same arguments.
 
-    The call runs in the main thread, before ``manage_workers``, which gunicorn looks up on the
-    instance.
+    gunicorn looks up ``manage_workers`` (once per turn of the main loop), ``reap_workers`` and
+    ``kill_worker`` on the instance. A subclass of the arbiter may add parameters and results:
+    ``call`` has to accept any further argument. gunicorn 20.1.0 and 23.0.0 reap in a signal
+    handler, which may interrupt the main thread anywhere: also in this wrapper.
     """
-    manage_workers = arbiter.manage_workers
+    method: Callable[..., Any] = getattr(arbiter, name)
 
-    @wraps(manage_workers)
-    def call_and_manage_workers() -> None:
+    @wraps(method)
+    def call_before(*args: Any, **named: Any) -> Any:
+        call(*args, **named)
+        return method(*args, **named)
+
+    setattr(arbiter, name, call_before)
+
+
+def after_reap_of(worker: Worker, call: Callable[[], None]) -> None:
+    """Arrange a call when gunicorn has reaped a worker, and closes the worker's heartbeat file.
+
+    The call may also run in a forked worker, where gunicorn closes the files of its siblings.
+    """
+    tmp: Any = worker.tmp
+    close = tmp.close
+
+    def close_and_call() -> None:
+        tmp.__dict__.pop("close", None)  # otherwise the file and this function are a cycle
+        close()
         call()
-        manage_workers()
 
-    arbiter.manage_workers = call_and_manage_workers  # type: ignore[method-assign]  # on purpose
+    tmp.close = close_and_call
 
 
 def worker_ages(arbiter: Arbiter) -> dict[int, int]:
