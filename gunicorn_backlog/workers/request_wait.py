@@ -114,13 +114,9 @@ def instrument_requests(
 
 
 def _counted(
-    handle_request: Callable[..., T],
-    slot: Slot,
-    busy: Mapping[int, Record],
-    *,
-    clock_ns: Callable[[], int] = time.monotonic_ns,
+    handle_request: Callable[..., T], slot: Slot, busy: Mapping[int, Record]
 ) -> Callable[..., T]:
-    begun = slot.numbers[BEGUN]
+    begun, clock_ns = slot.numbers[BEGUN], time.monotonic_ns
 
     def handle_request_counted(*args: object, **named: object) -> T:
         nonlocal begun
