@@ -28,13 +28,11 @@ class Family(NamedTuple):
     kind: of their slots, as a rule; a worker with another server may have another kind.
     module: in this package.
     function: of the module; instruments a worker.
-    classes: base classes as ``package.Class``, independent of the module in the package.
     """
 
     kind: Kind
     module: str
-    function: str
-    classes: frozenset[str]
+    function: str = "instrument"
 
     def load(self) -> Callable[..., None]:
         """Import the family's module, and return its function."""
@@ -43,23 +41,18 @@ class Family(NamedTuple):
         return function
 
 
-FAMILIES = (
-    Family(Kind.SYNC, "sync", "instrument", frozenset({"gunicorn.SyncWorker"})),
-    Family(Kind.GTHREAD, "gthread", "instrument", frozenset({"gunicorn.ThreadWorker"})),
-    Family(Kind.GREENLET, "greenlet", "instrument", frozenset({"gunicorn.AsyncWorker"})),
-    Family(Kind.WSGI, "tornado", "instrument", frozenset({"gunicorn.TornadoWorker"})),
-    Family(Kind.ASGI, "asgi", "instrument", frozenset({"gunicorn.ASGIWorker"})),
-    Family(
-        Kind.ASGI,
-        "asgi",
-        "instrument_uvicorn",
-        frozenset({"uvicorn.UvicornWorker", "uvicorn_worker.UvicornWorker"}),
-    ),
-    Family(Kind.ASGI, "aiohttp", "instrument", frozenset({"aiohttp.GunicornWebWorker"})),
-)
-
-
-_BY_NAME = {name: family for family in FAMILIES for name in family.classes}
+_UVICORN = Family(Kind.ASGI, "asgi", "instrument_uvicorn")
+# By base class as ``package.Class``, independent of the module in the package.
+FAMILIES = {
+    "gunicorn.SyncWorker": Family(Kind.SYNC, "sync"),
+    "gunicorn.ThreadWorker": Family(Kind.GTHREAD, "gthread"),
+    "gunicorn.AsyncWorker": Family(Kind.GREENLET, "greenlet"),
+    "gunicorn.TornadoWorker": Family(Kind.WSGI, "tornado"),
+    "gunicorn.ASGIWorker": Family(Kind.ASGI, "asgi"),
+    "uvicorn.UvicornWorker": _UVICORN,
+    "uvicorn_worker.UvicornWorker": _UVICORN,
+    "aiohttp.GunicornWebWorker": Family(Kind.ASGI, "aiohttp"),
+}
 
 
 def family_of(worker_class: type) -> Family | None:
@@ -69,7 +62,7 @@ def family_of(worker_class: type) -> Family | None:
     them alive. A look-up takes 0.4 µs for gunicorn's own classes, and 1 µs for an unknown class.
     """
     for base in worker_class.__mro__:
-        family = _BY_NAME.get(f"{base.__module__.partition('.')[0]}.{base.__name__}")
+        family = FAMILIES.get(f"{base.__module__.partition('.')[0]}.{base.__name__}")
         if family is not None:
             return family
     return None
