@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.slot import Slot
@@ -16,10 +16,7 @@ if TYPE_CHECKING:
     from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 
 
-class Allocate(Protocol):
-    """``Scoreboard.claim`` for one worker. Raises ClaimError."""
-
-    def __call__(self, kind: Kind, capacity: int, *, measures_wait: bool = False) -> Slot: ...
+Allocate = Callable[[Kind, int], Slot]  # ``Scoreboard.claim`` for one worker: raises ClaimError
 
 
 class Family(NamedTuple):
@@ -86,9 +83,8 @@ def instrument(worker: Worker, scoreboard: Scoreboard, *, exposes: bool = False)
     """
     slots: list[Slot] = []
 
-    def allocate(kind: Kind, capacity: int, *, measures_wait: bool = False) -> Slot:
-        claim = scoreboard.claim
-        slots[:] = [claim(worker.pid, worker.age, kind, capacity, measures_wait=measures_wait)]
+    def allocate(kind: Kind, capacity: int) -> Slot:
+        slots[:] = [scoreboard.claim(worker.pid, worker.age, kind, capacity)]
         return slots[0]
 
     family = family_of(type(worker))

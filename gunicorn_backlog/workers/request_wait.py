@@ -76,7 +76,8 @@ def instrument_requests(
 ) -> Callable[..., T]:
     """Return ``handle_request`` as a function that counts each request and records its wait.
 
-    If ``counts``, the function also stores the time of the parsed head.
+    If ``counts``, the function also stores the time of the parsed head. On TCP the slot
+    records that waits are measured.
 
     If a user's subclass passes other arguments than gunicorn does, the wait is not recorded. Only
     errors of ``handle_request`` and of the app's signal handlers are raised.
@@ -93,6 +94,8 @@ def instrument_requests(
     """
     busy = {} if busy is None else busy
     by_tcp = tcp_measures_wait(sockets)
+    if by_tcp:
+        slot.measure_waits()
     if exposes:
         wait_ms = wait_of(request_at, socket_at, in_connection, handshake_waits, by_tcp)
         return exposed_requests(handle_request, slot, wait_ms, counts=counts, busy=busy)
