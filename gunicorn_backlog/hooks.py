@@ -64,7 +64,7 @@ def when_ready(server: _Arbiter) -> None:
 
         _logger.attach(_gunicorn.logger(server))
         _logger.defer()
-        _gunicorn.at_each_turn(server, _logger.flush)
+        _gunicorn.before_each(server, "manage_workers", lambda *_, **__: _logger.flush())
         _monitor = Monitor(server, _logger)
         _monitor.start()
     except Exception as error:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from functools import wraps
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -89,20 +90,38 @@ def pushes_backlog(cfg: Config) -> bool:
     return _is_statsd(cfg.logger_class)
 
 
-def at_each_turn(arbiter: Arbiter, call: Callable[[], None]) -> None:
-    """Arrange a call in each turn of the arbiter's main loop, as a rule once per second.
+def before_each(arbiter: Arbiter, name: str, call: Callable[..., None]) -> None:
+    """Arrange a call before each call of an arbiter's method, with the same arguments.
 
-    The call runs in the main thread, before ``manage_workers``, which gunicorn looks up on the
-    instance.
+    gunicorn looks up ``manage_workers`` (once per turn of the main loop), ``reap_workers`` and
+    ``kill_worker`` on the instance. A subclass of the arbiter may add parameters and results:
+    ``call`` has to accept any further argument. gunicorn 20.1.0 and 23.0.0 reap in a signal
+    handler, which may interrupt the main thread anywhere: also in this wrapper.
     """
-    manage_workers = arbiter.manage_workers
+    method: Callable[..., Any] = getattr(arbiter, name)
 
-    @wraps(manage_workers)
-    def call_and_manage_workers() -> None:
+    @wraps(method)
+    def call_before(*args: Any, **named: Any) -> Any:
+        call(*args, **named)
+        return method(*args, **named)
+
+    setattr(arbiter, name, call_before)
+
+
+def after_reap_of(worker: Worker, call: Callable[[], None]) -> None:
+    """Arrange a call when gunicorn has reaped a worker, and closes the worker's heartbeat file.
+
+    The call may also run in a forked worker, where gunicorn closes the files of its siblings.
+    """
+    tmp: Any = worker.tmp
+    close = tmp.close
+
+    def close_and_call() -> None:
+        tmp.__dict__.pop("close", None)  # otherwise the file and this function are a cycle
+        close()
         call()
-        manage_workers()
 
-    arbiter.manage_workers = call_and_manage_workers  # type: ignore[method-assign]  # on purpose
+    tmp.close = close_and_call
 
 
 def worker_ages(arbiter: Arbiter) -> dict[int, int]:
@@ -111,6 +130,15 @@ def worker_ages(arbiter: Arbiter) -> dict[int, int]:
     The arbiter's main thread may change the dictionary at any time: ``list`` copies it atomically.
     """
     return {pid: worker.age for pid, worker in list(arbiter.WORKERS.items())}
+
+
+def heartbeats(arbiter: Arbiter, pids: Collection[int]) -> dict[int, float]:
+    """Return the time of the latest heartbeat of these workers, by pid; see ``Heartbeat``."""
+    latest = {}
+    for pid in pids:
+        with suppress(KeyError, OSError, ValueError):  # the worker was reaped
+            latest[pid] = arbiter.WORKERS[pid].tmp.last_update()
+    return latest
 
 
 def heartbeat_age_s(worker: Worker) -> float | None:

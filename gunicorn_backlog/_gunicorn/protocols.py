@@ -31,6 +31,8 @@ class Config(Protocol):
     address: Sequence[tuple[str, int] | str | int]
     reuse_port: bool
     worker_class_str: str
+    is_ssl: bool
+    threads: int
 
 
 class Listener(Protocol):
@@ -76,6 +78,8 @@ class Worker(Protocol):
     age: int  # 1 for the arbiter's first worker, 2 for its second; never reused
     pid: int
     aborted: bool  # in the arbiter: gunicorn killed the worker after its timeout
+    cfg: Config
+    sockets: Sequence[WorkerSocket]
 
     @property
     def tmp(self) -> Heartbeat: ...
@@ -83,18 +87,9 @@ class Worker(Protocol):
     def log(self) -> Log: ...
 
 
-class WorkerConfig(Protocol):
-    """``gunicorn.config.Config`` in a worker."""
-
-    is_ssl: bool
-    threads: int
-
-
 class SyncWorker(Worker, Protocol):
     """``gunicorn.workers.sync.SyncWorker``."""
 
-    cfg: WorkerConfig
-    sockets: Sequence[WorkerSocket]
     handle: Callable[..., object]  # called for each connection
     handle_request: Callable[..., object]
 
@@ -103,8 +98,6 @@ class ThreadWorker(Worker, Protocol):
     """``gunicorn.workers.gthread.ThreadWorker``; its last three methods exist in gunicorn 25."""
 
     alive: bool
-    cfg: WorkerConfig
-    sockets: Sequence[WorkerSocket]
     tpool: object
     handle_request: Callable[..., object]
     handle: Callable[..., object]  # called for each request, in a thread of the pool
@@ -117,7 +110,6 @@ class ThreadWorker(Worker, Protocol):
 class GreenletWorker(Worker, Protocol):
     """``gunicorn.workers.base_async.AsyncWorker``; its HTTP/2 method exists since gunicorn 25."""
 
-    sockets: Sequence[WorkerSocket]
     wsgi: Callable[..., Any]
     wsgi_handler: Any  # the class by which gevent's pywsgi server handles a connection
     handle_request: Callable[..., object]
@@ -127,15 +119,12 @@ class GreenletWorker(Worker, Protocol):
 class WSGIWorker(Worker, Protocol):
     """A worker that runs its app in another package's WSGI server."""
 
-    sockets: Sequence[WorkerSocket]
     wsgi: Any
 
 
 class ASGIWorker(Worker, Protocol):
     """``gunicorn.workers.gasgi.ASGIWorker``."""
 
-    cfg: WorkerConfig
-    sockets: Sequence[WorkerSocket]
     loop: Any  # asyncio's or uvloop's; made before the app is loaded
     asgi: Callable[..., Awaitable[None]]
 
@@ -143,7 +132,6 @@ class ASGIWorker(Worker, Protocol):
 class AiohttpWorker(Worker, Protocol):
     """``aiohttp.worker.GunicornWebWorker``."""
 
-    sockets: Sequence[WorkerSocket]
     loop: Any  # asyncio's or uvloop's; made before the app is loaded
     max_requests: int
 
@@ -160,7 +148,6 @@ class UvicornConfig(Protocol):
 class UvicornWorker(Worker, Protocol):
     """``uvicorn_worker.UvicornWorker``, and its predecessor ``uvicorn.workers.UvicornWorker``."""
 
-    sockets: Sequence[WorkerSocket]
     config: UvicornConfig
 
 

@@ -18,7 +18,7 @@ import signal
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from gunicorn_backlog._gunicorn.reaping import after_reap_of, before_each_reap, before_each_signal
+from gunicorn_backlog._gunicorn import after_reap_of, before_each
 from gunicorn_backlog.arbiter.exit_causes import ENDING, OomCredit, WorkerEnd, cause, describe
 from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.metrics.catalog import EXIT_REASONS
@@ -59,13 +59,13 @@ class Exits:
         self._take_ends(())
         if not self._watching:
             self._watching = True
-            before_each_reap(self._arbiter, self._look)
-            before_each_signal(self._arbiter, self._note_signal)
+            before_each(self._arbiter, "reap_workers", self._look)
+            before_each(self._arbiter, "kill_worker", self._note_signal)
 
     # In the main thread, at any point of its code. No exception of ours reaches gunicorn.
     # HaltServer of a nested signal handler is not an Exception, and passes.
 
-    def _look(self) -> None:
+    def _look(self, *_: object, **__: object) -> None:
         """Record the workers, and the status of each dead one that was not reaped yet."""
         if os.getpid() != self._pid:  # a worker closes the files of its siblings
             return
@@ -81,7 +81,7 @@ class Exits:
         except Exception as error:
             self._logger.exception("looking at exits", error)
 
-    def _note_signal(self, pid: int, sig: int) -> None:
+    def _note_signal(self, pid: int, sig: int, *_: object, **__: object) -> None:
         """Record a signal, unless the worker is dead already: then it is not the cause."""
         try:
             self._record_workers()

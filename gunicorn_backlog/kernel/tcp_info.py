@@ -65,15 +65,3 @@ def decode(octets: bytes) -> AcceptQueue:
 def read(sock: ListeningSocket) -> AcceptQueue:
     """Return a listening TCP socket's accept queue. Raises OSError and QueueError."""
     return decode(sock.getsockopt(IPPROTO_TCP, TCP_INFO, _SIZE))
-
-
-def last_data_recv_ms(sock: ListeningSocket) -> int | None:
-    """Return the time since the last bytes arrived at an accepted socket, in ms.
-
-    None if the socket is closed, or is no TCP socket.
-    """
-    try:
-        _, since_ms = unpack_last_data(sock.getsockopt(IPPROTO_TCP, TCP_INFO, LAST_DATA_SIZE))
-    except (OSError, struct.error):
-        return None
-    return int(since_ms)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
+from gunicorn_backlog import _gunicorn
 from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.sampling import sampler_log
 from gunicorn_backlog.sampling.busiest import Busiest
@@ -145,7 +146,7 @@ class WorkerSampler:
             self.boot_limit_s,
             watched_after=self._watched_after,
             kind_starting=registry.kind_forked(self._arbiter),
-            heartbeats=registry.heartbeats(self._arbiter, rows.without_slot),
+            heartbeats=_gunicorn.heartbeats(self._arbiter, rows.without_slot),
             full_loops=self._utilization.full_loops,
         )
         if counts.unknown:

@@ -51,9 +51,7 @@ class Scoreboard:
         self._published: ServerInfo | None = None
         self.reader = Reader(self._memory, self._layout)
 
-    def claim(
-        self, pid: int, age: int, kind: Kind, capacity: int, *, measures_wait: bool = False
-    ) -> Slot:
+    def claim(self, pid: int, age: int, kind: Kind, capacity: int) -> Slot:
         """Allocate a slot without a living owner, and a record for each thread of a pool.
 
         Raises ClaimError. For the parameters see the fields in ``slot``.
@@ -68,7 +66,7 @@ class Scoreboard:
                 taken.values(), thread_rows_for(threads), self._layout.thread_rows
             )
             begun = claimed[index].word_3 if index < len(claimed) else 0
-            owner = pid, age, kind, measures_wait, capacity, time.monotonic_ns()
+            owner = pid, age, kind, False, capacity, time.monotonic_ns()
             self._disown([number for number, slot in enumerate(claimed) if slot.pid == pid])
             slot = self._slot(kind, index, SlotRecord(*owner, 0, 0, 0, max(0, begun), at, 0))
             write_claimed(self._memory, max(len(claimed), index + 1))

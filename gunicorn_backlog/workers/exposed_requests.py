@@ -71,6 +71,7 @@ def wait_of(
 
     :param by_tcp: the kernel fills in the TCP_INFO of the worker's sockets.
     """
+    size, unpack = tcp_info.LAST_DATA_SIZE, tcp_info.unpack_last_data
 
     def wait_ms(args: Arguments) -> int | None:
         try:
@@ -78,7 +79,12 @@ def wait_of(
             if sock.family == socket.AF_UNIX:
                 waited_s = header_wait_s(args[request_at].headers, clock())
                 return None if waited_s is None else round(1000 * waited_s)
-            return _received_ms(sock, handshake_waits) if by_tcp else None
+            if not by_tcp:
+                return None
+            _, waited_ms = unpack(sock.getsockopt(IPPROTO_TCP, TCP_INFO, size))
+            if handshake_waits is not None:
+                waited_ms += handshake_waits.pop(sock)
+            return int(waited_ms)
         except (*NO_SOCKET, *NO_REQUEST):
             return None
         except OSError as error:
@@ -87,14 +93,6 @@ def wait_of(
             return None
 
     return wait_ms
-
-
-def _received_ms(sock: Any, handshake_waits: HandshakeWaits | None) -> int:
-    octets = sock.getsockopt(IPPROTO_TCP, TCP_INFO, tcp_info.LAST_DATA_SIZE)
-    _, waited_ms = tcp_info.unpack_last_data(octets)
-    if handshake_waits is not None:
-        waited_ms += handshake_waits.pop(sock)
-    return int(waited_ms)
 
 
 def expose_environ(worker: Any) -> None:

@@ -49,8 +49,7 @@ def _watch(worker_class: type) -> Callable[[Slot], Beat | None] | None:
 
 
 def _instrument_handlers(worker: GreenletWorker, allocate: Allocate, exposes: bool) -> Slot:
-    measures_wait = request_wait.tcp_measures_wait(worker.sockets)
-    slot = allocate(Kind.GREENLET, 0, measures_wait=measures_wait)
+    slot = allocate(Kind.GREENLET, 0)
     in_flight = InFlight(slot)
     handle_request = request_wait.instrument_requests(
         worker.handle_request,

@@ -41,8 +41,7 @@ def instrument(worker: ThreadWorker, allocate: Allocate, *, exposes: bool = Fals
 
     ``handle`` calls ``handle_request`` when a request's head has been read.
     """
-    measures_wait = request_wait.tcp_measures_wait(worker.sockets)
-    slot = allocate(Kind.GTHREAD, _size_of_pool(worker), measures_wait=measures_wait)
+    slot = allocate(Kind.GTHREAD, _size_of_pool(worker))
     pool = Pool(slot)
     busy: dict[int, Record] = {}  # by thread
     last_wait = request_wait.last_wait_of(worker.sockets, is_ssl=worker.cfg.is_ssl, exposes=exposes)

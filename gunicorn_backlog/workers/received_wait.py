@@ -43,7 +43,7 @@ from gunicorn_backlog.kernel.tcp_info import (
 from gunicorn_backlog.scoreboard.slot import Slot
 from gunicorn_backlog.scoreboard.wait_histogram import EXACT_MS, bucket_of
 from gunicorn_backlog.workers.last_wait import FRESH_NS, TICK_MS
-from gunicorn_backlog.workers.loops.beat import Beat, LoopMeter, Unmeasured
+from gunicorn_backlog.workers.loops.beat import Beat, LoopMeter
 from gunicorn_backlog.workers.request_start_header import NO_REQUEST, header_wait_s
 from gunicorn_backlog.workers.request_wait import tcp_measures_wait
 from gunicorn_backlog.workers.tcp_wait import NO_SOCKET, is_refusal
@@ -83,7 +83,7 @@ class ReceivedWaits:
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """Look at the worker's listening sockets; ``skips=False``: measure each wait."""
-        self._watch(Unmeasured())
+        self._watch(LoopMeter())
         self._slot = slot
         self._by_tcp = tcp_measures_wait(sockets)
         self._has_unix = any(sock.family == socket.AF_UNIX for sock in sockets)

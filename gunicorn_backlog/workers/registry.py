@@ -1,11 +1,10 @@
-"""The families of worker classes: selection, instrumentation, and heartbeats of workers."""
+"""The families of worker classes: selection and instrumentation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from contextlib import suppress
+from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.slot import Slot
@@ -17,10 +16,7 @@ if TYPE_CHECKING:
     from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 
 
-class Allocate(Protocol):
-    """``Scoreboard.claim`` for one worker. Raises ClaimError."""
-
-    def __call__(self, kind: Kind, capacity: int, *, measures_wait: bool = False) -> Slot: ...
+Allocate = Callable[[Kind, int], Slot]  # ``Scoreboard.claim`` for one worker: raises ClaimError
 
 
 class Family(NamedTuple):
@@ -29,13 +25,11 @@ class Family(NamedTuple):
     kind: of their slots, as a rule; a worker with another server may have another kind.
     module: in this package.
     function: of the module; instruments a worker.
-    classes: base classes as ``package.Class``, independent of the module in the package.
     """
 
     kind: Kind
     module: str
-    function: str
-    classes: frozenset[str]
+    function: str = "instrument"
 
     def load(self) -> Callable[..., None]:
         """Import the family's module, and return its function."""
@@ -44,23 +38,18 @@ class Family(NamedTuple):
         return function
 
 
-FAMILIES = (
-    Family(Kind.SYNC, "sync", "instrument", frozenset({"gunicorn.SyncWorker"})),
-    Family(Kind.GTHREAD, "gthread", "instrument", frozenset({"gunicorn.ThreadWorker"})),
-    Family(Kind.GREENLET, "greenlet", "instrument", frozenset({"gunicorn.AsyncWorker"})),
-    Family(Kind.WSGI, "tornado", "instrument", frozenset({"gunicorn.TornadoWorker"})),
-    Family(Kind.ASGI, "asgi", "instrument", frozenset({"gunicorn.ASGIWorker"})),
-    Family(
-        Kind.ASGI,
-        "asgi",
-        "instrument_uvicorn",
-        frozenset({"uvicorn.UvicornWorker", "uvicorn_worker.UvicornWorker"}),
-    ),
-    Family(Kind.ASGI, "aiohttp", "instrument", frozenset({"aiohttp.GunicornWebWorker"})),
-)
-
-
-_BY_NAME = {name: family for family in FAMILIES for name in family.classes}
+_UVICORN = Family(Kind.ASGI, "asgi", "instrument_uvicorn")
+# By base class as ``package.Class``, independent of the module in the package.
+FAMILIES = {
+    "gunicorn.SyncWorker": Family(Kind.SYNC, "sync"),
+    "gunicorn.ThreadWorker": Family(Kind.GTHREAD, "gthread"),
+    "gunicorn.AsyncWorker": Family(Kind.GREENLET, "greenlet"),
+    "gunicorn.TornadoWorker": Family(Kind.WSGI, "tornado"),
+    "gunicorn.ASGIWorker": Family(Kind.ASGI, "asgi"),
+    "uvicorn.UvicornWorker": _UVICORN,
+    "uvicorn_worker.UvicornWorker": _UVICORN,
+    "aiohttp.GunicornWebWorker": Family(Kind.ASGI, "aiohttp"),
+}
 
 
 def family_of(worker_class: type) -> Family | None:
@@ -70,7 +59,7 @@ def family_of(worker_class: type) -> Family | None:
     them alive. A look-up takes 0.4 µs for gunicorn's own classes, and 1 µs for an unknown class.
     """
     for base in worker_class.__mro__:
-        family = _BY_NAME.get(f"{base.__module__.partition('.')[0]}.{base.__name__}")
+        family = FAMILIES.get(f"{base.__module__.partition('.')[0]}.{base.__name__}")
         if family is not None:
             return family
     return None
@@ -94,9 +83,8 @@ def instrument(worker: Worker, scoreboard: Scoreboard, *, exposes: bool = False)
     """
     slots: list[Slot] = []
 
-    def allocate(kind: Kind, capacity: int, *, measures_wait: bool = False) -> Slot:
-        claim = scoreboard.claim
-        slots[:] = [claim(worker.pid, worker.age, kind, capacity, measures_wait=measures_wait)]
+    def allocate(kind: Kind, capacity: int) -> Slot:
+        slots[:] = [scoreboard.claim(worker.pid, worker.age, kind, capacity)]
         return slots[0]
 
     family = family_of(type(worker))
@@ -111,15 +99,6 @@ def instrument(worker: Worker, scoreboard: Scoreboard, *, exposes: bool = False)
         scoreboard.detach()  # a part of the worker may be instrumented already
         allocate(Kind.FAILED, 0)
         raise
-
-
-def heartbeats(arbiter: Arbiter, pids: Collection[int]) -> dict[int, float]:
-    """Return the time of the latest heartbeat of these workers, by pid; see ``Heartbeat``."""
-    latest = {}
-    for pid in pids:
-        with suppress(KeyError, OSError, ValueError):  # the worker was reaped
-            latest[pid] = arbiter.WORKERS[pid].tmp.last_update()
-    return latest
 
 
 def kind_forked(arbiter: Arbiter) -> Kind:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gunicorn_backlog.kernel import tcp_info
 from gunicorn_backlog.kernel.accept_queue import QueueError
+from gunicorn_backlog.kernel.tcp_info import IPPROTO_TCP, TCP_INFO
 from gunicorn_backlog.scoreboard.slot import BEGUN, SINCE_NS, Record, Slot
 from gunicorn_backlog.scoreboard.wait_histogram import bucket_of
 from gunicorn_backlog.workers import tcp_wait
@@ -51,9 +52,10 @@ def tcp_measures_wait(sockets: Sequence[WorkerSocket]) -> bool:
     for sock in sockets:
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             try:
-                filled_in = bool(tcp_info.read(sock).limit)
-                return filled_in and tcp_info.last_data_recv_ms(sock) is not None
-            except (OSError, QueueError):
+                octets = sock.getsockopt(IPPROTO_TCP, TCP_INFO, tcp_info.LAST_DATA_SIZE)
+                tcp_info.unpack_last_data(octets)
+                return bool(tcp_info.read(sock).limit)
+            except (OSError, QueueError, tcp_info.UnpackError):
                 return False
     return False
 
@@ -74,7 +76,8 @@ def instrument_requests(
 ) -> Callable[..., T]:
     """Return ``handle_request`` as a function that counts each request and records its wait.
 
-    If ``counts``, the function also stores the time of the parsed head.
+    If ``counts``, the function also stores the time of the parsed head. On TCP the slot
+    records that waits are measured.
 
     If a user's subclass passes other arguments than gunicorn does, the wait is not recorded. Only
     errors of ``handle_request`` and of the app's signal handlers are raised.
@@ -91,6 +94,8 @@ def instrument_requests(
     """
     busy = {} if busy is None else busy
     by_tcp = tcp_measures_wait(sockets)
+    if by_tcp:
+        slot.measure_waits()
     if exposes:
         wait_ms = wait_of(request_at, socket_at, in_connection, handshake_waits, by_tcp)
         return exposed_requests(handle_request, slot, wait_ms, counts=counts, busy=busy)
@@ -112,13 +117,9 @@ def instrument_requests(
 
 
 def _counted(
-    handle_request: Callable[..., T],
-    slot: Slot,
-    busy: Mapping[int, Record],
-    *,
-    clock_ns: Callable[[], int] = time.monotonic_ns,
+    handle_request: Callable[..., T], slot: Slot, busy: Mapping[int, Record]
 ) -> Callable[..., T]:
-    begun = slot.numbers[BEGUN]
+    begun, clock_ns = slot.numbers[BEGUN], time.monotonic_ns
 
     def handle_request_counted(*args: object, **named: object) -> T:
         nonlocal begun

@@ -21,8 +21,7 @@ def instrument(worker: SyncWorker, allocate: Allocate, *, exposes: bool = False)
     gunicorn calls ``handle`` right after the accept: reading from a slow client counts as busy.
     gunicorn calls ``handle_request`` when a request's head has been read.
     """
-    measures_wait = request_wait.tcp_measures_wait(worker.sockets)
-    slot = allocate(Kind.SYNC, 1, measures_wait=measures_wait)
+    slot = allocate(Kind.SYNC, 1)
     handshake_waits = HandshakeWaits() if worker.cfg.is_ssl else None
     last_wait = request_wait.last_wait_of(worker.sockets, is_ssl=worker.cfg.is_ssl, exposes=exposes)
     worker.handle_request = request_wait.instrument_requests(

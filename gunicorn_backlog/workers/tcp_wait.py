@@ -83,8 +83,6 @@ def recorded(
     measure: Measure,
     last_wait: LastWait,
     counts: bool,
-    *,
-    clock_ns: Callable[[], int] = time.monotonic_ns,
 ) -> Callable[..., T]:
     """Return ``handle_request`` as a function that records the wait, measured or skipped.
 
@@ -92,7 +90,7 @@ def recorded(
 
     :param counts: also count the request, and store the time of its parsed head.
     """
-    counters = slot.counters
+    counters, clock_ns = slot.counters, time.monotonic_ns
     begun = slot.numbers[BEGUN]
 
     def handle_request_recorded(*args: Any, **named: Any) -> T:
@@ -121,14 +119,13 @@ def recorded_in_threads(
     measure: Measure,
     last_wait: LastWait,
     busy: Mapping[int, Record],
-    *,
-    clock_ns: Callable[[], int] = time.monotonic_ns,
 ) -> Callable[..., T]:
     """Return ``handle_request`` as the function of ``recorded``, for any number of threads.
 
     :param busy: the record of each thread, by ident.
     """
     counters, numbers, permitted = slot.counters, slot.numbers, last_wait.permitted
+    clock_ns = time.monotonic_ns
 
     def handle_request_recorded(*args: Any, **named: Any) -> T:
         thread = get_ident()

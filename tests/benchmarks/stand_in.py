@@ -49,7 +49,8 @@ class StandIn:
         with patch.object(allocation, "_is_alive", lambda pid: True):
             for age in range(1, size.workers + 1):
                 pid = os.getpid() + age
-                slot = scoreboard.claim(pid, age, kind, size.threads or 1, measures_wait=True)
+                slot = scoreboard.claim(pid, age, kind, size.threads or 1)
+                slot.measure_waits()
                 running[pid] = Worker(pid=pid, age=age)
         self._record = slot.threads[0] if size.threads else slot
         arbiter = Arbiter([Listener(sock) for sock in sockets], running, worker_age=size.workers)

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gunicorn_backlog.kernel.accept_queue import AcceptQueue, QueueError
-from gunicorn_backlog.kernel.tcp_info import decode, last_data_recv_ms, read
+from gunicorn_backlog.kernel.tcp_info import decode, read
+from tests.lab.last_data import last_data_recv_ms
 from tests.lab.waiting import wait_for
 
 LISTEN_LIMIT = 5

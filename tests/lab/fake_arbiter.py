@@ -43,6 +43,8 @@ class Cfg:
     backlog: int = 5
     address: Sequence[tuple[str, int] | str | int] = ()
     reuse_port: bool = False
+    is_ssl: bool = False
+    threads: int = 1
     workers: int = 1
     settings: Mapping[str, _gunicorn.Setting] = field(default_factory=our_hooks)
 
@@ -75,6 +77,8 @@ class Worker:
     pid: int
     age: int
     aborted: bool = False
+    cfg: _gunicorn.Config = field(default_factory=Cfg)
+    sockets: Sequence[_gunicorn.WorkerSocket] = ()
     tmp: Heartbeat = field(default_factory=Heartbeat)
     log: _gunicorn.Log = field(default_factory=lambda: logging.getLogger("gunicorn.error"))
 

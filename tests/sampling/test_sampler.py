@@ -109,7 +109,8 @@ def test_waits_that_can_not_be(arbiter: Arbiter, caplog: pytest.LogCaptureFixtur
     scoreboard = Scoreboard(slots=2)
     sampler = sampling(arbiter, scoreboard)
     sampler.begin(0)
-    slot = scoreboard.claim(1, 1, Kind.SYNC, 1, measures_wait=True)
+    slot = scoreboard.claim(1, 1, Kind.SYNC, 1)
+    slot.measure_waits()
     sampler.sample()
     slot.waits[3] = 50
     assert sampler.workers.waits() == WaitSummary(50, 3, 3, 3)

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from gunicorn_backlog.kernel.tcp_info import last_data_recv_ms
 from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.wait_histogram import EXACT_MS
 from gunicorn_backlog.workers import last_wait, received_wait, tcp_wait
@@ -23,6 +22,7 @@ from gunicorn_backlog.workers.loops.poll_timer import SelectTimer
 from gunicorn_backlog.workers.registry import Allocate
 from tests.benchmarks import families
 from tests.benchmarks.families import Request
+from tests.lab.last_data import last_data_recv_ms
 from tests.lab.waiting import wait_for
 
 # The bounds are the maxima of Python 3.10, 3.11, 3.12 and 3.13, which differ by a fifth.

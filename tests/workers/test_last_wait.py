@@ -16,12 +16,12 @@ from gunicorn_backlog.kernel.tcp_info import (
     IPPROTO_TCP,
     LAST_DATA_SIZE,
     TCP_INFO,
-    last_data_recv_ms,
     unpack_last_data,
 )
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from gunicorn_backlog.scoreboard.wait_histogram import bucket_of
 from gunicorn_backlog.workers import gthread, last_wait, sync, tcp_wait
+from tests.lab.last_data import last_data_recv_ms
 from tests.lab.waiting import wait_for
 
 TICK_MS, LONG_MS = 1000, 1100  # of the tests: a busy machine delays a request for less

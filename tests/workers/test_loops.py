@@ -22,7 +22,7 @@ from gunicorn_backlog.scoreboard.slot import Slot
 from gunicorn_backlog.scoreboard.wait_histogram import BUCKETS, bucket_of
 from gunicorn_backlog.workers import loops
 from gunicorn_backlog.workers.loops import uvloop_loop
-from gunicorn_backlog.workers.loops.beat import Beat, Unmeasured
+from gunicorn_backlog.workers.loops.beat import Beat, LoopMeter
 from gunicorn_backlog.workers.loops.poll_timer import PollTimer, SelectTimer
 from gunicorn_backlog.workers.loops.watch import watch_asyncio
 
@@ -118,7 +118,7 @@ class Timer:
 
 def beating(board: Board, timer: Timer) -> Beat:
     """Return a started beat."""
-    beat = Beat(board.slot, Unmeasured(), timer.call_later, clock_ns=timer.clock_ns)
+    beat = Beat(board.slot, LoopMeter(), timer.call_later, clock_ns=timer.clock_ns)
     beat.start()
     return beat
 

@@ -12,17 +12,17 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from gunicorn_backlog.kernel.tcp_info import last_data_recv_ms
 from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
 from gunicorn_backlog.scoreboard.slot import Slot
 from gunicorn_backlog.scoreboard.wait_histogram import BUCKETS, bucket_of
 from gunicorn_backlog.workers.asgi_waits import measure_uvicorn
 from gunicorn_backlog.workers.last_wait import FRESH_NS, TICK_MS
-from gunicorn_backlog.workers.loops.beat import Beat
+from gunicorn_backlog.workers.loops.beat import Beat, LoopMeter
 from gunicorn_backlog.workers.loops.poll_timer import PollTimer, SelectTimer
 from gunicorn_backlog.workers.loops.watch import watch_asyncio
 from gunicorn_backlog.workers.received_wait import NOT_KNOWN_NS, Headers, ReceivedWaits
+from tests.lab.last_data import last_data_recv_ms
 from tests.lab.waiting import wait_for
 
 OLD_MS = 50
@@ -40,7 +40,7 @@ class Tcp(NamedTuple):
         wait_for("old bytes", lambda: (last_data_recv_ms(self.accepted) or 0) >= OLD_MS)
 
 
-class Meter:
+class Meter(LoopMeter):
     """A loop whose polls sleep or not, as the test requires."""
 
     sleeps = True

@@ -16,10 +16,12 @@ from typing import Any
 import pytest
 
 import gunicorn_backlog
+from gunicorn_backlog.kernel import tcp_info
 from gunicorn_backlog.scoreboard.kind import Kind
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
+from gunicorn_backlog.scoreboard.wait_histogram import NOT_KNOWN
 from gunicorn_backlog.scoreboard.worker_row import WorkerRow
-from gunicorn_backlog.workers import last_wait, request_wait, tcp_wait
+from gunicorn_backlog.workers import exposed_requests, last_wait, request_wait, tcp_wait
 from gunicorn_backlog.workers.in_flight import InFlight
 from tests.benchmarks import families
 from tests.lab.short_and_soak import forms
@@ -259,6 +261,20 @@ def test_what_the_kernel_refuses_is_ours(
             request(sock)
     assert seen(scoreboard).begun == 3
     assert not any(scoreboard.reader.waits())
+
+
+def test_an_error_of_the_system_call_by_its_frame(
+    monkeypatch: pytest.MonkeyPatch, accepted: tuple[socket.socket, socket.socket]
+) -> None:
+    """An error without an errno is ours if the call itself raised it, also with request_wait."""
+    monkeypatch.setattr(tcp_info, "LAST_DATA_SIZE", -1)  # Python refuses this size
+    with pytest.raises(OSError, match="out of range") as raised:
+        accepted[1].getsockopt(tcp_info.IPPROTO_TCP, tcp_info.TCP_INFO, -1)
+    assert raised.value.errno is None
+    args = (None, accepted[1])
+    measure = tcp_wait.measurement(1, False, None, last_wait.LastWait(skips=False))
+    assert measure(args) == NOT_KNOWN
+    assert exposed_requests.wait_of(0, 1, False, None, True)(args) is None
 
 
 def test_a_handler_that_raises_while_a_proxys_header_is_read() -> None:

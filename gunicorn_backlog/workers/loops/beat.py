@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from typing import Protocol
 
 from gunicorn_backlog.log import OnceLogger
 from gunicorn_backlog.scoreboard.loop_row import BEAT_EVERY_NS, BEAT_NS, METER, Meter
@@ -22,38 +21,27 @@ _LONGEST_NS = LONGEST_MS * _MS_NS
 CallLater = Callable[[float, Callable[[], None]], object]
 
 
-class LoopMeter(Protocol):
-    """Measures the running time of one loop."""
+class LoopMeter:
+    """Measures the running time of one loop. This base class is of loops that can't be measured."""
+
+    __slots__ = ()
 
     def measure(self, now_ns: int) -> Meter:
         """Bring the words of the loop row up to date, and return how they are measured now."""
+        return Meter.ABSENT
 
     def mark(self, listening: Iterable[int]) -> bool:
         """Record the time from which ``slept`` looks for polls.
 
         :param listening: descriptors of the listeners. False: polls may sleep beside their queues.
         """
+        return False
 
     def slept(self) -> bool:
         """Return whether a poll has slept since the mark; False: no, or unknown.
 
         A poll sleeps if no event is ready when it begins.
         """
-
-
-class Unmeasured:
-    """A loop whose running time can't be measured."""
-
-    def measure(self, now_ns: int) -> Meter:
-        """Return ``Meter.ABSENT``."""
-        return Meter.ABSENT
-
-    def mark(self, listening: Iterable[int]) -> bool:
-        """Return False."""
-        return False
-
-    def slept(self) -> bool:
-        """Return False."""
         return False
 
 

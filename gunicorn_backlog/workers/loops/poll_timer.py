@@ -11,6 +11,7 @@ from collections.abc import Callable, Container, Iterable
 from typing import TypeVar
 
 from gunicorn_backlog.scoreboard.loop_row import SINCE_NS, WORK_NS, LoopRow, Meter
+from gunicorn_backlog.workers.loops.beat import LoopMeter
 
 T = TypeVar("T")
 
@@ -19,7 +20,7 @@ T = TypeVar("T")
 _SLEPT_NS = 20_000
 
 
-class PollTimer:
+class PollTimer(LoopMeter):
     """Writes the words of ``Meter.EXACT``; each method runs in the loop's thread."""
 
     __slots__ = (

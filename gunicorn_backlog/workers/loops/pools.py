@@ -60,11 +60,6 @@ def asyncio_pools(row: LoopRow, loop: Any) -> Pools:
     return Pools(row, readers)
 
 
-def gevent_pools(slot: Slot, hub: Any) -> Pools:
-    """Return the pool behind a hub of gevent."""
-    return Pools(slot.loop, {"gevent": GeventPool(slot, hub)})
-
-
 def anyio_pool() -> PoolState | None:
     """Return the state of anyio's default limiter in the running loop; None: not used.
 

@@ -13,12 +13,13 @@ from functools import partial
 from typing import Any
 
 from gunicorn_backlog.scoreboard.loop_row import WORK_NS, LoopRow, Meter
+from gunicorn_backlog.workers.loops.beat import LoopMeter
 
 _UV_METRICS_IDLE_TIME = 1  # uv_loop_option in uv.h, since libuv 1.39
 _CLOCK_NS = 1_000_000  # tolerated difference between two reads of the clock
 
 
-class IdleTotal:
+class IdleTotal(LoopMeter):
     """Writes the word of ``Meter.BEAT``: elapsed time less libuv's idle time."""
 
     def __init__(self, row: LoopRow, idle_ns: Callable[[], int]) -> None:

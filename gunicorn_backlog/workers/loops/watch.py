@@ -14,8 +14,8 @@ from gunicorn_backlog.log import OnceLogger, log_errors
 from gunicorn_backlog.scoreboard.loop_row import METER, Meter
 from gunicorn_backlog.scoreboard.slot import Slot
 from gunicorn_backlog.workers.loops import asyncio_loop, eventlet_hub, gevent_hub
-from gunicorn_backlog.workers.loops.beat import Beat, LoopMeter, Unmeasured
-from gunicorn_backlog.workers.loops.pools import asyncio_pools, gevent_pools
+from gunicorn_backlog.workers.loops.beat import Beat, LoopMeter
+from gunicorn_backlog.workers.loops.pools import GeventPool, Pools, asyncio_pools
 
 
 def watch_asyncio(slot: Slot, get_loop: Callable[[], Any]) -> Beat | None:
@@ -56,7 +56,7 @@ def _watch_asyncio(slot: Slot, get_loop: Callable[[], Any]) -> Beat:
 
 def _meter(find: Callable[[], LoopMeter | None]) -> LoopMeter:
     """Return a meter of the running time; the beat goes on without one."""
-    return log_errors(OnceLogger(), "measuring the event loop", find) or Unmeasured()
+    return log_errors(OnceLogger(), "measuring the event loop", find) or LoopMeter()
 
 
 def _asyncio_meter(slot: Slot, loop: Any) -> LoopMeter | None:
@@ -87,7 +87,7 @@ def _watch_gevent(slot: Slot) -> Beat:
     hub = sys.modules["gevent"].get_hub()
     meter = _meter(partial(gevent_hub.time_polls, hub.loop, slot.loop))
     beat = Beat(slot, meter, gevent_hub.call_later(hub.loop))
-    beat.callbacks.append(gevent_pools(slot, hub))
+    beat.callbacks.append(Pools(slot.loop, {"gevent": GeventPool(slot, hub)}))
     beat.start()
     return beat
 
