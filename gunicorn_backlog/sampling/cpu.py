@@ -18,6 +18,8 @@ from gunicorn_backlog.kernel.schedstat import SchedStatError, check_accounting, 
 EVERY_NS = 950_000_000  # at most one reading per second; a push may come some ms early
 BUDGET = 256  # files and folders per reading; each takes 10 to 20 µs
 _FAILURES_IN_A_ROW = 3
+_CPU_TIME = "the CPU time of the workers"
+_WAITS = "the time that workers wait for a CPU"
 
 
 class CpuUsage(NamedTuple):
@@ -101,19 +103,17 @@ class CpuWaits:
     def update(self, pids: Collection[int]) -> _Spent:
         """Return the waits since the former readings, of the workers within the budget."""
         self._left = min(BUDGET, self._left + BUDGET)
-        before, error = self._before.copy(), None
+        before, self.error = self._before.copy(), None
         self.add(pids)
         spent_ns = elapsed_ns = 0
         for pid, (then_ns, then) in before.items():
             if self._left <= 0:
                 break
-            read = self._read(pid) if pid in pids else None
-            if read is None:
-                error = self.error
-            else:
+            if pid in pids and (read := self._read(pid)):
                 spent_ns += _waited_ns(then, read[1])
                 elapsed_ns += read[0] - then_ns
-        self.error = None if elapsed_ns else error
+        if elapsed_ns:
+            self.error = None
         return _Spent(spent_ns, elapsed_ns)
 
     def _read(self, pid: int) -> tuple[int, Mapping[int, int]] | None:
@@ -159,7 +159,7 @@ class CpuMeter:
             self._is_accounted = True
         except SchedStatError as error:
             self._is_accounted = False
-            self.error = f"the time that workers wait for a CPU can't be read: {error}"
+            self.error = f"{_WAITS} can't be read: {error}"
 
     def add(self, pids: Collection[int]) -> None:
         """Read the new ones of the running workers: they count from now on."""
@@ -190,5 +190,5 @@ class CpuMeter:
         self._failures = self._failures + 1 if failed else 0
         if self._failures < _FAILURES_IN_A_ROW:
             return CpuUsage(used, waited)
-        self.error = f"the CPU time of the workers can't be read: {failed}"
+        self.error = f"{_CPU_TIME if self._clocks.error else _WAITS} can't be read: {failed}"
         return CpuUsage(None if self._clocks.error else used, None if self._waits.error else waited)

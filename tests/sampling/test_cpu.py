@@ -122,3 +122,29 @@ def test_a_thread_that_began_and_one_whose_id_is_used_again() -> None:
     now_ns[0] = 1000
     tasks.update({1: 150, 2: 20, 3: 30})
     assert waits.update([7]) == (50 + 20 + 30, 1000)
+
+
+def test_waits_that_are_never_readable() -> None:
+    """Workers whose waits can't be read from the first time on are an error; one that can is none.
+
+    The error ends when a worker is read again.
+    """
+    hidden = {7, 8}
+
+    def tasks(pid: int) -> dict[int, int]:
+        if pid in hidden:
+            raise PermissionError(pid)
+        return {pid: 0}
+
+    now_ns = [0]
+    waits = CpuWaits(lambda: now_ns[0], tasks)
+    waits.add([7, 8])
+    for _ in range(3):
+        now_ns[0] += 10**9
+        assert waits.update([7, 8]) == (0, 0)
+        assert isinstance(waits.error, PermissionError)
+    hidden.remove(8)
+    for elapsed_ns in (0, 10**9):
+        now_ns[0] += 10**9
+        assert waits.update([7, 8]) == (0, elapsed_ns)
+    assert waits.error is None
