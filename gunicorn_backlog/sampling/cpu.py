@@ -18,6 +18,8 @@ from gunicorn_backlog.kernel.schedstat import SchedStatError, check_accounting, 
 EVERY_NS = 950_000_000  # at most one reading per second; a push may come some ms early
 BUDGET = 256  # files and folders per reading; each takes 10 to 20 µs
 _FAILURES_IN_A_ROW = 3
+_CPU_TIME = "the CPU time of the workers"
+_WAITS = "the time that workers wait for a CPU"
 
 
 class CpuUsage(NamedTuple):
@@ -31,15 +33,25 @@ class CpuUsage(NamedTuple):
     waited: float | None = None
 
 
-class _Spent(NamedTuple):
+class Spent(NamedTuple):
     """Nanoseconds that workers spent of ``elapsed_ns``, all workers together."""
 
-    spent_ns: int
-    elapsed_ns: int
+    spent_ns: int = 0
+    elapsed_ns: int = 0
+
+    @property
+    def share(self) -> float | None:
+        """Mean per worker, 0 to 1 or more; None: not measured."""
+        return self.spent_ns / self.elapsed_ns if self.elapsed_ns else None
 
     @property
     def percent(self) -> float:
+        """Mean per worker. Raises ZeroDivisionError if not measured."""
         return round(100 * self.spent_ns / self.elapsed_ns, 2)
+
+    def plus(self, later: Spent) -> Spent:
+        """Return the sum of two periods."""
+        return Spent(self.spent_ns + later.spent_ns, self.elapsed_ns + later.elapsed_ns)
 
 
 class CpuClocks:
@@ -55,14 +67,14 @@ class CpuClocks:
         self._before = {pid: read for pid, read in self._before.items() if pid in pids}
         self._before |= self._read([pid for pid in pids if pid not in self._before])
 
-    def update(self, pids: Collection[int]) -> _Spent:
+    def update(self, pids: Collection[int]) -> Spent:
         """Return the CPU time since the former readings."""
         before, now = self._before, self._read(pids)
         self._before = before | now
         spans = [(before[pid], now[pid]) for pid in now if pid in before]
         grown = [(then, read) for then, read in spans if then[1] <= read[1]]  # others: a new worker
         spent_ns = sum(read[1] - then[1] for then, read in grown)
-        return _Spent(spent_ns, sum(read[0] - then[0] for then, read in grown))
+        return Spent(spent_ns, sum(read[0] - then[0] for then, read in grown))
 
     def _read(self, pids: Collection[int]) -> dict[int, tuple[int, int]]:
         read: dict[int, tuple[int, int]] = {}
@@ -98,23 +110,21 @@ class CpuWaits:
             if pid not in self._before and self._left > 0:
                 self._read(pid)
 
-    def update(self, pids: Collection[int]) -> _Spent:
+    def update(self, pids: Collection[int]) -> Spent:
         """Return the waits since the former readings, of the workers within the budget."""
         self._left = min(BUDGET, self._left + BUDGET)
-        before, error = self._before.copy(), None
+        before, self.error = self._before.copy(), None
         self.add(pids)
         spent_ns = elapsed_ns = 0
         for pid, (then_ns, then) in before.items():
             if self._left <= 0:
                 break
-            read = self._read(pid) if pid in pids else None
-            if read is None:
-                error = self.error
-            else:
+            if pid in pids and (read := self._read(pid)):
                 spent_ns += _waited_ns(then, read[1])
                 elapsed_ns += read[0] - then_ns
-        self.error = None if elapsed_ns else error
-        return _Spent(spent_ns, elapsed_ns)
+        if elapsed_ns:
+            self.error = None
+        return Spent(spent_ns, elapsed_ns)
 
     def _read(self, pid: int) -> tuple[int, Mapping[int, int]] | None:
         self._left -= 1
@@ -141,15 +151,22 @@ def _waited_ns(before: Mapping[int, int], now: Mapping[int, int]) -> int:
 class CpuMeter:
     """Measures the workers' use of CPUs between two readings.
 
+    used, waited: as of CpuUsage, since the first reading.
     error: the reason why a number is not measured; empty: none is known.
     """
 
     def __init__(
-        self, *, every_ns: int = EVERY_NS, clock_ns: Callable[[], int] = time.monotonic_ns
+        self,
+        *,
+        every_ns: int = EVERY_NS,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+        waits: CpuWaits | None = None,
+        check_accounting: Callable[[], None] = check_accounting,
     ) -> None:
         self._every_ns = every_ns
         self._clock_ns = clock_ns
-        self._clocks, self._waits = CpuClocks(clock_ns), CpuWaits(clock_ns)
+        self._clocks, self._waits = CpuClocks(clock_ns), waits or CpuWaits(clock_ns)
+        self.used = self.waited = Spent()
         self._usage = CpuUsage()
         self._read_ns: int | None = None
         self._failures = 0
@@ -159,7 +176,7 @@ class CpuMeter:
             self._is_accounted = True
         except SchedStatError as error:
             self._is_accounted = False
-            self.error = f"the time that workers wait for a CPU can't be read: {error}"
+            self.error = f"{_WAITS} can't be read: {error}"
 
     def add(self, pids: Collection[int]) -> None:
         """Read the new ones of the running workers: they count from now on."""
@@ -183,12 +200,12 @@ class CpuMeter:
     def _read(self, pids: Collection[int]) -> CpuUsage:
         used, waited = self._usage
         if (spent := self._clocks.update(pids)).elapsed_ns:
-            used = spent.percent
+            used, self.used = spent.percent, self.used.plus(spent)
         if self._is_accounted and (spent := self._waits.update(pids)).elapsed_ns:
-            waited = spent.percent
+            waited, self.waited = spent.percent, self.waited.plus(spent)
         failed = self._clocks.error or self._waits.error
         self._failures = self._failures + 1 if failed else 0
         if self._failures < _FAILURES_IN_A_ROW:
             return CpuUsage(used, waited)
-        self.error = f"the CPU time of the workers can't be read: {failed}"
+        self.error = f"{_CPU_TIME if self._clocks.error else _WAITS} can't be read: {failed}"
         return CpuUsage(None if self._clocks.error else used, None if self._waits.error else waited)

@@ -122,3 +122,66 @@ def test_a_thread_that_began_and_one_whose_id_is_used_again() -> None:
     now_ns[0] = 1000
     tasks.update({1: 150, 2: 20, 3: 30})
     assert waits.update([7]) == (50 + 20 + 30, 1000)
+
+
+def test_waits_that_are_never_readable() -> None:
+    """Workers whose waits can't be read from the first time on are an error; one that can is none.
+
+    The error ends when a worker is read again.
+    """
+    hidden = {7, 8}
+
+    def tasks(pid: int) -> dict[int, int]:
+        if pid in hidden:
+            raise PermissionError(pid)
+        return {pid: 0}
+
+    now_ns = [0]
+    waits = CpuWaits(lambda: now_ns[0], tasks)
+    waits.add([7, 8])
+    for _ in range(3):
+        now_ns[0] += 10**9
+        assert waits.update([7, 8]) == (0, 0)
+        assert isinstance(waits.error, PermissionError)
+    hidden.remove(8)
+    for elapsed_ns in (0, 10**9):
+        now_ns[0] += 10**9
+        assert waits.update([7, 8]) == (0, elapsed_ns)
+    assert waits.error is None
+
+
+def test_the_line_of_unreadable_waits() -> None:
+    """The CPU time is measured, the wait is absent, and the error names the wait only."""
+
+    def tasks(pid: int) -> dict[int, int]:
+        raise PermissionError(1, "hidden")
+
+    meter = CpuMeter(every_ns=0, waits=CpuWaits(read=tasks), check_accounting=lambda: None)
+    us = {os.getpid()}
+    for _ in range(3):
+        assert meter.error == ""
+        meter.add(us)
+        usage = meter.update(us)
+    assert usage.used is not None
+    assert usage.waited is None
+    assert meter.error == "the time that workers wait for a CPU can't be read: [Errno 1] hidden"
+
+
+def test_the_sum_since_the_first_reading() -> None:
+    """The sum is that of all readings; a reading without a worker adds nothing."""
+    now_ns, waited_ns = [0], [0]
+    waits = CpuWaits(lambda: now_ns[0], lambda pid: {pid: waited_ns[0]})
+    meter = CpuMeter(
+        every_ns=0, clock_ns=lambda: now_ns[0], waits=waits, check_accounting=lambda: None
+    )
+    us = {os.getpid()}
+    assert (meter.used.share, meter.waited.share) == (None, None)
+    meter.add(us)
+    for grown_ns in (0, 50, 40):
+        now_ns[0] += 100
+        waited_ns[0] += grown_ns
+        assert meter.update(us).waited == grown_ns
+        meter.update(())
+    assert meter.waited == (90, 300)
+    assert meter.used.elapsed_ns == 300
+    assert meter.waited.share == 0.3

@@ -14,13 +14,13 @@ from contextlib import suppress
 from gunicorn_backlog.cli.advise.busy import Busy
 from gunicorn_backlog.cli.advise.measured import LoopUse, Measured, Shares, Waits
 from gunicorn_backlog.cli.advise.model import Goal, variability
-from gunicorn_backlog.cli.advise.processors import CpuTimes, Processors
 from gunicorn_backlog.cli.errors import EndedError, InspectError
 from gunicorn_backlog.cli.inspect.clock import Clock
 from gunicorn_backlog.cli.inspect.cpus import cpus
 from gunicorn_backlog.cli.inspect.discovery import Server
 from gunicorn_backlog.cli.inspect.listeners import ListenerReader
 from gunicorn_backlog.cli.inspect.worker_processes import Running, Workers
+from gunicorn_backlog.sampling.cpu import CpuMeter
 from gunicorn_backlog.sampling.drops import Drops
 from gunicorn_backlog.sampling.loops import delay_summary
 from gunicorn_backlog.scoreboard.kind import STATE_UNKNOWN
@@ -68,7 +68,7 @@ class Measurement:
         clock = Clock(server.pid)
         self._server, self._clock = server, clock
         self._workers = Workers(server, clock)
-        self._busy, self._processors = Busy(clock.now_ns), Processors()
+        self._busy, self._cpu = Busy(clock.now_ns), CpuMeter(every_ns=0)
         self._queues = _Queues(server)
         self._running = Running({}, {})
         self._rows: Mapping[int, WorkerRow] = {}
@@ -102,7 +102,9 @@ class Measurement:
     def _read_processes(self) -> None:
         self._running = self._workers.running(self._server.server_info)
         self._rows = self._server.memory.reader.read(self._running.ages).by_pid
-        self._processors.add(set(self._running.pids.values()))
+        pids = set(self._running.pids.values())
+        self._cpu.add(pids)
+        self._cpu.update(pids)
         self._queues.add(self._server, self._rows)
 
     def _check_kinds(self) -> None:
@@ -117,8 +119,7 @@ class Measurement:
         worked_s, age_ms = busy.worked_s, busy.age_ms
         load = None if worked_s is None else worked_s / seconds
         service_ms = None if worked_s is None else worked_s * 1e3 / max(1, requests)
-        processors, workers = self._processors.per_worker(), len(self._running.pids)
-        used = processors.used
+        used, workers = self._cpu.used.share, len(self._running.pids)
         return Measured(
             seconds=seconds,
             worker_class=about.worker_class,
@@ -134,7 +135,7 @@ class Measurement:
             dropped=self._queues.dropped,
             cpu_load=None if used is None else used * workers,
             cpu_share=used,
-            shares=shares(processors, workers, load),
+            shares=shares(used, self._cpu.waited.share, workers, load),
             cpus=self._cpus(),
             waits=self._measured_waits(goal),
             loops=self._loops(),
@@ -167,10 +168,15 @@ class Measurement:
         return LoopUse(delays, self._busy.pools())
 
 
-def shares(processors: CpuTimes, workers: int, load: float | None) -> Shares | None:
-    """Return the parts of the busy time; clipped, since CPU time is also used between requests."""
-    if processors.used is None or processors.waited is None or not load:
+def shares(
+    used: float | None, waited: float | None, workers: int, load: float | None
+) -> Shares | None:
+    """Return the parts of the busy time; clipped, since CPU time is also used between requests.
+
+    :param used: CPUs used, mean per worker. waited: the same of CPUs waited for.
+    """
+    if used is None or waited is None or not load:
         return None
-    used, waited = processors.used * workers, processors.waited * workers
+    used, waited = used * workers, waited * workers
     whole = max(load, used + waited)
     return Shares(used / whole, waited / whole, 1 - (used + waited) / whole)

@@ -9,9 +9,8 @@ import pytest
 
 from gunicorn_backlog.cli.advise.measure import shares
 from gunicorn_backlog.cli.advise.measured import Shares
-from gunicorn_backlog.cli.advise.processors import CpuTimes, Processors
 from gunicorn_backlog.kernel.schedstat import SchedStatError
-from gunicorn_backlog.sampling.cpu import CpuWaits
+from gunicorn_backlog.sampling.cpu import CpuMeter, CpuWaits
 
 
 def accounted() -> None:
@@ -33,18 +32,20 @@ def zero(pid: int) -> dict[int, int]:
     return {pid: 0}
 
 
-def read_twice(processors: Processors) -> CpuTimes:
-    """Return the times of this process."""
+def read_twice(read: Callable[[int], dict[int, int]], check: Callable[[], None]) -> CpuMeter:
+    """Return a meter that has read this process twice."""
+    meter = CpuMeter(every_ns=0, waits=CpuWaits(read=read), check_accounting=check)
     for _ in range(2):
-        processors.add({os.getpid()})
-    return processors.per_worker()
+        meter.add({os.getpid()})
+        meter.update({os.getpid()})
+    return meter
 
 
 def test_both_are_measured() -> None:
     """A process that runs uses CPU time; a wait of 0 is a wait."""
-    times = read_twice(Processors(waits=CpuWaits(read=zero), check_accounting=accounted))
-    assert times.used is not None
-    assert (times.used > 0, times.waited) == (True, 0)
+    meter = read_twice(zero, accounted)
+    assert meter.used.share is not None
+    assert (meter.used.share > 0, meter.waited.share) == (True, 0)
 
 
 @pytest.mark.parametrize(
@@ -54,15 +55,15 @@ def test_waits_that_are_not_measured(
     read: Callable[[int], dict[int, int]], check: Callable[[], None]
 ) -> None:
     """The wait is absent, not 0, and so are the shares of the busy time."""
-    times = read_twice(Processors(waits=CpuWaits(read=read), check_accounting=check))
-    assert times.used is not None
-    assert times.waited is None
-    assert shares(times, 2, 1.5) is None
+    meter = read_twice(read, check)
+    assert meter.used.share is not None
+    assert meter.waited.share is None
+    assert shares(meter.used.share, meter.waited.share, 2, 1.5) is None
 
 
 def test_shares() -> None:
     """CPU time and waits of all workers are parts of the load, or more than the load."""
-    assert shares(CpuTimes(0.25, 0.5), 2, 2.0) == Shares(0.25, 0.5, 0.25)
-    assert shares(CpuTimes(0.5, 0.5), 2, 1.0) == Shares(0.5, 0.5, 0)
-    assert shares(CpuTimes(0.5, 0.5), 2, None) is None
-    assert shares(CpuTimes(None, 0.5), 2, 1.0) is None
+    assert shares(0.25, 0.5, 2, 2.0) == Shares(0.25, 0.5, 0.25)
+    assert shares(0.5, 0.5, 2, 1.0) == Shares(0.5, 0.5, 0)
+    assert shares(0.5, 0.5, 2, None) is None
+    assert shares(None, 0.5, 2, 1.0) is None
