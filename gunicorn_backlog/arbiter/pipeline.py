@@ -12,6 +12,7 @@ from gunicorn_backlog.arbiter.exits import Exits
 from gunicorn_backlog.config.agent_address import is_local
 from gunicorn_backlog.config.settings import Settings
 from gunicorn_backlog.log import OnceLogger, log_errors
+from gunicorn_backlog.sampling.cpu import CpuUsage
 from gunicorn_backlog.sampling.sampler import Sampler
 from gunicorn_backlog.sampling.window import Window
 from gunicorn_backlog.scoreboard.scoreboard import Scoreboard
@@ -87,27 +88,26 @@ class Pipeline:
         """
         assert self._reporter is not None
         assert self._sampler is not None
-        workers = self._sampler.workers
-        dropped = log_errors(self._logger, "counting drops", self._sampler.listeners.dropped)
-        waits = log_errors(self._logger, "summing the waits", workers.waits)
-        delays = log_errors(self._logger, "summing the delays", workers.delays)
-        begun = log_errors(self._logger, "counting requests", workers.begun)
-        cpu = log_errors(self._logger, "reading CPU times", workers.cpu)
-        take_exits = partial(self._exits.take, self._sampler.ages)
-        exited = log_errors(self._logger, "counting exits", take_exits)
-        youngest, heartbeats = self._exits.youngest, self._sampler.heartbeats
-        count_lost = partial(self._count_lost, self._sampler, stopping=stopping)
-        lost = log_errors(self._logger, "counting lost connections", count_lost)
-        interval = self._window.close(dropped or {}, waits, delays, begun, cpu, youngest=youngest)
-        if interval is not None:
-            interval = interval._replace(
-                exited=exited or {},
-                lost=lost or {},
-                busiest=log_errors(self._logger, "finding the busiest", workers.busiest),
-                timeout_used=log_errors(self._logger, "reading heartbeats", heartbeats.take),
-            )
-            app, bind = self._arbiter.proc_name, self._sampler.listeners.bind
-            self._reporter.deliver(interval, app, bind, stopping=stopping)
+        sampler, logger = self._sampler, self._logger
+        exited = log_errors(logger, "counting exits", partial(self._exits.take, sampler.ages))
+        interval = self._window.close(youngest=self._exits.youngest)
+        if interval is None:  # drops, waits and requests are part of the next push
+            return
+        listeners, workers = sampler.listeners, sampler.workers
+        count_lost = partial(self._count_lost, sampler, stopping=stopping)
+        interval = interval._replace(
+            dropped=log_errors(logger, "counting drops", listeners.dropped) or {},
+            waits=log_errors(logger, "summing the waits", workers.waits),
+            delays=log_errors(logger, "summing the delays", workers.delays),
+            begun=log_errors(logger, "counting requests", workers.begun),
+            cpu=log_errors(logger, "reading CPU times", workers.cpu) or CpuUsage(),
+            exited=exited or {},
+            lost=log_errors(logger, "counting lost connections", count_lost) or {},
+            busiest=log_errors(logger, "finding the busiest", workers.busiest),
+            timeout_used=log_errors(logger, "reading heartbeats", sampler.heartbeats.take),
+        )
+        app, bind = self._arbiter.proc_name, listeners.bind
+        self._reporter.deliver(interval, app, bind, stopping=stopping)
 
     def _count_lost(self, sampler: Sampler, *, stopping: bool) -> dict[str, int]:
         killed = stopping and self._exits.all_killed()

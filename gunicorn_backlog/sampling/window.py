@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
 from gunicorn_backlog.kernel.accept_queue import AcceptQueue
 from gunicorn_backlog.sampling.cpu import CpuUsage
@@ -46,7 +46,7 @@ class BacklogSummary(NamedTuple):
 
 
 class IntervalSummary(NamedTuple):
-    """Summary of an interval.
+    """Summary of an interval; ``Window.close`` sets the fields that come from samples.
 
     dropped: drops by listener; without listeners whose drops the kernel does not count.
     counts: of the last sample with readable workers; None: no sample has them.
@@ -67,9 +67,9 @@ class IntervalSummary(NamedTuple):
     """
 
     queues: tuple[BacklogSummary, ...]
-    dropped: Mapping[str, int]
-    counts: WorkerCounts | None
-    spawned: int
+    dropped: Mapping[str, int] = MappingProxyType({})
+    counts: WorkerCounts | None = None
+    spawned: int = 0
     utilization: float | None = None
     saturated: float | None = None
     waits: WaitSummary | None = None
@@ -103,23 +103,9 @@ class Window:
         """
         self._samples.clear()
 
-    def close(
-        self,
-        dropped: Mapping[str, int],
-        waits: WaitSummary | None = None,
-        delays: WaitSummary | None = None,
-        begun: int | None = None,
-        cpu: CpuUsage | None = None,
-        *,
-        youngest: int = 0,
-    ) -> IntervalSummary | None:
-        """Return the interval's summary and start the next; None without a sample.
+    def close(self, *, youngest: int = 0) -> IntervalSummary | None:
+        """Return the summary of the samples and start the next interval; None without a sample.
 
-        :param dropped: drops of the interval, by listener.
-        :param waits: of the requests of the interval.
-        :param delays: of the event loops in the interval.
-        :param begun: requests that were handed to the app in the interval.
-        :param cpu: the workers' use of CPUs.
         :param youngest: age of the youngest worker that has exited; at least as many were forked.
         """
         samples, self._samples = self._samples, []
@@ -127,36 +113,20 @@ class Window:
             return None
         forked, self._forked = self._forked, max(self._forked, samples[-1].forked, youngest)
         counted = [sample.counts for sample in samples if sample.counts is not None]
+        saturated = [counts.saturated for counts in counted if counts.saturated is not None]
+        requests = [sample.requests for sample in samples if sample.requests is not None]
+        stranded = [each.stranded for each in requests if each.stranded is not None]
         return IntervalSummary(
             queues=_queues(samples),
-            dropped=dropped,
             counts=counted[-1] if counted else None,
             spawned=self._forked - forked,
             utilization=_utilization(
                 [sample.work for sample in samples if sample.work is not None]
             ),
-            waits=waits,
-            delays=delays,
-            begun=begun,
-            **_requests([sample.requests for sample in samples if sample.requests is not None]),
-            cpu=cpu or CpuUsage(),
-            saturated=_saturated(
-                [counts.saturated for counts in counted if counts.saturated is not None]
-            ),
+            saturated=_percent(sum(saturated), len(saturated)),
+            oldest_s=max((each.oldest_s for each in requests), default=None),
+            stranded=max(stranded, default=None),
         )
-
-
-class _RequestFields(TypedDict):
-    oldest_s: float | None
-    stranded: int | None
-
-
-def _requests(samples: Sequence[RequestSample]) -> _RequestFields:
-    stranded = [sample.stranded for sample in samples if sample.stranded is not None]
-    return {
-        "oldest_s": max((sample.oldest_s for sample in samples), default=None),
-        "stranded": max(stranded, default=None),
-    }
 
 
 def _queues(samples: Sequence[Sample]) -> tuple[BacklogSummary, ...]:
@@ -185,10 +155,6 @@ def _utilization(works: Sequence[WorkTime]) -> float | None:
     worked_ns = sum(work.worked_ns for work in works)
     available_ns = sum(work.available_ns for work in works)
     return _percent(min(max(0, worked_ns), available_ns), available_ns)
-
-
-def _saturated(samples: Sequence[bool]) -> float | None:
-    return _percent(sum(samples), len(samples))
 
 
 def _percent(part: int, whole: int) -> float | None:

@@ -17,12 +17,12 @@ def test_totals_of_an_interval() -> None:
     window.add(Sample({"a": AcceptQueue(1, 10), "b": AcceptQueue(5, 10)}, IDLE, None, 2))
     window.add(Sample({"a": AcceptQueue(3, 20), "b": AcceptQueue(0, 10)}, BUSY, None, 5))
 
-    assert window.close({"b": 7}) == IntervalSummary(
-        (BacklogSummary("a", (1, 3), 20), BacklogSummary("b", (5, 0), 10)), {"b": 7}, BUSY, 5
+    assert window.close() == IntervalSummary(
+        (BacklogSummary("a", (1, 3), 20), BacklogSummary("b", (5, 0), 10)), {}, BUSY, 5
     )
 
     window.add(Sample({"a": AcceptQueue(0, 20)}, IDLE, None, 6))
-    assert window.close({}) == IntervalSummary((BacklogSummary("a", (0,), 20),), {}, IDLE, 1)
+    assert window.close() == IntervalSummary((BacklogSummary("a", (0,), 20),), {}, IDLE, 1)
 
 
 def test_workers_that_could_not_be_read_are_those_read_before() -> None:
@@ -30,7 +30,7 @@ def test_workers_that_could_not_be_read_are_those_read_before() -> None:
     window = Window()
     window.add(Sample({}, BUSY, None, 2))
     window.add(Sample({}, None, None, 2))
-    interval = window.close({})
+    interval = window.close()
     assert interval is not None
     assert interval.counts == BUSY
 
@@ -41,15 +41,15 @@ def test_an_interval_that_is_begun_anew() -> None:
     window.add(Sample({"a": AcceptQueue(9, 10)}, BUSY, None, 5))
     window.discard()
     window.add(Sample({"a": AcceptQueue(0, 10)}, IDLE, None, 6))
-    assert window.close({}) == IntervalSummary((BacklogSummary("a", (0,), 10),), {}, IDLE, 3)
+    assert window.close() == IntervalSummary((BacklogSummary("a", (0,), 10),), {}, IDLE, 3)
 
 
 def test_nothing_readable_is_nothing_said() -> None:
     """Without a good sample there are no workers; without any sample, no interval."""
     window = Window()
     window.add(Sample({}, None, None, 0))
-    assert window.close({}) == IntervalSummary((), {}, None, 0)
-    assert window.close({}) is None
+    assert window.close() == IntervalSummary((), {}, None, 0)
+    assert window.close() is None
 
 
 def test_the_deepest_queue_of_the_interval() -> None:
@@ -57,9 +57,7 @@ def test_the_deepest_queue_of_the_interval() -> None:
     window = Window()
     window.add(Sample({"a": AcceptQueue(9, 30, max_length=8, min_limit=10)}, IDLE, None, 0))
     window.add(Sample({"a": AcceptQueue(9, 20, max_length=5, min_limit=10)}, IDLE, None, 0))
-    assert window.close({"a": 0}) == IntervalSummary(
-        (BacklogSummary("a", (9, 9), 20, 8),), {"a": 0}, IDLE, 0
-    )
+    assert window.close() == IntervalSummary((BacklogSummary("a", (9, 9), 20, 8),), {}, IDLE, 0)
 
 
 def test_utilization_is_integrated() -> None:
@@ -68,7 +66,7 @@ def test_utilization_is_integrated() -> None:
     window.add(Sample({}, None, WorkTime(0, 100), 0))
     window.add(Sample({}, None, None, 0))
     window.add(Sample({}, None, WorkTime(100, 200), 0))
-    interval = window.close({})
+    interval = window.close()
     assert interval is not None
     assert interval.utilization == 33.33
 
@@ -78,7 +76,7 @@ def test_utilization_stays_within_its_bounds() -> None:
     for worked_ns, percent in ((-5, 0.0), (1005, 100.0)):
         window = Window()
         window.add(Sample({}, None, WorkTime(worked_ns, 1000), 0))
-        interval = window.close({})
+        interval = window.close()
         assert interval is not None
         assert interval.utilization == percent
 
@@ -88,10 +86,10 @@ def test_saturated_is_a_share_of_the_samples() -> None:
     window = Window()
     for saturated in (True, None, False, True):
         window.add(Sample({}, BUSY._replace(saturated=saturated), None, 0))
-    interval = window.close({})
+    interval = window.close()
     assert interval is not None
     assert interval.saturated == 66.67
     window.add(Sample({}, BUSY, None, 0))
-    interval = window.close({})
+    interval = window.close()
     assert interval is not None
     assert (interval.saturated, interval.utilization) == (None, None)

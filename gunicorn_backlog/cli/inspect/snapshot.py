@@ -108,12 +108,14 @@ class SnapshotTaker:
         began_ns, self._began_ns = self._began_ns, self._clock_ns()
         delays = self._delays(rows.by_pid)
         begun, cpu = self._requests_begun(), self._cpu.update(set(running.pids.values()))
-        interval = self._window.close({}, self._waits(about), delays, begun, cpu)
+        waits, interval = self._waits(about), self._window.close()
         assert interval is not None
         workers = self._worker_states(running, rows)
         shares = [each.utilization for each in workers if each.utilization is not None]
-        if interval.utilization is not None:
-            interval = interval._replace(busiest=max(shares, default=None))
+        busiest = None if interval.utilization is None else max(shares, default=None)
+        interval = interval._replace(
+            waits=waits, delays=delays, begun=begun, busiest=busiest, cpu=cpu
+        )
         return Snapshot(
             self._server,
             about,
