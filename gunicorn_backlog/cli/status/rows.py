@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from gunicorn_backlog.cli.inspect.listener_samples import Listener
 from gunicorn_backlog.cli.inspect.workers import Worker
@@ -33,18 +33,13 @@ WORKER_COLUMNS = ("pid", "state", "in flight", "queued", "running", "requests", 
 def worker_table(workers: Sequence[Worker]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return the columns and the rows; the last column is there if a worker has an event loop."""
     rows = [worker_row(worker) for worker in workers]
-    if not has_loops(workers):
+    if not any(worker.blocked_s is not None or worker.pools for worker in workers):
         return WORKER_COLUMNS, rows
-    cells = [loop_cell(worker) for worker in workers]
+    cells = [_loop_cell(worker) for worker in workers]
     return (*WORKER_COLUMNS, "loop"), [(*row, cell) for row, cell in zip(rows, cells, strict=True)]
 
 
-def has_loops(workers: Iterable[Worker]) -> bool:
-    """Return whether a worker has an event loop."""
-    return any(worker.blocked_s is not None or worker.pools for worker in workers)
-
-
-def loop_cell(worker: Worker) -> str:
+def _loop_cell(worker: Worker) -> str:
     """Return since when a worker's event loop is blocked, and the state of its pools."""
     facts = []
     if worker.blocked_s is not None and worker.blocked_s >= BLOCKED_S:

@@ -14,7 +14,7 @@ from gunicorn_backlog.cli.inspect.listener_samples import Listener
 from gunicorn_backlog.cli.inspect.snapshot import Snapshot
 from gunicorn_backlog.cli.inspect.workers import Worker
 from gunicorn_backlog.cli.status import text
-from gunicorn_backlog.cli.status.rows import has_loops, listener_row, loop_cell, worker_row
+from gunicorn_backlog.cli.status.rows import WORKER_COLUMNS, listener_row, worker_table
 from gunicorn_backlog.cli.status.table import UNKNOWN
 from gunicorn_backlog.cli.top.glyphs import Glyphs, bar, sparkline
 from gunicorn_backlog.cli.top.history import History
@@ -157,14 +157,10 @@ def _facts(snapshot: Snapshot, view: View) -> list[Text]:
 
 
 def _worker_table(workers: Sequence[Worker], view: View) -> Table:
-    columns = [">pid", "state", ">in flight", ">queued", ">running", ">requests", ">busy"]
-    rows = [[*worker_row(worker)] for worker in workers]
-    if has_loops(workers):
-        columns.append("loop")
-        for worker, row in zip(workers, rows, strict=True):
-            row.append(loop_cell(worker))
-    columns.append("")
-    rows = [[*row, ""] for row in rows]
+    columns, cells_of = worker_table(workers)
+    own = (">pid", "state", ">in flight", ">queued", ">running", ">requests", ">busy")
+    columns = (*own, *columns[len(WORKER_COLUMNS) :], "")
+    rows = [[*row, ""] for row in cells_of]
     left = max(_NARROWEST, min(_WIDEST, view.width - _taken(columns, rows)))
     table = _table(*columns)
     for worker, row in zip(workers, rows, strict=True):
