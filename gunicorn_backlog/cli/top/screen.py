@@ -29,36 +29,27 @@ _BUSY = 90  # percent
 MINUTE_PARTS = 60
 
 
-class Sort(NamedTuple):
-    """An order of the workers: the greatest ``key`` comes first."""
-
-    name: str
-    key: Callable[[Worker], tuple[float, ...]]
-
-
-SORTS = (
-    Sort(
-        "busiest",
-        lambda worker: (
-            worker.in_flight or 0,
-            worker.oldest_s or 0,
-            worker.utilization or 0,
-            -worker.pid,
-        ),
+# Keys of the orders of the workers, by name: the greatest comes first.
+SORTS: dict[str, Callable[[Worker], tuple[float, ...]]] = {
+    "busiest": lambda worker: (
+        worker.in_flight or 0,
+        worker.oldest_s or 0,
+        worker.utilization or 0,
+        -worker.pid,
     ),
-    Sort("pid", lambda worker: (-worker.pid,)),
-    Sort("requests", lambda worker: (worker.requests or 0, -worker.pid)),
-    Sort("utilization", lambda worker: (worker.utilization or 0, -worker.pid)),
-)
+    "pid": lambda worker: (-worker.pid,),
+    "requests": lambda worker: (worker.requests or 0, -worker.pid),
+    "utilization": lambda worker: (worker.utilization or 0, -worker.pid),
+}
 
 
 class View(NamedTuple):
-    """The settings of a frame; ``keys``: whether the line of keys is shown."""
+    """The settings of a frame; ``sort``: of SORTS; ``keys``: whether the line of keys is shown."""
 
     width: int
     height: int
     glyphs: Glyphs
-    sort: Sort = SORTS[0]
+    sort: str = "busiest"
     paused: bool = False
     keys: bool = True
 
@@ -71,7 +62,7 @@ def frame(snapshot: Snapshot, history: History, view: View) -> Group:
     room -= len(listeners) + (len(listeners) < len(snapshot.listeners))
     blank = [Text()] if room > _AMPLE else []
     notes = _notes(snapshot, view)[: max(0, min(2, room - _AMPLE))]
-    workers = sorted(snapshot.workers, key=view.sort.key, reverse=True)
+    workers = sorted(snapshot.workers, key=SORTS[view.sort], reverse=True)
     rows = max(1, room - 2 * len(blank) - len(notes))
     # If some workers do not fit, a row is left for their count.
     shown = workers if len(workers) <= rows else workers[: max(1, rows - 1)]
@@ -193,7 +184,7 @@ def _more(count: int, what: str) -> Iterator[Text]:
 
 
 def _keys(view: View) -> Text:
-    order = f"sort: {view.sort.name}"
+    order = f"sort: {view.sort}"
     pause = "go on" if view.paused else "pause"
     return Text.assemble(
         ("q", "bold"), " quit  ", ("s", "bold"), f" {order}  ", ("p", "bold"), f" {pause}"
