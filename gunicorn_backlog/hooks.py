@@ -165,7 +165,7 @@ def _warn_of_missing_when_ready(worker: _Worker) -> None:
     if worker.age != 1 and _forks != 1:
         return
     with _suppress(_settings.ConfigError):  # a bad setting must not stop a worker
-        if not _settings.is_enabled(_configured.values, _os.environ):
+        if not _settings.merged(_configured.values, _os.environ)["enabled"]:
             return
     _logger.attach(_gunicorn.logger(worker))
     text = (

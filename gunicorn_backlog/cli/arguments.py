@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import NoReturn
 
 from gunicorn_backlog import __version__
@@ -53,10 +54,10 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
         "minute includes what happened during the pause.",
     )
     _add_pid(top)
-    _add_seconds(top, 1.0, "between two refreshes")
+    _add_seconds(top, "--seconds", 1.0, "between two refreshes")
     status = commands.add_parser("status", help="the same values, once")
     _add_pid(status)
-    _add_seconds(status, 0.5, "of sampling")
+    _add_seconds(status, "--seconds", 0.5, "of sampling")
     _add_json(status)
     check = commands.add_parser(
         "check",
@@ -72,7 +73,7 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
 
 def _add_advise(advise: argparse.ArgumentParser) -> None:
     _add_pid(advise)
-    _add_seconds(advise, 60.0, "of measuring", most=3600)
+    _add_seconds(advise, "--seconds", 60.0, "of measuring", most=3600)
     advise.add_argument(
         "--wait",
         type=_milliseconds,
@@ -96,17 +97,8 @@ def _add_drained(drained: argparse.ArgumentParser) -> None:
         "for the quiet period; or when the server has ended. Exit with 1 at the timeout."
     )
     _add_pid(drained)
-    for name, default, what in (
-        ("quiet", 2.0, "without a request"),
-        ("timeout", 25.0, "at most"),
-    ):
-        drained.add_argument(
-            f"--{name}",
-            type=_between(0.1, 3600),
-            default=default,
-            metavar="N",
-            help=f"seconds {what}, 0.1 to 3600; {default:g} by default",
-        )
+    _add_seconds(drained, "--quiet", 2.0, "without a request", most=3600)
+    _add_seconds(drained, "--timeout", 25.0, "at most", most=3600)
     drained.add_argument(
         "--allow",
         type=_count,
@@ -127,26 +119,23 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_seconds(
-    parser: argparse.ArgumentParser, default: float, what: str, most: float = 60
+    parser: argparse.ArgumentParser, name: str, default: float, what: str, most: float = 60
 ) -> None:
     parser.add_argument(
-        "--seconds",
-        type=_between(0.1, most),
+        name,
+        type=partial(_seconds, most=most),
         default=default,
         metavar="N",
         help=f"seconds {what}, 0.1 to {most:g}; {default:g} by default",
     )
 
 
-def _between(least: float, most: float) -> Callable[[str], float]:
-    def number(text: str) -> float:
-        with suppress(ValueError):
-            value = float(text)
-            if least <= value <= most:
-                return value
-        raise argparse.ArgumentTypeError(f"{text} is not from {least:g} to {most:g}")
-
-    return number
+def _seconds(text: str, most: float) -> float:
+    with suppress(ValueError):
+        value = float(text)
+        if 0.1 <= value <= most:
+            return value
+    raise argparse.ArgumentTypeError(f"{text} is not from 0.1 to {most:g}")
 
 
 def _count(text: str) -> int:

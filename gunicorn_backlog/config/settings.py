@@ -74,12 +74,7 @@ class Settings(NamedTuple):
 
 def check(configured: Mapping[str, object], environ: Mapping[str, str]) -> None:
     """Raise ConfigError for the first bad setting in ``configure()`` or the environment."""
-    _merged(configured, environ)
-
-
-def is_enabled(configured: Mapping[str, object], environ: Mapping[str, str]) -> bool:
-    """Return the setting ``enabled``. Raises ConfigError."""
-    return bool(_merged(configured, environ)["enabled"])
+    merged(configured, environ)
 
 
 def load(
@@ -90,7 +85,7 @@ def load(
     :param cfg: gunicorn's config.
     :param configured: the arguments of ``configure()``.
     """
-    options = _merged(configured, environ)
+    options = merged(configured, environ)
     unusable = unknown_variables(environ)
     address, address_from = _address(options["url"], cfg, environ, unusable)
     return Settings(
@@ -109,8 +104,11 @@ def load(
     )
 
 
-def _merged(configured: Mapping[str, object], environ: Mapping[str, str]) -> dict[str, Any]:
-    """Return each option's value from the environment, ``configure()`` or its default."""
+def merged(configured: Mapping[str, object], environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return each option's value from the environment, ``configure()`` or its default.
+
+    Raises ConfigError.
+    """
     defaults = {option.name: option.default for option in OPTIONS.values()}
     return defaults | _from_configure(configured) | _from_environment(environ)
 

@@ -10,7 +10,7 @@ from gunicorn_backlog.scoreboard.worker_row import WorkerRow
 LIVED = 0.5  # least share of the interval
 
 
-class _Work(NamedTuple):
+class Work(NamedTuple):
     """Time that a worker, its threads or its loop has worked until a time."""
 
     claimed_ns: int
@@ -23,7 +23,7 @@ class Busiest:
 
     def __init__(self, now_ns: int) -> None:
         self._began_ns = now_ns
-        self._former: dict[int, _Work] = {}  # by pid
+        self._former: dict[int, Work] = {}  # by pid
         self._latest: Mapping[int, WorkerRow] = {}  # of the latest sample
         self._read_ns = now_ns
         self._gone: dict[int, tuple[WorkerRow, int]] = {}  # the last row, and the time of its read
@@ -42,7 +42,7 @@ class Busiest:
         self._latest, self._gone = {}, {}
         shares = []
         for pid, (row, read_ns) in latest.items():
-            work = _work(row, read_ns)
+            work = work_of(row, read_ns)
             if work is None:
                 continue
             self._former[pid] = work
@@ -50,18 +50,23 @@ class Busiest:
             if before is None or before.claimed_ns != row.claimed_ns:
                 if row.claimed_ns < began_ns:  # since when the worker worked is not known
                     continue
-                before = _Work(row.claimed_ns, 0, row.claimed_ns)
-            elapsed_ns = work.until_ns - before.until_ns
-            if elapsed_ns >= LIVED * (now_ns - began_ns):
-                share = (work.worked_ns - before.worked_ns) / (elapsed_ns * (row.capacity or 1))
-                shares.append(round(100 * min(max(0.0, share), 1.0), 2))
+                before = Work(row.claimed_ns, 0, row.claimed_ns)
+            if work.until_ns - before.until_ns >= LIVED * (now_ns - began_ns):
+                shares.append(percent(before, work, row.capacity))
         return max(shares, default=None)
 
 
-def _work(row: WorkerRow, now_ns: int) -> _Work | None:
+def percent(before: Work, now: Work, capacity: int) -> float:
+    """Return the utilization between two times, which differ; capacity 0: of an event loop."""
+    available_ns = (now.until_ns - before.until_ns) * (capacity or 1)
+    worked_ns = now.worked_ns - before.worked_ns
+    return round(100 * min(max(0.0, worked_ns / available_ns), 1.0), 2)
+
+
+def work_of(row: WorkerRow, now_ns: int) -> Work | None:
     """Return the work until now; None: not measured."""
     if row.capacity:
-        return _Work(row.claimed_ns, row.worked_by(now_ns), now_ns)
+        return Work(row.claimed_ns, row.worked_by(now_ns), now_ns)
     if row.loop is None or not row.loop.measured:
         return None
-    return _Work(row.claimed_ns, *row.loop.running_time(now_ns))
+    return Work(row.claimed_ns, *row.loop.running_time(now_ns))

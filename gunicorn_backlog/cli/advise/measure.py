@@ -18,10 +18,9 @@ from gunicorn_backlog.cli.errors import EndedError, InspectError
 from gunicorn_backlog.cli.inspect.clock import Clock
 from gunicorn_backlog.cli.inspect.cpus import cpus
 from gunicorn_backlog.cli.inspect.discovery import Server
-from gunicorn_backlog.cli.inspect.listeners import ListenerReader
+from gunicorn_backlog.cli.inspect.listener_samples import ListenerSamples
 from gunicorn_backlog.cli.inspect.worker_processes import Running, Workers
 from gunicorn_backlog.sampling.cpu import CpuMeter
-from gunicorn_backlog.sampling.drops import Drops
 from gunicorn_backlog.sampling.loops import delay_summary
 from gunicorn_backlog.scoreboard.kind import STATE_UNKNOWN
 from gunicorn_backlog.scoreboard.wait_histogram import (
@@ -38,29 +37,6 @@ SAMPLE_EVERY_S = 0.02
 READ_EVERY_S = 1.0
 
 
-class _Queues:
-    """Connections in the accept queues, and those that the kernel dropped."""
-
-    def __init__(self, server: Server) -> None:
-        self._listeners = ListenerReader(server.pid)
-        self._drops: dict[str, Drops] = {}
-        self.first: int | None = None
-        self.last = 0
-        self.dropped = 0
-
-    def add(self, server: Server, rows: Mapping[int, WorkerRow]) -> None:
-        """Read all queues, with those before gthread's threads."""
-        states = self._listeners.read(server.server_info.listeners)
-        queued = sum(state.length or 0 for state in states)
-        self.last = queued + sum(row.queued for row in rows.values())
-        self.first = self.last if self.first is None else self.first
-        for state in states:
-            if state.drops is not None:
-                drops = self._drops.setdefault(state.listener, Drops())
-                drops.add(state.drops)
-                self.dropped += drops.take() if drops.begun else 0
-
-
 class Measurement:
     """Measures one server. The constructor and ``run`` raise InspectError."""
 
@@ -69,7 +45,9 @@ class Measurement:
         self._server, self._clock = server, clock
         self._workers = Workers(server, clock)
         self._busy, self._cpu = Busy(clock.now_ns), CpuMeter(every_ns=0)
-        self._queues = _Queues(server)
+        self._listeners = ListenerSamples(server.pid)
+        self._queued: list[int] = []  # connections, at each reading
+        self._dropped = 0
         self._running = Running({}, {})
         self._rows: Mapping[int, WorkerRow] = {}
         reader = server.memory.reader
@@ -105,7 +83,11 @@ class Measurement:
         pids = set(self._running.pids.values())
         self._cpu.add(pids)
         self._cpu.update(pids)
-        self._queues.add(self._server, self._rows)
+        self._listeners.sample(self._server.server_info.listeners)
+        listeners = self._listeners.close()
+        queued = sum(listener.latest.length or 0 for listener in listeners)
+        self._queued.append(queued + sum(row.queued for row in self._rows.values()))
+        self._dropped += sum(listener.dropped or 0 for listener in listeners)
 
     def _check_kinds(self) -> None:
         if not self._rows or any(row.kind in STATE_UNKNOWN for row in self._rows.values()):
@@ -131,8 +113,8 @@ class Measurement:
             service_ms=service_ms,
             variability=variability(age_ms, service_ms) if age_ms and service_ms else None,
             busy=busy.share,
-            queue=(self._queues.first or 0, self._queues.last),
-            dropped=self._queues.dropped,
+            queue=(self._queued[0], self._queued[-1]),
+            dropped=self._dropped,
             cpu_load=None if used is None else used * workers,
             cpu_share=used,
             shares=shares(used, self._cpu.waited.share, workers, load),

@@ -14,7 +14,7 @@ from gunicorn_backlog.cli.check.findings import Finding, failed, ok, warning
 from gunicorn_backlog.kernel import netlink, proc_net, so_meminfo, sock_diag, tcp_info
 from gunicorn_backlog.kernel.accept_queue import QueueError, reason
 from gunicorn_backlog.kernel.somaxconn import somaxconn
-from gunicorn_backlog.sampling.queue_readers import ALLOW, NETLINK, remedy_of_netlink
+from gunicorn_backlog.sampling.queue_readers import ALLOW, NETLINK, InetDiag, remedy_of_netlink
 
 _WAITS = 1  # connections
 _CONNECTED_S = 2.0
@@ -43,7 +43,7 @@ def findings(backlog: int) -> Iterator[Finding]:
 def _tcp_findings() -> Iterator[Finding]:
     try:
         with _waiting(socket.AF_INET, ("127.0.0.1", 0)) as listener:
-            by_netlink = _failure(lambda: _by_inet_diag(listener).queue.length)
+            by_netlink = _failure(lambda: InetDiag(listener).queue().length)
             yield _tcp_info_finding(_failure(lambda: tcp_info.read(listener).length), by_netlink)
             yield _inet_diag_finding(by_netlink)
             drops = _failure(lambda: so_meminfo.read(listener) + _WAITS)
@@ -133,11 +133,6 @@ def _waiting(family: int, address: tuple[str, int] | str) -> Iterator[socket.soc
         client.connect(listener.getsockname())
         select.select([listener], [], [], _CONNECTED_S)
         yield listener
-
-
-def _by_inet_diag(listener: socket.socket) -> sock_diag.InetListener:
-    inode, port = os.fstat(listener.fileno()).st_ino, listener.getsockname()[1]
-    return sock_diag.inet_listener(listener.family, port, inode)
 
 
 def _failure(read: Callable[[], int]) -> str | None:

@@ -19,8 +19,9 @@ class Quiet:
     def __init__(self, quiet_s: float, allow: int) -> None:
         self._quiet_s = quiet_s
         self._allow = allow
-        # The latest empty reading that is old enough, and all since then; without too many requests
-        self._calm: deque[Reading] = deque()
+        # The latest empty reading that is old enough (until then the first empty one), and all
+        # since then; without too many requests.
+        self._calm: list[Reading] = []
         self._recent: deque[Reading] = deque()  # of the quiet period, for ``arrived``
 
     def add(self, reading: Reading) -> bool:
@@ -31,24 +32,17 @@ class Quiet:
         if reading.unknown or reading.present > self._allow:
             self._calm.clear()
             return False
-        self._calm.append(reading)
-        self._start_at_the_latest_empty(reading.at_s - self._quiet_s)
-        first = self._calm[0] if self._calm else None
-        if first is None or reading.at_s - first.at_s < self._quiet_s:
-            return False
-        return reading.begun - first.begun <= self._allow
-
-    def _start_at_the_latest_empty(self, before_s: float) -> None:
-        """Drop what comes before the latest empty reading that is older than ``before_s``."""
-        while self._calm and self._calm[0].present:
-            self._calm.popleft()
+        if self._calm or not reading.present:
+            self._calm.append(reading)
         starts = [
             number
-            for number, reading in enumerate(self._calm)
-            if reading.at_s <= before_s and not reading.present
+            for number, former in enumerate(self._calm)
+            if not former.present and reading.at_s - former.at_s >= self._quiet_s
         ]
-        for _ in range(starts[-1] if starts else 0):
-            self._calm.popleft()
+        if not starts:
+            return False
+        del self._calm[: starts[-1]]
+        return reading.begun - self._calm[0].begun <= self._allow
 
     @property
     def arrived(self) -> int:

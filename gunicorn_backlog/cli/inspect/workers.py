@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from gunicorn_backlog.cli.inspect.worker_processes import STARTING
+from gunicorn_backlog.sampling.busiest import percent, work_of
 from gunicorn_backlog.sampling.worker_counts import ThreadCounts, pool_counts
 from gunicorn_backlog.scoreboard.kind import STATE_UNKNOWN, Kind
 from gunicorn_backlog.scoreboard.loop_row import LoopState
@@ -79,25 +80,11 @@ def _with_loop(worker: Worker, loop: LoopState, span: Span) -> Worker:
     return worker._replace(pools=pools, blocked_s=blocked_s)
 
 
-def _loop_utilization(before: LoopState, loop: LoopState, span: Span) -> float | None:
-    if not before.measured or not loop.measured:
-        return None
-    formerly, now = before.running_time(span.began_ns), loop.running_time(span.now_ns)
-    return _share(now.ran_ns - formerly.ran_ns, now.until_ns - formerly.until_ns)
-
-
 def _utilization(row: WorkerRow, span: Span) -> float | None:
     began_ns, before, now_ns = span
     if before is None or before.claimed_ns != row.claimed_ns:
         return None
-    if row.loop is not None and before.loop is not None:
-        return _loop_utilization(before.loop, row.loop, span)
-    worked_ns = row.worked_by(now_ns) - before.worked_by(began_ns)
-    return _share(worked_ns, row.capacity * (now_ns - began_ns))
-
-
-def _share(worked_ns: int, available_ns: int) -> float | None:
-    """Return the worked share in percent; None: nothing was available."""
-    if available_ns <= 0:
+    formerly, now = work_of(before, began_ns), work_of(row, now_ns)
+    if formerly is None or now is None or now.until_ns <= formerly.until_ns:
         return None
-    return round(100 * min(max(0, worked_ns), available_ns) / available_ns, 2)
+    return percent(formerly, now, row.capacity)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from gunicorn_backlog.cli.inspect.listener_samples import Listener
 from gunicorn_backlog.cli.inspect.workers import Worker
-from gunicorn_backlog.cli.status.table import NONE, UNKNOWN, duration, number, or_unknown
+from gunicorn_backlog.cli.status.table import NONE, duration, number
 
 BLOCKED_S = 0.1  # a shorter iteration of an event loop is not shown as a block
 LISTENER_COLUMNS = ("listener", "backlog", "limit", "dropped", "ever")
@@ -15,16 +15,15 @@ LISTENER_COLUMNS = ("listener", "backlog", "limit", "dropped", "ever")
 def listener_row(listener: Listener) -> tuple[str, ...]:
     """Return a listener's cells; drops are NONE where the kernel does not count them."""
     latest = listener.latest
-    length = or_unknown(latest.length)
+    length = number(latest.length, True)
     if listener.deepest is not None and latest.max_length is not None:
         length += f" (longest {latest.max_length})"
-    uncounted = UNKNOWN if latest.why else NONE
     return (
         latest.listener,
         length,
-        or_unknown(latest.limit),
-        uncounted if listener.dropped is None else str(listener.dropped),
-        uncounted if listener.dropped_ever is None else str(listener.dropped_ever),
+        number(latest.limit, True),
+        number(listener.dropped, bool(latest.why)),
+        number(listener.dropped_ever, bool(latest.why)),
     )
 
 
@@ -34,18 +33,13 @@ WORKER_COLUMNS = ("pid", "state", "in flight", "queued", "running", "requests", 
 def worker_table(workers: Sequence[Worker]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return the columns and the rows; the last column is there if a worker has an event loop."""
     rows = [worker_row(worker) for worker in workers]
-    if not has_loops(workers):
+    if not any(worker.blocked_s is not None or worker.pools for worker in workers):
         return WORKER_COLUMNS, rows
-    cells = [loop_cell(worker) for worker in workers]
+    cells = [_loop_cell(worker) for worker in workers]
     return (*WORKER_COLUMNS, "loop"), [(*row, cell) for row, cell in zip(rows, cells, strict=True)]
 
 
-def has_loops(workers: Iterable[Worker]) -> bool:
-    """Return whether a worker has an event loop."""
-    return any(worker.blocked_s is not None or worker.pools for worker in workers)
-
-
-def loop_cell(worker: Worker) -> str:
+def _loop_cell(worker: Worker) -> str:
     """Return since when a worker's event loop is blocked, and the state of its pools."""
     facts = []
     if worker.blocked_s is not None and worker.blocked_s >= BLOCKED_S:
@@ -60,7 +54,7 @@ def loop_cell(worker: Worker) -> str:
 def worker_row(worker: Worker) -> tuple[str, ...]:
     """Return a worker's cells."""
     unknown = worker.in_flight is None
-    in_flight = or_unknown(worker.in_flight)
+    in_flight = number(worker.in_flight, unknown)
     return (
         str(worker.pid),
         worker.state,

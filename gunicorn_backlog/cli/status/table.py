@@ -41,8 +41,3 @@ def number(value: float | None, unknown: bool, unit: str = "") -> str:
     if value is None:
         return UNKNOWN if unknown else NONE
     return f"{value:.0f}{unit}"
-
-
-def or_unknown(number: int | None) -> str:
-    """Return the cell of a number; None: it can't be read."""
-    return UNKNOWN if number is None else str(number)

@@ -63,7 +63,7 @@ def facts(interval: IntervalSummary) -> Iterator[tuple[str, str]]:
     if counts.in_flight is not None:
         yield "in flight", str(counts.in_flight)
     for name, threads in counts.threads.items():
-        yield _pool_title(name), pool(threads)
+        yield "threads" if name == GTHREAD_POOL else f"pool {name}", pool(threads)
     if interval.utilization is not None:
         yield "utilization", f"{interval.utilization:g} %{_saturated(interval.saturated)}"
     if interval.cpu.used is not None:
@@ -104,10 +104,6 @@ def _times(waits: WaitSummary) -> str:
         f"average {waits.average_ms:.0f} ms, 95 % within {waits.percentile_95_ms:.0f} ms, "
         f"longest {waits.longest_ms:.0f} ms"
     )
-
-
-def _pool_title(name: str) -> str:
-    return "threads" if name == GTHREAD_POOL else f"pool {name}"
 
 
 def pool(threads: ThreadCounts) -> str:

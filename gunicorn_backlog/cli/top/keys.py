@@ -7,35 +7,29 @@ import select
 import sys
 import termios
 import tty
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 
 @contextmanager
-def pressed() -> Iterator[Keys]:
-    """Yield the keys of stdin; the terminal's mode is restored at the end.
+def pressed() -> Iterator[Callable[[float], str]]:
+    """Yield a function that waits for keys of stdin; the terminal's mode is restored at the end.
+
+    The function takes a timeout in seconds, and returns the keys pressed within it, or ""; ``q`` if
+    the terminal was closed.
 
     Raises OSError if stdin is no terminal.
     """
     fd = sys.stdin.fileno()
     former = termios.tcgetattr(fd)
     tty.setcbreak(fd)
+
+    def wait(timeout_s: float) -> str:
+        ready, _, _ = select.select([fd], [], [], max(0.0, timeout_s))
+        return (os.read(fd, 1024).decode(errors="replace") or "q") if ready else ""
+
     try:
-        yield Keys(fd)
+        yield wait
     finally:
         with suppress(termios.error):  # the terminal was closed
             termios.tcsetattr(fd, termios.TCSADRAIN, former)
-
-
-class Keys:
-    """The keys of a terminal."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-
-    def wait(self, timeout_s: float) -> str:
-        """Return the keys pressed within the timeout, or ""; ``q`` if the terminal was closed."""
-        ready, _, _ = select.select([self._fd], [], [], max(0.0, timeout_s))
-        if not ready:
-            return ""
-        return os.read(self._fd, 1024).decode(errors="replace") or "q"

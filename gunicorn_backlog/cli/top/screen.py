@@ -14,7 +14,7 @@ from gunicorn_backlog.cli.inspect.listener_samples import Listener
 from gunicorn_backlog.cli.inspect.snapshot import Snapshot
 from gunicorn_backlog.cli.inspect.workers import Worker
 from gunicorn_backlog.cli.status import text
-from gunicorn_backlog.cli.status.rows import has_loops, listener_row, loop_cell, worker_row
+from gunicorn_backlog.cli.status.rows import WORKER_COLUMNS, listener_row, worker_table
 from gunicorn_backlog.cli.status.table import UNKNOWN
 from gunicorn_backlog.cli.top.glyphs import Glyphs, bar, sparkline
 from gunicorn_backlog.cli.top.history import History
@@ -29,36 +29,27 @@ _BUSY = 90  # percent
 MINUTE_PARTS = 60
 
 
-class Sort(NamedTuple):
-    """An order of the workers: the greatest ``key`` comes first."""
-
-    name: str
-    key: Callable[[Worker], tuple[float, ...]]
-
-
-SORTS = (
-    Sort(
-        "busiest",
-        lambda worker: (
-            worker.in_flight or 0,
-            worker.oldest_s or 0,
-            worker.utilization or 0,
-            -worker.pid,
-        ),
+# Keys of the orders of the workers, by name: the greatest comes first.
+SORTS: dict[str, Callable[[Worker], tuple[float, ...]]] = {
+    "busiest": lambda worker: (
+        worker.in_flight or 0,
+        worker.oldest_s or 0,
+        worker.utilization or 0,
+        -worker.pid,
     ),
-    Sort("pid", lambda worker: (-worker.pid,)),
-    Sort("requests", lambda worker: (worker.requests or 0, -worker.pid)),
-    Sort("utilization", lambda worker: (worker.utilization or 0, -worker.pid)),
-)
+    "pid": lambda worker: (-worker.pid,),
+    "requests": lambda worker: (worker.requests or 0, -worker.pid),
+    "utilization": lambda worker: (worker.utilization or 0, -worker.pid),
+}
 
 
 class View(NamedTuple):
-    """The settings of a frame; ``keys``: whether the line of keys is shown."""
+    """The settings of a frame; ``sort``: of SORTS; ``keys``: whether the line of keys is shown."""
 
     width: int
     height: int
     glyphs: Glyphs
-    sort: Sort = SORTS[0]
+    sort: str = "busiest"
     paused: bool = False
     keys: bool = True
 
@@ -71,7 +62,7 @@ def frame(snapshot: Snapshot, history: History, view: View) -> Group:
     room -= len(listeners) + (len(listeners) < len(snapshot.listeners))
     blank = [Text()] if room > _AMPLE else []
     notes = _notes(snapshot, view)[: max(0, min(2, room - _AMPLE))]
-    workers = sorted(snapshot.workers, key=view.sort.key, reverse=True)
+    workers = sorted(snapshot.workers, key=SORTS[view.sort], reverse=True)
     rows = max(1, room - 2 * len(blank) - len(notes))
     # If some workers do not fit, a row is left for their count.
     shown = workers if len(workers) <= rows else workers[: max(1, rows - 1)]
@@ -157,14 +148,10 @@ def _facts(snapshot: Snapshot, view: View) -> list[Text]:
 
 
 def _worker_table(workers: Sequence[Worker], view: View) -> Table:
-    columns = [">pid", "state", ">in flight", ">queued", ">running", ">requests", ">busy"]
-    rows = [[*worker_row(worker)] for worker in workers]
-    if has_loops(workers):
-        columns.append("loop")
-        for worker, row in zip(workers, rows, strict=True):
-            row.append(loop_cell(worker))
-    columns.append("")
-    rows = [[*row, ""] for row in rows]
+    columns, cells_of = worker_table(workers)
+    own = (">pid", "state", ">in flight", ">queued", ">running", ">requests", ">busy")
+    columns = (*own, *columns[len(WORKER_COLUMNS) :], "")
+    rows = [[*row, ""] for row in cells_of]
     left = max(_NARROWEST, min(_WIDEST, view.width - _taken(columns, rows)))
     table = _table(*columns)
     for worker, row in zip(workers, rows, strict=True):
@@ -197,7 +184,7 @@ def _more(count: int, what: str) -> Iterator[Text]:
 
 
 def _keys(view: View) -> Text:
-    order = f"sort: {view.sort.name}"
+    order = f"sort: {view.sort}"
     pause = "go on" if view.paused else "pause"
     return Text.assemble(
         ("q", "bold"), " quit  ", ("s", "bold"), f" {order}  ", ("p", "bold"), f" {pause}"

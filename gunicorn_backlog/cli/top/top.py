@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
+from itertools import cycle
 
 from rich.console import Console
 from rich.live import Live
@@ -32,7 +34,8 @@ class Top:
         self._history = History()
         blocks = self._console.encoding.lower().startswith("utf")
         self._glyphs = BLOCKS if blocks else ASCII
-        self._sort = 0
+        self._sorts = cycle(SORTS)
+        self._sort = next(self._sorts)
         self._paused: tuple[Snapshot, History] | None = None  # the picture during a pause
 
     def run(self) -> None:
@@ -64,16 +67,21 @@ class Top:
     def _draw_until_left(self, taker: SnapshotTaker, snapshot: Snapshot, stop: Stop) -> Snapshot:
         """Use the terminal until a quit or a stop; return the latest snapshot."""
         with (
-            keys.pressed() as keyboard,
+            keys.pressed() as wait,
             Live(console=self._console, screen=True, auto_refresh=False) as live,
         ):
-            while not self._draw_and_sample(live, keyboard, taker, snapshot, stop):
+            while not self._draw_and_sample(live, wait, taker, snapshot, stop):
                 snapshot = taker.close()
                 self._history.add(snapshot)
             return snapshot
 
     def _draw_and_sample(
-        self, live: Live, keyboard: keys.Keys, taker: SnapshotTaker, snapshot: Snapshot, stop: Stop
+        self,
+        live: Live,
+        wait: Callable[[float], str],
+        taker: SnapshotTaker,
+        snapshot: Snapshot,
+        stop: Stop,
     ) -> bool:
         """Draw a snapshot and take the samples of the next; return whether to quit or stop."""
         self._draw(live, snapshot)
@@ -81,7 +89,7 @@ class Top:
         end_s = time.monotonic() + self._seconds
         due_s = time.monotonic() + SAMPLE_EVERY_S
         while (now_s := time.monotonic()) < end_s:
-            pressed = keyboard.wait(min(due_s, end_s) - now_s)
+            pressed = wait(min(due_s, end_s) - now_s)
             if "q" in pressed or stop.requested:
                 return True
             self._handle(pressed, snapshot)
@@ -97,7 +105,7 @@ class Top:
     def _handle(self, pressed: str, snapshot: Snapshot) -> None:
         for key in pressed:
             if key == "s":
-                self._sort = (self._sort + 1) % len(SORTS)
+                self._sort = next(self._sorts)
             elif key == "p":
                 picture = snapshot, self._history.frozen()
                 self._paused = picture if self._paused is None else None
@@ -105,6 +113,6 @@ class Top:
     def _draw(self, live: Live, snapshot: Snapshot) -> None:
         width, height = self._console.size
         is_paused = self._paused is not None
-        view = View(width, height, self._glyphs, SORTS[self._sort], paused=is_paused)
+        view = View(width, height, self._glyphs, self._sort, paused=is_paused)
         shown, history = self._paused or (snapshot, self._history)
         live.update(frame(shown, history, view), refresh=True)
