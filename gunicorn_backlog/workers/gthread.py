@@ -7,7 +7,7 @@ the instance. No thread waits for another: each busy thread writes a record of i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import get_ident
 from typing import TYPE_CHECKING, TypeVar
@@ -24,13 +24,10 @@ from gunicorn_backlog.scoreboard.slot import (
     Slot,
 )
 from gunicorn_backlog.workers import request_wait
-from gunicorn_backlog.workers.exposed_requests import expose_environ
-from gunicorn_backlog.workers.handshake_waits import HandshakeWaits
 from gunicorn_backlog.workers.request_counters import track_busy_threads
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import ThreadWorker
-    from gunicorn_backlog.workers.last_wait import LastWait
     from gunicorn_backlog.workers.registry import Allocate
 
 T = TypeVar("T")
@@ -44,8 +41,9 @@ def instrument(worker: ThreadWorker, allocate: Allocate, *, exposes: bool = Fals
     slot = allocate(Kind.GTHREAD, _size_of_pool(worker))
     pool = Pool(slot)
     busy: dict[int, Record] = {}  # by thread
-    last_wait = request_wait.last_wait_of(worker.sockets, is_ssl=worker.cfg.is_ssl, exposes=exposes)
-    _instrument_requests(worker, slot, last_wait, busy, exposes)
+    last_wait = request_wait.instrument_handlers(
+        worker, slot, in_connection=True, busy=busy, exposes=exposes
+    )
     beyond = pool.without_record(worker.handle)
     worker.handle = track_busy_threads(
         worker.handle, slot.threads, last_wait, beyond=beyond, busy=busy
@@ -102,32 +100,6 @@ class Pool:
 def _size_of_pool(worker: ThreadWorker) -> int:
     """Return the number of threads; a subclass may create a pool of another size."""
     return int(getattr(worker.tpool, "_max_workers", worker.cfg.threads))
-
-
-def _instrument_requests(
-    worker: ThreadWorker,
-    slot: Slot,
-    last_wait: LastWait,
-    busy: Mapping[int, Record],
-    exposes: bool,
-) -> None:
-    handshake_waits = HandshakeWaits() if worker.cfg.is_ssl else None
-    worker.handle_request = request_wait.instrument_requests(
-        worker.handle_request,
-        worker.sockets,
-        slot,
-        request_at=0,
-        socket_at=1,
-        in_connection=True,
-        handshake_waits=handshake_waits,
-        last_wait=last_wait,
-        busy=busy,
-        exposes=exposes,
-    )
-    if exposes:
-        expose_environ(worker)
-    if handshake_waits is not None:
-        worker.handle = handshake_waits.instrument(worker.handle, 0, in_connection=True)
 
 
 def _note_last_accept(worker: ThreadWorker, slot: Slot) -> None:
