@@ -52,13 +52,7 @@ def _instrument_handlers(worker: GreenletWorker, allocate: Allocate, exposes: bo
     slot = allocate(Kind.GREENLET, 0)
     in_flight = InFlight(slot)
     handle_request = request_wait.instrument_requests(
-        worker.handle_request,
-        worker.sockets,
-        slot,
-        request_at=1,
-        socket_at=2,
-        counts=False,
-        exposes=exposes,
+        worker.handle_request, worker.sockets, slot, counts=False, exposes=exposes
     )
     if exposes:
         expose_environ(worker)

@@ -7,7 +7,7 @@ the instance. No thread waits for another: each busy thread writes a record of i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import get_ident
 from typing import TYPE_CHECKING, TypeVar
@@ -24,13 +24,10 @@ from gunicorn_backlog.scoreboard.slot import (
     Slot,
 )
 from gunicorn_backlog.workers import request_wait
-from gunicorn_backlog.workers.exposed_requests import expose_environ
-from gunicorn_backlog.workers.handshake_waits import HandshakeWaits
 from gunicorn_backlog.workers.request_counters import track_busy_threads
 
 if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import ThreadWorker
-    from gunicorn_backlog.workers.last_wait import LastWait
     from gunicorn_backlog.workers.registry import Allocate
 
 T = TypeVar("T")
@@ -41,93 +38,60 @@ def instrument(worker: ThreadWorker, allocate: Allocate, *, exposes: bool = Fals
 
     ``handle`` calls ``handle_request`` when a request's head has been read.
     """
-    slot = allocate(Kind.GTHREAD, _size_of_pool(worker))
-    pool = Pool(slot)
+    # A subclass may create a pool of another size.
+    size = int(getattr(worker.tpool, "_max_workers", worker.cfg.threads))
+    slot = allocate(Kind.GTHREAD, size)
     busy: dict[int, Record] = {}  # by thread
-    last_wait = request_wait.last_wait_of(worker.sockets, is_ssl=worker.cfg.is_ssl, exposes=exposes)
-    _instrument_requests(worker, slot, last_wait, busy, exposes)
-    beyond = pool.without_record(worker.handle)
+    last_wait = request_wait.instrument_handlers(
+        worker, slot, in_connection=True, busy=busy, exposes=exposes
+    )
+    beyond = _without_record(worker.handle, slot)
     worker.handle = track_busy_threads(
         worker.handle, slot.threads, last_wait, beyond=beyond, busy=busy
     )
-    worker.enqueue_req = pool.counted(worker.enqueue_req)
+    worker.enqueue_req = _counted(worker.enqueue_req, slot)
     if hasattr(worker, "handle_http2"):
-        _instrument_http2(worker, pool, slot)
+        _instrument_http2(worker, slot)
     if hasattr(worker, "set_accept_enabled"):
         _note_last_accept(worker, slot)
 
 
-class Pool:
-    """The counters of a pool, in the worker's slot; see the words of a pool in ``slot``."""
+def _counted(enqueue: Callable[..., T], slot: Slot) -> Callable[..., T]:
+    """Return ``enqueue`` as a function that counts its calls; only the main thread may call."""
+    count = 0
 
-    def __init__(self, slot: Slot) -> None:
-        self._slot = slot
-
-    def counted(self, enqueue: Callable[..., T]) -> Callable[..., T]:
-        """Return ``enqueue`` as a function that counts its calls; only the main thread may call."""
-        slot, count = self._slot, 0
-
-        def enqueue_counted(*args: object, **named: object) -> T:
-            nonlocal count
-            count += 1
-            slot.words[SUBMITTED] = count
-            try:
-                return enqueue(*args, **named)
-            except BaseException:  # the pool is shut down, or gunicorn 20.1.0 failed at a handshake
-                slot.add(RETURNED, 1)
-                raise
-
-        return enqueue_counted
-
-    def without_record(self, handle: Callable[..., T]) -> Callable[..., T]:
-        """Return ``handle`` for threads without a record, which a user's pool may have."""
-
-        def handle_counted(*args: object, **named: object) -> T:
-            self._slot.add(RETURNED, 1)
-            with self.aside(OVERFLOW):
-                return handle(*args, **named)
-
-        return handle_counted
-
-    @contextmanager
-    def aside(self, number: int) -> Iterator[None]:
-        """Add a number to ASIDE within the context: IDLE_HTTP2, OVERFLOW, or a negative one."""
-        self._slot.add(ASIDE, number)
+    def enqueue_counted(*args: object, **named: object) -> T:
+        nonlocal count
+        count += 1
+        slot.words[SUBMITTED] = count
         try:
-            yield
-        finally:
-            self._slot.add(ASIDE, -number)
+            return enqueue(*args, **named)
+        except BaseException:  # the pool is shut down, or gunicorn 20.1.0 failed at a handshake
+            slot.add(RETURNED, 1)
+            raise
+
+    return enqueue_counted
 
 
-def _size_of_pool(worker: ThreadWorker) -> int:
-    """Return the number of threads; a subclass may create a pool of another size."""
-    return int(getattr(worker.tpool, "_max_workers", worker.cfg.threads))
+def _without_record(handle: Callable[..., T], slot: Slot) -> Callable[..., T]:
+    """Return ``handle`` for threads without a record, which a user's pool may have."""
+
+    def handle_counted(*args: object, **named: object) -> T:
+        slot.add(RETURNED, 1)
+        with _aside(slot, OVERFLOW):
+            return handle(*args, **named)
+
+    return handle_counted
 
 
-def _instrument_requests(
-    worker: ThreadWorker,
-    slot: Slot,
-    last_wait: LastWait,
-    busy: Mapping[int, Record],
-    exposes: bool,
-) -> None:
-    handshake_waits = HandshakeWaits() if worker.cfg.is_ssl else None
-    worker.handle_request = request_wait.instrument_requests(
-        worker.handle_request,
-        worker.sockets,
-        slot,
-        request_at=0,
-        socket_at=1,
-        in_connection=True,
-        handshake_waits=handshake_waits,
-        last_wait=last_wait,
-        busy=busy,
-        exposes=exposes,
-    )
-    if exposes:
-        expose_environ(worker)
-    if handshake_waits is not None:
-        worker.handle = handshake_waits.instrument(worker.handle, 0, in_connection=True)
+@contextmanager
+def _aside(slot: Slot, number: int) -> Iterator[None]:
+    """Add a number to ASIDE within the context: IDLE_HTTP2, OVERFLOW, or a negative one."""
+    slot.add(ASIDE, number)
+    try:
+        yield
+    finally:
+        slot.add(ASIDE, -number)
 
 
 def _note_last_accept(worker: ThreadWorker, slot: Slot) -> None:
@@ -146,7 +110,7 @@ def _note_last_accept(worker: ThreadWorker, slot: Slot) -> None:
     worker.set_accept_enabled = set_and_note
 
 
-def _instrument_http2(worker: ThreadWorker, pool: Pool, slot: Slot) -> None:
+def _instrument_http2(worker: ThreadWorker, slot: Slot) -> None:
     """Wrap the methods of HTTP/2.
 
     A thread is busy until its connection ends, also between requests. gunicorn serves the first
@@ -159,7 +123,7 @@ def _instrument_http2(worker: ThreadWorker, pool: Pool, slot: Slot) -> None:
         thread = get_ident()
         in_http2.add(thread)
         try:
-            with pool.aside(IDLE_HTTP2):
+            with _aside(slot, IDLE_HTTP2):
                 return handle_http2(*args, **named)
         finally:
             in_http2.discard(thread)
@@ -168,7 +132,7 @@ def _instrument_http2(worker: ThreadWorker, pool: Pool, slot: Slot) -> None:
         slot.add(BEGUN, 1)
         if get_ident() not in in_http2:
             return handle_http2_request(*args, **named)
-        with pool.aside(-IDLE_HTTP2):
+        with _aside(slot, -IDLE_HTTP2):
             return handle_http2_request(*args, **named)
 
     worker.handle_http2 = handle_http2_counted

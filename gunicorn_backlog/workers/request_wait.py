@@ -28,23 +28,16 @@ from gunicorn_backlog.kernel.tcp_info import IPPROTO_TCP, TCP_INFO
 from gunicorn_backlog.scoreboard.slot import BEGUN, SINCE_NS, Record, Slot
 from gunicorn_backlog.scoreboard.wait_histogram import bucket_of
 from gunicorn_backlog.workers import tcp_wait
-from gunicorn_backlog.workers.exposed_requests import exposed_requests, wait_of
+from gunicorn_backlog.workers.exposed_requests import expose_environ, exposed_requests, wait_of
+from gunicorn_backlog.workers.handshake_waits import HandshakeWaits
 from gunicorn_backlog.workers.last_wait import LastWait
 from gunicorn_backlog.workers.request_start_header import NO_REQUEST, header_wait_s
 
 if TYPE_CHECKING:
-    from gunicorn_backlog._gunicorn import WorkerSocket
-    from gunicorn_backlog.workers.handshake_waits import HandshakeWaits
+    from gunicorn_backlog._gunicorn import SyncWorker, ThreadWorker, WorkerSocket
 
 T = TypeVar("T")
 Measure = Callable[[tuple[Any, ...]], int]
-
-
-def last_wait_of(
-    sockets: Sequence[WorkerSocket], *, is_ssl: bool, exposes: bool = False
-) -> LastWait:
-    """Return the last wait of a worker; see ``last_wait`` for the workers that skip nothing."""
-    return LastWait(skips=len(sockets) == 1 and not is_ssl and not exposes)
 
 
 def tcp_measures_wait(sockets: Sequence[WorkerSocket]) -> bool:
@@ -60,13 +53,48 @@ def tcp_measures_wait(sockets: Sequence[WorkerSocket]) -> bool:
     return False
 
 
+def instrument_handlers(
+    worker: SyncWorker | ThreadWorker,
+    slot: Slot,
+    *,
+    in_connection: bool = False,
+    busy: Mapping[int, Record] | None = None,
+    exposes: bool,
+) -> LastWait:
+    """Wrap ``handle_request``, and with TLS ``handle``; return the worker's last wait.
+
+    See ``last_wait`` for the workers that skip no measurement.
+
+    :param in_connection, busy, exposes: of ``instrument_requests``.
+    """
+    is_ssl = worker.cfg.is_ssl
+    handshake_waits = HandshakeWaits() if is_ssl else None
+    last_wait = LastWait(skips=len(worker.sockets) == 1 and not is_ssl and not exposes)
+    worker.handle_request = instrument_requests(
+        worker.handle_request,
+        worker.sockets,
+        slot,
+        in_connection=in_connection,
+        handshake_waits=handshake_waits,
+        last_wait=last_wait,
+        busy=busy,
+        exposes=exposes,
+    )
+    if exposes:
+        expose_environ(worker)
+    if handshake_waits is not None:
+        socket_at = 0 if in_connection else 1
+        worker.handle = handshake_waits.instrument(
+            worker.handle, socket_at, in_connection=in_connection
+        )
+    return last_wait
+
+
 def instrument_requests(
     handle_request: Callable[..., T],
     sockets: Sequence[WorkerSocket],
     slot: Slot,
     *,
-    request_at: int,
-    socket_at: int,
     in_connection: bool = False,
     handshake_waits: HandshakeWaits | None = None,
     counts: bool = True,
@@ -83,9 +111,8 @@ def instrument_requests(
     errors of ``handle_request`` and of the app's signal handlers are raised.
 
     :param sockets: the worker's listening sockets.
-    :param request_at: the position of the request among the arguments of ``handle_request``.
-    :param socket_at: the position of the accepted socket.
-    :param in_connection: the accepted socket is the attribute ``sock`` of that argument.
+    :param in_connection: the arguments are the request and a connection, whose ``sock`` is the
+        accepted socket. False: the listener, the request and the accepted socket.
     :param handshake_waits: the waits of TLS handshakes; None without TLS.
     :param counts: False: record waits only; the caller counts the requests.
     :param last_wait: permits to skip a measurement; None: measure each wait.
@@ -93,6 +120,7 @@ def instrument_requests(
     :param exposes: the setting ``request_wait``.
     """
     busy = {} if busy is None else busy
+    request_at, socket_at = (0, 1) if in_connection else (1, 2)
     by_tcp = tcp_measures_wait(sockets)
     if by_tcp:
         slot.measure_waits()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from types import FrameType
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -288,7 +288,7 @@ def test_a_handler_that_raises_while_a_proxys_header_is_read() -> None:
     scoreboard = Scoreboard(slots=1)
     slot = scoreboard.claim(os.getpid(), 1, Kind.SYNC, 1)
     with socket.socket(socket.AF_UNIX) as unix:
-        handle = request_wait.instrument_requests(print, [unix], slot, request_at=0, socket_at=1)
+        handle = request_wait.instrument_requests(print, [unix], slot, in_connection=True)
         with pytest.raises(TimeoutError, match="of the app"):
-            handle(Request(), unix)
+            handle(Request(), SimpleNamespace(sock=unix))
     assert not slot.lock.locked()
