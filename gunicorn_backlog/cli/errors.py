@@ -4,7 +4,14 @@ from __future__ import annotations
 
 
 class InspectError(Exception):
-    """The server can't be inspected; the text gives the reason."""
+    """The server can't be inspected; the text gives the reason.
+
+    code: the command's exit code.
+    """
+
+    def __init__(self, text: str, code: int = 1) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class EndedError(InspectError):

@@ -22,14 +22,6 @@ OK, FAILED, NO_SERVER = 0, 1, 3  # exit codes, and USAGE
 NO_RICH = "top needs rich, which is not installed: pip install 'gunicorn_backlog[top]'"
 
 
-class NoServerError(InspectError):
-    """No server runs here."""
-
-
-class ManyServersError(InspectError):
-    """Several servers run, and none was chosen."""
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command, and return its exit code."""
     _open_closed_streams()
@@ -41,12 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = COMMANDS[parsed.command](parsed)
         sys.stdout.flush()  # raises here if the reader is gone, not at the interpreter's end
         return code
-    except ManyServersError as error:
-        print(error, file=sys.stderr)
-        return USAGE
     except InspectError as error:
         print(f"gunicorn-backlog: {error}", file=sys.stderr)
-        return NO_SERVER if isinstance(error, NoServerError) else FAILED
+        return error.code
     except OSError as error:
         # Buffered output goes to /dev/null, since its flush would fail again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -109,10 +98,10 @@ def _advise(arguments: argparse.Namespace) -> int:
 
 
 def _drained(arguments: argparse.Namespace) -> int:
-    from gunicorn_backlog.cli.drained.wait import Limits, wait_until_drained
+    from gunicorn_backlog.cli.drained.wait import wait_until_drained
 
-    limits = Limits(arguments.quiet, arguments.timeout, arguments.allow)
-    print(wait_until_drained(chosen(arguments.pid), limits))
+    server = chosen(arguments.pid)
+    print(wait_until_drained(server, arguments.quiet, arguments.timeout, arguments.allow))
     return OK
 
 
@@ -137,11 +126,10 @@ def chosen(pid: int | None) -> Server:
     if len(found.servers) == 1:
         return found.servers[0]
     if found.servers:
-        raise ManyServersError(
-            f"{text.servers(found.servers)}\n"
-            f"gunicorn-backlog: there are {len(found.servers)} servers: give the pid of one"
-        )
-    raise NoServerError(_no_server(found.hidden))
+        print(text.servers(found.servers), file=sys.stderr)
+        number = len(found.servers)
+        raise InspectError(f"there are {number} servers: give the pid of one", USAGE)
+    raise InspectError(_no_server(found.hidden), NO_SERVER)
 
 
 def _no_server(hidden: list[int]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from gunicorn_backlog.cli.drained.quiet import Quiet
 from gunicorn_backlog.cli.drained.reading import Reading, RequestReader
@@ -15,49 +14,34 @@ READ_EVERY_S = 0.1
 WORKERS_MAX = 5  # named in the line
 
 
-class Limits(NamedTuple):
-    """The arguments: seconds of quiet, seconds at most, and requests that don't count."""
+def wait_until_drained(server: Server, quiet_s: float, timeout_s: float, allow: int) -> str:
+    """Wait, and return one line for the user.
 
-    quiet_s: float
-    timeout_s: float
-    allow: int
+    A server that ends during the wait counts as drained. Raises InspectError with all that remains
+    after ``timeout_s``.
 
-
-class NotDrainedError(InspectError):
-    """The timeout is over; the text lists what remains."""
-
-
-def wait_until_drained(server: Server, limits: Limits) -> str:
-    """Wait, and return one line for the user. Raises InspectError.
-
-    A server that ends during the wait counts as drained.
+    :param quiet_s: seconds without a request.
+    :param allow: requests in ``quiet_s`` that don't count.
     """
     began_s = time.monotonic()
     try:
-        _wait(server, limits, began_s)
+        reader, quiet = RequestReader(server), Quiet(quiet_s, allow)
+        while not quiet.add(reading := reader.read()):
+            if time.monotonic() - began_s >= timeout_s:
+                server.check_alive()
+                remaining = "; ".join(_remaining(reading, quiet.arrived, quiet_s))
+                raise InspectError(f"not drained after {timeout_s:g} s: {remaining}")
+            time.sleep(READ_EVERY_S)
     except EndedError as error:
         return f"{error}, after {time.monotonic() - began_s:.1f} s"
+    arrived = f"at most {allow} requests" if allow else "none"
     return (
         f"drained after {time.monotonic() - began_s:.1f} s: no connection is queued, no request "
-        f"is in flight, and {_at_most(limits.allow)} arrived for {limits.quiet_s:g} s"
+        f"is in flight, and {arrived} arrived for {quiet_s:g} s"
     )
 
 
-def _wait(server: Server, limits: Limits, began_s: float) -> None:
-    reader, quiet = RequestReader(server), Quiet(limits.quiet_s, limits.allow)
-    while not quiet.add(reading := reader.read()):
-        if time.monotonic() - began_s >= limits.timeout_s:
-            server.check_alive()
-            remaining = "; ".join(_remaining(reading, quiet.arrived, limits))
-            raise NotDrainedError(f"not drained after {limits.timeout_s:g} s: {remaining}")
-        time.sleep(READ_EVERY_S)
-
-
-def _at_most(allow: int) -> str:
-    return f"at most {allow} requests" if allow else "none"
-
-
-def _remaining(reading: Reading, arrived: int, limits: Limits) -> Iterator[str]:
+def _remaining(reading: Reading, arrived: int, quiet_s: float) -> Iterator[str]:
     """Yield what the server still has, and what arrived."""
     for listener, length in reading.queued.items():
         yield f"{_plural(length, 'connection')} in the queue of {listener}"
@@ -71,7 +55,7 @@ def _remaining(reading: Reading, arrived: int, limits: Limits) -> Iterator[str]:
         yield f"{total} in flight (by worker: {named}{more})"
     for text in reading.unknown:
         yield f"{text}: can't be read"
-    yield f"{_plural(arrived, 'request')} arrived in the last {limits.quiet_s:g} s"
+    yield f"{_plural(arrived, 'request')} arrived in the last {quiet_s:g} s"
 
 
 def _plural(number: int, noun: str) -> str:
