@@ -61,9 +61,9 @@ def tables(quick: bool) -> list[Table]:
         for name, sizes in found.items():
             rows.append(row(f"{part}, {name}", "MB", [getattr(it, part) for it in sizes]))
     without = [it.all for it in found["without us"]]
-    for name, by in (("with only its client", "by only its client"), ("with us", "by us")):
-        added = differences([it.all for it in found[name]], without)
-        rows.append(row(f"all, added {by}", "MB", added))
+    for name in ("only its client", "only our modules", "us"):
+        added = differences([it.all for it in found[f"with {name}"]], without)
+        rows.append(row(f"all, added by {name}", "MB", added))
     return [Table("Memory", TEXT, rows)]
 
 
