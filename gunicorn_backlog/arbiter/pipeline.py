@@ -88,11 +88,11 @@ class Pipeline:
         """
         assert self._reporter is not None
         assert self._sampler is not None
+        if self._window.is_empty:  # exits, drops, waits and requests are part of the next push
+            return
         sampler, logger = self._sampler, self._logger
         exited = log_errors(logger, "counting exits", partial(self._exits.take, sampler.ages))
         interval = self._window.close(youngest=self._exits.youngest)
-        if interval is None:  # drops, waits and requests are part of the next push
-            return
         listeners, workers = sampler.listeners, sampler.workers
         count_lost = partial(self._count_lost, sampler, stopping=stopping)
         interval = interval._replace(

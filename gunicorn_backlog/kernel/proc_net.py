@@ -135,28 +135,27 @@ def listening(pid: int, family: int) -> list[Listening]:
     return decode_tcp((PROC / str(pid) / "net" / name).read_text())
 
 
-def unix_length(inode: int, pid: int | None = None, *, longest: int = LONGEST) -> int:
+def unix_length(inode: int, pid: int | None = None) -> int:
     """Return the length of a Unix listener's accept queue, in connections.
 
     A missing socket is looked up once more: the list may lack one while others are closed. Raises
-    OSError, ElsewhereError and QueueError.
+    OSError, ElsewhereError and QueueError, also for a list of more than LONGEST bytes.
 
     :param inode: the listening socket's.
     :param pid: a process in the network namespace; None: this process.
-    :param longest: maximum size of the list, in bytes; a longer list is a QueueError.
     """
     path = PROC / ("self" if pid is None else str(pid)) / "net" / "unix"
     try:
-        return count_waiting(_read(path, longest), inode)
+        return count_waiting(_read(path), inode)
     except ElsewhereError:
-        return count_waiting(_read(path, longest), inode)
+        return count_waiting(_read(path), inode)
 
 
-def _read(path: Path, longest: int) -> bytes:
+def _read(path: Path) -> bytes:
     octets = bytearray()
     with path.open("rb", buffering=0) as file:
         while chunk := file.read(_CHUNK):
             octets += chunk
-            if len(octets) > longest:
-                raise QueueError(f"the list is longer than {longest} bytes")
+            if len(octets) > LONGEST:
+                raise QueueError(f"the list is longer than {LONGEST} bytes")
     return bytes(octets)

@@ -151,8 +151,8 @@ def _waited_ns(before: Mapping[int, int], now: Mapping[int, int]) -> int:
 class CpuMeter:
     """Measures the workers' use of CPUs between two readings.
 
-    used, waited: as of CpuUsage, since the first reading.
-    error: the reason why a number is not measured; empty: none is known.
+    used, waited: sums of all readings.
+    errors: the reason why a number is not measured, by the number's name; empty: none is known.
     """
 
     def __init__(
@@ -170,13 +170,13 @@ class CpuMeter:
         self._usage = CpuUsage()
         self._read_ns: int | None = None
         self._failures = 0
-        self.error = ""
+        self.errors: dict[str, str] = {}
         try:
             check_accounting()
             self._is_accounted = True
         except SchedStatError as error:
             self._is_accounted = False
-            self.error = f"{_WAITS} can't be read: {error}"
+            self.errors[_WAITS] = str(error)
 
     def add(self, pids: Collection[int]) -> None:
         """Read the new ones of the running workers: they count from now on."""
@@ -203,9 +203,10 @@ class CpuMeter:
             used, self.used = spent.percent, self.used.plus(spent)
         if self._is_accounted and (spent := self._waits.update(pids)).elapsed_ns:
             waited, self.waited = spent.percent, self.waited.plus(spent)
-        failed = self._clocks.error or self._waits.error
+        found = {_CPU_TIME: self._clocks.error, _WAITS: self._waits.error}
+        failed = {name: str(error) for name, error in found.items() if error}
         self._failures = self._failures + 1 if failed else 0
         if self._failures < _FAILURES_IN_A_ROW:
             return CpuUsage(used, waited)
-        self.error = f"{_CPU_TIME if self._clocks.error else _WAITS} can't be read: {failed}"
-        return CpuUsage(None if self._clocks.error else used, None if self._waits.error else waited)
+        self.errors |= failed
+        return CpuUsage(None if _CPU_TIME in failed else used, None if _WAITS in failed else waited)

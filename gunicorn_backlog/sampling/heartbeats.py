@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from gunicorn_backlog._gunicorn import Arbiter
 
 
-READ_EVERY = 0.02  # of the timeout: an age is at most this much older than the latest reading
+READ_EVERY = 0.02  # of the timeout
 
 
 class Heartbeats:
     """The greatest age of a heartbeat since the last ``take``.
 
-    An age costs a system call. The ages are read once per interval, and often enough to miss at
-    most READ_EVERY of the timeout.
+    An age costs a system call. The ages are read once per interval, and by a sample each READ_EVERY
+    of the timeout: the greatest age may be missed by as much, or by the distance of two samples.
     """
 
     def __init__(self, arbiter: Arbiter, *, clock: Callable[[], float] = time.monotonic) -> None:

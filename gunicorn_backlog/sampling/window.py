@@ -103,14 +103,17 @@ class Window:
         """
         self._samples.clear()
 
-    def close(self, *, youngest: int = 0) -> IntervalSummary | None:
-        """Return the summary of the samples and start the next interval; None without a sample.
+    @property
+    def is_empty(self) -> bool:
+        """Whether the interval has no sample: then it has no summary."""
+        return not self._samples
+
+    def close(self, *, youngest: int = 0) -> IntervalSummary:
+        """Return the summary of the samples, at least one, and start the next interval.
 
         :param youngest: age of the youngest worker that has exited; at least as many were forked.
         """
         samples, self._samples = self._samples, []
-        if not samples:
-            return None
         forked, self._forked = self._forked, max(self._forked, samples[-1].forked, youngest)
         counted = [sample.counts for sample in samples if sample.counts is not None]
         saturated = [counts.saturated for counts in counted if counts.saturated is not None]

@@ -133,8 +133,8 @@ class WorkerSampler:
     def cpu(self) -> CpuUsage:
         """Return the workers' use of CPUs since the latest reading, about a second ago or more."""
         usage = self._cpu.update(self._running)
-        if self._cpu.error:
-            self._logger.warn("cpu", f"{self._cpu.error}: it is not sent")
+        for name, error in self._cpu.errors.items():
+            self._logger.warn(name, f"{name} can't be read: {error}: it is not sent")
         return usage
 
     def _count(self, running: Mapping[int, int], rows: WorkerRows) -> WorkerCounts:

@@ -19,6 +19,7 @@ from gunicorn_backlog.dogstatsd import reporter
 from gunicorn_backlog.dogstatsd.client import AgentClient
 from gunicorn_backlog.dogstatsd.reporter import Reporter
 from gunicorn_backlog.dogstatsd.serializer import Serializer
+from gunicorn_backlog.metrics.catalog import EXITED
 from gunicorn_backlog.metrics.points import Point
 from gunicorn_backlog.sampling.limits import Limits
 from gunicorn_backlog.sampling.listeners import Listeners
@@ -118,6 +119,32 @@ def test_an_error_in_any_stage_is_logged_once_and_the_next_interval_works(
 
     assert set(next_pushes(agent, 2)[-1].values("gunicorn.backlog")) == {0}
     assert [r.getMessage().count(f"{what} failed") for r in caplog.records] == [1]
+
+
+def test_exits_of_an_interval_without_a_sample_are_in_the_next_push(
+    started: Starting, arbiter: Arbiter, agent: StandInAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forks less living workers stay equal to the exits; injected by patching, as above."""
+    started()
+    next_pushes(agent, 1)
+    failed = 0
+
+    def fail(*_: object, **__: object) -> None:
+        nonlocal failed
+        failed += 1
+        raise RuntimeError("injected")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Sampler, "sample", fail)
+        wait_for("an interval without a sample", lambda: failed >= 20)
+        arbiter.reap_workers()  # records the worker
+        arbiter.WORKERS = {}
+        failed = 0
+        wait_for("two more", lambda: failed >= 30)
+    seen = len(pushes(agent))
+    wait_for("a push", lambda: len(pushes(agent)) >= seen + 3)
+    exited = [line.values[0] for push in pushes(agent) for line in push.all(EXITED.name)]
+    assert sum(exited) == 1
 
 
 def test_an_error_before_the_first_sample_is_logged(

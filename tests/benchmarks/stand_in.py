@@ -87,7 +87,6 @@ class StandIn:
     def push(self) -> None:
         """Push the summary of the samples since the last push."""
         interval = self._window.close()
-        assert interval is not None
         dropped, waits = self.sampler.listeners.dropped(), self.sampler.workers.waits()
         interval = interval._replace(dropped=dropped, waits=waits)
         self._reporter.deliver(interval, "lab", self.sampler.listeners.bind)

@@ -108,13 +108,14 @@ def test_a_socket_that_does_not_listen_is_not_found(tmp_path: Path) -> None:
                 unix_length(number)
 
 
-def test_a_list_that_is_too_long(tmp_path: Path) -> None:
-    """Reading stops at the limit, with QueueError."""
+def test_a_list_that_is_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading stops at the limit, with QueueError; the limit is patched."""
+    monkeypatch.setattr(proc_net, "LONGEST", 40)
     with (
         listening(str(tmp_path / "app.sock")) as sock,
         pytest.raises(QueueError, match="longer than 40 bytes"),
     ):
-        unix_length(inode(sock), longest=40)
+        unix_length(inode(sock))
 
 
 def line(num: bytes, flags: bytes, state: bytes, inode: int, path: bytes = b"/run/app") -> bytes:

@@ -78,12 +78,12 @@ def test_an_ended_process_is_left_out() -> None:
         meter.add({pid, os.getpid()})
     both = {pid, os.getpid()}
     assert meter.update(both).used is not None
-    assert meter.error == ""
+    assert meter.errors == {}
     for _ in range(2):
         meter.update({pid})
-        assert meter.error == ""
+        assert meter.errors == {}
     assert meter.update({pid}) == CpuUsage()
-    assert meter.error.startswith("the CPU time of the workers can't be read: ")
+    assert "the CPU time of the workers" in meter.errors
 
 
 @pytest.mark.parametrize(("workers", "threads"), [(128, 1), (300, 1), (40, 17), (3, 500)])
@@ -159,12 +159,12 @@ def test_the_line_of_unreadable_waits() -> None:
     meter = CpuMeter(every_ns=0, waits=CpuWaits(read=tasks), check_accounting=lambda: None)
     us = {os.getpid()}
     for _ in range(3):
-        assert meter.error == ""
+        assert meter.errors == {}
         meter.add(us)
         usage = meter.update(us)
     assert usage.used is not None
     assert usage.waited is None
-    assert meter.error == "the time that workers wait for a CPU can't be read: [Errno 1] hidden"
+    assert meter.errors == {"the time that workers wait for a CPU": "[Errno 1] hidden"}
 
 
 def test_the_sum_since_the_first_reading() -> None:

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -86,7 +85,7 @@ def test_many_sockets_are_costly(listener: socket.socket) -> None:
 
 def test_a_list_that_is_too_long(listener: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
     """A list longer than the bound raises QueueError; the bound is patched."""
-    monkeypatch.setattr(proc_net, "unix_length", partial(proc_net.unix_length, longest=40))
+    monkeypatch.setattr(proc_net, "LONGEST", 40)
     reader = UnixList(listener)
     with pytest.raises(QueueError, match="longer than 40 bytes"):
         reader.queue()

@@ -109,7 +109,6 @@ class SnapshotTaker:
         delays = self._delays(rows.by_pid)
         begun, cpu = self._requests_begun(), self._cpu.update(set(running.pids.values()))
         waits, interval = self._waits(about), self._window.close()
-        assert interval is not None
         workers = self._worker_states(running, rows)
         shares = [each.utilization for each in workers if each.utilization is not None]
         busiest = None if interval.utilization is None else max(shares, default=None)

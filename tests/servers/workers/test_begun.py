@@ -91,7 +91,7 @@ def test_begun_over_dead_workers_and_the_oldest(
     assert begun(agent) == before + CLIENTS
 
     if worker_class in (AIOHTTP_ASYNCIO, AIOHTTP_UVLOOP):
-        wait_for("no worker to end", lambda: none_ends(server))
+        wait_for("no worker to end", none_ends(server))
     with server.connect():  # sends nothing
         assert all(oldest(push) == 0 for push in next_pushes(agent, 2))
         sent_s = time.monotonic()
@@ -105,14 +105,20 @@ def test_begun_over_dead_workers_and_the_oldest(
     wait_for("no request", lambda: oldest(latest(agent)) == 0)
 
 
-def none_ends(server: Server) -> bool:
-    """Return whether no worker ends in two of the seconds in which aiohttp looks at its requests.
+def none_ends(server: Server) -> Callable[[], bool]:
+    """Return a condition: no worker has ended in two of aiohttp's looks, one a second.
 
     A worker that has served its requests would wait for the silent connection, and serve no other.
     """
-    pids = server.worker_pids()
-    time.sleep(2)
-    return server.worker_pids() == pids
+    pids, since_s = server.worker_pids(), time.monotonic()
+
+    def is_met() -> bool:
+        nonlocal pids, since_s
+        if server.worker_pids() != pids:
+            pids, since_s = server.worker_pids(), time.monotonic()
+        return time.monotonic() - since_s > 2
+
+    return is_met
 
 
 def answered(server: Server) -> None:

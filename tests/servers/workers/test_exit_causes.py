@@ -218,7 +218,7 @@ def test_failed_boots_amid_forks_halt_gunicorn(
         server = serve(gunicorn, workers=6, config=config, environ=environ_for(agent))
         code = server.process.wait(timeout=40)
         halted = "gunicorn.errors.HaltServer: <HaltServer 'Worker failed to boot.' 3>"
-        assert code == 3 or (code == 1 and server.log.count(halted) >= 2), server.log
+        assert code == 3 or (code == 1 and server.log.count(halted) in (2, 3)), server.log
 
 
 def test_a_status_that_is_lost_is_unknown(

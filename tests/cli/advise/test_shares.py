@@ -1,4 +1,4 @@
-"""CPU time and waits for CPUs: of this process, and where the waits can't be read."""
+"""The parts of the busy time: CPU time, waits for CPUs, and where these can't be read."""
 
 from __future__ import annotations
 
