@@ -28,7 +28,7 @@ from gunicorn_backlog.sampling.window import Window
 from gunicorn_backlog.sampling.worker_counts import WorkerCounter
 from gunicorn_backlog.scoreboard.reader import Reader
 from tests.arbiter.conftest import Starting
-from tests.lab.fake_arbiter import Arbiter
+from tests.lab.fake_arbiter import Arbiter, Worker
 from tests.lab.pushes import next_pushes, pushes
 from tests.lab.waiting import wait_for
 
@@ -124,7 +124,7 @@ def test_an_error_in_any_stage_is_logged_once_and_the_next_interval_works(
 def test_exits_of_an_interval_without_a_sample_are_in_the_next_push(
     started: Starting, arbiter: Arbiter, agent: StandInAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Forks less living workers stay equal to the exits; injected by patching, as above."""
+    """A worker that lived between two samples counts; injected by patching, as above."""
     started()
     next_pushes(agent, 1)
     failed = 0
@@ -137,8 +137,9 @@ def test_exits_of_an_interval_without_a_sample_are_in_the_next_push(
     with monkeypatch.context() as patch:
         patch.setattr(Sampler, "sample", fail)
         wait_for("an interval without a sample", lambda: failed >= 20)
-        arbiter.reap_workers()  # records the worker
-        arbiter.WORKERS = {}
+        former, arbiter.WORKERS = arbiter.WORKERS, {**arbiter.WORKERS, 2: Worker(2, 2)}
+        arbiter.reap_workers()  # records the new worker
+        arbiter.WORKERS = former
         failed = 0
         wait_for("two more", lambda: failed >= 30)
     seen = len(pushes(agent))
