@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 
 import pytest
@@ -90,6 +91,20 @@ STAGES: dict[str, Sequence[tuple[object, str]]] = {
 }
 
 
+@contextmanager
+def failing(where: object, method: str) -> Iterator[list[str]]:
+    """Make a method of ours raise within the context; yield a list with an item for each call."""
+    calls: list[str] = []
+
+    def fail(*_: object, **__: object) -> None:
+        calls.append(method)
+        raise RuntimeError("injected")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(where, method, fail)
+        yield calls
+
+
 @pytest.mark.parametrize(
     ("where", "method", "what"),
     [(*stage, what) for what, stages in STAGES.items() for stage in stages],
@@ -100,48 +115,31 @@ def test_an_error_in_any_stage_is_logged_once_and_the_next_interval_works(
     what: str,
     started: Starting,
     agent: StandInAgent,
-    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The thread survives any exception of ours; injected by patching, since none is known."""
     started()
     next_pushes(agent, 1)
-    raised = 0
-
-    def fail(*_: object, **__: object) -> None:
-        nonlocal raised
-        raised += 1
-        raise RuntimeError("injected")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(where, method, fail)
-        wait_for("errors", lambda: raised >= 2)
+    with failing(where, method) as errors:
+        wait_for("errors", lambda: len(errors) >= 2)
 
     assert set(next_pushes(agent, 2)[-1].values("gunicorn.backlog")) == {0}
     assert [r.getMessage().count(f"{what} failed") for r in caplog.records] == [1]
 
 
 def test_exits_of_an_interval_without_a_sample_are_in_the_next_push(
-    started: Starting, arbiter: Arbiter, agent: StandInAgent, monkeypatch: pytest.MonkeyPatch
+    started: Starting, arbiter: Arbiter, agent: StandInAgent
 ) -> None:
     """A worker that lived between two samples counts; injected by patching, as above."""
     started()
     next_pushes(agent, 1)
-    failed = 0
-
-    def fail(*_: object, **__: object) -> None:
-        nonlocal failed
-        failed += 1
-        raise RuntimeError("injected")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Sampler, "sample", fail)
-        wait_for("an interval without a sample", lambda: failed >= 20)
+    with failing(Sampler, "sample") as errors:
+        wait_for("an interval without a sample", lambda: len(errors) >= 20)
         former, arbiter.WORKERS = arbiter.WORKERS, {**arbiter.WORKERS, 2: Worker(2, 2)}
         arbiter.reap_workers()  # records the new worker
         arbiter.WORKERS = former
-        failed = 0
-        wait_for("two more", lambda: failed >= 30)
+        errors.clear()
+        wait_for("two more", lambda: len(errors) >= 30)
     seen = len(pushes(agent))
     wait_for("a push", lambda: len(pushes(agent)) >= seen + 3)
     exited = [line.values[0] for push in pushes(agent) for line in push.all(EXITED.name)]
@@ -151,17 +149,12 @@ def test_exits_of_an_interval_without_a_sample_are_in_the_next_push(
 def test_an_error_before_the_first_sample_is_logged(
     started: Starting,
     agent: StandInAgent,
-    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Pushes come nevertheless; injected by patching, since no such error is known."""
-
-    def fail(_: object) -> None:
-        raise RuntimeError("injected")
-
-    monkeypatch.setattr(AgentClient, "prepare", fail)
-    started()
-    next_pushes(agent, 1)
+    with failing(AgentClient, "prepare"):
+        started()
+        next_pushes(agent, 1)
     assert [r.getMessage().count("preparing the first push failed") for r in caplog.records] == [1]
 
 
