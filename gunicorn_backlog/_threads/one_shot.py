@@ -11,7 +11,9 @@ from gunicorn_backlog._threads.unpatched import Event, original
 _PAUSE_S = 0.00005  # an OS thread ends 0.1 ms after its function
 _ASLEEP_S = 0.001  # from then on a thread does not merely wait for Python's lock
 
-_SLEEPS, _OVER = "S", "X"
+# Each sleep increases a number of context switches.
+_STATE = ("State:", "voluntary_ctxt_switches:", "nonvoluntary_ctxt_switches:")
+_SLEEPS = "State:\tS"
 
 
 class OneShotThread:
@@ -25,6 +27,7 @@ class OneShotThread:
         """Start the thread. Raises RuntimeError at the system's limit of threads."""
         self._returned = Event()
         self._task = ""
+        self._asleep: list[str] = []  # the state at the end of the latest wait for a sleep
         original("_thread", "start_new_thread")(self._run, (run,))
 
     @property
@@ -49,32 +52,38 @@ class OneShotThread:
     def wait_until_asleep(self, timeout_s: float) -> None:
         """Wait until the thread sleeps in the kernel, or is over, at most ``timeout_s`` seconds.
 
-        A thread that runs, or waits for a processor or a disk, may hold locks of the C library.
-        Without Linux's ``/proc`` there is no wait.
+        A thread that runs, or waits for a processor or a disk, may hold locks of the C library. One
+        that still sleeps as at the end of the previous call has not run: there is no wait. Without
+        Linux's ``/proc`` there is none either.
         """
         end_s = time.monotonic() + timeout_s
-        asleep_s: float | None = None  # since when
+        asleep: list[str] = []  # in which state
+        asleep_s = 0.0  # since when
         while True:
             state, now_s = self._state(), time.monotonic()
-            if state == _OVER or now_s >= end_s:
+            if not state or now_s >= end_s or state == self._asleep:
                 return
-            if state != _SLEEPS:
-                asleep_s = None
-            elif asleep_s is None:
-                asleep_s = now_s
+            if not state[0].startswith(_SLEEPS):
+                asleep = []
+            elif asleep != state:
+                asleep, asleep_s = state, now_s
             elif now_s - asleep_s >= _ASLEEP_S:
+                self._asleep = state
                 return
             original("time", "sleep")(_PAUSE_S)
 
-    def _state(self) -> str:
-        """Return the thread's state as in proc(5); empty: it has not begun."""
+    def _state(self) -> list[str]:
+        """Return the thread's state and numbers of context switches, as lines of proc(5).
+
+        Empty: the thread is over. One empty line: it has not begun.
+        """
         if not self._task:
-            return _OVER if self.returned else ""
+            return [] if self.returned else [""]
         try:
-            with open(f"{self._task}/stat", encoding="ascii", errors="replace") as stat:
-                return stat.read().rpartition(")")[2].split()[0]
-        except (OSError, IndexError):
-            return _OVER
+            with open(f"{self._task}/status", encoding="ascii", errors="replace") as status:
+                return [line for line in status if line.startswith(_STATE)] or [""]
+        except OSError:
+            return []
 
     def _run(self, run: Callable[[], object]) -> None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,28 @@ def test_a_thread_that_sleeps_is_not_waited_for() -> None:
     go_on.set()
     assert thread.wait(30)
     thread.wait_until_asleep(30)
+
+
+def test_only_a_new_sleep_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the sleep that a wait has seen, the next wait ends at once; in a later sleep, not."""
+    wakes = threading.Semaphore(0)
+    thread = OneShotThread(lambda: [wakes.acquire() for _ in range(2)])
+    thread.wait_until_asleep(30)
+    pauses: list[float] = []
+    sleep = time.sleep
+
+    def paused(seconds: float) -> None:
+        pauses.append(seconds)
+        sleep(seconds)
+
+    monkeypatch.setattr(time, "sleep", paused)
+    thread.wait_until_asleep(30)
+    assert pauses == []
+    wakes.release()
+    thread.wait_until_asleep(30)
+    assert pauses
+    wakes.release()
+    assert thread.wait(30)
 
 
 def test_a_thread_that_computes_for_long() -> None:
