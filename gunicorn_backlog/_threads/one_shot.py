@@ -12,8 +12,9 @@ _PAUSE_S = 0.00005  # an OS thread ends 0.1 ms after its function
 _ASLEEP_S = 0.001  # from then on a thread does not merely wait for Python's lock
 
 # Each sleep increases a number of context switches.
-_STATE = ("State:", "voluntary_ctxt_switches:", "nonvoluntary_ctxt_switches:")
-_SLEEPS = "State:\tS"
+_STATE = (b"State:", b"voluntary_ctxt_switches:", b"nonvoluntary_ctxt_switches:")
+_SLEEPS = b"State:\tS"
+_STATUS_BYTES = 1 << 14
 
 
 class OneShotThread:
@@ -27,7 +28,7 @@ class OneShotThread:
         """Start the thread. Raises RuntimeError at the system's limit of threads."""
         self._returned = Event()
         self._task = ""
-        self._asleep: list[str] = []  # the state at the end of the latest wait for a sleep
+        self._asleep: list[bytes] = []  # the state at the end of the latest wait for a sleep
         original("_thread", "start_new_thread")(self._run, (run,))
 
     @property
@@ -57,7 +58,7 @@ class OneShotThread:
         Linux's ``/proc`` there is none either.
         """
         end_s = time.monotonic() + timeout_s
-        asleep: list[str] = []  # in which state
+        asleep: list[bytes] = []  # in which state
         asleep_s = 0.0  # since when
         while True:
             state, now_s = self._state(), time.monotonic()
@@ -72,16 +73,17 @@ class OneShotThread:
                 return
             original("time", "sleep")(_PAUSE_S)
 
-    def _state(self) -> list[str]:
+    def _state(self) -> list[bytes]:
         """Return the thread's state and numbers of context switches, as lines of proc(5).
 
         Empty: the thread is over. One empty line: it has not begun.
         """
         if not self._task:
-            return [] if self.returned else [""]
+            return [] if self.returned else [b""]
         try:
-            with open(f"{self._task}/status", encoding="ascii", errors="replace") as status:
-                return [line for line in status if line.startswith(_STATE)] or [""]
+            with open(f"{self._task}/status", "rb", buffering=0) as status:
+                lines = status.read(_STATUS_BYTES).splitlines()
+            return [line for line in lines if line.startswith(_STATE)]
         except OSError:
             return []
 
