@@ -240,10 +240,7 @@ def test_the_arbiter_imports_none_of_it(newest: Gunicorn, serve: ServerFactory) 
     )
     server = serve(newest, config=config).wait_until_it_serves()
     os.kill(min(server.worker_pids()), signal.SIGTERM)
-    line = wait_for(
-        "its modules",
-        lambda: next((line for line in server.log.splitlines() if "imported:" in line), ""),
-    )
+    line = wait_for("its modules", lambda: re.search(r"imported:.*\n", server.log))[0]
     names = line.split()
     assert "gunicorn_backlog.arbiter.monitor" in names
     for apart in ("rich", "gunicorn_backlog.cli", "gunicorn_backlog.cli.check"):
