@@ -155,7 +155,8 @@ def shares(
 ) -> Shares | None:
     """Return the parts of the busy time; clipped, since CPU time is also used between requests.
 
-    :param used: CPUs used, mean per worker. waited: the same of CPUs waited for.
+    :param used: CPU time per time, mean per worker; None: not measured.
+    :param waited: time of waits for a CPU, likewise.
     """
     if used is None or waited is None or not load:
         return None
